@@ -1,0 +1,1 @@
+"""Agents: what acts in the environment, and what learns from it."""

@@ -1,0 +1,227 @@
+"""REINFORCE with several samples of each text (eq. 6), after an imitation warm-up (section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from agents.base import FullLengths, Rollout
+from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
+
+
+@dataclass(frozen=True)
+class ReinforceOptions:
+    """What REINFORCE can be told."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of the policy; it falls linearly to 0."""
+
+    sampler: Literal["bernoulli", "budgeted"] = "budgeted"
+    """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
+
+    keep_fractions: tuple[float, ...] = (0.65, 0.22)
+    """What the budgeted sampler keeps at each reduction, of the full length."""
+
+    budgeted_share: float = 1.0
+    """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
+
+    baseline: Literal["mean", "leave-one-out"] = "mean"
+    """What a return is compared with: the mean of the text's samples, or of the other samples."""
+
+    log_probability: Literal["sum", "mean"] = "sum"
+    """Sum the tokens' log-probabilities (eq. 6), or average them over the tokens of each reduction."""
+
+    imitation_fraction: float = 0.2
+    """Share of the run in which one sample of each text keeps the top K of the residual importance."""
+
+    policy_size: int = DEFAULT_POLICY_SIZE
+    """Width of the policy heads."""
+
+    initial_keep_probability: float = 0.5
+    """What every token's keep probability starts at."""
+
+    max_gradient_norm: float = 1.0
+    """The gradient is scaled down to this norm."""
+
+
+class Reinforce:
+    """The policy-gradient agent of the paper.
+
+    Args:
+        hidden_size: Of the encoder.
+        num_reductions: T.
+        samples_per_text: Rows of each text.
+        options: See :class:`ReinforceOptions`.
+        seed: Of its weights and its sampling noise.
+        device: Where the policy computes.
+
+    Raises:
+        ValueError: Options that do not fit.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_reductions: int,
+        samples_per_text: int = 8,
+        options: ReinforceOptions | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """See the class."""
+        self.options = options = ReinforceOptions() if options is None else options
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = TokenPolicy(
+                hidden_size, num_reductions, options.policy_size, options.initial_keep_probability
+            ).to(device)
+        self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=options.learning_rate, weight_decay=0.0)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._budgeted = BudgetedSampler(check_keep_fractions(options.keep_fractions, num_reductions))
+        self._lengths = FullLengths()
+        self._samples = samples_per_text
+        self._progress = 0.0
+
+    # -- what it does now ------------------------------------------------------------------------------
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler of the present phase."""
+        if self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share:
+            return self._budgeted
+        return BernoulliSampler()
+
+    @property
+    def imitates(self) -> bool:
+        """Whether one sample of each text follows the residual importance now."""
+        return self._progress < self.options.imitation_fraction
+
+    @property
+    def info_scores(self) -> Literal["residual"] | None:
+        """What the environment's infos must bring for the next action."""
+        return "residual" if self.imitates else None
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How it decides when it is deterministic."""
+        ends_budgeted = self.options.sampler == "budgeted" and self.options.budgeted_share >= 1.0
+        return DecisionRule(keep_fractions=self._budgeted.keep_fractions if ends_budgeted else None)
+
+    # -- acting ----------------------------------------------------------------------------------------
+
+    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
+        """Keep masks, ``(rows, max_tokens)`` bool; see :class:`agents.base.Agent`."""
+        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
+        lengths, reduction = self._lengths.of(observation), int(observation["reduction"][0])
+        with torch.no_grad():
+            logits = padded_logits(self.policy, observation)
+        if deterministic:
+            return self.decision(logits, mask, forced, lengths, reduction)
+        noise = torch.rand(logits.shape, generator=self._generator).to(logits.device)
+        keep = self.sampler.sample(logits, mask, forced, lengths, reduction, noise)
+        if self.imitates and "importance" in infos:
+            counts = self.sampler.expected_counts(logits, mask, forced, lengths, reduction)
+            shown = keep_top(infos["importance"], mask, forced, counts)
+            keep[:: self._samples] = shown[:: self._samples]
+        return keep
+
+    # -- learning --------------------------------------------------------------------------------------
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """One REINFORCE step; see :class:`agents.base.Agent`."""
+        advantages = self.advantages(rollout.returns, rollout.samples_per_text)
+        log_probability, entropy = self.log_probability(rollout)
+        loss = -(advantages * log_probability).mean()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * max(0.0, 1.0 - rollout.progress)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
+        self._optimizer.step()
+        if isinstance(self.sampler, BudgetedSampler):
+            self._recentre(rollout)
+        self._progress = rollout.progress
+        return {
+            "losses/policy_loss": float(loss.detach()),
+            "losses/entropy": float(entropy),
+            "losses/gradient_norm": float(norm),
+            "losses/advantage_deviation": float(advantages.std()),
+        }
+
+    def advantages(self, returns: Tensor, samples: int) -> Tensor:
+        """``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
+        grouped = returns.view(-1, samples)
+        advantages = grouped - grouped.mean(1, keepdim=True)
+        if self.options.baseline == "leave-one-out" and samples > 1:
+            advantages = advantages * (samples / (samples - 1))
+        return advantages.flatten()
+
+    def log_probability(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Log-probability of each row's masks, ``(rows,)`` with gradients, and the mean entropy of a choice.
+
+        Forced and padded tokens contribute 0.
+        """
+        total = torch.zeros_like(rollout.returns)
+        entropies = []
+        full_lengths = rollout.observations[0]["token_mask"].sum(1)
+        for reduction, (observation, infos, keep) in enumerate(
+            zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
+        ):
+            mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
+            logits = padded_logits(self.policy, observation)
+            logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
+            free = mask & ~forced
+            signed = torch.where(keep, logits, -logits)
+            per_token = torch.where(free, logsigmoid(signed), 0.0)
+            row = per_token.sum(1)
+            total = total + (row if self.options.log_probability == "sum" else row / free.sum(1).clamp(min=1))
+            entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
+        return total, torch.stack(entropies).mean()
+
+    def _recentre(self, rollout: Rollout) -> None:
+        """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.
+
+        What is learned is then ready for the Bernoulli sampler, and for a threshold of 0.5.
+        """
+        with torch.no_grad():
+            for reduction, (observation, keep) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
+                mask = observation["token_mask"].bool()
+                logits = padded_logits(self.policy, observation)[mask]
+                kept_share = keep[mask].float().mean()
+                bias = self.policy.heads[reduction][-1].bias  # type: ignore[index]
+                bias.sub_(0.1 * torch.quantile(logits, 1.0 - kept_share))
+
+    # -- going on later --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, generator and progress."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "progress": self._progress,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.policy.load_state_dict(state["policy"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self._progress = state["progress"]
+
+
+def padded_logits(policy: TokenPolicy, observation: dict[str, Tensor]) -> Tensor:
+    """Logits of keeping, ``(rows, max_tokens)``, 0 where no token is in play; computed on tokens in play only."""
+    mask = observation["token_mask"].bool()
+    logits = policy(observation["hidden_states"][mask], int(observation["reduction"][0]))
+    return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, logits)
+
+
+def bernoulli_entropy(logits: Tensor) -> Tensor:
+    """Entropy of Bernoulli(sigmoid(logits)) in nats, of the same shape."""
+    return -(torch.sigmoid(logits) * logsigmoid(logits) + torch.sigmoid(-logits) * logsigmoid(-logits))

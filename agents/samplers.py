@@ -1,0 +1,92 @@
+"""How keep masks are drawn from a policy's logits while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trbert_env.policy import keep_counts, keep_top
+
+
+class BernoulliSampler:
+    """Every token for itself, as in the paper."""
+
+    name = "bernoulli"
+
+    def sample(
+        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor
+    ) -> Tensor:
+        """Draw keep masks.
+
+        Args:
+            logits: ``(rows, width)`` of keeping.
+            mask: ``(rows, width)`` bool, tokens in play.
+            forced: ``(rows, width)`` bool, tokens kept in any case.
+            full_lengths: ``(rows,)`` int64.
+            reduction: 0-based.
+            noise: ``(rows, width)`` uniform in [0, 1).
+
+        Returns:
+            ``(rows, width)`` bool.
+        """
+        return ((noise < torch.sigmoid(logits)) | forced) & mask
+
+    def expected_counts(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """``(rows,)`` int64: how many tokens the policy keeps on average (K of the imitation)."""
+        probabilities = torch.where(forced, 1.0, torch.sigmoid(logits)) * mask
+        return (probabilities.sum(1) + 0.5).floor().long()
+
+    def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """The logits as they are: log-probabilities are exact."""
+        return logits
+
+
+class BudgetedSampler:
+    """Exactly K tokens a text and reduction: the top K of logit + Gumbel noise.
+
+    All samples of a text then cost the same, so that their advantages are only about *which* tokens
+    were kept. It is sampling without replacement from the softmax of the logits (Kool et al. 2019).
+
+    Args:
+        keep_fractions: K as a fraction of the full length, one a reduction.
+    """
+
+    name = "budgeted"
+
+    def __init__(self, keep_fractions: Sequence[float]) -> None:
+        """See the class."""
+        self.keep_fractions = tuple(keep_fractions)
+
+    def sample(
+        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor
+    ) -> Tensor:
+        """Draw keep masks; see :meth:`BernoulliSampler.sample`."""
+        gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7)))
+        counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
+        return keep_top(logits + gumbel, mask, forced, counts)
+
+    def expected_counts(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """``(rows,)`` int64: K."""
+        return keep_counts(self.keep_fractions[reduction], full_lengths, mask.sum(1))
+
+    def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """Logits shifted, row by row, so that the expected count is K.
+
+        The score of a fixed-size sample is nearly that of independent choices with these logits
+        (conditional Poisson sampling, Hajek 1964), and nearly zero on average, as a score must be.
+        """
+        counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
+        free = mask & ~forced
+        wanted = (counts - (mask & forced).sum(1)).clamp(min=0).float()
+        detached = logits.detach()
+        low, high = detached.new_full((len(logits), 1), -50.0), detached.new_full((len(logits), 1), 50.0)
+        for _ in range(30):
+            middle = (low + high) / 2
+            too_many = (torch.sigmoid(detached - middle) * free).sum(1, keepdim=True) > wanted[:, None]
+            low, high = torch.where(too_many, middle, low), torch.where(too_many, high, middle)
+        return logits - (low + high) / 2
+
+
+Sampler = BernoulliSampler | BudgetedSampler

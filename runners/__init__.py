@@ -1,0 +1,1 @@
+"""One readable file a job, each a script: ``python runners/<job>.py --help``."""

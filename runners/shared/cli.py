@@ -1,0 +1,103 @@
+"""How a runner starts and how it fails: one line that says what to mend, not a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import datasets
+import gymnasium
+import transformers
+import tyro
+
+from runners.shared.options import OptionsT
+
+#: Set to 1 to see where an error came from.
+TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
+
+
+class UserError(Exception):
+    """Something that only the user can mend; the message is one line that says how."""
+
+
+#: What bad input raises. OSError covers missing, misplaced and unreadable files and unreachable hubs.
+_USER_ERRORS = (UserError, ValueError, OSError, gymnasium.error.Error)
+
+
+def run(
+    main: Callable[[OptionsT], None], options_type: type[OptionsT], arguments: Sequence[str] | None = None
+) -> None:
+    """Read the command line, do the job, and turn bad input into one line and exit status 2.
+
+    Args:
+        main: The job.
+        options_type: The dataclass of its options.
+        arguments: The command line without the script's name; ``sys.argv`` when not given.
+
+    Raises:
+        SystemExit: 2 for bad options or input, 130 when interrupted, 0 after ``--help``.
+    """
+    try:
+        options = tyro.cli(options_type, args=arguments, description=_description(main))
+        options.check()
+        with _quiet_libraries():
+            main(options)
+    except _USER_ERRORS as error:
+        _report(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted{_resume_hint(options_type)}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _report(error: BaseException) -> None:
+    """Print an error in one line; a ValueError may also be a defect of ours, so say how to find it."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    shown = os.environ.get(TRACEBACK_VARIABLE) == "1"
+    if shown:
+        traceback.print_exception(error)
+    hint = "" if shown or isinstance(error, UserError) else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
+    print(f"error: {message}{hint}", file=sys.stderr)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Show warnings in one line each, and none of the libraries' chatter, while the job runs."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    formatter = warnings.formatwarning
+    with warnings.catch_warnings():
+        # Libraries' notices to their own developers: a user can do nothing about them.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.formatwarning = _one_line
+        try:
+            yield
+        finally:
+            warnings.formatwarning = formatter
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning without the source line that raised it."""
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
+def _resume_hint(options_type: type[OptionsT]) -> str:
+    """How to go on with an interrupted job, if it is one that can go on."""
+    resumable = "resume" in {field.name for field in dataclasses.fields(options_type)}
+    return "; go on from the last checkpoint, if it wrote one, with --resume RUN_DIR" if resumable else ""
+
+
+def _description(main: Callable[[OptionsT], None]) -> str | None:
+    """What ``--help`` says above the options: the runner's own docstring."""
+    module = sys.modules.get(main.__module__)
+    return module.__doc__ if module else None

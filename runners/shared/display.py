@@ -1,0 +1,178 @@
+"""What a runner shows: progress, tables, and notices that nobody should overlook."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+#: Columns of a table in a log file, where there is no terminal to ask.
+_LOG_WIDTH = 140
+
+Cell = str | float | int | None
+
+
+class Bar(Protocol):
+    """A progress display."""
+
+    def update(self, advance: int = 1, **figures: float) -> None:
+        """Say that more work is done.
+
+        Args:
+            advance: Items done since the last call.
+            **figures: Live figures to show, by name; one not given keeps its last value.
+        """
+
+
+@contextmanager
+def progress(
+    label: str, total: int, *, done: int = 0, unit: str = "texts", every: float = 10.0
+) -> Iterator[Bar]:
+    """Show a bar with rate, time left and live figures, or plain lines where stdout is not a terminal.
+
+    Args:
+        label: What is being done.
+        total: Items in all.
+        done: Items done before, by the run that this one resumes; they do not count in the rate.
+        unit: What an item is, in the plural.
+        every: Least seconds between two plain lines.
+    """
+    state = _State(label, total, done, unit)
+    if not sys.stdout.isatty():
+        lines = _Lines(state, every)
+        try:
+            yield lines
+        finally:
+            lines.close()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), _StateColumn(state))
+    with Progress(*columns, console=Console()) as bars:
+        task = bars.add_task(label, total=total, completed=done)
+
+        def move() -> None:
+            bars.update(task, completed=state.done)
+
+        yield _RichBar(state, move)
+
+
+class _State:
+    """How far the work is."""
+
+    def __init__(self, label: str, total: int, done: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = self._done_before = done
+        self.figures: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def add(self, advance: int, figures: dict[str, float]) -> None:
+        """Take in an update."""
+        self.done += advance
+        self.figures |= figures
+
+    def summary(self) -> str:
+        """Count, rate, time left and figures, in one line."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = (self.done - self._done_before) / seconds
+        parts = [f"{self.done:,}/{self.total:,}", f"{rate:.1f} {self.unit}/s"]
+        if rate > 0:
+            parts.append(f"{_clock((self.total - self.done) / rate)} left")
+        return "  ".join(parts + [f"{name} {value:.4g}" for name, value in self.figures.items()])
+
+
+class _RichBar:
+    """Progress on a terminal."""
+
+    def __init__(self, state: _State, move: _Move) -> None:
+        self._state, self._move = state, move
+
+    def update(self, advance: int = 1, **figures: float) -> None:
+        self._state.add(advance, figures)
+        self._move()
+
+
+class _Move(Protocol):
+    def __call__(self) -> None: ...
+
+
+class _StateColumn(ProgressColumn):
+    """The summary behind the bar; read at each refresh, so that the rate falls when work stalls."""
+
+    def __init__(self, state: _State) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
+        self._state = state
+
+    def render(self, task: Task) -> Text:
+        return Text(self._state.summary())
+
+
+class _Lines:
+    """Progress in a log file: a line now and then, and one at the end."""
+
+    def __init__(self, state: _State, every: float) -> None:
+        self._state, self._every = state, every
+        self._last = time.monotonic()
+        self._printed = -1
+
+    def update(self, advance: int = 1, **figures: float) -> None:
+        self._state.add(advance, figures)
+        if time.monotonic() - self._last >= self._every:
+            self._print()
+
+    def close(self) -> None:
+        """Print where the work ended, unless the last line says so already."""
+        if self._printed != self._state.done:
+            self._print()
+
+    def _print(self) -> None:
+        print(f"{self._state.label}  {self._state.summary()}", flush=True)
+        self._last, self._printed = time.monotonic(), self._state.done
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a table to stdout.
+
+    Args:
+        title: The line above it.
+        columns: The headings.
+        rows: As many cells each as there are columns; floats are shown with two decimals, None as a dash,
+            and columns without text are set to the right.
+
+    Raises:
+        ValueError: A row has more or fewer cells.
+    """
+    table = Table(title=Text(title), title_justify="left")
+    for index, heading in enumerate(columns):
+        numeric = all(not isinstance(row[index], str) for row in rows if len(row) == len(columns))
+        table.add_column(Text(heading), justify="right" if numeric else "left")
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"a table row has {len(row)} cells for {len(columns)} columns: {list(row)}")
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
+
+
+def announce(message: str) -> None:
+    """Say on stderr, in a frame, what a user must not overlook, such as a fallback."""
+    Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
+
+
+def _cell(value: Cell) -> str:
+    """A cell's text."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _clock(seconds: float) -> str:
+    """A duration as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

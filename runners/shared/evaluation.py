@@ -1,0 +1,113 @@
+"""Evaluation: one pass over a split with an agent, and the flat record of what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from agents.base import Agent
+from agents.heuristics import KeepAll
+from runners.shared.display import progress
+from trbert_env.vector_env import DType, TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+#: Texts that run together; packed execution is exact, so it moves speed only.
+EVALUATION_ROWS = 64
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What one pass over a split gave.
+
+    Attributes:
+        quality: The task's metrics, 0 to 100.
+        flops_speedup: Mean full cost over mean reduced cost, over texts.
+        kept_fractions: Kept share of the full length at each reduction, over all tokens.
+        log_likelihood: Mean, nats.
+    """
+
+    quality: dict[str, float]
+    flops_speedup: float
+    kept_fractions: tuple[float, ...]
+    log_likelihood: float
+
+
+def evaluation_env(
+    workload: Workload,
+    *,
+    info_scores: str | None = None,
+    reduction_layers: tuple[int, ...] | None = None,
+    policy_size: int = 0,
+    dtype: DType = "float32",
+    device: str = "cpu",
+    rows: int = EVALUATION_ROWS,
+) -> TokenReductionVectorEnv:
+    """An environment that goes once over a split, one row a text."""
+    return TokenReductionVectorEnv(
+        num_envs=rows,
+        workload=workload,
+        info_scores=info_scores,  # type: ignore[arg-type]
+        reduction_layers=reduction_layers,
+        policy_size=policy_size,
+        dtype=dtype,
+        device=device,
+        array_type="torch",
+        order="once",
+    )
+
+
+def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluating") -> PassResult:
+    """Go once over the split of an environment made by :func:`evaluation_env`."""
+    workload = env.workload
+    logits: list[Any] = []
+    totals = torch.zeros(2, dtype=torch.float64)
+    kept = torch.zeros(env.num_reductions, dtype=torch.float64)
+    tokens, likelihood = 0.0, 0.0
+    observation, infos = env.reset()
+    with progress(label, len(workload.texts)) as bar:
+        while bool(infos["row_valid"].any()):
+            valid = infos["row_valid"].cpu()
+            terminated = False
+            while not terminated:
+                observation, _, flags, _, infos = env.step(agent.act(observation, infos, deterministic=True))
+                terminated = bool(flags[0])
+            outcome = env.last_outcome
+            assert outcome is not None
+            pieces = outcome.logits.float().cpu().split(outcome.row_lengths.tolist())
+            logits.extend(piece.numpy() for piece, ok in zip(pieces, valid.tolist(), strict=True) if ok)
+            totals += torch.stack([outcome.full_flops[valid].sum(), outcome.reduced_flops[valid].sum()])
+            kept += outcome.kept_tokens[valid].sum(0)
+            tokens += float(outcome.row_lengths.cpu()[valid].sum())
+            likelihood += float(outcome.log_likelihood.cpu()[valid].sum())
+            bar.update(int(valid.sum()))
+    predictions = workload.task.predict(workload.texts, logits, workload.examples)
+    quality = workload.task.metrics(predictions, workload.examples)
+    fractions = tuple((kept / tokens).tolist())
+    return PassResult(quality, float(totals[0] / totals[1]), fractions, likelihood / len(workload.texts))
+
+
+def evaluation_record(workload: Workload, reduced: PassResult, full: PassResult) -> dict[str, Any]:
+    """The flat record of an evaluation: ``metrics.json``."""
+    record: dict[str, Any] = {
+        "env": workload.preset.name,
+        "split": workload.split,
+        "data_source": workload.data_source,
+        "backbone": workload.backbone.name,
+        "num_examples": len(workload.examples),
+        "num_texts": len(workload.texts),
+        **reduced.quality,
+        "flops_speedup": reduced.flops_speedup,
+        "log_likelihood": reduced.log_likelihood,
+    }
+    for index, fraction in enumerate(reduced.kept_fractions):
+        record[f"kept_fraction_{index + 1}"] = fraction
+    record |= {f"full_{name}": value for name, value in full.quality.items()}
+    record["full_log_likelihood"] = full.log_likelihood
+    return record
+
+
+def run_full_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
+    """The unreduced backbone: keep-all."""
+    return run_pass(evaluation_env(workload, dtype=dtype, device=device), KeepAll(), "unreduced backbone")

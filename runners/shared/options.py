@@ -1,0 +1,159 @@
+"""The options that all runners share, and their way to JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+OptionsT = TypeVar("OptionsT", bound="CommonOptions")
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """What every runner can be told on its command line."""
+
+    env: str = "SQuAD2"
+    """The data set: the name in TRBERT/<name>-v0."""
+
+    data_source: Literal["auto", "local", "hub", "embedded"] = "auto"
+    """Where texts come from: a local folder, the hub, the embedded corpus, or the first to be had."""
+
+    data_dir: Path | None = None
+    """A folder with one folder for each data set; the environment variable TRBERT_DATA when not given."""
+
+    backbone: str | None = None
+    """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a CUDA device if there is one."""
+
+    seed: int = 0
+    """Fixes every random choice."""
+
+    output_dir: Path = Path("runs")
+    """Where run folders are made."""
+
+    max_train_texts: int | None = None
+    """Train on a random sample of this many texts; on all when not given."""
+
+    max_eval_texts: int | None = None
+    """Evaluate on a random sample of this many texts; on all when not given."""
+
+    reduction_layers: tuple[int, ...] | None = None
+    """Reduce before these layers, counted from 1; before layers 2 and L/2 + 1 when not given."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The number format that the encoder computes in."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later; a derived class adds its own.
+
+        Not done in ``__post_init__``, whose errors tyro would frame as its own.
+
+        Raises:
+            ValueError: The message names the option, its value and what it may be.
+        """
+        at_least(0, seed=self.seed)
+        at_least(1, max_train_texts=self.max_train_texts, max_eval_texts=self.max_eval_texts)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """``dtype`` in torch's own terms."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.dtype]
+
+
+def flag(name: str) -> str:
+    """How a field is written on the command line: ``data_dir`` is ``--data-dir``."""
+    return "--" + name.replace("_", "-")
+
+
+def at_least(least: float, **options: float | None) -> None:
+    """Refuse options below a least value; None is one that was not given.
+
+    Raises:
+        ValueError: One is below, or is NaN.
+    """
+    for name, value in options.items():
+        if value is not None and not value >= least:
+            raise ValueError(f"{flag(name)} is {value}; it must be at least {least}")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
+
+    Raises:
+        ValueError: CUDA was asked for and there is none, or the name is another one.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device is {name!r}; it must be auto, cpu or cuda")
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise ValueError("--device is cuda, but torch finds no CUDA device here; use --device cpu or auto")
+    return torch.device("cpu" if name == "cpu" or not found else "cuda")
+
+
+def options_to_json(options: CommonOptions) -> dict[str, Any]:
+    """Turn an options dataclass into JSON values: paths become strings, tuples lists."""
+    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
+
+
+def options_from_json(options_type: type[OptionsT], values: dict[str, Any]) -> OptionsT:
+    """Restore what :func:`options_to_json` wrote, each value in the type of its field.
+
+    Raises:
+        ValueError: An option is unknown or missing, or a value is not of its field's type.
+    """
+    hints = typing.get_type_hints(options_type)
+    names = {field.name for field in dataclasses.fields(options_type)}
+    if unknown := sorted(values.keys() - names):
+        raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
+    if missing := sorted(names - values.keys()):
+        raise ValueError(f"missing saved options {missing}; they come from another runner or version")
+    options = options_type(**{name: _restore(value, hints[name], name) for name, value in values.items()})
+    options.check()
+    return options
+
+
+def changed_options(options: CommonOptions) -> list[str]:
+    """The flags whose value is not the default, such as ``["--seed"]``, in the order of the fields."""
+    defaults = type(options)()
+    names = [field.name for field in dataclasses.fields(options)]
+    return [flag(name) for name in names if getattr(options, name) != getattr(defaults, name)]
+
+
+def _plain(value: Any) -> Any:
+    """One option as a JSON value."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"an option of type {type(value).__name__} has no JSON form: {value!r}")
+
+
+def _restore(value: Any, hint: Any, name: str) -> Any:
+    """One JSON value in the type that its field is annotated with."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return _restore(value, hint, name)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list) and arguments[-1] is Ellipsis:
+        return tuple(_restore(item, arguments[0], name) for item in value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint in (bool, int, float, str) and type(value) is hint:
+        return value
+    raise ValueError(f"saved option {name} is {value!r}, not of its type {hint}; mend config.json")

@@ -1,0 +1,180 @@
+"""A run's folder: ``runs/<env>/<stage>-<agent>/<time>-<seed>/`` and what lies in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runners.shared.files import read_json, write_json
+from runners.shared.options import (
+    CommonOptions,
+    OptionsT,
+    changed_options,
+    options_from_json,
+    options_to_json,
+)
+from runners.shared.versions import git_commit, versions
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on the disk.
+
+    Attributes:
+        path: The folder itself.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, output_dir: Path, env: str, stage: str, agent: str, seed: int) -> RunFolder:
+        """Make a new run's folder.
+
+        Args:
+            output_dir: The folder of all runs.
+            env: The name in ``TRBERT/<name>-v0``.
+            stage: The job, such as ``policy``.
+            agent: What acts, such as ``reinforce``; may be ``module:Class``.
+            seed: The run's seed.
+        """
+        parent = output_dir / _file_name(env) / _file_name(f"{stage}-{agent}")
+        parent.mkdir(parents=True, exist_ok=True)
+        time = datetime.now()
+        while True:
+            path = parent / f"{time:%Y%m%d-%H%M%S}-{seed}"
+            try:
+                path.mkdir()
+            except FileExistsError:  # another run began in this second: take the next one
+                time += timedelta(seconds=1)
+            else:
+                return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open a folder that :meth:`create` and :meth:`write_config` made.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or it is not a run's folder.
+            NotADirectoryError: It is a file.
+        """
+        mend = "give a folder like runs/<env>/<stage>-<agent>/<time>-<seed>"
+        if not path.exists():
+            raise FileNotFoundError(f"there is no run folder {path}; {mend}")
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file, not a run folder; {mend}")
+        run = cls(path)
+        if not run.config_path.exists():
+            raise FileNotFoundError(f"{path} is not a run folder: it has no config.json; {mend}")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        """Every option and version."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The final figures, one flat record."""
+        return self.path / "metrics.json"
+
+    @property
+    def model_dir(self) -> Path:
+        """The trained model."""
+        return self.path / "model"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """All that a resume needs."""
+        return self.path / "checkpoint"
+
+    @property
+    def events_dir(self) -> Path:
+        """TensorBoard's events: the run's folder itself, so that TensorBoard shows the run by its name."""
+        return self.path
+
+    def write_config(self, options: CommonOptions, facts: Mapping[str, Any] | None = None) -> None:
+        """Write every option, the versions of the libraries, and the project's commit.
+
+        Args:
+            options: The run's options.
+            facts: What the options do not say, as JSON values: the data source and the backbone that were
+                really used, for example.
+        """
+        record = {
+            "options": options_to_json(options),
+            "facts": dict(facts or {}),
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        write_json(self.config_path, record)
+
+    def read_config(self) -> dict[str, Any]:
+        """The record of :meth:`write_config`: ``options``, ``facts``, ``versions``, ``git_commit``.
+
+        Raises:
+            ValueError: It is not such a record.
+        """
+        record = read_json(self.config_path)
+        if not isinstance(record, dict) or not isinstance(record.get("options"), dict):
+            raise ValueError(f"{self.config_path} has no options; restore it or start a new run")
+        return record
+
+    def read_options(self, options_type: type[OptionsT]) -> OptionsT:
+        """Restore the options.
+
+        Raises:
+            ValueError: They are not those of ``options_type``.
+        """
+        values = self.read_config()["options"]
+        try:
+            return options_from_json(options_type, values)
+        except ValueError as error:
+            raise ValueError(f"{self.config_path}: {error}") from error
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write the final figures; JSON knows neither NaN nor infinity, so both become null.
+
+        Raises:
+            TypeError: A figure is not a number, string, boolean or None.
+        """
+        write_json(self.metrics_path, {name: _figure(name, value) for name, value in metrics.items()})
+
+
+def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
+    """Open a run to go on with it, with the options that it was begun with.
+
+    Args:
+        options: The options of this call, in which nothing but ``resume`` may be set.
+        path: The run's folder.
+
+    Raises:
+        ValueError: Other options were given too, or the run is another runner's.
+        FileNotFoundError: It is not a run's folder.
+    """
+    run = RunFolder.open(path)
+    others = [name for name in changed_options(options) if name != "--resume"]
+    if others:
+        raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
+    return run.read_options(type(options)), run
+
+
+def _file_name(text: str) -> str:
+    """The text with everything that is not safe in a file name, such as ``:`` and ``/``, made ``_``."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+
+
+def _figure(name: str, value: Any) -> float | int | str | bool | None:
+    """One figure as a JSON value."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return None
+    if plain is None or isinstance(plain, (bool, int, float, str)):
+        return plain
+    raise TypeError(f"metric {name!r} is a {type(value).__name__}; metrics are one flat record of figures")

@@ -1,0 +1,74 @@
+"""TensorBoard, in the same way for every runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from runners.shared.options import CommonOptions, options_to_json
+
+
+class Tracker:
+    """Writes a run's curves.
+
+    Args:
+        events_dir: The folder of the events.
+        resume_step: The first step that a resumed run logs again: what was logged from there on before the
+            interruption is dropped. None for a new run.
+    """
+
+    def __init__(self, events_dir: Path, resume_step: int | None = None) -> None:
+        self._writer = SummaryWriter(str(events_dir), purge_step=resume_step)
+
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Add a point to each curve.
+
+        Args:
+            figures: Values by TensorBoard key, such as ``charts/episodic_return``.
+            step: The x axis.
+        """
+        for key, value in figures.items():
+            self._writer.add_scalar(key, value, step)
+
+    def flush(self) -> None:
+        """Bring everything logged to the disk; done with each checkpoint, a kill leaves no gap."""
+        self._writer.flush()
+
+    def add_hparams(self, options: CommonOptions, metrics: Mapping[str, Any]) -> None:
+        """Close the record: the options beside the final figures, in TensorBoard's table of runs.
+
+        Args:
+            options: The run's options.
+            metrics: The final record; what is not a number in it is left out.
+        """
+        values = {name: _scalar(value) for name, value in options_to_json(options).items()}
+        # Names of their own: a table column that is also a curve shows only the last of the two.
+        figures = {f"final/{name}": float(value) for name, value in metrics.items() if _is_number(value)}
+        self._writer.add_hparams(values, figures, run_name=".")
+
+    def close(self) -> None:
+        """Bring everything to the disk and close the file."""
+        self._writer.close()
+
+    def __enter__(self) -> Tracker:
+        """Use it in a ``with`` block, which closes it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    """An option as TensorBoard's table takes it."""
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+import tyro
+
+from runners.shared.options import (
+    CommonOptions,
+    at_least,
+    changed_options,
+    options_from_json,
+    options_to_json,
+    resolve_device,
+)
+
+
+@dataclass(frozen=True)
+class JobOptions(CommonOptions):
+    resume: Path | None = None
+    """A run to go on with."""
+
+    rate: float = 1e-3
+    """A rate."""
+
+    loud: bool = False
+    """A switch."""
+
+    agent: Literal["one", "two"] = "one"
+    """A choice."""
+
+    fractions: tuple[float, ...] = (0.65, 0.25)
+    """Numbers."""
+
+
+FULL = [
+    *(
+        "--env",
+        "X",
+        "--data-source",
+        "local",
+        "--data-dir",
+        "some/where",
+        "--backbone",
+        "a/b",
+        "--device",
+        "cpu",
+    ),
+    *("--seed", "7", "--output-dir", "out", "--max-train-texts", "20", "--max-eval-texts", "10"),
+    *("--reduction-layers", "2", "4", "--dtype", "bfloat16", "--rate", "0.1", "--loud", "--agent", "two"),
+    *("--fractions", "0.1", "0.3", "--resume", "runs/a"),
+]
+
+
+def test_the_command_line_reaches_every_field() -> None:
+    options = tyro.cli(JobOptions, args=FULL)
+    assert options == JobOptions(
+        env="X",
+        data_source="local",
+        data_dir=Path("some/where"),
+        backbone="a/b",
+        device="cpu",
+        seed=7,
+        output_dir=Path("out"),
+        max_train_texts=20,
+        max_eval_texts=10,
+        reduction_layers=(2, 4),
+        dtype="bfloat16",
+        resume=Path("runs/a"),
+        rate=0.1,
+        loud=True,
+        agent="two",
+        fractions=(0.1, 0.3),
+    )
+    assert options.torch_dtype is torch.bfloat16
+
+
+def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tyro.cli(JobOptions, args=["--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "--reduction-layers",
+        "--max-eval-texts",
+        "--data-source",
+        "Fixes every random choice",
+        "A rate.",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("arguments", [[], FULL])
+def test_json_restores_every_option(arguments: list[str]) -> None:
+    options = tyro.cli(JobOptions, args=arguments)
+    text = json.dumps(options_to_json(options))
+    assert options_from_json(JobOptions, json.loads(text)) == options
+
+
+def test_a_whole_number_restores_as_a_float() -> None:
+    values = options_to_json(JobOptions()) | {"rate": 1}
+    assert type(options_from_json(JobOptions, values).rate) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sead": 1}, r"unknown saved options \['sead'\]"),
+        ({"seed": "1"}, "saved option seed is '1'"),
+        ({"seed": True}, "saved option seed is True"),
+        ({"seed": None}, "saved option seed is None"),
+        ({"device": "tpu"}, "saved option device is 'tpu'"),
+        ({"reduction_layers": [2, "x"]}, "saved option reduction_layers is 'x'"),
+        ({"data_dir": 3}, "saved option data_dir is 3"),
+        ({"max_train_texts": 0}, "--max-train-texts is 0"),
+    ],
+)
+def test_wrong_saved_options_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options_from_json(JobOptions, options_to_json(JobOptions()) | change)
+
+
+def test_a_missing_saved_option_is_refused() -> None:
+    values = options_to_json(JobOptions())
+    del values["seed"]
+    with pytest.raises(ValueError, match=r"missing saved options \['seed'\]"):
+        options_from_json(JobOptions, values)
+
+
+def test_values_that_fail_later_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="--seed is -1; it must be at least 0"):
+        CommonOptions(seed=-1).check()
+    with pytest.raises(ValueError, match="--max-eval-texts is 0; it must be at least 1"):
+        CommonOptions(max_eval_texts=0).check()
+    CommonOptions(seed=0, max_eval_texts=1).check()
+
+
+def test_changed_options_are_those_not_at_their_default() -> None:
+    assert changed_options(JobOptions()) == []
+    assert changed_options(JobOptions(rate=2.0, seed=3, data_dir=Path("x"))) == [
+        "--data-dir",
+        "--seed",
+        "--rate",
+    ]
+
+
+def test_at_least() -> None:
+    at_least(0, length_penalty=0.0, other=None)
+    for value in (-1e-9, float("nan"), float("-inf")):
+        with pytest.raises(ValueError, match=f"--length-penalty is {value}; it must be at least 0"):
+            at_least(0, length_penalty=value)
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"--device is cuda, .* use --device cpu"):
+        resolve_device("cuda")
+    with pytest.raises(ValueError, match="--device is 'tpu'"):
+        resolve_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cpu") == torch.device("cpu")

@@ -1,0 +1,168 @@
+"""Likelihood against stock models, decoding against brute force."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForQuestionAnswering,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+)
+
+from trbert_env.tasks.span_qa import SpanQA, SpanText
+
+TINY: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+}
+CONFIGS = {
+    "bert": lambda: BertConfig(**TINY),
+    "electra": lambda: ElectraConfig(embedding_size=16, **TINY),
+    "roberta": lambda: RobertaConfig(vocab_size=400, **TINY),
+    "distilbert": lambda: DistilBertConfig(n_layers=2, n_heads=2, dim=16, hidden_dim=32, qa_dropout=0.5),
+}
+
+
+def by_example(texts: list[SpanText]) -> dict[str, list[SpanText]]:
+    groups: dict[str, list[SpanText]] = {}
+    for text in texts:
+        groups.setdefault(text.example_id, []).append(text)
+    return groups
+
+
+def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
+    family: str, tokenizer: PreTrainedTokenizerBase, examples: Dataset
+) -> None:
+    torch.manual_seed(0)
+    task = SpanQA(max_tokens=48, stride=10)
+    auto: Any = AutoModelForQuestionAnswering
+    model = auto.from_config(CONFIGS[family]()).eval()
+    texts = task.encode(examples, tokenizer)
+    assert len({len(text) for text in texts}) > 1
+    assert len({tuple(text.target) for text in texts}) > 1
+    states, losses, stock_logits = [], [], []
+    for text in texts:
+        inputs = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
+        target = torch.from_numpy(text.target)
+        stock = model(**inputs, start_positions=target[:1], end_positions=target[1:])
+        losses.append(stock.loss)
+        stock_logits.append(torch.stack([stock.start_logits[0], stock.end_logits[0]], dim=-1))
+        states.append(model.base_model(**inputs).last_hidden_state[0])
+    lengths = torch.tensor([len(text) for text in texts])
+    logits = task.logits(model, torch.cat(states), lengths)
+    torch.testing.assert_close(logits, torch.cat(stock_logits))
+    ours = task.log_likelihood(logits, lengths, task.targets(texts))
+    assert (ours.shape, ours.dtype) == ((len(texts),), torch.float32)
+    torch.testing.assert_close(ours, -torch.stack(losses))
+    weights = [model.qa_outputs.weight, model.base_model.embeddings.word_embeddings.weight]
+    ours_gradient = torch.autograd.grad(ours.sum(), weights)
+    stock_gradient = torch.autograd.grad(-torch.stack(losses).sum(), weights)
+    torch.testing.assert_close(ours_gradient, stock_gradient)
+
+
+def test_likelihood_of_half_precision_is_float32_and_lengths_must_agree() -> None:
+    task, lengths = SpanQA(), torch.tensor([2, 3])
+    targets = torch.tensor([[0, 1], [2, 2]])
+    logits = torch.zeros(5, 2, dtype=torch.bfloat16)
+    result = task.log_likelihood(logits, lengths, targets)
+    torch.testing.assert_close(result, -torch.tensor([2.0, 3.0]).log())
+    with pytest.raises(ValueError, match="sum to 5 for 4 logits"):
+        task.log_likelihood(logits[:4], lengths, targets)
+    with pytest.raises(ValueError, match="Linear has no qa_outputs"):
+        task.logits(torch.nn.Linear(2, 2), torch.zeros(5, 2), lengths)  # type: ignore[arg-type]
+
+
+def brute_force(texts: list[SpanText], logits: list[Any], context: str, limit: int, threshold: float) -> str:
+    best, answer, null = -np.inf, "", np.inf
+    for text, scores in zip(texts, logits, strict=True):
+        null = min(null, scores[0, 0] + scores[0, 1])
+        for i, (begin, _) in enumerate(text.offsets):
+            for j, (_, end) in enumerate(text.offsets[i : i + limit], start=i):
+                score = scores[text.context_start + i, 0] + scores[text.context_start + j, 1]
+                if score > best:
+                    best, answer = score, context[begin:end]
+    return "" if null - best > threshold else answer
+
+
+@pytest.mark.parametrize("threshold", [0.0, -3.0, 2.0])
+def test_predict_equals_brute_force_over_all_spans(
+    threshold: float, bert: PreTrainedTokenizerBase, examples: Dataset
+) -> None:
+    task = SpanQA(max_tokens=40, stride=8, num_best=1000, max_answer_tokens=5, null_threshold=threshold)
+    texts = task.encode(examples, bert)
+    contexts = dict(zip(examples["id"][:], examples["context"][:], strict=True))
+    generator = np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        logits = [generator.normal(size=(len(text), 2)).astype(np.float32) for text in texts]
+        for scores in logits:
+            scores[0] += 1.5
+        predictions = task.predict(texts, logits, examples)
+        assert list(predictions) == list(contexts)
+        for key, group in by_example(texts).items():
+            own = [scores for text, scores in zip(texts, logits, strict=True) if text.example_id == key]
+            assert predictions[key] == brute_force(group, own, contexts[key], 5, threshold)
+            seen.add(bool(predictions[key]))
+    assert True in seen
+    assert False in seen or threshold > 0
+
+
+def test_gold_logits_decode_to_the_gold_answers(bert: PreTrainedTokenizerBase, examples: Dataset) -> None:
+    task = SpanQA(max_tokens=48, stride=20)
+    texts = task.encode(examples, bert)
+    logits = [np.zeros((len(text), 2), dtype=np.float32) for text in texts]
+    for text, scores in zip(texts, logits, strict=True):
+        scores[text.target, [0, 1]] = 9.0
+    predictions = task.predict(texts, logits, examples)
+    assert predictions == {"who": "Zoë Brontë", "carts": "4,000 carts", "plans": "", "year": "1901"}
+    shuffled = np.random.default_rng(1).permutation(len(texts))
+    assert predictions == task.predict([texts[i] for i in shuffled], [logits[i] for i in shuffled], examples)
+    assert task.metrics(predictions, examples)["exact_match"] == 100.0
+    assert task.metrics(dict.fromkeys(predictions, ""), examples)["has_answer_f1"] == 0.0
+
+
+def test_few_best_may_leave_nothing_valid_and_question_tokens_never_answer(
+    bert: PreTrainedTokenizerBase,
+) -> None:
+    gold = {"text": ["Oslo"], "answer_start": [0]}
+    question = {"id": "q", "question": "Where is it?", "context": "Oslo lies by the sea.", "answers": gold}
+    data = Dataset.from_list([question])
+    task = SpanQA(num_best=1)
+    (text,) = task.encode(data, bert)
+    scores = np.zeros((len(text), 2), dtype=np.float32)
+    scores[0] = -50.0
+    scores[1] = 50.0  # a question token
+    scores[text.context_start + 3, 0] = 9.0
+    scores[text.context_start + 1, 1] = 9.0
+    assert task.predict([text], [scores], data) == {"q": ""}
+    scores[text.context_start + 4, 1] = 10.0
+    assert task.predict([text], [scores], data) == {"q": "the sea"}
+
+
+def test_predict_refuses_what_does_not_belong_together(
+    bert: PreTrainedTokenizerBase, examples: Dataset
+) -> None:
+    task = SpanQA()
+    texts = task.encode(examples, bert)
+    logits = [np.zeros((len(text), 2), dtype=np.float32) for text in texts]
+    with pytest.raises(ValueError, match="4 texts but 3 arrays"):
+        task.predict(texts, logits[:3], examples)
+    with pytest.raises(ValueError, match="'year' is not in both"):
+        task.predict(texts[:3], logits[:3], examples)
+    with pytest.raises(ValueError, match="'year' is not in both"):
+        task.predict(texts, logits, examples.select(range(3)))
+    with pytest.raises(ValueError, match=re.escape("'who#0' are (3, 2)")):
+        task.predict(texts, [logits[0][:3], *logits[1:]], examples)
+    with pytest.raises(ValueError, match="without NaN"):
+        task.predict(texts, [logits[0] * np.nan, *logits[1:]], examples)

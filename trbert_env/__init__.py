@@ -1,0 +1,1 @@
+"""Token reduction in a frozen encoder as a vectorised Gymnasium environment."""

@@ -1,0 +1,152 @@
+"""The packed attention function: tokens attend within their own sequence, and nothing is padded.
+
+It is registered with transformers under :data:`PACKED_ATTENTION`. Stock layers hand extra keyword
+arguments down to it; where ``packed`` comes, attention runs over the sequences that it describes,
+and where it does not come, the call falls through to stock SDPA with its padding mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from trbert_env.packing import Layout
+
+PACKED_ATTENTION = "trbert_packed"
+
+
+@dataclass
+class PackedSequences:
+    """Where the sequences lie in a packed call, made once a stage and handed to each of its layers.
+
+    Attributes:
+        lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
+        cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
+        received: Where not None, every layer appends its attention received, ``(total_tokens,)``.
+    """
+
+    lengths: list[int]
+    cu_seqlens: Tensor
+    received: list[Tensor] | None = field(default=None)
+
+    @classmethod
+    def of(cls, layout: Layout, received: list[Tensor] | None = None) -> PackedSequences:
+        """The sequences of ``layout``."""
+        ends = torch.cumsum(layout.sequence_lengths, 0)
+        cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(layout.device)
+        return cls(layout.sequence_lengths.tolist(), cu_seqlens, received)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    packed: PackedSequences | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention within each packed sequence; see the module's page.
+
+    Args:
+        module: The attention module that calls.
+        query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
+        key: See ``query``.
+        value: See ``query``.
+        attention_mask: Only for calls that are not packed.
+        packed: The sequences; None for a stock padded call.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+        dropout: Only for calls that are not packed: packed attention has none, on any device.
+        kwargs: Handed on to stock SDPA.
+
+    Returns:
+        ``(1, total_tokens, heads, head_dim)`` and None.
+    """
+    if packed is None:
+        output, weights = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return output, weights
+    if packed.received is not None:
+        packed.received.append(attention_received(query, key, packed.lengths, scaling))
+    if query.device.type == "cpu":
+        return _by_sequence(query, key, value, packed.lengths, scaling), None
+    if query.dtype in (torch.float16, torch.bfloat16):
+        return _varlen(query, key, value, packed, scaling), None
+    return _padded(query, key, value, packed.lengths, scaling), None
+
+
+def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+    """One SDPA call a sequence: on a CPU faster than any masked call."""
+    tail = query.shape[2] - sum(lengths)
+    sizes = [*lengths, tail] if tail else lengths
+    splits = [tensor.split(sizes, dim=2) for tensor in (query, key, value)]
+    outputs = [
+        scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2)
+        for q, k, v in zip(*(split[: len(lengths)] for split in splits), strict=True)
+    ]
+    if tail:
+        outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
+    return torch.cat(outputs, dim=1)
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
+    """One kernel over all sequences; CUDA, half precision only."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    total = query.shape[2]
+    longest = max(packed.lengths)
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+    output = varlen_attn(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
+    assert isinstance(output, Tensor)
+    return output.view(1, total, *output.shape[1:])
+
+
+def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+    """Pad, mask, and take the padding out again: for float32 on CUDA, where varlen kernels do not run."""
+    total = query.shape[2]
+    counts = torch.tensor(lengths, device=query.device)
+    mask = torch.arange(max(lengths), device=query.device) < counts[:, None]
+    padded = []
+    for tensor in (query, key, value):
+        tokens = tensor[0].transpose(0, 1)[: sum(lengths)]
+        spread = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
+        spread = spread.masked_scatter(mask[..., None, None], tokens)
+        padded.append(spread.transpose(1, 2))
+    output = scaled_dot_product_attention(*padded, attn_mask=mask[:, None, None, :], scale=scaling)
+    packed_output = output.transpose(1, 2)[mask]
+    tail = packed_output.new_zeros(total - len(packed_output), *packed_output.shape[1:])
+    return torch.cat([packed_output, tail])[None]
+
+
+def attention_received(query: Tensor, key: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+    """Attention that each token receives: the sum over heads and queries of the probabilities.
+
+    This is PoWER-BERT's significance score (Goyal et al. 2020, section 3.2).
+
+    Returns:
+        ``(sum of lengths,)`` float32.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = []
+    start = 0
+    for length in lengths:
+        q, k = (tensor[0, :, start : start + length].float() for tensor in (query, key))
+        probabilities = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
+        scores.append(probabilities.sum(dim=(0, 1)))
+        start += length
+    return torch.cat(scores)
+
+
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+# Without a mask function of its own, a padded stock call would silently lose its mask.
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)

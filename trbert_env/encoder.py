@@ -1,0 +1,209 @@
+"""StagedEncoder: a stock transformers encoder, cut at its reduction layers and run on packed tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from trbert_env.attention import PACKED_ATTENTION, PackedSequences
+from trbert_env.packing import Layout, PackedTokens, restore_text_order
+from trbert_env.texts import TextBatch
+
+#: Where each supported family keeps its layers; they share all else that is needed here.
+FAMILIES = {
+    "bert": "encoder.layer",
+    "distilbert": "transformer.layer",
+    "electra": "encoder.layer",
+    "roberta": "encoder.layer",
+}
+
+#: bfloat16 kernels on a CPU are built anew for every number of rows, so that number is rounded up to this.
+ROW_MULTIPLE = 512
+
+
+def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
+    """``(2, L/2 + 1)``, 1-based: what the released code does; one reduction where both coincide.
+
+    Example:
+        >>> default_reduction_layers(12), default_reduction_layers(6), default_reduction_layers(3)
+        ((2, 7), (2, 4), (2,))
+    """
+    return tuple(sorted({2, num_layers // 2 + 1}))
+
+
+def check_reduction_layers(layers: Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Return ``layers`` as a tuple, or say what is wrong with them.
+
+    Raises:
+        ValueError: Not 1 to 3 rising layers between 2 and the depth.
+    """
+    layers = tuple(int(layer) for layer in layers)
+    if not 1 <= len(layers) <= 3 or list(layers) != sorted(set(layers)):
+        raise ValueError(f"reduction_layers {layers}: name 1 to 3 different layers in rising order, such as 2 4")
+    if layers[0] < 2 or layers[-1] > num_layers:
+        raise ValueError(
+            f"reduction_layers {layers}: the encoder has {num_layers} layers, so each must lie in 2..{num_layers}"
+        )
+    return layers
+
+
+class StagedEncoder:
+    """Runs a stock encoder stage by stage on packed tokens.
+
+    Stage t is what lies between reduction t and the next: stage 0 the layers before the first
+    reduction layer, stage T those from the last one on. The model's own layers do the work; only
+    their attention function is exchanged, for one that still serves stock padded calls.
+
+    Args:
+        model: A transformers model of a family in :data:`FAMILIES`, with or without a task head.
+        reduction_layers: 1-based; tokens are dropped before these layers. None for the default.
+
+    Raises:
+        ValueError: The family is not supported, or the reduction layers do not fit its depth.
+    """
+
+    def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[int] | None = None) -> None:
+        """See the class."""
+        self.family = model.config.model_type
+        if self.family not in FAMILIES:
+            raise ValueError(f"backbone family '{self.family}' is not supported: use one of {', '.join(FAMILIES)}")
+        base = cast(PreTrainedModel, model.base_model)
+        base.set_attn_implementation(PACKED_ATTENTION)
+        # Any: the attributes of a stock encoder are known by its family, not by its type.
+        self._base: Any = base
+        self._layers = cast(nn.ModuleList, base.get_submodule(FAMILIES[self.family]))
+        self.num_layers = len(self._layers)
+        chosen = default_reduction_layers(self.num_layers) if reduction_layers is None else reduction_layers
+        self.reduction_layers = check_reduction_layers(chosen, self.num_layers)
+        self.hidden_size: int = model.config.hidden_size
+        self.intermediate_size: int = _feed_forward_size(model)
+
+    def __repr__(self) -> str:
+        """The family, depth and cuts."""
+        return f"StagedEncoder({self.family}, layers={self.num_layers}, reduction_layers={self.reduction_layers})"
+
+    @property
+    def num_reductions(self) -> int:
+        """T."""
+        return len(self.reduction_layers)
+
+    @property
+    def stage_bounds(self) -> tuple[tuple[int, int], ...]:
+        """0-based half-open layer range of each of the T + 1 stages."""
+        cuts = [0, *(layer - 1 for layer in self.reduction_layers), self.num_layers]
+        return tuple(zip(cuts[:-1], cuts[1:], strict=True))
+
+    def embed(self, batch: TextBatch) -> PackedTokens:
+        """Embeddings of a packed batch: ``(total_tokens, hidden)``."""
+        positions = batch.sequence_positions
+        arguments: dict[str, Tensor] = {"input_ids": batch.input_ids[None]}
+        if self.family == "roberta":
+            positions = positions + self._base.embeddings.padding_idx + 1
+        if self.family != "distilbert":
+            arguments["token_type_ids"] = batch.token_type_ids[None]
+        states = self._base.embeddings(position_ids=positions[None], **arguments)
+        if hasattr(self._base, "embeddings_project"):
+            states = self._base.embeddings_project(states)
+        return PackedTokens(states[0], batch.layout)
+
+    def run_layers(
+        self, tokens: PackedTokens, first: int, last: int, received: list[Tensor] | None = None
+    ) -> PackedTokens:
+        """Run layers ``first`` to ``last - 1`` (0-based).
+
+        Args:
+            tokens: What enters them.
+            first: The first layer.
+            last: One past the last layer.
+            received: Where given, every layer appends the attention that each token received.
+        """
+        packed = PackedSequences.of(tokens.layout, received)
+        total = tokens.layout.total_tokens
+        states = tokens.states
+        if _pads_rows(states):
+            states = pad(states, (0, 0, 0, -total % ROW_MULTIPLE))
+        states = states[None]
+        for layer in self._layers[first:last]:
+            states = layer(states, attention_mask=None, packed=packed)
+        return PackedTokens(states[0, :total], tokens.layout)
+
+    def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
+        """Run the layers of one stage; see :attr:`stage_bounds`."""
+        return self.run_layers(tokens, *self.stage_bounds[stage], received)
+
+
+class StagedForward:
+    """One forward pass that stops before each reduction to be told which tokens go on.
+
+    The environment, the joint runner, evaluation and the deployed model all use this class.
+
+    Args:
+        encoder: The encoder.
+        batch: The texts.
+        samples: Rows of each text. They share all computation up to the first reduction.
+        record_attention: Whether to keep, in :attr:`received`, the attention received in the last
+            layer before the coming reduction.
+    """
+
+    def __init__(
+        self, encoder: StagedEncoder, batch: TextBatch, samples: int = 1, record_attention: bool = False
+    ) -> None:
+        """See the class."""
+        self.encoder = encoder
+        self.reduction = 0
+        self.received: Tensor | None = None
+        self._record = record_attention
+        self._stopped: list[PackedTokens] = []
+        tokens = self._run(encoder.embed(batch))
+        self.tokens = tokens.expand(samples)
+        if self.received is not None and samples > 1:
+            self.received = self.received[tokens.layout.expand(samples)[1]]
+        #: The tokens that run through each stage so far, the first entry being the full texts.
+        self.layouts: list[Layout] = [self.tokens.layout]
+
+    @property
+    def done(self) -> bool:
+        """Whether all layers have run."""
+        return self.reduction == self.encoder.num_reductions
+
+    def advance(self, keep: Tensor) -> None:
+        """Drop tokens, then run the next stage on those that stay.
+
+        Args:
+            keep: ``(total_tokens,)`` bool over :attr:`tokens`; first tokens stay whatever it says.
+        """
+        keep = keep | self.tokens.layout.first_tokens
+        self._stopped.append(self.tokens.select(~keep))
+        kept = self.tokens.select(keep)
+        self.layouts.append(kept.layout)
+        self.reduction += 1
+        self.tokens = self._run(kept)
+
+    def final_states(self) -> Tensor:
+        """Every token's last state in text order: ``(sum of text lengths, hidden)``."""
+        return restore_text_order([*self._stopped, self.tokens])
+
+    def _run(self, tokens: PackedTokens) -> PackedTokens:
+        recorder: list[Tensor] | None = [] if self._record else None
+        tokens = self.encoder.run_stage(tokens, self.reduction, recorder)
+        self.received = recorder[-1] if recorder else None
+        return tokens
+
+
+def _feed_forward_size(model: PreTrainedModel) -> int:
+    """DistilBERT names it otherwise than the rest."""
+    config = model.config
+    return int(config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size)
+
+
+def _pads_rows(states: Tensor) -> bool:
+    """Whether the matrix products to come run in bfloat16 on a CPU."""
+    if states.device.type != "cpu":
+        return False
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return autocast or states.dtype == torch.bfloat16

@@ -1,0 +1,110 @@
+"""One batch of texts on its way through the encoder: what an environment holds between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.cost import CostModel
+from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.reward import LengthPrice
+from trbert_env.tasks.base import Task
+from trbert_env.texts import EncodedText, TextBatch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode ended; rows are texts times samples.
+
+    Attributes:
+        texts: One entry a row.
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, rows end to end.
+        row_lengths: ``(rows,)`` int64 tokens of each row's text.
+        log_likelihood: ``(rows,)`` float32, nats.
+        kept_tokens: ``(rows, T)`` int64, [CLS] included.
+        full_flops: ``(rows,)`` float64.
+        reduced_flops: ``(rows,)`` float64.
+    """
+
+    texts: Sequence[EncodedText]
+    logits: Tensor
+    row_lengths: Tensor
+    log_likelihood: Tensor
+    kept_tokens: Tensor
+    full_flops: Tensor
+    reduced_flops: Tensor
+
+
+class Episode:
+    """Steps a batch of texts through the encoder's reductions, without gradients.
+
+    Args:
+        model: The task model, frozen.
+        encoder: Its encoder.
+        task: Its task.
+        texts: The texts; each becomes ``samples`` neighbouring rows.
+        samples: Rows of each text.
+        device: Where to compute.
+        record_attention: Whether :attr:`StagedForward.received` is wanted.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoder: StagedEncoder,
+        task: Task,
+        texts: Sequence[EncodedText],
+        samples: int,
+        device: torch.device,
+        record_attention: bool = False,
+    ) -> None:
+        """See the class."""
+        self._model, self._task, self._samples = model, task, samples
+        self.texts = texts
+        self.batch = TextBatch.from_texts(texts, device)
+        with torch.no_grad():
+            self.forward = StagedForward(encoder, self.batch, samples, record_attention)
+        #: The keep masks so far, packed, so that an episode can be played again.
+        self.masks: list[Tensor] = []
+
+    def step(self, keep: Tensor, price: LengthPrice) -> Tensor:
+        """Drop tokens and run the next stage.
+
+        Args:
+            keep: ``(rows, max_tokens)`` bool.
+            price: What the kept tokens cost.
+
+        Returns:
+            ``(rows,)`` float64: minus the price.
+        """
+        mask = self.forward.tokens.layout.gather(keep)
+        self.replay(mask)
+        return -price.of_stage(self.forward.layouts, self.forward.reduction)
+
+    def replay(self, mask: Tensor) -> None:
+        """Apply a packed mask, ``(tokens in play,)`` bool."""
+        with torch.no_grad():
+            self.forward.advance(mask)
+        self.masks.append(mask)
+
+    def outcome(self, cost: CostModel) -> Outcome:
+        """Score the finished episode."""
+        forward = self.forward
+        lengths = forward.layouts[0].text_lengths
+        with torch.no_grad():
+            logits = self._task.logits(self._model, forward.final_states(), lengths)
+            targets = self._task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
+            log_likelihood = self._task.log_likelihood(logits, lengths, targets)
+        return Outcome(
+            texts=[text for text in self.texts for _ in range(self._samples)],
+            logits=logits,
+            row_lengths=lengths,
+            log_likelihood=log_likelihood,
+            kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
+            full_flops=cost.full(forward.layouts[0]),
+            reduced_flops=cost.reduced(forward.layouts),
+        )

@@ -1,0 +1,71 @@
+"""Residual importance, computed once for each text: the backbone is frozen, so it never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.encoder import StagedEncoder
+from trbert_env.importance import residual_importance
+from trbert_env.tasks.base import Task
+from trbert_env.texts import EncodedText, TextBatch
+
+
+class ImportanceCache:
+    """Computes the residual importance of texts when first asked, and remembers it.
+
+    Args:
+        model: The frozen task model.
+        encoder: Its encoder.
+        task: Its task.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: StagedEncoder, task: Task) -> None:
+        """See the class."""
+        self._model, self._encoder, self._task = model, encoder, task
+        self._known: dict[int, npt.NDArray[np.float32]] = {}
+
+    def of_texts(
+        self, indices: npt.NDArray[np.int64], texts: Sequence[EncodedText], device: torch.device
+    ) -> Tensor:
+        """``(num_texts, T, longest)`` float32, 0 beyond a text's end.
+
+        Args:
+            indices: What the texts are remembered by.
+            texts: The texts.
+            device: Where to compute.
+        """
+        places = dict(zip(indices.tolist(), texts, strict=True))
+        missing = {index: text for index, text in places.items() if index not in self._known}
+        if missing:
+            batch = TextBatch.from_texts(list(missing.values()), device)
+            targets = self._task.targets(list(missing.values())).to(device)
+            scores = residual_importance(self._encoder, self._model, self._task, batch, targets)
+            pieces = scores.cpu().split([len(text) for text in missing.values()], dim=1)
+            self._known.update({index: piece.numpy() for index, piece in zip(missing, pieces, strict=True)})
+        found = [self._known[int(index)] for index in indices]
+        padded = np.zeros((len(found), len(found[0]), max(scores.shape[1] for scores in found)), dtype=np.float32)
+        for row, scores_of_text in enumerate(found):
+            padded[row, :, : scores_of_text.shape[1]] = scores_of_text
+        return torch.from_numpy(padded).to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is known, flat, since a batch's composition moves the last bits of a score."""
+        indices = np.array(sorted(self._known), dtype=np.int64)
+        known = [self._known[int(index)] for index in indices]
+        lengths = np.array([scores.shape[1] for scores in known], dtype=np.int64)
+        empty = np.zeros((self._encoder.num_reductions, 0), dtype=np.float32)
+        return {"indices": indices, "lengths": lengths, "scores": np.concatenate([empty, *known], axis=1)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        ends = np.cumsum(np.asarray(state["lengths"]))[:-1]
+        pieces = np.split(np.asarray(state["scores"]), ends, axis=1)
+        indices = np.asarray(state["indices"]).tolist()
+        self._known = dict(zip(indices, pieces, strict=True)) if indices else {}

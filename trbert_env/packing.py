@@ -1,0 +1,199 @@
+"""Packed tokens: states of many texts in one ``(total_tokens, hidden)`` tensor, without padding.
+
+=====================  ==================  =======================================================
+symbol                 shape               meaning
+=====================  ==================  =======================================================
+``states``             (total, hidden)     one row a token still in play
+``text_index``         (total,)            the text (row) that a token belongs to
+``positions``          (total,)            where in its text the token stood at the start
+``sequence_lengths``   (num_sequences,)    tokens still in play; kept on the CPU
+``sequences_per_text`` (num_texts,)        1 for span QA, 4 for RACE; kept on the CPU
+``text_lengths``       (num_texts,)        tokens of the whole text, before any was dropped
+=====================  ==================  =======================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which token belongs where: the offsets of texts and of their sequences.
+
+    Tokens keep their order under :meth:`select`, so that dropping tokens never moves them
+    between texts; ``positions`` remembers where each came from.
+    """
+
+    text_index: Tensor
+    positions: Tensor
+    sequence_lengths: Tensor
+    sequences_per_text: Tensor
+    text_lengths: Tensor
+
+    @classmethod
+    def from_lengths(
+        cls, sequence_lengths: Sequence[int], sequences_per_text: Sequence[int], device: torch.device | str = "cpu"
+    ) -> Layout:
+        """A layout with every token in play.
+
+        Args:
+            sequence_lengths: Tokens of every sequence, text by text.
+            sequences_per_text: How many of them each text owns.
+            device: Where the per-token tensors live.
+
+        Example:
+            >>> layout = Layout.from_lengths([2, 3, 1], [2, 1])
+            >>> layout.text_index.tolist(), layout.positions.tolist()
+            ([0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4, 0])
+        """
+        lengths = torch.tensor(sequence_lengths, dtype=torch.int64)
+        per_text = torch.tensor(sequences_per_text, dtype=torch.int64)
+        text_lengths = _segment_sums(lengths, per_text)
+        text_index = torch.repeat_interleave(text_lengths)
+        positions = torch.arange(len(text_index)) - _starts(text_lengths)[text_index]
+        return cls(text_index.to(device), positions.to(device), lengths, per_text, text_lengths.to(device))
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts (rows)."""
+        return len(self.sequences_per_text)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens in play, over all texts."""
+        return len(self.text_index)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the per-token tensors live."""
+        return self.text_index.device
+
+    @cached_property
+    def sequence_starts(self) -> Tensor:
+        """``(num_sequences,)`` int64 on the CPU: the packed index of every sequence's first token."""
+        return _starts(self.sequence_lengths)
+
+    @cached_property
+    def token_counts(self) -> Tensor:
+        """``(num_texts,)`` int64 on the CPU: tokens in play, of each text."""
+        return _segment_sums(self.sequence_lengths, self.sequences_per_text)
+
+    @cached_property
+    def first_tokens(self) -> Tensor:
+        """``(total,)`` bool: True for each sequence's first token ([CLS]), which is always kept."""
+        first = torch.zeros(self.total_tokens, dtype=torch.bool, device=self.device)
+        first[self.sequence_starts.to(self.device)] = True
+        return first
+
+    def select(self, keep: Tensor) -> Layout:
+        """The layout of the tokens where ``keep`` ((total,) bool) is True."""
+        running = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+        starts = self.sequence_starts.to(self.device)
+        counts = running[starts + self.sequence_lengths.to(self.device)] - running[starts]
+        return Layout(
+            self.text_index[keep], self.positions[keep], counts.cpu(), self.sequences_per_text, self.text_lengths
+        )
+
+    def expand(self, samples: int) -> tuple[Layout, Tensor]:
+        """Repeat every text ``samples`` times, copies as neighbours.
+
+        Returns:
+            The new layout, and the ``(samples * total,)`` index of each new token into the old ones.
+        """
+        counts = self.token_counts
+        rows = torch.arange(self.num_texts).repeat_interleave(samples)
+        new_counts = counts[rows]
+        new_text_index = torch.repeat_interleave(new_counts)
+        offsets = torch.arange(len(new_text_index)) - _starts(new_counts)[new_text_index]
+        source = (_starts(counts)[rows][new_text_index] + offsets).to(self.device)
+        layout = Layout(
+            new_text_index.to(self.device),
+            self.positions[source],
+            _repeat_groups(self.sequence_lengths, self.sequences_per_text, samples),
+            self.sequences_per_text[rows],
+            self.text_lengths[rows.to(self.device)],
+        )
+        return layout, source
+
+    def pad(self, values: Tensor, width: int) -> Tensor:
+        """Spread per-token ``values`` ((total, ...)) to (num_texts, width, ...), each at its text position.
+
+        Positions that hold no token in play are 0.
+        """
+        padded = values.new_zeros((self.num_texts * width, *values.shape[1:]))
+        padded = padded.index_copy(0, self.text_index * width + self.positions, values)
+        return padded.view(self.num_texts, width, *values.shape[1:])
+
+    def gather(self, padded: Tensor) -> Tensor:
+        """The reverse of :meth:`pad`: (num_texts, width, ...) to (total, ...)."""
+        return padded[self.text_index, self.positions]
+
+
+@dataclass(frozen=True)
+class PackedTokens:
+    """States of the tokens in play, ``(total_tokens, hidden)``, with their layout."""
+
+    states: Tensor
+    layout: Layout
+
+    def select(self, keep: Tensor) -> PackedTokens:
+        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order."""
+        return PackedTokens(self.states[keep], self.layout.select(keep))
+
+    def expand(self, samples: int) -> PackedTokens:
+        """Every text ``samples`` times, copies as neighbours."""
+        if samples == 1:
+            return self
+        layout, source = self.layout.expand(samples)
+        return PackedTokens(self.states[source], layout)
+
+    def pad(self, width: int) -> Tensor:
+        """States as (num_texts, width, hidden), 0 where no token is in play."""
+        return self.layout.pad(self.states, width)
+
+
+def restore_text_order(parts: Sequence[PackedTokens]) -> Tensor:
+    """Put every token's last state back into text order: a skipped token keeps the state it had.
+
+    Args:
+        parts: The tokens that stopped at each reduction and those that reached the end; together
+            they hold every token of every text exactly once.
+
+    Returns:
+        ``(sum of text_lengths, hidden)``, texts end to end. Gradients flow into every part.
+
+    Raises:
+        ValueError: The parts do not hold every token exactly once.
+    """
+    lengths = parts[-1].layout.text_lengths
+    starts = torch.cumsum(lengths, 0) - lengths
+    targets = torch.cat([starts[part.layout.text_index] + part.layout.positions for part in parts])
+    states = torch.cat([part.states for part in parts])
+    source = torch.full_like(targets, -1)
+    source[targets] = torch.arange(len(targets), device=targets.device)
+    if len(targets) != int(lengths.sum()) or bool((source < 0).any()):
+        raise ValueError(f"{len(targets)} states for {int(lengths.sum())} tokens: each token must stop exactly once")
+    return states[source]
+
+
+def _starts(lengths: Tensor) -> Tensor:
+    """Exclusive cumulative sum."""
+    return torch.cumsum(lengths, 0) - lengths
+
+
+def _segment_sums(values: Tensor, group_sizes: Tensor) -> Tensor:
+    """Sum ``values`` over consecutive groups."""
+    sums = torch.zeros(len(group_sizes), dtype=values.dtype)
+    return sums.index_add(0, torch.repeat_interleave(group_sizes), values)
+
+
+def _repeat_groups(values: Tensor, group_sizes: Tensor, samples: int) -> Tensor:
+    """Repeat each consecutive group of ``values`` ``samples`` times."""
+    groups = torch.split(values, group_sizes.tolist())
+    return torch.cat([group.repeat(samples) for group in groups])

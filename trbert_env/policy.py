@@ -1,0 +1,156 @@
+"""The policy network (eq. 2) and the ways to turn its logits into a decision. Nothing here learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trbert_env.cost import policy_flops_per_token
+
+#: The width of the released code's heads; the paper does not give one.
+DEFAULT_POLICY_SIZE = 32
+
+
+class TokenPolicy(nn.Module):
+    """pi(a_t | s_t) of eq. 2: every token for itself, one head a reduction.
+
+    A head is LayerNorm (without parameters), Linear(d, h), GELU, Linear(h, 1). States of different
+    depths differ in scale by far, so they are normalised first.
+
+    Args:
+        hidden_size: d, of the encoder.
+        num_reductions: T.
+        policy_size: h.
+        initial_keep_probability: What every token's probability starts at, for each head.
+
+    Raises:
+        ValueError: The probability is not strictly between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_reductions: int,
+        policy_size: int = DEFAULT_POLICY_SIZE,
+        initial_keep_probability: float = 0.5,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        if not 0.0 < initial_keep_probability < 1.0:
+            raise ValueError(f"initial_keep_probability {initial_keep_probability} must lie strictly between 0 and 1")
+        self.hidden_size = hidden_size
+        self.policy_size = policy_size
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(hidden_size, elementwise_affine=False),
+                nn.Linear(hidden_size, policy_size),
+                nn.GELU(),
+                nn.Linear(policy_size, 1),
+            )
+            for _ in range(num_reductions)
+        )
+        bias = float(torch.tensor(initial_keep_probability).logit())
+        for head in self.heads:
+            output = head[-1]  # type: ignore[index]
+            nn.init.normal_(output.weight, std=0.02)
+            nn.init.constant_(output.bias, bias)
+
+    @property
+    def flops_per_token(self) -> int:
+        """FLOPs of one head on one token."""
+        return policy_flops_per_token(self.hidden_size, self.policy_size)
+
+    def forward(self, states: Tensor, reduction: int) -> Tensor:
+        """Logits of keeping, ``(num_tokens,)`` float32.
+
+        Args:
+            states: ``(num_tokens, hidden)``, of any float type.
+            reduction: 0-based index of the reduction.
+        """
+        head = self.heads[reduction]
+        parameter = next(head.parameters())
+        logits: Tensor = head(states.to(parameter.dtype))
+        return logits.squeeze(-1).float()
+
+
+def keep_counts(fractions: float | Tensor, full_lengths: Tensor, token_counts: Tensor) -> Tensor:
+    """k = max(1, round(fraction x n)), at most the tokens left; n is the full length, [CLS] included.
+
+    Example:
+        >>> keep_counts(0.25, torch.tensor([100, 2]), torch.tensor([60, 2])).tolist()
+        [25, 1]
+    """
+    wanted = torch.as_tensor(fractions * full_lengths.double()).round().long()
+    return torch.minimum(wanted.clamp(min=1), token_counts)
+
+
+def keep_top(scores: Tensor, token_mask: Tensor, forced: Tensor, counts: Tensor) -> Tensor:
+    """Keep the ``counts`` highest scores of each row, forced tokens first; ties go to the earlier token.
+
+    Args:
+        scores: ``(rows, width)`` float.
+        token_mask: ``(rows, width)`` bool, True for tokens in play.
+        forced: ``(rows, width)`` bool, True for tokens that are kept in any case.
+        counts: ``(rows,)`` int64.
+
+    Returns:
+        ``(rows, width)`` bool.
+    """
+    ranked = scores.float().masked_fill(~token_mask, -torch.inf).masked_fill(forced & token_mask, torch.inf)
+    order = ranked.argsort(dim=1, descending=True, stable=True)
+    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    return ((ranks < counts[:, None]) | forced) & token_mask
+
+
+def keep_above(logits: Tensor, token_mask: Tensor, forced: Tensor, threshold: float) -> Tensor:
+    """Keep the tokens whose probability is at least ``threshold``; ``(rows, width)`` bool."""
+    return ((torch.sigmoid(logits) >= threshold) | forced) & token_mask
+
+
+def check_keep_fractions(fractions: Sequence[float], num_reductions: int) -> tuple[float, ...]:
+    """Return ``fractions`` as a tuple, or say what is wrong with them.
+
+    Raises:
+        ValueError: Not one for each reduction, or not falling within (0, 1].
+    """
+    fractions = tuple(float(fraction) for fraction in fractions)
+    if len(fractions) != num_reductions:
+        raise ValueError(f"keep_fractions {fractions}: there are {num_reductions} reductions, give one for each")
+    if not all(0.0 < fraction <= 1.0 for fraction in fractions):
+        raise ValueError(f"keep_fractions {fractions}: each must lie in (0, 1], of the full length")
+    if list(fractions) != sorted(fractions, reverse=True):
+        raise ValueError(f"keep_fractions {fractions}: tokens once skipped stay out, so they cannot rise")
+    return fractions
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """How logits become a keep mask outside of training: the deployed model and evaluation share it.
+
+    Attributes:
+        threshold: Keep a token whose probability is at least this; the count adapts to the text.
+        keep_fractions: If given, keep exactly these fractions of every text instead, best tokens first.
+    """
+
+    threshold: float = 0.5
+    keep_fractions: tuple[float, ...] | None = None
+
+    def __call__(
+        self, logits: Tensor, token_mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
+    ) -> Tensor:
+        """``(rows, width)`` bool.
+
+        Args:
+            logits: ``(rows, width)`` of keeping.
+            token_mask: ``(rows, width)`` bool, tokens in play.
+            forced: ``(rows, width)`` bool, tokens kept in any case.
+            full_lengths: ``(rows,)`` int64 tokens of the whole texts.
+            reduction: 0-based.
+        """
+        if self.keep_fractions is None:
+            return keep_above(logits, token_mask, forced, self.threshold)
+        counts = keep_counts(self.keep_fractions[reduction], full_lengths, token_mask.sum(1))
+        return keep_top(logits, token_mask, forced, counts)

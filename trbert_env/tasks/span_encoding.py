@@ -1,0 +1,195 @@
+"""Questions and contexts as windows of token ids, each with its gold span."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+from tokenizers import Encoding, Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from trbert_env.tasks.base import EncodedText
+
+_TOKENIZER_BATCH = 1024
+_COLUMNS = ("id", "question", "context", "answers")
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class SpanText(EncodedText):
+    """One window: a question and a piece of its context.
+
+    Attributes:
+        example_id: The id of the question.
+        context_start: Index of the first context token in the window.
+        offsets: ``(num_context_tokens, 2)`` int32, where each context token of the window begins and ends
+            in the example's context, in characters.
+    """
+
+    example_id: str
+    context_start: int
+    offsets: Ids
+
+
+class Row(NamedTuple):
+    """One checked example; ``gold`` is the first answer's begin and end in the context, in characters."""
+
+    id: str
+    question: str
+    context: str
+    gold: tuple[int, int] | None
+
+
+class Tokens(NamedTuple):
+    """A tokenised string: ``(n,)`` ids and ``(n, 2)`` character offsets, without special tokens."""
+
+    ids: Ids
+    offsets: Ids
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens before a question, between it and the context, and after that.
+
+    ``segments`` are the token type ids of the five pieces: before, question, between, context, after.
+    """
+
+    before: Ids
+    between: Ids
+    after: Ids
+    segments: tuple[int, int, int, int, int]
+
+    def __len__(self) -> int:
+        """The number of special tokens."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def around(self, question: Ids, context: Ids) -> tuple[Ids, Ids]:
+        """The token ids and token type ids of a window."""
+        pieces = (self.before, question, self.between, context, self.after)
+        lengths = [len(piece) for piece in pieces]
+        return np.concatenate(pieces), np.repeat(np.array(self.segments, dtype=np.int32), lengths)
+
+
+def checked_rows(examples: Dataset) -> list[Row]:
+    """Read the examples, refusing what cannot be trained on or scored.
+
+    Raises:
+        ValueError: If a column is missing, an id comes twice, a question or context is empty, or an answer
+            does not stand in the context where it says.
+    """
+    missing = [name for name in _COLUMNS if name not in examples.column_names]
+    if missing:
+        raise ValueError(f"the examples have no column {', '.join(missing)}: they need {', '.join(_COLUMNS)}")
+    columns = examples.with_format(None).select_columns(list(_COLUMNS))[:]
+    rows: dict[str, Row] = {}
+    for key, question, context, answers in zip(*(columns[name] for name in _COLUMNS), strict=True):
+        if key in rows:
+            raise ValueError(f"example id {key!r} comes twice: ids must be unique within a split")
+        for name, value in (("question", question), ("context", context)):
+            if not value or not value.strip():
+                raise ValueError(f"example {key!r} has an empty {name}: fill it in or leave the example out")
+        rows[key] = Row(key, question, context, _gold_characters(key, context, answers))
+    return list(rows.values())
+
+
+def _gold_characters(
+    key: str, context: str, answers: Mapping[str, Sequence[str | int]]
+) -> tuple[int, int] | None:
+    texts, starts = answers["text"], answers["answer_start"]
+    if len(texts) != len(starts):
+        raise ValueError(
+            f"example {key!r} has {len(texts)} answer texts but {len(starts)} answer_start: check the data"
+        )
+    spans = [(int(start), int(start) + len(str(text))) for text, start in zip(texts, starts, strict=True)]
+    for text, (start, end) in zip(texts, spans, strict=True):
+        if not str(text).strip() or start < 0 or context[start:end] != text:
+            found = reprlib.repr(context[max(start, 0) : max(end, 0)])
+            raise ValueError(
+                f"example {key!r}: its answer {reprlib.repr(text)} does not fit its context at answer_start "
+                f"{start}, where {found} stands: check the data (offsets count characters)"
+            )
+    return spans[0] if spans else None
+
+
+def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """A copy of a fast tokenizer's backend that neither cuts nor pads.
+
+    A copy, because the backend of the caller keeps every setting that it is given.
+
+    Raises:
+        ValueError: If the tokenizer is not a fast one.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer without offsets: load a fast one")
+    copy: Tokenizer = Tokenizer.from_str(backend.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def tokenise(backend: Tokenizer, strings: Sequence[str]) -> dict[str, Tokens]:
+    """Tokenise each distinct string once: a SQuAD context serves seven questions."""
+    distinct = list(dict.fromkeys(strings))
+    result: dict[str, Tokens] = {}
+    for first in range(0, len(distinct), _TOKENIZER_BATCH):
+        batch = distinct[first : first + _TOKENIZER_BATCH]
+        for string, encoding in zip(
+            batch, backend.encode_batch(batch, add_special_tokens=False), strict=True
+        ):
+            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+            result[string] = Tokens(np.array(encoding.ids, dtype=np.int32), offsets)
+    return result
+
+
+def frame_of(pair: Encoding, has_segments: bool) -> Frame:
+    """Read the special tokens off any encoded pair of question and context.
+
+    Args:
+        pair: A question and a context, encoded together with special tokens.
+        has_segments: Whether the encoder family knows token types; if not, all are 0.
+
+    Raises:
+        ValueError: If no special token comes first, or the context comes before the question.
+    """
+    owner = np.array([-1 if index is None else index for index in pair.sequence_ids])
+    question, context = np.flatnonzero(owner == 0), np.flatnonzero(owner == 1)
+    if question[0] < 1 or question[-1] > context[0] or context[-1] == len(owner) - 1:
+        raise ValueError(
+            f"the tokenizer encodes a pair as {pair.tokens[:8]}...: "
+            f"it must be [CLS] question [SEP] context [SEP]"
+        )
+    ids = np.array(pair.ids, dtype=np.int32)
+    types = pair.type_ids
+    places = (0, question[0], question[-1] + 1, context[0], len(owner) - 1)
+    before, on_question, between, on_context, after = (
+        types[place] if has_segments else 0 for place in places
+    )
+    return Frame(
+        before=ids[: question[0]],
+        between=ids[question[-1] + 1 : context[0]],
+        after=ids[context[-1] + 1 :],
+        segments=(before, on_question, between, on_context, after),
+    )
+
+
+def window_ranges(count: int, room: int, stride: int) -> Iterator[tuple[int, int]]:
+    """First and one-past-last context token of each window: ``room`` tokens, ``stride`` of them shared."""
+    step = max(room - stride, 1)
+    for first in range(0, max(count - room, 0) + step, step):
+        yield first, min(first + room, count)
+
+
+def gold_tokens(context: Tokens, gold: tuple[int, int] | None) -> tuple[int, int] | None:
+    """First and last token that the gold characters touch; None if there are none."""
+    if gold is None:
+        return None
+    first = int(np.searchsorted(context.offsets[:, 1], gold[0], side="right"))
+    last = int(np.searchsorted(context.offsets[:, 0], gold[1], side="left")) - 1
+    return (first, last) if first <= last else None

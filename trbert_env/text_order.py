@@ -1,0 +1,65 @@
+"""In which order an environment draws its texts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Order = Literal["shuffle", "once"]
+
+
+class TextOrder:
+    """Draws text indices: endless shuffled epochs, or one pass in the order of the split.
+
+    Args:
+        num_texts: Texts in the split.
+        order: ``"shuffle"`` or ``"once"``.
+
+    Raises:
+        ValueError: The order is unknown or the split empty.
+    """
+
+    def __init__(self, num_texts: int, order: Order) -> None:
+        """See the class."""
+        if order not in get_args(Order):
+            raise ValueError(f"order '{order}' is unknown: use one of {', '.join(get_args(Order))}")
+        if num_texts < 1:
+            raise ValueError("the split holds no text: check the data folder or raise max_texts")
+        self.num_texts = num_texts
+        self.order = order
+        self._queue: npt.NDArray[np.int64] = np.arange(0)
+        self._started = False
+
+    def restart(self) -> None:
+        """Forget what is left of the running epoch or pass."""
+        self._queue = np.arange(0)
+        self._started = False
+
+    def draw(self, count: int, generator: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The next ``count`` texts.
+
+        Returns:
+            Their indices, and which of them are valid: with ``"once"``, what goes beyond the end of
+            the split repeats its first text and is marked False.
+        """
+        if self.order == "shuffle":
+            while len(self._queue) < count:
+                self._queue = np.concatenate([self._queue, generator.permutation(self.num_texts)])
+        elif not self._started:
+            self._queue = np.arange(self.num_texts)
+        self._started = True
+        drawn, self._queue = self._queue[:count], self._queue[count:]
+        missing = count - len(drawn)
+        indices = np.concatenate([drawn, np.zeros(missing, dtype=np.int64)])
+        return indices, np.arange(count) < len(drawn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is still to come."""
+        return {"queue": self._queue.copy(), "started": self._started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._queue = np.asarray(state["queue"], dtype=np.int64)
+        self._started = bool(state["started"])

@@ -1,0 +1,46 @@
+"""Checks of what users hand to the environment, each an error that names the value and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def choose(name: str, value: T, known: Sequence[object]) -> T:
+    """Return ``value`` if it is one of ``known``.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if value not in known:
+        raise ValueError(f"{name} {value!r} is unknown: use one of {', '.join(map(repr, known))}")
+    return value
+
+
+def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Return keep masks as a bool tensor on ``device``.
+
+    Raises:
+        ValueError: Another shape or type than asked for, or a value other than 0 and 1.
+    """
+    if not isinstance(actions, Tensor):
+        array = np.asarray(actions)
+        if array.dtype.kind not in "buif":
+            raise ValueError(f"actions of dtype {array.dtype} are not numbers: give bool, integer or float 0 and 1")
+        actions = torch.from_numpy(np.ascontiguousarray(array))
+    if tuple(actions.shape) != shape:
+        raise ValueError(f"actions have shape {tuple(actions.shape)}: give {shape}, (num_envs, max_tokens)")
+    if actions.dtype == torch.bool:
+        return actions.to(device)
+    wrong = (actions != 0) & (actions != 1)
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        value = actions[row, column].item()
+        raise ValueError(f"action {value} in row {row}, token {column}: give 1 to keep and 0 to skip, nothing else")
+    return actions.bool().to(device)

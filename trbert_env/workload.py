@@ -1,0 +1,79 @@
+"""A workload: the fine-tuned backbone and the encoded texts of one split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset
+
+from trbert_env.backbones import Backbone, load_backbone
+from trbert_env.data.sources import load_examples, sample
+from trbert_env.presets import Preset, get_preset
+from trbert_env.tasks import Task, make_task
+from trbert_env.texts import EncodedText
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What an environment, an evaluation or a training run works on.
+
+    Attributes:
+        preset: The data set's record.
+        task: Its task.
+        backbone: Model and tokenizer.
+        examples: The examples of the split (questions, in span QA).
+        texts: Their texts (windows, in span QA), in the same order.
+        split: Which split.
+        data_source: ``"local"``, ``"hub"`` or ``"embedded"``: where the examples really came from.
+    """
+
+    preset: Preset
+    task: Task
+    backbone: Backbone
+    examples: Dataset
+    texts: Sequence[EncodedText]
+    split: str
+    data_source: str
+
+    @classmethod
+    def load(
+        cls,
+        env: str,
+        split: str,
+        *,
+        backbone: str | Backbone | None = None,
+        data_source: str = "auto",
+        data_dir: str | Path | None = None,
+        max_examples: int | None = None,
+    ) -> Workload:
+        """Load the examples, then the backbone, then encode.
+
+        Args:
+            env: ``"SQuAD2"``; the name in ``TRBERT/<name>-v0``.
+            split: ``"train"`` or ``"validation"``.
+            backbone: A folder, a hub name, ``"embedded"``, None for the preset's, or one that is loaded.
+            data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
+            data_dir: A folder laid out like the hub's data sets, as parquet.
+            max_examples: Take a random sample of as many examples, always the same.
+
+        Raises:
+            ValueError: An unknown name, malformed data, an unsupported family.
+            FileNotFoundError: A folder or file that is not there.
+        """
+        preset = get_preset(env)
+        task = make_task(preset)
+        found = load_examples(preset.dataset, split, data_source, None if data_dir is None else str(data_dir))
+        examples = sample(found.dataset, max_examples)
+        if not isinstance(backbone, Backbone):
+            backbone = load_backbone(preset, task, backbone, found.source)
+        if not backbone.fine_tuned:
+            warnings.warn(
+                f"backbone '{backbone.name}' is not fine-tuned for {env}: its task head is untrained; "
+                "run runners/finetune.py first",
+                stacklevel=2,
+            )
+        texts = task.encode(examples, backbone.tokenizer)
+        return cls(preset, task, backbone, examples, texts, split, found.source)
