@@ -67,6 +67,10 @@ class Agent(Protocol):
 class Heuristic:
     """An agent with nothing to learn and no state."""
 
+    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
+        """Keep masks; see :class:`Agent`."""
+        raise NotImplementedError
+
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Nothing."""
         return {}

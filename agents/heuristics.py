@@ -32,7 +32,6 @@ class KeepTop(Heuristic):
     """
 
     def __init__(self, keep_fractions: Sequence[float], num_reductions: int) -> None:
-        """See the class."""
         self.keep_fractions = check_keep_fractions(keep_fractions, num_reductions)
         self._lengths = FullLengths()
 
@@ -59,7 +58,6 @@ class RandomTokens(KeepTop):
     """
 
     def __init__(self, keep_fractions: Sequence[float], num_reductions: int, seed: int = 0) -> None:
-        """See the class."""
         super().__init__(keep_fractions, num_reductions)
         self._generator = torch.Generator().manual_seed(seed)
 

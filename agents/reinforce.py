@@ -73,7 +73,6 @@ class Reinforce:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        """See the class."""
         self.options = options = ReinforceOptions() if options is None else options
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -140,7 +139,7 @@ class Reinforce:
         for group in self._optimizer.param_groups:
             group["lr"] = self.options.learning_rate * max(0.0, 1.0 - rollout.progress)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
         if isinstance(self.sampler, BudgetedSampler):

@@ -20,7 +20,6 @@ class RolloutCollector:
     """
 
     def __init__(self, env: TokenReductionVectorEnv, agent: Agent) -> None:
-        """See the class."""
         self.env, self.agent = env, agent
         self._current: tuple[dict[str, Tensor], dict[str, Any]] | None = None
 

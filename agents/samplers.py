@@ -16,7 +16,13 @@ class BernoulliSampler:
     name = "bernoulli"
 
     def sample(
-        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor
+        self,
+        logits: Tensor,
+        mask: Tensor,
+        forced: Tensor,
+        full_lengths: Tensor,
+        reduction: int,
+        noise: Tensor,
     ) -> Tensor:
         """Draw keep masks.
 
@@ -33,7 +39,9 @@ class BernoulliSampler:
         """
         return ((noise < torch.sigmoid(logits)) | forced) & mask
 
-    def expected_counts(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+    def expected_counts(
+        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
+    ) -> Tensor:
         """``(rows,)`` int64: how many tokens the policy keeps on average (K of the imitation)."""
         probabilities = torch.where(forced, 1.0, torch.sigmoid(logits)) * mask
         return (probabilities.sum(1) + 0.5).floor().long()
@@ -56,18 +64,25 @@ class BudgetedSampler:
     name = "budgeted"
 
     def __init__(self, keep_fractions: Sequence[float]) -> None:
-        """See the class."""
         self.keep_fractions = tuple(keep_fractions)
 
     def sample(
-        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor
+        self,
+        logits: Tensor,
+        mask: Tensor,
+        forced: Tensor,
+        full_lengths: Tensor,
+        reduction: int,
+        noise: Tensor,
     ) -> Tensor:
         """Draw keep masks; see :meth:`BernoulliSampler.sample`."""
         gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7)))
         counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
         return keep_top(logits + gumbel, mask, forced, counts)
 
-    def expected_counts(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+    def expected_counts(
+        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
+    ) -> Tensor:
         """``(rows,)`` int64: K."""
         return keep_counts(self.keep_fractions[reduction], full_lengths, mask.sum(1))
 

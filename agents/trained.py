@@ -21,7 +21,6 @@ class TrainedPolicy(Heuristic):
     """
 
     def __init__(self, policy: TokenPolicy, decision: DecisionRule) -> None:
-        """See the class."""
         self.policy, self.decision = policy, decision
         self._lengths = FullLengths()
 

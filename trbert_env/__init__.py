@@ -1,1 +1,41 @@
-"""Token reduction in a frozen encoder as a vectorised Gymnasium environment."""
+"""Token reduction in a frozen encoder as a vectorised Gymnasium environment.
+
+Importing this package registers the ids ``TRBERT/<Name>-v0``:
+
+    >>> import gymnasium, trbert_env
+    >>> "TRBERT/SQuAD2-v0" in gymnasium.registry
+    True
+"""
+
+from trbert_env.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.packing import Layout, PackedTokens
+from trbert_env.policy import DecisionRule, TokenPolicy
+from trbert_env.presets import PRESETS, Preset, get_preset
+from trbert_env.registration import env_id, register_envs
+from trbert_env.single_env import TokenReductionEnv
+from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "DecisionRule",
+    "EncodedText",
+    "Layout",
+    "PackedTokens",
+    "Preset",
+    "TextBatch",
+    "TokenPolicy",
+    "TokenReducedConfig",
+    "TokenReducedModel",
+    "TokenReductionEnv",
+    "TokenReductionVectorEnv",
+    "Workload",
+    "env_id",
+    "get_preset",
+    "register_envs",
+]
+
+register_envs()

@@ -116,13 +116,15 @@ def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scali
     total = query.shape[2]
     counts = torch.tensor(lengths, device=query.device)
     mask = torch.arange(max(lengths), device=query.device) < counts[:, None]
-    padded = []
-    for tensor in (query, key, value):
+
+    def spread(tensor: Tensor) -> Tensor:
         tokens = tensor[0].transpose(0, 1)[: sum(lengths)]
-        spread = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
-        spread = spread.masked_scatter(mask[..., None, None], tokens)
-        padded.append(spread.transpose(1, 2))
-    output = scaled_dot_product_attention(*padded, attn_mask=mask[:, None, None, :], scale=scaling)
+        empty = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
+        return empty.masked_scatter(mask[..., None, None], tokens).transpose(1, 2)
+
+    output = scaled_dot_product_attention(
+        spread(query), spread(key), spread(value), attn_mask=mask[:, None, None, :], scale=scaling
+    )
     packed_output = output.transpose(1, 2)[mask]
     tail = packed_output.new_zeros(total - len(packed_output), *packed_output.shape[1:])
     return torch.cat([packed_output, tail])[None]

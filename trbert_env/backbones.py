@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from trbert_env.encoder import FAMILIES
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 #: The name of the small encoder that the ``embedded`` extra installs.
 EMBEDDED_BACKBONE = "embedded"
@@ -39,6 +42,10 @@ class Backbone:
     source: str
     fine_tuned: bool
 
+    def as_fine_tuned(self) -> Backbone:
+        """The same model once its head is trained."""
+        return replace(self, model=self.model.eval(), fine_tuned=True)
+
 
 def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
     """Where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one.
@@ -50,7 +57,9 @@ def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
     return folder / "backbones" / preset.name / data_source / name.strip("/").replace("/", "--")
 
 
-def load_backbone(preset: Preset, task: Task, name: str | None, data_source: str) -> Backbone:
+def load_backbone(
+    preset: Preset, task: Task, name: str | None, data_source: str, *, pretrained: bool = False
+) -> Backbone:
     """Load a backbone for ``preset``.
 
     Args:
@@ -58,14 +67,16 @@ def load_backbone(preset: Preset, task: Task, name: str | None, data_source: str
         task: Gives the auto class.
         name: A folder, a hub name, ``"embedded"``, or None.
         data_source: On which data a fine-tuned backbone must have been trained to be found.
+        pretrained: Whether what was fine-tuned before is passed over: stage 1 starts afresh.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported.
     """
-    name = _choose(preset) if name is None else name
+    name = _choose(preset.pretrained if pretrained else preset.backbone) if name is None else name
     left_behind = fine_tuned_folder(preset, name, data_source)
-    source = str(left_behind) if (left_behind / "config.json").exists() else _locate(name)
+    found = not pretrained and (left_behind / "config.json").exists()
+    source = str(left_behind) if found else _locate(name)
     return load_backbone_from(source, task, name)
 
 
@@ -91,6 +102,12 @@ def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
     return Backbone(model.eval(), cast(PreTrainedTokenizerBase, tokenizer), name, source, not report["missing_keys"])
 
 
+def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> ModelT:
+    """``model.to(device, dtype)``, whose stock type hides what it returns."""
+    nn.Module.to(model, torch.device(device), dtype)
+    return model
+
+
 def _check_family(model: PreTrainedModel, name: str) -> None:
     """Refuse families that the encoder cannot cut, before any data is read."""
     family = model.config.model_type
@@ -100,19 +117,19 @@ def _check_family(model: PreTrainedModel, name: str) -> None:
         )
 
 
-def _choose(preset: Preset) -> str:
+def _choose(checkpoint: str) -> str:
     """The published checkpoint where the hub answers, else the embedded encoder, said loudly."""
     if not HF_HUB_OFFLINE:
         try:
-            AutoTokenizer.from_pretrained(preset.backbone)
+            AutoTokenizer.from_pretrained(checkpoint)
         except OSError as error:
             reason = str(error).splitlines()[0]
         else:
-            return preset.backbone
+            return checkpoint
     else:
         reason = "HF_HUB_OFFLINE is set"
     warnings.warn(
-        f"the published backbone '{preset.backbone}' is out of reach ({reason}): "
+        f"the published backbone '{checkpoint}' is out of reach ({reason}): "
         "falling back to the small embedded encoder; --backbone names another",
         stacklevel=2,
     )

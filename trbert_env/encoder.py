@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -68,7 +69,6 @@ class StagedEncoder:
     """
 
     def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[int] | None = None) -> None:
-        """See the class."""
         self.family = model.config.model_type
         if self.family not in FAMILIES:
             raise ValueError(f"backbone family '{self.family}' is not supported: use one of {', '.join(FAMILIES)}")
@@ -96,7 +96,7 @@ class StagedEncoder:
     def stage_bounds(self) -> tuple[tuple[int, int], ...]:
         """0-based half-open layer range of each of the T + 1 stages."""
         cuts = [0, *(layer - 1 for layer in self.reduction_layers), self.num_layers]
-        return tuple(zip(cuts[:-1], cuts[1:], strict=True))
+        return tuple(itertools.pairwise(cuts))
 
     def embed(self, batch: TextBatch) -> PackedTokens:
         """Embeddings of a packed batch: ``(total_tokens, hidden)``."""
@@ -153,7 +153,6 @@ class StagedForward:
     def __init__(
         self, encoder: StagedEncoder, batch: TextBatch, samples: int = 1, record_attention: bool = False
     ) -> None:
-        """See the class."""
         self.encoder = encoder
         self.reduction = 0
         self.received: Tensor | None = None

@@ -62,7 +62,6 @@ class Episode:
         device: torch.device,
         record_attention: bool = False,
     ) -> None:
-        """See the class."""
         self._model, self._task, self._samples = model, task, samples
         self.texts = texts
         self.batch = TextBatch.from_texts(texts, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -52,11 +53,16 @@ def residual_importance(
 
 
 def _run_recording(
-    encoder: StagedEncoder, tokens: PackedTokens, first: int, last: int, wanted: list[int], found: dict[int, Tensor]
+    encoder: StagedEncoder,
+    tokens: PackedTokens,
+    first: int,
+    last: int,
+    wanted: list[int],
+    found: dict[int, Tensor],
 ) -> PackedTokens:
     """Run layers ``first..last - 1``, noting the states that enter the wanted ones."""
     cuts = [first, *(layer for layer in wanted if first < layer < last), last]
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in itertools.pairwise(cuts):
         found.setdefault(start, tokens.states)
         tokens = encoder.run_layers(tokens, start, end)
     return tokens

@@ -27,13 +27,10 @@ class ImportanceCache:
     """
 
     def __init__(self, model: PreTrainedModel, encoder: StagedEncoder, task: Task) -> None:
-        """See the class."""
         self._model, self._encoder, self._task = model, encoder, task
         self._known: dict[int, npt.NDArray[np.float32]] = {}
 
-    def of_texts(
-        self, indices: npt.NDArray[np.int64], texts: Sequence[EncodedText], device: torch.device
-    ) -> Tensor:
+    def of_texts(self, indices: npt.NDArray[np.int64], texts: Sequence[EncodedText], device: torch.device) -> Tensor:
         """``(num_texts, T, longest)`` float32, 0 beyond a text's end.
 
         Args:

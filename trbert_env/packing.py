@@ -38,7 +38,10 @@ class Layout:
 
     @classmethod
     def from_lengths(
-        cls, sequence_lengths: Sequence[int], sequences_per_text: Sequence[int], device: torch.device | str = "cpu"
+        cls,
+        sequence_lengths: Sequence[int],
+        sequences_per_text: Sequence[int],
+        device: torch.device | str = "cpu",
     ) -> Layout:
         """A layout with every token in play.
 
@@ -97,7 +100,11 @@ class Layout:
         starts = self.sequence_starts.to(self.device)
         counts = running[starts + self.sequence_lengths.to(self.device)] - running[starts]
         return Layout(
-            self.text_index[keep], self.positions[keep], counts.cpu(), self.sequences_per_text, self.text_lengths
+            self.text_index[keep],
+            self.positions[keep],
+            counts.cpu(),
+            self.sequences_per_text,
+            self.text_lengths,
         )
 
     def expand(self, samples: int) -> tuple[Layout, Tensor]:

@@ -37,7 +37,6 @@ class TokenPolicy(nn.Module):
         policy_size: int = DEFAULT_POLICY_SIZE,
         initial_keep_probability: float = 0.5,
     ) -> None:
-        """See the class."""
         super().__init__()
         if not 0.0 < initial_keep_probability < 1.0:
             raise ValueError(f"initial_keep_probability {initial_keep_probability} must lie strictly between 0 and 1")
@@ -77,7 +76,7 @@ class TokenPolicy(nn.Module):
 
 
 def keep_counts(fractions: float | Tensor, full_lengths: Tensor, token_counts: Tensor) -> Tensor:
-    """k = max(1, round(fraction x n)), at most the tokens left; n is the full length, [CLS] included.
+    """K = max(1, round(fraction x n)), at most the tokens left; n is the full length, [CLS] included.
 
     Example:
         >>> keep_counts(0.25, torch.tensor([100, 2]), torch.tensor([60, 2])).tolist()
@@ -101,7 +100,9 @@ def keep_top(scores: Tensor, token_mask: Tensor, forced: Tensor, counts: Tensor)
     """
     ranked = scores.float().masked_fill(~token_mask, -torch.inf).masked_fill(forced & token_mask, torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    ranks = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     return ((ranks < counts[:, None]) | forced) & token_mask
 
 

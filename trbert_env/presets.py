@@ -35,6 +35,7 @@ class Preset:
         dataset: The data set's name on the hub, and of its folder in a local data folder.
         task: The kind of task, such as ``span_qa``.
         backbone: A published checkpoint that is fine-tuned for this data set, by its hub name.
+        pretrained: The published encoder that stage 1 fine-tunes where no other is named.
         max_tokens: The most tokens of one text, special tokens included.
         stride: Tokens that neighbouring windows of a long text share (the tokenizers' sense).
         max_question_tokens: Tokens that a question is cut at.
@@ -53,6 +54,7 @@ class Preset:
     dataset: str
     task: str
     backbone: str
+    pretrained: str
     max_tokens: int
     stride: int
     max_question_tokens: int
@@ -76,6 +78,7 @@ PRESETS: dict[str, Preset] = {
         dataset="squad_v2",
         task="span_qa",
         backbone="deepset/minilm-uncased-squad2",
+        pretrained="google-bert/bert-base-uncased",
         max_tokens=384,
         stride=128,
         max_question_tokens=64,

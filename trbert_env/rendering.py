@@ -8,7 +8,7 @@ _STRIKE, _PLAIN = "\x1b[9;2m", "\x1b[0m"
 
 
 def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
-    """One line of text; tokens that are no longer in play are struck out and dim.
+    r"""One line of text; tokens that are no longer in play are struck out and dim.
 
     Args:
         tokens: The tokens of a text.
@@ -16,7 +16,7 @@ def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
 
     Example:
         >>> render_reduction(["[CLS]", "play", "##ing"], [True, True, False])
-        '[CLS] play\\x1b[9;2ming\\x1b[0m'
+        '[CLS] play\x1b[9;2ming\x1b[0m'
     """
     pieces = []
     for index, token in enumerate(tokens):

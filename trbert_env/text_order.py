@@ -22,7 +22,6 @@ class TextOrder:
     """
 
     def __init__(self, num_texts: int, order: Order) -> None:
-        """See the class."""
         if order not in get_args(Order):
             raise ValueError(f"order '{order}' is unknown: use one of {', '.join(get_args(Order))}")
         if num_texts < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -37,10 +37,10 @@ def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> 
     if tuple(actions.shape) != shape:
         raise ValueError(f"actions have shape {tuple(actions.shape)}: give {shape}, (num_envs, max_tokens)")
     if actions.dtype == torch.bool:
-        return actions.to(device)
+        return cast(Tensor, actions).to(device)
     wrong = (actions != 0) & (actions != 1)
     if bool(wrong.any()):
         row, column = wrong.nonzero()[0].tolist()
         value = actions[row, column].item()
         raise ValueError(f"action {value} in row {row}, token {column}: give 1 to keep and 0 to skip, nothing else")
-    return actions.bool().to(device)
+    return cast(Tensor, actions.bool()).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Literal, cast, get_args
 
 import gymnasium
@@ -12,7 +13,9 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from trbert_env.backbones import move
 from trbert_env.cost import CostModel, policy_flops_per_token
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
@@ -124,7 +127,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         workload: Workload | None = None,
     ) -> None:
-        """See the class."""
         if samples_per_text < 1 or num_envs < 1 or num_envs % samples_per_text:
             raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples_per_text}")
         self.array_type = choose("array_type", array_type, get_args(ArrayType))
@@ -149,7 +151,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.workload = workload
         self.num_envs, self.samples_per_text = num_envs, samples_per_text
         self.device = torch.device(device)
-        self._model = workload.backbone.model.to(self.device, getattr(torch, dtype)).requires_grad_(False).eval()
+        self._model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
         self._encoder = StagedEncoder(self._model, reduction_layers)
         policy_flops = policy_flops_per_token(self._encoder.hidden_size, policy_size)
         self._cost = CostModel.of(self._encoder, policy_flops)
@@ -359,7 +361,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     def token_strings(self, row: int) -> list[str]:
         """The tokens of a row's text, in text order."""
         text = self._running.texts[row // self.samples_per_text]
-        return self.workload.backbone.tokenizer.convert_ids_to_tokens(text.input_ids.tolist())
+        return list(self.workload.backbone.tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
 
     def render(self) -> tuple[str, ...] | None:
         """With ``render_mode="ansi"``: each row's text, skipped tokens struck out."""
@@ -430,3 +432,10 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         masks = {f"_{key}": np.ones(self.num_envs, dtype=np.bool_) for key in infos}
         return {**infos, **masks}
 
+
+def _placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The model itself where it fits, else a copy: rounding the caller's weights would lose them."""
+    fits = model.device == device and model.dtype == dtype
+    placed = model if fits else move(copy.deepcopy(model), device, dtype)
+    placed.eval()
+    return placed

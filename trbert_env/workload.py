@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from trbert_env.backbones import Backbone, load_backbone
-from trbert_env.data.sources import load_examples, sample
+from trbert_env.data.sources import Examples, load_examples, sample
 from trbert_env.presets import Preset, get_preset
 from trbert_env.tasks import Task, make_task
 from trbert_env.texts import EncodedText
@@ -64,16 +64,28 @@ class Workload:
             FileNotFoundError: A folder or file that is not there.
         """
         preset = get_preset(env)
-        task = make_task(preset)
-        found = load_examples(preset.dataset, split, data_source, None if data_dir is None else str(data_dir))
-        examples = sample(found.dataset, max_examples)
+        found, examples = cls.load_examples(env, split, data_source, data_dir, max_examples)
         if not isinstance(backbone, Backbone):
-            backbone = load_backbone(preset, task, backbone, found.source)
+            backbone = load_backbone(preset, make_task(preset), backbone, found.source)
         if not backbone.fine_tuned:
             warnings.warn(
                 f"backbone '{backbone.name}' is not fine-tuned for {env}: its task head is untrained; "
                 "run runners/finetune.py first",
                 stacklevel=2,
             )
-        texts = task.encode(examples, backbone.tokenizer)
-        return cls(preset, task, backbone, examples, texts, split, found.source)
+        return cls.encode(preset, examples, backbone, split, found.source)
+
+    @staticmethod
+    def load_examples(
+        env: str, split: str, data_source: str, data_dir: str | Path | None, max_examples: int | None
+    ) -> tuple[Examples, Dataset]:
+        """The whole split with its source, and the sample of it to work on; see :meth:`load`."""
+        folder = None if data_dir is None else str(data_dir)
+        found = load_examples(get_preset(env).dataset, split, data_source, folder)
+        return found, sample(found.dataset, max_examples)
+
+    @classmethod
+    def encode(cls, preset: Preset, examples: Dataset, backbone: Backbone, split: str, data_source: str) -> Workload:
+        """Encode examples for a backbone; see :meth:`load`."""
+        task = make_task(preset)
+        return cls(preset, task, backbone, examples, task.encode(examples, backbone.tokenizer), split, data_source)

@@ -29,9 +29,7 @@ class UserError(Exception):
 _USER_ERRORS = (UserError, ValueError, OSError, gymnasium.error.Error)
 
 
-def run(
-    main: Callable[[OptionsT], None], options_type: type[OptionsT], arguments: Sequence[str] | None = None
-) -> None:
+def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], arguments: Sequence[str] | None = None) -> None:
     """Read the command line, do the job, and turn bad input into one line and exit status 2.
 
     Args:

@@ -33,9 +33,7 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(
-    label: str, total: int, *, done: int = 0, unit: str = "texts", every: float = 10.0
-) -> Iterator[Bar]:
+def progress(label: str, total: int, *, done: int = 0, unit: str = "texts", every: float = 10.0) -> Iterator[Bar]:
     """Show a bar with rate, time left and live figures, or plain lines where stdout is not a terminal.
 
     Args:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from agents.base import Agent
-from agents.heuristics import KeepAll
-from runners.shared.display import progress
+from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
+from agents.trained import TrainedPolicy
+from runners.shared.display import Cell, print_table, progress
+from runners.shared.timing import wall_speedups
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import DecisionRule
 from trbert_env.vector_env import DType, TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
@@ -111,3 +115,79 @@ def evaluation_record(workload: Workload, reduced: PassResult, full: PassResult)
 def run_full_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
     """The unreduced backbone: keep-all."""
     return run_pass(evaluation_env(workload, dtype=dtype, device=device), KeepAll(), "unreduced backbone")
+
+
+def evaluate_model(
+    model: TokenReducedModel,
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    decision: DecisionRule | None = None,
+) -> dict[str, Any]:
+    """Quality, FLOPs and clock of a model on a split, printed as a table.
+
+    Args:
+        model: What is measured.
+        workload: The split; its backbone is the unreduced model that it is compared with.
+        dtype: What to compute in.
+        device: Where.
+        decision: Instead of the model's own.
+
+    Returns:
+        The flat record of ``metrics.json``.
+    """
+    decision = model.decision if decision is None else decision
+    own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
+    env = evaluation_env(
+        own,
+        reduction_layers=model.encoder.reduction_layers,
+        policy_size=model.config.policy_size,
+        dtype=dtype,
+        device=device,
+    )
+    reduced = run_pass(env, TrainedPolicy(model.policy.to(device), decision), "reduced model")
+    full = run_full_pass(workload, dtype, device)
+    record = evaluation_record(workload, reduced, full)
+    record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
+    print_evaluation(record)
+    return record
+
+
+def evaluate_heuristic(
+    name: str,
+    keep_fractions: tuple[float, ...],
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    reduction_layers: tuple[int, ...] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Quality and FLOPs of a heuristic on a split, printed as a table; see :func:`evaluate_model`.
+
+    No clock: the scores of attention and residual cost more than they save.
+    """
+    env = evaluation_env(
+        workload,
+        info_scores=HEURISTIC_SCORES.get(name),
+        reduction_layers=reduction_layers,
+        dtype=dtype,
+        device=device,
+    )
+    agent = make_heuristic(name, keep_fractions, env.num_reductions, seed)
+    record = evaluation_record(workload, run_pass(env, agent, name), run_full_pass(workload, dtype, device))
+    record["agent"] = name
+    print_evaluation(record)
+    return record
+
+
+def print_evaluation(record: dict[str, Any]) -> None:
+    """The closing table: quality of the reduced and of the unreduced model, and what was saved."""
+    names = [name.removeprefix("full_") for name in record if name.startswith("full_")]
+    rows: list[list[Cell]] = [
+        [name.replace("_", " "), record[f"full_{name}"], record[name], record[name] - record[f"full_{name}"]]
+        for name in names
+    ]
+    source = f"{record['env']} {record['split']} ({record['data_source']}), {record['num_examples']:,} examples"
+    print_table(f"quality on {source}, backbone {record['backbone']}", ["", "unreduced", "reduced", "change"], rows)
+    savings = [name for name in record if name.endswith(("speedup", "_stock", "_packed")) or "kept" in name]
+    print_table("savings", ["", "value"], [[name.replace("_", " "), record[name]] for name in savings])

@@ -48,8 +48,8 @@ class CommonOptions:
     reduction_layers: tuple[int, ...] | None = None
     """Reduce before these layers, counted from 1; before layers 2 and L/2 + 1 when not given."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """The number format that the encoder computes in."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the encoder computes in; auto is bfloat16 for training where the processor has it, else float32."""
 
     def check(self) -> None:
         """Refuse values that could only fail later; a derived class adds its own.
@@ -61,11 +61,6 @@ class CommonOptions:
         """
         at_least(0, seed=self.seed)
         at_least(1, max_train_texts=self.max_train_texts, max_eval_texts=self.max_eval_texts)
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """``dtype`` in torch's own terms."""
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.dtype]
 
 
 def flag(name: str) -> str:

@@ -34,6 +34,10 @@ class Tracker:
         for key, value in figures.items():
             self._writer.add_scalar(key, value, step)
 
+    def log_evaluation(self, record: Mapping[str, Any], step: int = 0) -> None:
+        """Add the figures of an evaluation record, as ``eval/<name>``."""
+        self.log({f"eval/{name}": float(value) for name, value in record.items() if _is_number(value)}, step)
+
     def flush(self) -> None:
         """Bring everything logged to the disk; done with each checkpoint, a kill leaves no gap."""
         self._writer.flush()

@@ -96,166 +96,6 @@ SCIENTIST = Domain(
     ),
 )
 
-NOVEL = Domain(
-    name="novel",
-    subject="novel",
-    article="",
-    references=("the novel", "the book"),
-    relations=(
-        relation(
-            "person",
-            """{e} was written by {v}
-            {v} finished the manuscript of {e} in a rented room
-            {e} is the best-known work of {v}""",
-            """Who is the author of {e}?
-            Whose pen produced {e}?
-            Which writer created {e}?""",
-        ),
-        relation(
-            "year",
-            """{e} reached the bookshops in {v}
-            the first edition of {e} is dated {v}
-            {e} was printed for the first time in {v}""",
-            """When was {e} published?
-            In which year could readers first buy {e}?
-            What is the publication year of {e}?""",
-        ),
-        relation(
-            "place",
-            """the plot of {e} unfolds in {v}
-            {e} is set in {v}
-            every chapter of {e} takes place in {v}""",
-            """Where does the story of {e} happen?
-            What is the setting of {e}?
-            In which town do the events of {e} occur?""",
-        ),
-        relation(
-            "theme",
-            """{e} deals with {v}
-            at the heart of {e} lies {v}
-            critics read {e} as a meditation on {v}""",
-            """What is {e} about?
-            Which theme runs through {e}?
-            What is the main concern of {e}?""",
-        ),
-        relation(
-            "job",
-            """the hero of {e} is {v}
-            {e} is told in the voice of {v}
-            {e} follows {v} through a single winter""",
-            """What occupation does the central character of {e} have?
-            Who is the protagonist of {e} by profession?
-            What does the main figure in {e} do for a living?""",
-        ),
-        relation(
-            "person",
-            """{v} turned {e} into a film
-            a screen version of {e} was directed by {v}
-            {v} bought the film rights to {e} and shot it in black and white""",
-            """Who adapted {e} for the cinema?
-            Which director made a movie of {e}?
-            Who brought {e} to the screen?""",
-        ),
-        relation(
-            "newspaper",
-            """{e} ran as a serial in {v}
-            extracts from {e} were first seen in {v}
-            {v} carried {e} in weekly parts""",
-            """Which paper serialised {e}?
-            In what periodical did {e} originally appear?
-            Where could instalments of {e} be read?""",
-        ),
-    ),
-    fillers=(
-        "translations of {e} vary a good deal in quality",
-        "{e} has rarely been out of print",
-        "a stage version of {e} was planned but abandoned",
-        "circulating libraries decided the fate of most fiction",
-        "publishers usually paid a fixed sum and kept the rights",
-        "reviews were unsigned, and quarrels about them were common",
-    ),
-)
-
-ORCHESTRA = Domain(
-    name="orchestra",
-    subject="orchestra",
-    article="the ",
-    references=("the orchestra", "the ensemble"),
-    relations=(
-        relation(
-            "person",
-            """{v} conducts {e}
-            {e} plays under the baton of {v}
-            {v} has led rehearsals of {e} since the reform""",
-            """Who is the conductor of {e}?
-            Which musician directs {e}?
-            Who stands in front of {e} at concerts?""",
-        ),
-        relation(
-            "hall",
-            """{e} gives its concerts in {v}
-            {v} is the home of {e}
-            subscribers hear {e} in {v}""",
-            """In which venue does {e} perform?
-            Where does {e} play regularly?
-            What building does {e} use for its concerts?""",
-        ),
-        relation(
-            "year",
-            """{e} was founded in {v}
-            a group of teachers formed {e} in {v}
-            {e} grew out of a student club in {v}""",
-            """When did {e} come into being?
-            In what year was {e} established?
-            What is the founding year of {e}?""",
-        ),
-        relation(
-            "count",
-            """{e} employs {v} players
-            the payroll of {e} lists {v} musicians
-            {v} instrumentalists belong to {e}""",
-            """How many members does {e} have?
-            What is the size of {e}?
-            How large is the staff of {e}?""",
-        ),
-        relation(
-            "piece",
-            """{e} opened the season with {v}
-            the first recording of {e} was {v}
-            {e} made its name with {v}""",
-            """Which composition is {e} associated with?
-            What work did {e} present?
-            What kind of music brought attention to {e}?""",
-        ),
-        relation(
-            "person",
-            """{v} pays for the instruments of {e}
-            {e} survives on gifts from {v}
-            the debts of {e} were settled by {v}""",
-            """Who supports {e} financially?
-            Which patron gives money to {e}?
-            Who is the benefactor of {e}?""",
-        ),
-        relation(
-            "place",
-            """{e} toured as far as {v}
-            the only foreign tour of {e} ended in {v}
-            {e} travelled by train to {v} for a gala""",
-            """To which town did {e} travel?
-            What destination did {e} reach on tour?
-            Where did {e} appear as a guest?""",
-        ),
-    ),
-    fillers=(
-        "listeners praise the warm sound of {e}",
-        "tickets for {e} are sold at the door",
-        "the library of {e} holds many handwritten scores",
-        "programmes of the day mixed serious works with dances",
-        "strings were made of gut and broke often in cold weather",
-        "local choirs joined in at Christmas and Easter",
-    ),
-)
-
 CLUB = Domain(
     name="club",
     subject="club",
@@ -333,5 +173,94 @@ CLUB = Domain(
         "matches were often called off when the pitch was under water",
         "players held ordinary jobs and trained in the evening",
         "away games meant long journeys in unheated coaches",
+    ),
+)
+
+EXPEDITION = Domain(
+    name="expedition",
+    subject="expedition",
+    article="the ",
+    references=("the expedition", "the party"),
+    relations=(
+        relation(
+            "person",
+            """{v} commanded {e}
+            {e} was under the orders of {v}
+            {v} took charge of {e} at short notice""",
+            """Who led {e}?
+            Who was the leader of {e}?
+            Which explorer was at the head of {e}?""",
+        ),
+        relation(
+            "person",
+            """{v} kept the diary of {e}
+            the sketches of {e} were made by {v}
+            {v} joined {e} as naturalist""",
+            """Who documented {e}?
+            Which observer recorded the findings of {e}?
+            Whose notes describe {e}?""",
+        ),
+        relation(
+            "place",
+            """{e} set out from {v}
+            {e} left the quay at {v} in fine weather
+            porters for {e} were hired in {v}""",
+            """Where did {e} start?
+            What was the point of departure of {e}?
+            From which town did {e} begin its journey?""",
+        ),
+        relation(
+            "date",
+            """{e} returned on {v}
+            the survivors of {e} came home on {v}
+            {e} was back in harbour on {v}""",
+            """When did {e} get back?
+            On what day was {e} over?
+            What was the date of the homecoming of {e}?""",
+        ),
+        relation(
+            "goal",
+            """{e} was looking for {v}
+            the sponsors of {e} hoped to find {v}
+            the purpose of {e} was to locate {v}""",
+            """What did {e} search for?
+            What was the aim of {e}?
+            Which discovery was expected of {e}?""",
+        ),
+        relation(
+            "vehicle",
+            """{e} travelled with {v}
+            {e} relied on {v} to move its stores
+            the equipment of {e} was carried by {v}""",
+            """What means of transport did {e} use?
+            How did {e} get around?
+            By what was the baggage of {e} moved?""",
+        ),
+        relation(
+            "duration",
+            """{e} lasted {v}
+            {e} spent {v} in the field
+            supplies kept {e} going for {v}""",
+            """How long did {e} take?
+            For what length of time was {e} away?
+            What was the duration of {e}?""",
+        ),
+        relation(
+            "money",
+            """{e} cost {v}
+            backers put {v} into {e}
+            the accounts of {e} add up to {v}""",
+            """How much was spent on {e}?
+            What was the budget of {e}?
+            How expensive was {e}?""",
+        ),
+    ),
+    fillers=(
+        "the members of {e} quarrelled over tea and tobacco",
+        "few photographs of {e} have survived",
+        "newspapers followed {e} with interest",
+        "tents were made of oiled cotton and weighed a great deal",
+        "frostbite was treated with warm broth and rest",
+        "maps of the interior were blank in many parts",
     ),
 )

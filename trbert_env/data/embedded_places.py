@@ -26,7 +26,7 @@ RIVER = Domain(
             "place",
             """{e} reaches the sea at {v}
             the estuary of {e} opens beside {v}
-            at {v} {e} finally meets the tide""",
+            {e} finally meets the tide at {v}""",
             """Where is the mouth of {e}?
             Near which town does {e} end?
             At what place does {e} flow out?""",
@@ -253,85 +253,5 @@ BRIDGE = Domain(
         "tolls were collected in a small stone hut",
         "heavy wagons had to wait for the wind to drop",
         "swallows nest under many of the older arches",
-    ),
-)
-
-MUSEUM = Domain(
-    name="museum",
-    subject="museum",
-    article="the ",
-    references=("the museum", "the institution"),
-    relations=(
-        relation(
-            "place",
-            """{e} stands in {v}
-            travellers find {e} in {v}
-            the galleries of {e} overlook the harbour of {v}""",
-            """In which town is {e} located?
-            Where is {e}?
-            What is the location of {e}?""",
-        ),
-        relation(
-            "gift",
-            """the pride of {e} is {v}
-            {e} displays {v}
-            crowds come to {e} to look at {v}""",
-            """Which object is the highlight of {e}?
-            What can be seen at {e}?
-            What is the most famous exhibit of {e}?""",
-        ),
-        relation(
-            "person",
-            """{v} directs {e}
-            {e} has been run by {v} for a decade
-            the trustees of {e} chose {v} as head""",
-            """Who is in charge of {e}?
-            Which curator leads {e}?
-            Who is the director of {e}?""",
-        ),
-        relation(
-            "person",
-            """{e} began with a bequest from {v}
-            {v} left a fortune to found {e}
-            the collection of {e} was started by {v}""",
-            """Whose legacy made {e} possible?
-            Who established {e}?
-            Which collector stands behind the origin of {e}?""",
-        ),
-        relation(
-            "population",
-            """{e} welcomes {v} visitors a year
-            annual admissions at {e} have climbed to {v}
-            {v} tickets to {e} were sold last season""",
-            """How many people go to {e}?
-            What is the attendance of {e}?
-            How many guests does {e} attract?""",
-        ),
-        relation(
-            "year",
-            """{e} was robbed in {v}
-            thieves broke into {e} in {v}
-            in {v} several cases at {e} were emptied overnight""",
-            """When was there a burglary at {e}?
-            In which year did {e} suffer a theft?
-            What was the year of the break-in at {e}?""",
-        ),
-        relation(
-            "year",
-            """{e} moved to its present building in {v}
-            a new wing was added to {e} in {v}
-            {e} was enlarged in {v}""",
-            """When did {e} gain more space?
-            In what year was {e} extended or relocated?
-            What was the year of the expansion of {e}?""",
-        ),
-    ),
-    fillers=(
-        "the café of {e} is popular with students",
-        "guided walks through {e} last about an hour",
-        "{e} lends objects to schools",
-        "labels are printed in three languages",
-        "many storerooms are kept cool and dark",
-        "admission is free on the first Sunday of the month",
     ),
 )

@@ -1,4 +1,4 @@
-"""Domains of the embedded corpus that are about companies, machines and journeys.
+"""Domains of the embedded corpus that are about companies and machines.
 
 A template's ``{e}`` is the subject, its ``{v}`` the value; alternatives stand on their own lines.
 """
@@ -93,95 +93,6 @@ COMPANY = Domain(
         "exports in the sector rose and fell with the tariffs",
         "orders were taken by travelling agents with sample cases",
         "the yards were linked by a narrow tramway",
-    ),
-)
-
-EXPEDITION = Domain(
-    name="expedition",
-    subject="expedition",
-    article="the ",
-    references=("the expedition", "the party"),
-    relations=(
-        relation(
-            "person",
-            """{v} commanded {e}
-            {e} was under the orders of {v}
-            {v} took charge of {e} at short notice""",
-            """Who led {e}?
-            Who was the leader of {e}?
-            Which explorer was at the head of {e}?""",
-        ),
-        relation(
-            "person",
-            """{v} kept the diary of {e}
-            the sketches of {e} were made by {v}
-            {v} joined {e} as naturalist""",
-            """Who documented {e}?
-            Which observer recorded the findings of {e}?
-            Whose notes describe {e}?""",
-        ),
-        relation(
-            "place",
-            """{e} set out from {v}
-            {e} left the quay at {v} in fine weather
-            porters for {e} were hired in {v}""",
-            """Where did {e} start?
-            What was the point of departure of {e}?
-            From which town did {e} begin its journey?""",
-        ),
-        relation(
-            "date",
-            """{e} returned on {v}
-            the survivors of {e} came home on {v}
-            {e} was back in harbour on {v}""",
-            """When did {e} get back?
-            On what day was {e} over?
-            What was the date of the homecoming of {e}?""",
-        ),
-        relation(
-            "goal",
-            """{e} was looking for {v}
-            the sponsors of {e} hoped to find {v}
-            the purpose of {e} was to locate {v}""",
-            """What did {e} search for?
-            What was the aim of {e}?
-            Which discovery was expected of {e}?""",
-        ),
-        relation(
-            "vehicle",
-            """{e} travelled with {v}
-            {e} relied on {v} to move its stores
-            the equipment of {e} was carried by {v}""",
-            """What means of transport did {e} use?
-            How did {e} get around?
-            By what was the baggage of {e} moved?""",
-        ),
-        relation(
-            "duration",
-            """{e} lasted {v}
-            {e} spent {v} in the field
-            supplies kept {e} going for {v}""",
-            """How long did {e} take?
-            For what length of time was {e} away?
-            What was the duration of {e}?""",
-        ),
-        relation(
-            "money",
-            """{e} cost {v}
-            backers put {v} into {e}
-            the accounts of {e} add up to {v}""",
-            """How much was spent on {e}?
-            What was the budget of {e}?
-            How expensive was {e}?""",
-        ),
-    ),
-    fillers=(
-        "the members of {e} quarrelled over tea and tobacco",
-        "few photographs of {e} have survived",
-        "newspapers followed {e} with interest",
-        "tents were made of oiled cotton and weighed a great deal",
-        "frostbite was treated with warm broth and rest",
-        "maps of the interior were blank in many parts",
     ),
 )
 

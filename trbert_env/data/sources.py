@@ -148,8 +148,7 @@ def _check_columns(dataset: str, schema: pa.Schema, origin: str) -> None:
             missing += [f"{column}.{field}" for field in fields if field not in present]
     if missing:
         needed = ", ".join(
-            f"{column}{{{', '.join(fields)}}}" if fields else column
-            for column, fields in COLUMNS[dataset].items()
+            f"{column}{{{', '.join(fields)}}}" if fields else column for column, fields in COLUMNS[dataset].items()
         )
         raise ValueError(f"{origin} lacks the columns {', '.join(missing)}: {dataset} needs {needed}")
 
@@ -171,9 +170,7 @@ def _load_embedded(dataset: str, split: str) -> Examples:
     from trbert_env.data.embedded import embedded_squad2
 
     loaded = embedded_squad2(split, seed=0)
-    return _examples(
-        loaded, "embedded", dataset, split, "the embedded corpus: generated text, not the real one"
-    )
+    return _examples(loaded, "embedded", dataset, split, "the embedded corpus: generated text, not the real one")
 
 
 def _load_hub_or_embedded(dataset: str, split: str) -> Examples:

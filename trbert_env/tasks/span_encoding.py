@@ -98,9 +98,7 @@ def checked_rows(examples: Dataset) -> list[Row]:
     return list(rows.values())
 
 
-def _gold_characters(
-    key: str, context: str, answers: Mapping[str, Sequence[str | int]]
-) -> tuple[int, int] | None:
+def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[str | int]]) -> tuple[int, int] | None:
     texts, starts = answers["text"], answers["answer_start"]
     if len(texts) != len(starts):
         raise ValueError(
@@ -140,9 +138,7 @@ def tokenise(backend: Tokenizer, strings: Sequence[str]) -> dict[str, Tokens]:
     result: dict[str, Tokens] = {}
     for first in range(0, len(distinct), _TOKENIZER_BATCH):
         batch = distinct[first : first + _TOKENIZER_BATCH]
-        for string, encoding in zip(
-            batch, backend.encode_batch(batch, add_special_tokens=False), strict=True
-        ):
+        for string, encoding in zip(batch, backend.encode_batch(batch, add_special_tokens=False), strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
             result[string] = Tokens(np.array(encoding.ids, dtype=np.int32), offsets)
     return result
@@ -162,15 +158,12 @@ def frame_of(pair: Encoding, has_segments: bool) -> Frame:
     question, context = np.flatnonzero(owner == 0), np.flatnonzero(owner == 1)
     if question[0] < 1 or question[-1] > context[0] or context[-1] == len(owner) - 1:
         raise ValueError(
-            f"the tokenizer encodes a pair as {pair.tokens[:8]}...: "
-            f"it must be [CLS] question [SEP] context [SEP]"
+            f"the tokenizer encodes a pair as {pair.tokens[:8]}...: it must be [CLS] question [SEP] context [SEP]"
         )
     ids = np.array(pair.ids, dtype=np.int32)
     types = pair.type_ids
     places = (0, question[0], question[-1] + 1, context[0], len(owner) - 1)
-    before, on_question, between, on_context, after = (
-        types[place] if has_segments else 0 for place in places
-    )
+    before, on_question, between, on_context, after = (types[place] if has_segments else 0 for place in places)
     return Frame(
         before=ids[: question[0]],
         between=ids[question[-1] + 1 : context[0]],

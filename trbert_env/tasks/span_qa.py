@@ -104,15 +104,11 @@ class SpanQA(Task):
         contexts = tokenise(backend, [row.context for row in rows])
         for row in rows:
             if not len(questions[row.question].ids) or not len(contexts[row.context].ids):
-                raise ValueError(
-                    f"example {row.id!r} has no token in its question or context: check the data"
-                )
+                raise ValueError(f"example {row.id!r} has no token in its question or context: check the data")
         probe = backend.encode(rows[0].question, rows[0].context)
         frame = frame_of(probe, has_segments="token_type_ids" in tokenizer.model_input_names)
         return [
-            text
-            for row in rows
-            for text in self._windows(row, questions[row.question], contexts[row.context], frame)
+            text for row in rows for text in self._windows(row, questions[row.question], contexts[row.context], frame)
         ]
 
     def _windows(self, row: Row, question: Tokens, context: Tokens, frame: Frame) -> Iterator[SpanText]:
@@ -157,9 +153,7 @@ class SpanQA(Task):
         """
         head = getattr(model, "qa_outputs", None)
         if head is None:
-            raise ValueError(
-                f"{type(model).__name__} has no qa_outputs: load it with {self.auto_model.__name__}"
-            )
+            raise ValueError(f"{type(model).__name__} has no qa_outputs: load it with {self.auto_model.__name__}")
         # DistilBERT alone has dropout here; in evaluation mode it does nothing.
         dropout = getattr(model, "dropout", None)
         head_input = states if dropout is None else dropout(states)
@@ -182,9 +176,7 @@ class SpanQA(Task):
         """
         lengths = text_lengths.to(logits.device)
         if int(lengths.sum()) != len(logits):
-            raise ValueError(
-                f"text_lengths sum to {int(lengths.sum())} for {len(logits)} logits: they must agree"
-            )
+            raise ValueError(f"text_lengths sum to {int(lengths.sum())} for {len(logits)} logits: they must agree")
         longest = int(lengths.max()) if len(lengths) else 0
         real = torch.arange(longest, device=logits.device) < lengths[:, None]
         padded = logits.new_full((len(lengths), longest, 2), -torch.inf, dtype=torch.float32)
@@ -214,9 +206,7 @@ class SpanQA(Task):
         null: dict[str, float] = {}
         for text, scores in zip(texts, logits, strict=True):
             if not isinstance(text, SpanText):
-                raise ValueError(
-                    f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()"
-                )
+                raise ValueError(f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()")
             span = self._best_span(text, scores)
             key = text.example_id
             null[key] = min(null.get(key, np.inf), float(scores[0, 0]) + float(scores[0, 1]))
@@ -224,22 +214,19 @@ class SpanQA(Task):
                 best[key] = span
         columns = examples.with_format(None).select_columns(["id", "context"])[:]
         contexts = dict(zip(columns["id"], columns["context"], strict=True))
-        for wrong in null.keys() ^ contexts.keys():
+        wrong = sorted(null.keys() ^ contexts.keys())
+        if wrong:
             raise ValueError(
-                f"question {wrong!r} is not in both texts and examples: give all windows of all examples"
+                f"question {wrong[0]!r} is not in both texts and examples: give all windows of all examples"
             )
         return {
-            key: ""
-            if null[key] - best[key].score > self.null_threshold
-            else context[best[key].start : best[key].end]
+            key: "" if null[key] - best[key].score > self.null_threshold else context[best[key].start : best[key].end]
             for key, context in contexts.items()
         }
 
     def _best_span(self, text: SpanText, scores: npt.NDArray[np.float32]) -> _Span:
         if scores.shape != (len(text), 2) or np.isnan(scores).any():
-            raise ValueError(
-                f"logits of text {text.text_id!r} are {scores.shape}: give ({len(text)}, 2) without NaN"
-            )
+            raise ValueError(f"logits of text {text.text_id!r} are {scores.shape}: give ({len(text)}, 2) without NaN")
         inside = scores[text.context_start : text.context_start + len(text.offsets)]
         order = np.argsort(-inside, axis=0, kind="stable")[: self.num_best]
         starts, ends = order[:, 0], order[:, 1]
@@ -249,9 +236,7 @@ class SpanQA(Task):
         row, column = np.unravel_index(np.argmax(totals), totals.shape)
         if not valid[row, column]:
             return _Span(-np.inf, 0, 0)
-        return _Span(
-            float(totals[row, column]), int(text.offsets[starts[row], 0]), int(text.offsets[ends[column], 1])
-        )
+        return _Span(float(totals[row, column]), int(text.offsets[starts[row], 0]), int(text.offsets[ends[column], 1]))
 
     def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
         """SQuAD 2.0 metrics from 0 to 100: see :func:`~trbert_env.tasks.squad_metrics.squad_metrics`."""

@@ -56,9 +56,7 @@ def squad_metrics(predictions: Mapping[str, str], answers: Mapping[str, Sequence
         raise ValueError("there are no questions to score: give at least one example")
     missing = [key for key in answers if key not in predictions]
     if missing:
-        raise ValueError(
-            f"{len(missing)} questions have no prediction, the first is {missing[0]!r}: predict all"
-        )
+        raise ValueError(f"{len(missing)} questions have no prediction, the first is {missing[0]!r}: predict all")
     f1 = {key: token_f1(predictions[key], golds) for key, golds in answers.items()}
     exact = {key: exact_match(predictions[key], golds) for key, golds in answers.items()}
     answerable = [key for key, golds in answers.items() if golds]

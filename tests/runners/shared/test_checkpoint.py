@@ -178,9 +178,7 @@ def test_the_saved_state_is_a_copy(tmp_path: Path) -> None:
         ([np.array([None])], r"state\[0\] is an array of object"),
     ],
 )
-def test_what_cannot_be_stored_is_named_and_the_old_state_stays(
-    tmp_path: Path, state: Any, message: str
-) -> None:
+def test_what_cannot_be_stored_is_named_and_the_old_state_stays(tmp_path: Path, state: Any, message: str) -> None:
     save_state(tmp_path, {"old": 1})
     with pytest.raises(TypeError, match=message):
         save_state(tmp_path, state)

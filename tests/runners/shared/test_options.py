@@ -76,7 +76,6 @@ def test_the_command_line_reaches_every_field() -> None:
         agent="two",
         fractions=(0.1, 0.3),
     )
-    assert options.torch_dtype is torch.bfloat16
 
 
 def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:

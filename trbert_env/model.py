@@ -1,0 +1,199 @@
+"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+from trbert_env.cost import CostModel
+from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.packing import Layout
+from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy
+from trbert_env.presets import get_preset
+from trbert_env.tasks import make_task
+from trbert_env.texts import TextBatch
+
+
+class TokenReducedConfig(PreTrainedConfig):
+    """What a token-reduced model is made of.
+
+    Args:
+        backbone: The configuration of the task model, as a dict.
+        env: The data set that it was trained for; names the task.
+        reduction_layers: 1-based; None for the default.
+        policy_size: Width of the policy heads.
+        threshold: Keep a token whose probability is at least this.
+        keep_fractions: If given, keep exactly these fractions of every text instead.
+        kwargs: Handed on to transformers.
+    """
+
+    model_type = "trbert"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        env: str = "SQuAD2",
+        reduction_layers: Sequence[int] | None = None,
+        policy_size: int = DEFAULT_POLICY_SIZE,
+        threshold: float = 0.5,
+        keep_fractions: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = {"model_type": "bert"} if backbone is None else backbone
+        self.env = env
+        self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
+        self.policy_size = policy_size
+        self.threshold = threshold
+        self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
+        super().__init__(**kwargs)
+
+    def backbone_config(self) -> PreTrainedConfig:
+        """The configuration of the task model."""
+        values = dict(self.backbone)
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+@dataclass(frozen=True)
+class ReducedOutput:
+    """What a packed forward pass gives.
+
+    Attributes:
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, rows end to end.
+        row_lengths: ``(rows,)`` int64 tokens of each row's text.
+        layouts: The tokens of each of the T + 1 stages.
+        keep_masks: The T packed masks that were applied.
+        policy_logits: The T packed policy logits; empty where masks were given.
+    """
+
+    logits: Tensor
+    row_lengths: Tensor
+    layouts: list[Layout]
+    keep_masks: list[Tensor]
+    policy_logits: list[Tensor]
+
+
+class TokenReducedModel(PreTrainedModel):
+    """A fine-tuned encoder that skips the tokens its policy finds unimportant.
+
+    Args:
+        config: What it is made of.
+
+    Example:
+        >>> model = TokenReducedModel.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
+        >>> outputs = model(**tokenizer(question, context, return_tensors="pt"))  # doctest: +SKIP
+    """
+
+    config_class = TokenReducedConfig
+    base_model_prefix = "trbert"
+    # The attention function is set by StagedEncoder, for packed and stock calls alike.
+    _supports_sdpa = True
+    config: TokenReducedConfig
+
+    def __init__(self, config: TokenReducedConfig) -> None:
+        super().__init__(config)
+        self.task = make_task(get_preset(config.env))
+        self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
+        encoder = StagedEncoder(self.backbone, config.reduction_layers)
+        self.policy = TokenPolicy(encoder.hidden_size, encoder.num_reductions, config.policy_size)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_parts(
+        cls,
+        backbone: PreTrainedModel,
+        policy: TokenPolicy,
+        *,
+        env: str,
+        reduction_layers: Sequence[int],
+        decision: DecisionRule,
+    ) -> TokenReducedModel:
+        """Join a task model and a policy; their weights are copied, as float32."""
+        config = TokenReducedConfig(
+            backbone=backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
+            env=env,
+            reduction_layers=reduction_layers,
+            policy_size=policy.policy_size,
+            threshold=decision.threshold,
+            keep_fractions=decision.keep_fractions,
+        )
+        model = cls(config)
+        model.backbone.load_state_dict(backbone.state_dict())
+        model.policy.load_state_dict(policy.state_dict())
+        model.eval()  # type: ignore[no-untyped-call]
+        return model
+
+    @property
+    def encoder(self) -> StagedEncoder:
+        """The backbone's encoder, cut at the reduction layers."""
+        return StagedEncoder(self.backbone, self.config.reduction_layers)
+
+    @property
+    def cost(self) -> CostModel:
+        """What its passes cost, the policy included."""
+        return CostModel.of(self.encoder, self.policy.flops_per_token)
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How it decides."""
+        fractions = self.config.keep_fractions
+        return DecisionRule(self.config.threshold, None if fractions is None else tuple(fractions))
+
+    def forward_packed(
+        self, batch: TextBatch, keep_masks: Sequence[Tensor] | None = None, samples: int = 1
+    ) -> ReducedOutput:
+        """Run a packed batch; gradients flow wherever they are enabled.
+
+        Args:
+            batch: The texts.
+            keep_masks: T packed bool masks to apply instead of the policy's own.
+            samples: Rows of each text; they share the first stage.
+        """
+        forward = StagedForward(self.encoder, batch, samples)
+        masks, policy_logits = [], []
+        while not forward.done:
+            layout = forward.tokens.layout
+            if keep_masks is None:
+                logits = self.policy(forward.tokens.states, forward.reduction)
+                policy_logits.append(logits)
+                mask = self._decide(logits, layout, forward.reduction)
+            else:
+                mask = keep_masks[forward.reduction]
+            masks.append(mask | layout.first_tokens)
+            forward.advance(mask)
+        lengths = forward.layouts[0].text_lengths
+        logits = self.task.logits(self.backbone, forward.final_states(), lengths)
+        return ReducedOutput(logits, lengths, forward.layouts, masks, policy_logits)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> QuestionAnsweringModelOutput:
+        """Answer a tokenizer's padded batch; the padding is taken out and costs nothing.
+
+        Args:
+            input_ids: ``(num_texts, width)``, padded on the right.
+            attention_mask: ``(num_texts, width)``; 1 for tokens.
+            token_type_ids: ``(num_texts, width)``.
+
+        Returns:
+            ``start_logits`` and ``end_logits``, ``(num_texts, width)``; minus infinity on padding.
+        """
+        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
+        output = self.forward_packed(batch)
+        flat = batch.layout.text_index * input_ids.shape[1] + batch.layout.positions
+        padded = output.logits.new_full((input_ids.numel(), 2), -torch.inf).index_copy(0, flat, output.logits)
+        start, end = padded.view(*input_ids.shape, 2).unbind(-1)
+        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+    def _decide(self, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
+        """The packed mask of the decision rule."""
+        width = int(layout.text_lengths.max())
+        in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
+        forced = layout.pad(layout.first_tokens, width)
+        padded = layout.pad(logits.detach(), width)
+        return layout.gather(self.decision(padded, in_play, forced, layout.text_lengths, reduction))

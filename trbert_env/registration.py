@@ -1,0 +1,29 @@
+"""The registered ids: ``TRBERT/<Name>-v0``, one for each preset."""
+
+from __future__ import annotations
+
+import gymnasium
+
+from trbert_env.presets import PRESETS
+
+
+def env_id(name: str) -> str:
+    """The Gymnasium id of a data set.
+
+    Example:
+        >>> env_id("SQuAD2")
+        'TRBERT/SQuAD2-v0'
+    """
+    return f"TRBERT/{name}-v0"
+
+
+def register_envs() -> None:
+    """Register every preset that is not registered yet."""
+    for name in PRESETS:
+        if env_id(name) not in gymnasium.registry:
+            gymnasium.register(
+                id=env_id(name),
+                entry_point="trbert_env.single_env:TokenReductionEnv",
+                vector_entry_point="trbert_env.vector_env:TokenReductionVectorEnv",
+                kwargs={"env": name},
+            )
