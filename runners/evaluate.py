@@ -130,7 +130,6 @@ def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Wor
 
 def main(options: EvaluateOptions) -> None:
     """Evaluate a trained model, or a heuristic at equal FLOPs, on a split."""
-    options.check()
     device = str(resolve_device(options.device))
     record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
     folder = RunFolder.create(options.output_dir, record["env"], "evaluate", options.agent or "model", options.seed)

@@ -207,7 +207,6 @@ class Finetuner:
 def finetune(options: FinetuneOptions) -> Path:
     """Run stage 1; returns the folder of the fine-tuned backbone."""
     if options.resume is None:
-        options.check()
         folder = RunFolder.create(
             options.output_dir, options.env, "finetune", options.backbone or "default", options.seed
         )

@@ -284,7 +284,6 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
     """Run stage 2 to its end; returns the run's folder."""
     state = None
     if options.resume is None:
-        options.check()
         folder = None
     else:
         options, folder = reopen(options, options.resume)

@@ -53,7 +53,7 @@ RIVER = Domain(
             "year",
             """{e} burst its banks in {v}
             the worst flood of {e} came in {v}
-            in {v} {e} swept away four mills""",
+            {e} swept away four mills in {v}""",
             """When did {e} overflow?
             In what year did high water on {e} cause damage?
             What was the year of the great inundation of {e}?""",

@@ -12,11 +12,13 @@ from trbert_env.data.embedded_tables import ASIDES, ValueSampler
 
 _SLOT = re.compile(r"\{(\w+)\}")
 #: Words of a passage (the longest facts may exceed it), as wordpieces 80 to 250.
-_TARGET_WORDS = (75, 120)
+_TARGET_WORDS = (70, 110)
 #: How often two facts share a sentence.
 _JOIN_RATE = 0.25
 #: How often an unanswerable question is about a subject of the passage, rather than an absent one.
-_MIXED_UP_RATE = 0.65
+_MIXED_UP_RATE = 0.55
+#: How often a further subject shares a word of its name with one of the passage.
+_SIBLING_RATE = 0.4
 #: How long to look for a name that shares a word with another one: some kinds have single-word names.
 _SIBLING_TRIES = 60
 #: Words without which two names do not count as alike.
@@ -94,7 +96,7 @@ class PassageWriter:
     def _draw_subjects(self, domain: Domain) -> list[str]:
         subjects = [self._new_subject(domain.subject)]
         for _ in range(self._rng.choice((1, 2, 2))):
-            like = subjects[0] if self._rng.random() < 0.4 else None
+            like = subjects[0] if self._rng.random() < _SIBLING_RATE else None
             subjects.append(self._new_subject(domain.subject, like))
         return subjects
 
@@ -165,7 +167,8 @@ class PassageWriter:
         mixed_up = [(name, rel) for name in subjects for rel in told if (name, rel) not in stated]
         if mixed_up and self._rng.random() < _MIXED_UP_RATE:
             return self._rng.choice(mixed_up)
-        return self._new_subject(domain.subject, self._rng.choice(subjects)), self._rng.choice(told)
+        like = self._rng.choice(subjects) if self._rng.random() < _SIBLING_RATE else None
+        return self._new_subject(domain.subject, like), self._rng.choice(told)
 
     def _question(self, domain: Domain, subject: str, relation: Relation) -> str:
         return self._rng.choice(relation.questions).format(e=domain.article + subject)
