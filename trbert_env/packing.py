@@ -182,10 +182,11 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> Tensor:
     starts = torch.cumsum(lengths, 0) - lengths
     targets = torch.cat([starts[part.layout.text_index] + part.layout.positions for part in parts])
     states = torch.cat([part.states for part in parts])
-    source = torch.full_like(targets, -1)
+    total = int(lengths.sum())
+    source = targets.new_full((total,), -1)
     source[targets] = torch.arange(len(targets), device=targets.device)
-    if len(targets) != int(lengths.sum()) or bool((source < 0).any()):
-        raise ValueError(f"{len(targets)} states for {int(lengths.sum())} tokens: each token must stop exactly once")
+    if len(targets) != total or bool((source < 0).any()):
+        raise ValueError(f"{len(targets)} states for {total} tokens: each token must stop exactly once")
     return states[source]
 
 

@@ -1,0 +1,98 @@
+"""Tiny workloads: a random BERT of 4 layers and texts of a few tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerBase
+
+from agents.base import Agent, Rollout
+from agents.rollouts import RolloutCollector
+from trbert_env.backbones import Backbone
+from trbert_env.presets import get_preset
+from trbert_env.tasks import make_task
+from trbert_env.texts import EncodedText
+from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+VOCABULARY = 50
+WIDTH = 16
+
+MakeWorkload = Callable[[Sequence[int]], Workload]
+MakeEnv = Callable[..., TokenReductionVectorEnv]
+Play = Callable[..., Rollout]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert() -> BertForQuestionAnswering:
+    """4 layers, so reductions before 2 and 3; weights wide enough that what is skipped matters."""
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=WIDTH,
+        initializer_range=0.4,
+        attention_probs_dropout_prob=0.0,
+    )
+    torch.manual_seed(1)
+    return BertForQuestionAnswering(config).eval()
+
+
+@pytest.fixture(scope="session")
+def make_workload(tiny_bert: BertForQuestionAnswering) -> MakeWorkload:
+    """Make a workload of random texts of the given lengths."""
+
+    def make(lengths: Sequence[int]) -> Workload:
+        generator = np.random.default_rng(3)
+        texts = [
+            EncodedText(
+                text_id=f"text {index}",
+                input_ids=generator.integers(1, VOCABULARY, length).astype(np.int32),
+                token_type_ids=np.zeros(length, dtype=np.int32),
+                sequence_lengths=(length,),
+                target=np.array([2, 3], dtype=np.int64),
+            )
+            for index, length in enumerate(lengths)
+        ]
+        preset = replace(get_preset("SQuAD2"), max_tokens=WIDTH)
+        # Nothing here decodes, so no tokenizer and no examples are needed.
+        backbone = Backbone(tiny_bert, cast(PreTrainedTokenizerBase, None), "tiny", "nowhere", True)
+        return Workload(preset, make_task(preset), backbone, cast(Dataset, None), texts, "train", "embedded")
+
+    return make
+
+
+@pytest.fixture
+def make_env(make_workload: MakeWorkload) -> MakeEnv:
+    """Make an environment of the training kind over random texts."""
+
+    def make(lengths: Sequence[int] = (6,), **options: Any) -> TokenReductionVectorEnv:
+        settings = {"num_envs": 8, "samples_per_text": 8, "length_penalty": 0.05, "policy_size": 0}
+        return TokenReductionVectorEnv(workload=make_workload(lengths), array_type="torch", **{**settings, **options})
+
+    return make
+
+
+@pytest.fixture
+def play() -> Play:
+    """Play one episode of a fresh environment."""
+
+    def one(env: TokenReductionVectorEnv, agent: Agent, seed: int = 0) -> Rollout:
+        collector = RolloutCollector(env, agent)
+        collector.reset(seed=seed)
+        return collector.collect(0.0)
+
+    return one

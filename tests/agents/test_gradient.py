@@ -1,0 +1,163 @@
+"""Invariant 6: the REINFORCE gradient is the gradient of the expected return, worked out by enumeration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from agents.reinforce import Reinforce, ReinforceOptions
+from agents.rollouts import RolloutCollector
+from trbert_env.encoder import StagedForward
+from trbert_env.policy import TokenPolicy
+from trbert_env.texts import TextBatch
+from trbert_env.vector_env import TokenReductionVectorEnv
+
+MakeEnv = Callable[..., TokenReductionVectorEnv]
+
+TOKENS = 6
+SAMPLES = 8
+#: Groups of samples in one rollout, and rollouts: the mean of the latter is compared, their spread is its error.
+GROUPS = 64
+ROLLOUTS = 60
+
+Trajectory = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def all_trajectories() -> list[Trajectory]:
+    """Every pair of sets of tokens kept, the second within the first; token 0 is always in both."""
+    found = []
+    for first in subsets(range(1, TOKENS)):
+        found.extend(((0, *first), (0, *second)) for second in subsets(first))
+    return found
+
+
+def subsets(items: Any) -> list[tuple[int, ...]]:
+    items = list(items)
+    return [chosen for size in range(len(items) + 1) for chosen in itertools.combinations(items, size)]
+
+
+def bernoulli(logits: Tensor, in_play: tuple[int, ...], kept: tuple[int, ...], offset: int) -> Tensor:
+    """Log-probability of ``kept`` where every token but [CLS] is chosen for itself."""
+    total = torch.zeros(())
+    for place, token in enumerate(in_play):
+        if token:
+            logit = logits[offset + place]
+            total = total + (logsigmoid(logit) if token in kept else logsigmoid(-logit))
+    return total
+
+
+def plackett_luce(logits: Tensor, in_play: tuple[int, ...], kept: tuple[int, ...], offset: int) -> Tensor:
+    """Log-probability of the *set* ``kept`` as the top of logit + Gumbel noise: the sum over its orders."""
+    weights = {token: logits[offset + place].exp() for place, token in enumerate(in_play) if token}
+    chosen = [token for token in kept if token]
+    orders = []
+    for order in itertools.permutations(chosen):
+        left, probability = sum(weights.values(), torch.zeros(())), torch.ones(())
+        for token in order:
+            probability, left = probability * weights[token] / left, left - weights[token]
+        orders.append(probability)
+    return torch.stack(orders).sum().log()
+
+
+def exact_gradient(
+    env: TokenReductionVectorEnv, policy: TokenPolicy, trajectories: list[Trajectory], log_probability: Any
+) -> Tensor:
+    """d/dtheta of the sum over trajectories of pi(trajectory) R(trajectory), flat."""
+    text = env.workload.texts[0]
+    everything = tuple(range(TOKENS))
+    with torch.no_grad():
+        forward = StagedForward(env.encoder, TextBatch.from_texts([text]), len(trajectories))
+        states = [forward.tokens.states]
+        forward.advance(torch.tensor([token in first for first, _ in trajectories for token in everything]))
+        states.append(forward.tokens.states)
+        forward.advance(torch.tensor([token in second for first, second in trajectories for token in first]))
+        logits = env.workload.task.logits(env.workload.backbone.model, forward.final_states(), torch.tensor([]))
+        start, end = logits.view(len(trajectories), TOKENS, 2).log_softmax(1).unbind(-1)
+        likelihood = (start[:, text.target[0]] + end[:, text.target[1]]) / 2
+    kept = torch.tensor([len(first) + len(second) for first, second in trajectories])
+    returns = likelihood - env.length_penalty * kept
+    first_logits, second_logits = policy(states[0], 0), policy(states[1], 1)
+    log_probabilities, offset = [], 0
+    for index, (first, second) in enumerate(trajectories):
+        one = log_probability(first_logits, everything, first, index * TOKENS)
+        two = log_probability(second_logits, first, second, offset)
+        log_probabilities.append(one + two)
+        offset += len(first)
+    probabilities = torch.stack(log_probabilities).exp()
+    assert float(probabilities.detach().sum()) == pytest.approx(1.0, abs=1e-5)
+    return flat(torch.autograd.grad((probabilities * returns).sum(), list(policy.parameters())))
+
+
+def flat(tensors: Any) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def estimates(env: TokenReductionVectorEnv, agent: Reinforce) -> Tensor:
+    """``(ROLLOUTS, parameters)``: the ascent direction that `learn` finds in each rollout."""
+    collector = RolloutCollector(env, agent)
+    collector.reset(seed=0)
+    found = []
+    for _ in range(ROLLOUTS):
+        agent.learn(collector.collect(0.0))
+        found.append(-flat([parameter.grad for parameter in agent.policy.parameters()]))
+    return torch.stack(found)
+
+
+def make_agent(env: TokenReductionVectorEnv, **options: Any) -> Reinforce:
+    """An agent that stands still (learning rate 0), so that `learn` only leaves its gradient."""
+    settings = {"learning_rate": 0.0, "imitation_fraction": 0.0, "policy_size": 4, "max_gradient_norm": 1e9}
+    agent = Reinforce(env.hidden_size, 2, SAMPLES, ReinforceOptions(**{**settings, **options}), seed=2)
+    with torch.no_grad():
+        for head in agent.policy.heads:  # the untrained last layer is nearly 0, and with it most of the gradient
+            head[-1].weight.normal_(std=0.7, generator=torch.Generator().manual_seed(5))
+    return agent
+
+
+@pytest.fixture
+def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
+    return make_env((TOKENS,), num_envs=GROUPS * SAMPLES, samples_per_text=SAMPLES)
+
+
+@pytest.mark.parametrize(("baseline", "factor"), [("leave-one-out", 1.0), ("mean", (SAMPLES - 1) / SAMPLES)])
+def test_the_gradient_is_exact(env: TokenReductionVectorEnv, baseline: str, factor: float) -> None:
+    agent = make_agent(env, sampler="bernoulli", baseline=baseline)
+    exact = exact_gradient(env, agent.policy, all_trajectories(), bernoulli)
+    found = estimates(env, agent)
+    mean, error = found.mean(0), found.std(0) / ROLLOUTS**0.5
+    # Along the exact gradient: the length.
+    projections = found @ exact / exact.square().sum()
+    spread = float(projections.std()) / ROLLOUTS**0.5
+    assert abs(float(projections.mean()) - factor) < 4 * spread
+    # The other baseline's factor must be told apart, or this test says nothing.
+    assert spread < (1 / SAMPLES) / 8
+    # In all directions: squared deviations, in units of their errors, are 1 on average.
+    moving = error > 1e-8
+    deviations = ((mean - factor * exact)[moving] / error[moving]).square().mean()
+    assert 0.2 < float(deviations) < 2.5
+    assert float((mean - factor * exact).norm()) < 0.15 * float(exact.norm())
+
+
+def test_the_averaged_log_probability_is_another_gradient(env: TokenReductionVectorEnv) -> None:
+    """The check above can fail: averaging over tokens instead of summing is far outside of its error."""
+    agent = make_agent(env, sampler="bernoulli", baseline="leave-one-out", log_probability="mean")
+    exact = exact_gradient(env, agent.policy, all_trajectories(), bernoulli)
+    projections = estimates(env, agent) @ exact / exact.square().sum()
+    assert abs(float(projections.mean()) - 1.0) > 10 * float(projections.std()) / ROLLOUTS**0.5
+
+
+def test_the_budgeted_gradient_points_the_right_way(env: TokenReductionVectorEnv) -> None:
+    """It is an approximation by design: nearly parallel to the exact gradient of top K sampling."""
+    fractions = (0.5, 1 / 3)  # [CLS] and 2 of 5, then [CLS] and 1 of these 2
+    agent = make_agent(env, sampler="budgeted", keep_fractions=fractions, baseline="leave-one-out")
+    agent._recentre = lambda rollout: None  # type: ignore[method-assign]  # it would move the biases
+    trajectories = [(first, second) for first, second in all_trajectories() if len(first) == 3 and len(second) == 2]
+    exact = exact_gradient(env, agent.policy, trajectories, plackett_luce)
+    mean = estimates(env, agent).mean(0)
+    cosine = float(mean @ exact / mean.norm() / exact.norm())
+    assert cosine > 0.9

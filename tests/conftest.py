@@ -1,0 +1,59 @@
+"""What all tests share: no hub, one thread, and tiny encoders whose weights leave no result to chance."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
+
+torch.set_num_threads(1)
+
+FAMILIES = ("bert", "distilbert", "electra", "roberta")
+MakeModel = Callable[..., PreTrainedModel]
+
+
+def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[str, Any]:
+    if family == "distilbert":
+        sizes = {"dim": hidden, "hidden_dim": 2 * hidden, "n_heads": 4, "n_layers": layers}
+    else:
+        sizes = {
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
+            "num_attention_heads": 4,
+            "num_hidden_layers": layers,
+        }
+    if family == "electra":
+        sizes["embedding_size"] = hidden // 2  # so that embeddings_project exists
+    if family == "roberta":
+        sizes["type_vocab_size"] = 1
+    return {**sizes, "vocab_size": vocab, "max_position_embeddings": 400}
+
+
+@pytest.fixture(scope="session")
+def make_model() -> MakeModel:
+    """A tiny question-answering model: ``make_model("bert", layers=4)``."""
+
+    def make(family: str = "bert", *, hidden: int = 48, layers: int = 4, vocab: int = 60) -> PreTrainedModel:
+        config = AutoConfig.for_model(family, **_config_values(family, hidden, layers, vocab))
+        model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config)
+        generator = torch.Generator().manual_seed(1)
+        # Stock initial weights are so small that attention is all but uniform, and errors with it.
+        for name, parameter in model.named_parameters():
+            values = 0.2 * torch.randn(parameter.shape, generator=generator)
+            parameter.data = values + 1.0 if "norm" in name.lower() and name.endswith("weight") else values
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

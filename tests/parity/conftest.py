@@ -1,0 +1,86 @@
+"""Texts of random tokens and masks of random tokens, for each family of encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.encoder import StagedForward
+from trbert_env.texts import EncodedText
+
+MakeTexts = Callable[..., list[EncodedText]]
+MakeMasks = Callable[..., list[Tensor]]
+Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
+
+
+@pytest.fixture
+def model(make_model: Callable[..., PreTrainedModel], family: str) -> PreTrainedModel:
+    return make_model(family)
+
+
+@pytest.fixture
+def make_texts(family: str) -> MakeTexts:
+    """``make_texts((9,), (5, 7))``: one text of a sequence, one of two."""
+
+    def make(*sequences_of_texts: tuple[int, ...], seed: int = 0) -> list[EncodedText]:
+        random = np.random.default_rng(seed)
+        texts = []
+        for index, lengths in enumerate(sequences_of_texts):
+            total = sum(lengths)
+            segments = random.integers(0, 2, total) if family in ("bert", "electra") else np.zeros(total)
+            texts.append(
+                EncodedText(
+                    text_id=f"text{index}",
+                    # Beyond the ids of padding: RoBERTa reckons its positions from them.
+                    input_ids=random.integers(5, 60, total).astype(np.int32),
+                    token_type_ids=segments.astype(np.int32),
+                    sequence_lengths=lengths,
+                    target=np.sort(random.integers(0, total, 2)),
+                )
+            )
+        return texts
+
+    return make
+
+
+@pytest.fixture
+def texts(make_texts: MakeTexts) -> list[EncodedText]:
+    """The third holds [CLS] alone."""
+    return make_texts((9,), (14,), (1,), (6,))
+
+
+@pytest.fixture
+def make_masks() -> MakeMasks:
+    """T masks (num_texts, width) of tokens in text order; each keeps [CLS] and a part of those that are left."""
+
+    def make(texts: Sequence[EncodedText], num_reductions: int, seed: int = 0) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        width = max(len(text) for text in texts)
+        forced = torch.zeros(len(texts), width, dtype=torch.bool)
+        for row, text in enumerate(texts):
+            forced[row, np.cumsum([0, *text.sequence_lengths[:-1]])] = True
+        left = torch.arange(width) < torch.tensor([len(text) for text in texts])[:, None]
+        masks = []
+        for _ in range(num_reductions):
+            left = left & ((torch.rand(left.shape, generator=generator) < 0.65) | forced)
+            masks.append(left)
+        return masks
+
+    return make
+
+
+@pytest.fixture
+def play() -> Play:
+    """Apply masks in text order to a forward pass, to its end."""
+
+    def run(forward: StagedForward, masks: Sequence[Tensor]) -> StagedForward:
+        for mask in masks:
+            forward.advance(forward.tokens.layout.gather(mask))
+        return forward
+
+    return run

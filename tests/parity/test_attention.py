@@ -1,0 +1,160 @@
+"""The packed attention function: every way that it runs gives the same, and so do its by-products."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
+
+from trbert_env.attention import PackedSequences, _by_sequence, _padded, attention_received, packed_attention
+from trbert_env.encoder import ROW_MULTIPLE, StagedEncoder, StagedForward
+from trbert_env.packing import Layout
+from trbert_env.texts import EncodedText, TextBatch
+
+LENGTHS = [5, 1, 9, 4]
+MakeMasks = Callable[..., list[Tensor]]
+Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
+
+
+def random_heads(total: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 4, total, 6, generator=generator) for _ in range(3))
+    return query, key, value
+
+
+def by_block_mask(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+    """One dense call, in which tokens of other sequences are masked out."""
+    owner = torch.repeat_interleave(torch.tensor(lengths))
+    mask = owner[:, None] == owner[None, :]
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling).transpose(1, 2)
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("tail", [0, 3])
+@pytest.mark.parametrize("run", [_by_sequence, _padded])
+def test_every_path_equals_one_dense_call_with_a_block_mask(
+    run: Callable[..., Tensor], tail: int, scaling: float | None
+) -> None:
+    total = sum(LENGTHS)
+    heads = random_heads(total + tail)
+    output = run(*heads, LENGTHS, scaling)
+    expected = by_block_mask(*(tensor[:, :, :total] for tensor in heads), LENGTHS, scaling)
+    assert output.shape == (1, total + tail, 4, 6)
+    torch.testing.assert_close(output[:, :total], expected, rtol=0, atol=1e-6)
+    assert not output[:, total:].any()
+
+
+def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:
+    gradients = []
+    for run in (_by_sequence, _padded):
+        heads = [tensor.requires_grad_() for tensor in random_heads(sum(LENGTHS))]
+        run(*heads, LENGTHS, None).square().sum().backward()
+        gradients.append([tensor.grad for tensor in heads])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_without_sequences_the_call_is_a_stock_one() -> None:
+    query, key, value = random_heads(7)
+    mask = torch.ones(1, 1, 7, 7, dtype=torch.bool).tril()
+    module = torch.nn.Module()
+    output, weights = packed_attention(module, query, key, value, mask)
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
+    torch.testing.assert_close(output, expected)
+    assert weights is None
+
+
+def test_the_offsets_are_those_of_the_layout() -> None:
+    layout = Layout.from_lengths([2, 3, 1], [2, 1])
+    packed = PackedSequences.of(layout.select(torch.tensor([1, 0, 1, 1, 0, 1]).bool()))
+    assert packed.lengths == [1, 2, 1]
+    assert packed.cu_seqlens.tolist() == [0, 1, 3, 4]
+    assert packed.cu_seqlens.dtype == torch.int32
+
+
+def test_attention_received_sums_to_the_number_of_heads_and_queries() -> None:
+    query, key, _ = random_heads(sum(LENGTHS))
+    received = attention_received(query, key, LENGTHS, None)
+    sums = torch.stack([part.sum() for part in received.split(LENGTHS)])
+    torch.testing.assert_close(sums, 4.0 * torch.tensor(LENGTHS), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_attention_received_equals_the_stock_probabilities(
+    model: PreTrainedModel, family: str, texts: list[EncodedText]
+) -> None:
+    eager = copy.deepcopy(model)
+    eager.set_attn_implementation("eager")
+    forward = StagedForward(StagedEncoder(model, (3,)), TextBatch.from_texts(texts), record_attention=True)
+    assert forward.received is not None
+    received = forward.received.split([len(text) for text in texts])
+    for ours, text in zip(received, texts, strict=True):
+        arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
+        if family != "distilbert":
+            arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
+        # The last layer before the reduction is the second: (1, heads, queries, keys).
+        probabilities = eager.base_model(**arguments, output_attentions=True).attentions[1]
+        torch.testing.assert_close(ours, probabilities[0].sum((0, 1)), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_attention_received_follows_the_tokens(
+    model: PreTrainedModel, texts: list[EncodedText], make_masks: MakeMasks, play: Play
+) -> None:
+    batch = TextBatch.from_texts(texts)
+    masks = make_masks([text for text in texts for _ in range(2)], 2)
+    encoder = StagedEncoder(model, (2, 3))
+    shared = StagedForward(encoder, batch, 2, record_attention=True)
+    once = StagedForward(encoder, batch, record_attention=True)
+    assert shared.received is not None
+    assert once.received is not None
+    copies = [part for part in once.received.split([len(text) for text in texts]) for _ in range(2)]
+    assert shared.received.equal(torch.cat(copies))
+    play(shared, masks[:1])
+    assert shared.received.shape == (shared.tokens.layout.total_tokens,)
+    heads = 4
+    sums = shared.received.new_zeros(shared.tokens.layout.num_texts)
+    sums.index_add_(0, shared.tokens.layout.text_index, shared.received)
+    torch.testing.assert_close(sums, heads * shared.tokens.layout.token_counts.float(), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_rows_padded_for_bfloat16_change_nothing(
+    model: PreTrainedModel,
+    texts: list[EncodedText],
+    make_masks: MakeMasks,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch, masks = TextBatch.from_texts(texts), make_masks(texts, 2)
+    exact = play(StagedForward(StagedEncoder(model, (2, 3)), batch), masks).final_states()
+    encoder = StagedEncoder(model.to(torch.bfloat16), (2, 3))
+    rows = []
+    handle = encoder._layers[0].register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
+    padded = play(StagedForward(encoder, batch, record_attention=True), masks)
+    monkeypatch.setattr("trbert_env.encoder._pads_rows", lambda states: False)
+    plain = play(StagedForward(encoder, batch, record_attention=True), masks)
+    handle.remove()
+    assert rows == [ROW_MULTIPLE, sum(len(text) for text in texts)]
+    assert padded.final_states().dtype == torch.bfloat16
+    # Kernels may differ with the number of rows, by roundings; what rounding does at all is larger.
+    torch.testing.assert_close(padded.final_states(), plain.final_states(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(padded.final_states().float(), exact, rtol=0.1, atol=0.2)
+    assert padded.received is not None
+    assert plain.received is not None
+    torch.testing.assert_close(padded.received, plain.received, rtol=0.05, atol=0.05)
+
+
+@torch.no_grad()
+def test_autocast_pads_rows_as_well(model: PreTrainedModel, texts: list[EncodedText]) -> None:
+    batch = TextBatch.from_texts(texts)
+    exact = StagedForward(StagedEncoder(model, (2,)), batch).tokens.states
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = StagedForward(StagedEncoder(model, (2,)), batch).tokens.states
+    assert rounded.shape == exact.shape
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)

@@ -1,0 +1,56 @@
+"""Residual importance equals its definition, worked out text by text from stock hidden states."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.encoder import FAMILIES, StagedEncoder
+from trbert_env.importance import residual_importance
+from trbert_env.tasks import SpanQA
+from trbert_env.texts import EncodedText, TextBatch
+
+
+def by_definition(
+    stock: PreTrainedModel, family: str, text: EncodedText, layers: tuple[int, ...], depth: int
+) -> Tensor:
+    """|dLoss/dH_r . (H_r - H_l)| with r = ceil(3L/4), (T, n)."""
+    pivot = math.ceil(3 * depth / 4)
+    arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
+    if family != "distilbert":
+        arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
+    hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
+    upper = stock.base_model.get_submodule(FAMILIES[family])[pivot:]
+    pivot_states = hidden[pivot].detach().requires_grad_()
+    states = pivot_states
+    for layer in upper:
+        states = layer(states, attention_mask=None)
+    logits = stock.qa_outputs(states)[0]
+    start, end = text.target.tolist()
+    loss = -(logits[:, 0].log_softmax(0)[start] + logits[:, 1].log_softmax(0)[end]) / 2
+    loss.backward()
+    assert pivot_states.grad is not None
+    # hidden[k] leaves layer k, so hidden[l - 1] enters reduction layer l.
+    residuals = [hidden[pivot] - hidden[layer - 1] for layer in layers]
+    return torch.stack([(pivot_states.grad * residual).sum(-1).abs()[0] for residual in residuals]).detach()
+
+
+@pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 4), (3, 4)])
+def test_importance_equals_its_definition(
+    model: PreTrainedModel, family: str, texts: list[EncodedText], layers: tuple[int, ...]
+) -> None:
+    stock = copy.deepcopy(model)
+    stock.set_attn_implementation("eager")
+    task = SpanQA()
+    batch, targets = TextBatch.from_texts(texts), task.targets(texts)
+    scores = residual_importance(StagedEncoder(model, layers), model, task, batch, targets)
+    expected = [by_definition(stock, family, text, layers, depth=4) for text in texts]
+    torch.testing.assert_close(scores, torch.cat(expected, 1), rtol=1e-4, atol=1e-5)
+    # Where l = r + 1 the states are the same, and the score is 0; all others say something.
+    assert (scores.sum(1) > 0).tolist() == [layer != 4 for layer in layers]
+    assert all(parameter.grad is None for parameter in model.parameters())
