@@ -18,13 +18,13 @@ from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, ch
 class ReinforceOptions:
     """What REINFORCE can be told."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Peak learning rate of the policy; it falls linearly to 0."""
 
     sampler: Literal["bernoulli", "budgeted"] = "budgeted"
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
 
-    keep_fractions: tuple[float, ...] = (0.65, 0.22)
+    keep_fractions: tuple[float, ...] = (0.64, 0.22)
     """What the budgeted sampler keeps at each reduction, of the full length."""
 
     budgeted_share: float = 1.0
@@ -36,8 +36,8 @@ class ReinforceOptions:
     log_probability: Literal["sum", "mean"] = "sum"
     """Sum the tokens' log-probabilities (eq. 6), or average them over the tokens of each reduction."""
 
-    imitation_fraction: float = 0.2
-    """Share of the run in which one sample of each text keeps the top K of the residual importance."""
+    imitation_fraction: float | None = None
+    """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""
 
     policy_size: int = DEFAULT_POLICY_SIZE
     """Width of the policy heads."""
@@ -47,6 +47,13 @@ class ReinforceOptions:
 
     max_gradient_norm: float = 1.0
     """The gradient is scaled down to this norm."""
+
+    @property
+    def resolved_imitation_fraction(self) -> float:
+        """The paper's 20 % for its own sampler; under a budget it was measured to harm (RESULTS.md)."""
+        if self.imitation_fraction is not None:
+            return self.imitation_fraction
+        return 0.2 if self.sampler == "bernoulli" else 0.0
 
 
 class Reinforce:
@@ -98,7 +105,7 @@ class Reinforce:
     @property
     def imitates(self) -> bool:
         """Whether one sample of each text follows the residual importance now."""
-        return self._progress < self.options.imitation_fraction
+        return self._progress < self.options.resolved_imitation_fraction
 
     @property
     def info_scores(self) -> Literal["residual"] | None:

@@ -52,7 +52,7 @@ class BenchmarkOptions(CommonOptions):
     model: Path | None = None
     """A run's folder or a model's; random masks when not given."""
 
-    keep_fractions: tuple[float, ...] = (0.65, 0.22)
+    keep_fractions: tuple[float, ...] = (0.64, 0.22)
     """With random masks: what is kept at each reduction, of the full length."""
 
     architecture: Literal["backbone", "bert-base"] = "backbone"

@@ -34,7 +34,7 @@ from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import autocast, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
-from trbert_env.backbones import fine_tuned_folder, load_backbone, move
+from trbert_env.backbones import EMBEDDED_BACKBONE, fine_tuned_folder, load_backbone, move
 from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -71,8 +71,8 @@ class FinetuneOptions(CommonOptions):
         at_least(1, batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
 
 
-#: AdamW's peak rate for the small encoder, chosen on a piece of the embedded training split.
-EMBEDDED_LEARNING_RATE = 3e-4
+#: The small encoder wants larger and more steps than the presets' BERT-base: chosen on the embedded corpus.
+SMALL_LEARNING_RATE, SMALL_BATCH_SIZE, SMALL_EPOCHS = 3e-4, 16, 1.0
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class Schedule:
 def make_schedule(options: FinetuneOptions, workload: Workload) -> Schedule:
     """Fill what the options leave open from the preset."""
     preset = workload.preset
-    small = workload.backbone.name == "embedded"
-    rate = options.learning_rate or (EMBEDDED_LEARNING_RATE if small else preset.learning_rate)
-    batch_size = options.batch_size or preset.batch_size
-    epochs = preset.epochs if options.epochs is None else options.epochs
+    small = workload.backbone.name == EMBEDDED_BACKBONE
+    rate = options.learning_rate or (SMALL_LEARNING_RATE if small else preset.learning_rate)
+    batch_size = options.batch_size or (SMALL_BATCH_SIZE if small else preset.batch_size)
+    epochs = options.epochs or (SMALL_EPOCHS if small else preset.epochs)
     steps = max(1, round(epochs * len(workload.texts) / batch_size))
     return Schedule(steps, batch_size, rate, preset.warmup)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from trbert_env.cost import policy_flops_per_token
 
-#: The width of the released code's heads; the paper does not give one.
-DEFAULT_POLICY_SIZE = 32
+#: Four times the width of the released code's heads: it learns faster, for 1 % more FLOPs (RESULTS.md).
+DEFAULT_POLICY_SIZE = 128
 
 
 class TokenPolicy(nn.Module):
@@ -51,7 +52,8 @@ class TokenPolicy(nn.Module):
             )
             for _ in range(num_reductions)
         )
-        bias = float(torch.tensor(initial_keep_probability).logit())
+        # Not by tensors: from_pretrained() builds models on the meta device, where they have no values.
+        bias = math.log(initial_keep_probability / (1.0 - initial_keep_probability))
         for head in self.heads:
             output = head[-1]  # type: ignore[index]
             nn.init.normal_(output.weight, std=0.02)

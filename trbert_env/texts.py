@@ -74,15 +74,16 @@ class TextBatch:
         """Take the padding out of a tokenizer's ``(num_texts, width)`` tensors, one sequence a text.
 
         Raises:
-            ValueError: A row is empty, or padded on the left.
+            ValueError: A row is empty, or padded anywhere but on the right.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         mask = mask.bool()
         lengths = mask.sum(1).tolist()
         if min(lengths) < 1:
             raise ValueError(f"row {lengths.index(0)} of input_ids has no tokens: leave empty texts out")
-        if not bool(mask[:, 0].all()):
-            raise ValueError("attention_mask is 0 in the first column: use a tokenizer that pads on the right")
+        late = (mask[:, 1:] & ~mask[:, :-1]).any(1).tolist()
+        if any(late):
+            raise ValueError(f"attention_mask has a 0 before a 1 in row {late.index(True)}: pad on the right")
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)

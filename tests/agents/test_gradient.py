@@ -24,7 +24,7 @@ TOKENS = 6
 SAMPLES = 8
 #: Groups of samples in one rollout, and rollouts: the mean of the latter is compared, their spread is its error.
 GROUPS = 64
-ROLLOUTS = 60
+ROLLOUTS = 30
 
 Trajectory = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -139,8 +139,8 @@ def test_the_gradient_is_exact(env: TokenReductionVectorEnv, baseline: str, fact
     # In all directions: squared deviations, in units of their errors, are 1 on average.
     moving = error > 1e-8
     deviations = ((mean - factor * exact)[moving] / error[moving]).square().mean()
-    assert 0.2 < float(deviations) < 2.5
-    assert float((mean - factor * exact).norm()) < 0.15 * float(exact.norm())
+    assert float(deviations) < 2.5
+    assert float((mean - factor * exact).norm()) < 0.05 * float(exact.norm())
 
 
 def test_the_averaged_log_probability_is_another_gradient(env: TokenReductionVectorEnv) -> None:
@@ -160,4 +160,4 @@ def test_the_budgeted_gradient_points_the_right_way(env: TokenReductionVectorEnv
     exact = exact_gradient(env, agent.policy, trajectories, plackett_luce)
     mean = estimates(env, agent).mean(0)
     cosine = float(mean @ exact / mean.norm() / exact.norm())
-    assert cosine > 0.9
+    assert cosine > 0.98

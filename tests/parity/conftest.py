@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from trbert_env.backbones import Backbone
 from trbert_env.encoder import StagedForward
+from trbert_env.presets import get_preset
+from trbert_env.tasks import make_task
 from trbert_env.texts import EncodedText
+from trbert_env.workload import Workload
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
@@ -84,3 +91,16 @@ def play() -> Play:
         return forward
 
     return run
+
+
+@pytest.fixture
+def workload_of() -> Callable[[PreTrainedModel, Sequence[EncodedText]], Workload]:
+    """A workload of given texts, which no tokenizer has made."""
+
+    def make(model: PreTrainedModel, texts: Sequence[EncodedText]) -> Workload:
+        preset = replace(get_preset("SQuAD2"), max_tokens=max(len(text) for text in texts) + 2)
+        backbone = Backbone(model, cast(PreTrainedTokenizerBase, None), "tiny", "tiny", fine_tuned=True)
+        examples = Dataset.from_list([{"id": text.text_id} for text in texts])
+        return Workload(preset, make_task(preset), backbone, examples, texts, "train", "local")
+
+    return make

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from agents.base import Agent, Rollout
+from agents.heuristics import ImportanceTokens, KeepAll, RandomTokens, make_heuristic
+from agents.rollouts import rollout_figures
+from runners.shared.matching import match_fractions
+from trbert_env.vector_env import TokenReductionVectorEnv
+
+MakeEnv = Callable[..., TokenReductionVectorEnv]
+Play = Callable[..., Rollout]
+
+LENGTHS = (16, 11, 7, 4)
+FRACTIONS = (0.6, 0.3)
+
+
+@pytest.fixture
+def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
+    """4 texts of different lengths, twice each."""
+    return make_env(LENGTHS, num_envs=8, samples_per_text=2)
+
+
+def lengths_of(rollout: Rollout) -> torch.Tensor:
+    return rollout.observations[0]["token_mask"].sum(1)
+
+
+def test_keep_all_costs_everything(env: TokenReductionVectorEnv, play: Play) -> None:
+    rollout = play(env, KeepAll())
+    assert rollout_figures(rollout)["charts/flops_speedup"] == 1.0
+    assert rollout_figures(rollout)["charts/kept_fraction_1"] == 1.0
+    assert torch.equal(rollout.final_info["kept_tokens"], lengths_of(rollout)[:, None].expand(-1, 2))
+
+
+@pytest.mark.parametrize("name", ["random", "attention", "residual"])
+def test_exact_fractions_are_kept(name: str, env: TokenReductionVectorEnv, play: Play) -> None:
+    agent = make_heuristic(name, FRACTIONS, 2)
+    if name != "random":
+        agent.info_scores = name  # type: ignore[attr-defined]
+        env.info_scores = name  # type: ignore[assignment]
+    rollout = play(env, agent)
+    expected = [[max(1, round(fraction * int(length))) for fraction in FRACTIONS] for length in lengths_of(rollout)]
+    assert sorted(set(lengths_of(rollout).tolist())) == sorted(LENGTHS)
+    assert rollout.final_info["kept_tokens"].tolist() == expected
+
+
+@pytest.mark.parametrize("scores", ["attention", "residual"])
+def test_importance_tokens_keep_the_top(scores: str, env: TokenReductionVectorEnv, play: Play) -> None:
+    agent = ImportanceTokens(FRACTIONS, 2)
+    agent.info_scores = scores  # type: ignore[attr-defined]
+    rollout = play(env, agent)
+    for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
+        importance = infos["importance"]
+        assert float(importance.abs().sum()) > 0
+        for row in range(env.num_envs):
+            mask = observation["token_mask"][row].bool()
+            dropped = mask & ~keep[row]
+            chosen = keep[row] & ~infos["forced_tokens"][row]
+            assert bool(infos["forced_tokens"][row, 0])
+            assert bool(keep[row, 0])
+            assert not bool((keep[row] & ~mask).any())
+            if chosen.any() and dropped.any():
+                assert float(importance[row, chosen].min()) >= float(importance[row, dropped].max())
+
+
+def test_random_tokens_are_random_and_seeded(env: TokenReductionVectorEnv, play: Play) -> None:
+    def masks(seed: int) -> torch.Tensor:
+        return torch.stack(play(env, RandomTokens(FRACTIONS, 2, seed), seed=0).actions)
+
+    assert torch.equal(masks(1), masks(1))
+    assert not torch.equal(masks(1), masks(2))
+    one = masks(1)[0]
+    assert not torch.equal(one[0], one[1])  # the two samples of a text
+
+
+def test_random_tokens_favour_none(make_env: MakeEnv, play: Play) -> None:
+    env = make_env((11,), num_envs=2_000, samples_per_text=2_000)
+    kept = play(env, RandomTokens((0.6, 0.3), 2)).actions[1].float().mean(0)[:11]
+    assert float(kept[0]) == 1.0
+    expected = 2 / 10  # [CLS] and 2 of the other 10
+    assert bool(((kept[1:] - expected).abs() < 4 * (expected * (1 - expected) / 2_000) ** 0.5).all())
+
+
+@pytest.mark.parametrize("speedup", [1.3, 1.6, 2.0])
+def test_matched_fractions_cost_as_much(speedup: float, make_env: MakeEnv, play: Play) -> None:
+    """The closed form and the environment's own count agree."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(8, 17, (400,), generator=generator).tolist()
+    env = make_env(lengths, num_envs=400, samples_per_text=1)
+    record = {"flops_speedup": speedup, "kept_fraction_1": 0.7, "kept_fraction_2": 0.3}
+    fractions, promised = match_fractions(record, env.encoder, env.workload.texts)
+    assert promised == pytest.approx(speedup, rel=0.02)
+    assert fractions[0] >= fractions[1]
+    found = rollout_figures(play(env, RandomTokens(fractions, 2)))["charts/flops_speedup"]
+    assert found == pytest.approx(promised, rel=1e-6)
+
+
+def test_a_run_of_other_reductions_cannot_be_matched(env: TokenReductionVectorEnv) -> None:
+    record = {"flops_speedup": 2.0, "kept_fraction_1": 0.7}
+    with pytest.raises(ValueError, match="other reductions"):
+        match_fractions(record, env.encoder, env.workload.texts)
+    three = {**record, "kept_fraction_2": 0.5, "kept_fraction_3": 0.2}
+    with pytest.raises(ValueError, match="other reductions"):
+        match_fractions(three, env.encoder, env.workload.texts)
+
+
+def test_wrong_heuristics() -> None:
+    with pytest.raises(ValueError, match="agent 'best' is unknown"):
+        make_heuristic("best", FRACTIONS, 2)
+    for fractions in [(0.5,), (0.5, 0.6), (1.5, 0.5), (0.5, 0.0)]:
+        with pytest.raises(ValueError, match="keep_fractions"):
+            make_heuristic("random", fractions, 2)
+
+
+def test_heuristics_are_agents() -> None:
+    for name in ("keep-all", "random", "attention", "residual"):
+        agent = make_heuristic(name, FRACTIONS, 2)
+        assert isinstance(agent, Agent)
+        assert agent.state_dict() == {}

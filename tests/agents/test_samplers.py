@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+
+ROWS, WIDTH, DRAWS = 3, 10, 4_000
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0)) * 2
+
+
+@pytest.fixture
+def mask() -> Tensor:
+    """Rows of 10, 7 and 1 tokens in play; the middle one with a hole, as after a reduction."""
+    mask = torch.ones(ROWS, WIDTH, dtype=torch.bool)
+    mask[1, [2, 8, 9]] = False
+    mask[2, 1:] = False
+    return mask
+
+
+@pytest.fixture
+def forced() -> Tensor:
+    """Every row's first token, and in row 0 a second sequence's."""
+    forced = torch.zeros(ROWS, WIDTH, dtype=torch.bool)
+    forced[:, 0] = forced[0, 5] = True
+    return forced
+
+
+FULL_LENGTHS = torch.tensor([10, 9, 1])
+
+
+def draw(sampler: Sampler, logits: Tensor, mask: Tensor, forced: Tensor) -> Tensor:
+    """``(DRAWS, ROWS, WIDTH)`` keep masks."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.stack(
+        [
+            sampler.sample(logits, mask, forced, FULL_LENGTHS, 0, torch.rand(ROWS, WIDTH, generator=generator))
+            for _ in range(DRAWS)
+        ]
+    )
+
+
+def test_bernoulli_frequencies_are_the_probabilities(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    kept = draw(BernoulliSampler(), logits, mask, forced)
+    expected = torch.where(forced, 1.0, 1 / (1 + torch.exp(-logits))) * mask
+    error = (expected * (1 - expected) / DRAWS).sqrt()
+    assert bool(((kept.float().mean(0) - expected).abs() <= 4 * error).all())
+    # Token by token: neighbours are independent.
+    pairs = kept[:, 0, 1:3].float().T
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 4 / DRAWS**0.5
+
+
+def test_bernoulli_expected_counts(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    sampler = BernoulliSampler()
+    mean = draw(sampler, logits, mask, forced).sum(2).float().mean(0)
+    counts = sampler.expected_counts(logits, mask, forced, FULL_LENGTHS, 0)
+    assert bool(((counts - mean).abs() < 0.6).all())
+    assert int(counts[2]) == 1
+
+
+def test_bernoulli_log_probabilities_are_of_the_logits_themselves(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    assert BernoulliSampler().centred(logits, mask, forced, FULL_LENGTHS, 0) is logits
+
+
+@pytest.mark.parametrize(("fraction", "counts"), [(0.5, [5, 4, 1]), (0.9, [9, 7, 1]), (0.01, [2, 1, 1])])
+def test_budgeted_keeps_exactly_k(
+    fraction: float, counts: list[int], logits: Tensor, mask: Tensor, forced: Tensor
+) -> None:
+    """K is of the full length, at most what is left, and never less than the forced tokens."""
+    kept = draw(BudgetedSampler([fraction]), logits, mask, forced)
+    assert bool((kept.sum(2) == torch.tensor(counts)).all())
+    assert bool((kept | ~forced).all())
+    assert not bool((kept & ~mask).any())
+
+
+def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    """With one free token to choose, its frequencies are the softmax of the logits (Gumbel's trick)."""
+    kept = draw(BudgetedSampler([2 / 9]), logits, mask, forced)[:, 1]
+    free = mask[1] & ~forced[1]
+    expected = torch.where(free, logits[1], -torch.inf).softmax(0)
+    error = (expected * (1 - expected) / DRAWS).sqrt()
+    assert bool(((kept.float().mean(0) - expected)[free].abs() <= 4 * error[free]).all())
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.5, 0.7])
+def test_centred_logits_expect_k(fraction: float, logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    sampler = BudgetedSampler([fraction])
+    free = mask & ~forced
+    for shift in (0.0, 7.0, -7.0):
+        centred = sampler.centred(logits + shift, mask, forced, FULL_LENGTHS, 0)
+        expected = torch.where(forced, 1.0, torch.sigmoid(centred)) * mask
+        wanted = sampler.expected_counts(logits, mask, forced, FULL_LENGTHS, 0)
+        torch.testing.assert_close(expected.sum(1), wanted.float(), atol=1e-4, rtol=0)
+        # Only shifted: which token ranks above which is the policy's own.
+        moved = (centred - logits - shift)[0, free[0]]
+        torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-5, rtol=0)
+
+
+def test_centring_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    logits.requires_grad_()
+    BudgetedSampler([0.5]).centred(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(logits.grad, torch.ones_like(logits))

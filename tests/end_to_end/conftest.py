@@ -1,0 +1,201 @@
+"""A tiny encoder, a tiny data folder, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tokenizers import BertWordPieceTokenizer
+from tokenizers.processors import BertProcessing
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Set for every command: the test must neither reach a network nor the user's own cache or data.
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+NAMES = ["Anna", "Boris", "Clara", "David", "Edith", "Felix", "Greta", "Hugo"]
+TOWNS = ["Aden", "Bern", "Cork", "Dover", "Essen", "Faro"]
+
+
+def rows(split: str, count: int) -> list[dict[str, Any]]:
+    """Who lives where; every fourth question has no answer."""
+    found = []
+    for index in range(count):
+        name, other = NAMES[index % len(NAMES)], NAMES[(index * 3 + 1) % len(NAMES)]
+        town = TOWNS[index % len(TOWNS)]
+        context = f"{name} moved to {town} last year . {other} likes the sea and never travels ."
+        answerable = index % 4 != 3
+        found.append(
+            {
+                "id": f"{split}-{index}",
+                "title": "towns",
+                "context": context,
+                "question": f"Where did {name} move ?" if answerable else "Who likes the hills ?",
+                "answers": {
+                    "text": [town] if answerable else [],
+                    "answer_start": [context.index(town)] if answerable else [],
+                },
+            }
+        )
+    return found
+
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("context", pa.string()),
+        ("question", pa.string()),
+        ("answers", pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])),
+    ]
+)
+
+WriteData = Callable[..., Path]
+
+
+def write_data(
+    folder: Path, train: list[dict[str, Any]] | None = None, validation: list[dict[str, Any]] | None = None
+) -> Path:
+    """A data folder in SQuAD 2's form; splits that are not given hold a few rows."""
+    (folder / "squad_v2").mkdir(parents=True)
+    splits = {
+        "train": rows("train", 24) if train is None else train,
+        "validation": rows("validation", 12) if validation is None else validation,
+    }
+    for split, content in splits.items():
+        pq.write_table(pa.Table.from_pylist(content, schema=SCHEMA), folder / "squad_v2" / f"{split}.parquet")
+    return folder
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """WordPiece over the words of the data."""
+    texts = [row[column] for row in rows("train", 24) for column in ("context", "question")]
+    trained = BertWordPieceTokenizer()
+    trained.train_from_iterator(texts, vocab_size=200, min_frequency=1, show_progress=False)
+    ids = trained.get_vocab()
+    trained.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained._tokenizer,
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def save_backbone(folder: Path, model: PreTrainedModel) -> Path:
+    """A model's folder, with the tokenizer."""
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def tiny_config(layers: int = 4) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(tiny_tokenizer()),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=384,
+        initializer_range=0.1,
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the commands of a test module work.
+
+    Attributes:
+        root: Holds the run folders and the cache.
+        data: A data folder.
+        pretrained: An encoder without a task head.
+        fine_tuned: An encoder with one.
+    """
+
+    root: Path
+    data: Path
+    pretrained: Path
+    fine_tuned: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of a command."""
+        # Nothing of a real data folder or a traceback switch leaks in from the shell that runs the tests.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TRBERT_")}
+        return {**kept, **ENVIRONMENT, "TRBERT_CACHE": str(self.root / "cache")}
+
+    def common(self, output: str = "runs") -> list[str]:
+        """The options of every command."""
+        return ["--data-dir", str(self.data), "--output-dir", str(self.root / output), "--dtype", "float32"]
+
+    def start(self, job: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a runner as a user does."""
+        command = [sys.executable, str(ROOT / "runners" / f"{job}.py"), *arguments]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            cwd=self.root,
+        )
+
+    def command(self, job: str, *arguments: str) -> str:
+        """Run a runner to its end; what it printed."""
+        process = self.start(job, *arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{job} {arguments}\n{out}\n{err}"
+        return out
+
+    def only_run(self, output: str, stage: str = "*") -> Path:
+        """The one run folder of a stage."""
+        (found,) = (self.root / output).glob(f"SQuAD2/{stage}/*")
+        return found
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place with data and encoders."""
+    root = tmp_path_factory.mktemp("end_to_end")
+    data = write_data(root / "data")
+    torch.manual_seed(0)
+    pretrained = save_backbone(root / "pretrained", BertModel(tiny_config(), add_pooling_layer=False))
+    fine_tuned = save_backbone(root / "fine_tuned", BertForQuestionAnswering(tiny_config()))
+    return Place(root, data, pretrained, fine_tuned)
+
+
+@pytest.fixture
+def in_process(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The same place for runners that are called in this process."""
+    for name in [name for name in os.environ if name.startswith("TRBERT_")]:
+        monkeypatch.delenv(name)
+    for name, value in (("HF_HUB_OFFLINE", "1"), ("TRBERT_CACHE", str(place.root / "cache"))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(place.root)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield place
+    torch.set_num_threads(threads)

@@ -1,0 +1,172 @@
+"""Invariant 5: stepping the environment with given masks equals TokenReducedModel with the same masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import DecisionRule, TokenPolicy
+from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+MakeTexts = Callable[..., list[EncodedText]]
+MakeMasks = Callable[..., list[Tensor]]
+WorkloadOf = Callable[[PreTrainedModel, Sequence[EncodedText]], Workload]
+
+
+def make_env(workload: Workload, num_envs: int, **options: Any) -> TokenReductionVectorEnv:
+    return TokenReductionVectorEnv(
+        num_envs=num_envs, workload=workload, order="once", autoreset_mode="Disabled", array_type="torch", **options
+    )
+
+
+def reduced(model: PreTrainedModel, layers: tuple[int, ...], **decision: Any) -> TokenReducedModel:
+    torch.manual_seed(0)
+    policy = TokenPolicy(model.config.hidden_size, len(layers), 8)
+    for parameter in policy.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    rule = DecisionRule(**decision)
+    return TokenReducedModel.from_parts(model, policy, env="SQuAD2", reduction_layers=layers, decision=rule)
+
+
+def run(env: TokenReductionVectorEnv, choose: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    """Undiscounted returns and the last infos."""
+    observation, infos = env.reset(seed=0)
+    returns = torch.zeros(env.num_envs)
+    terminated = torch.zeros(env.num_envs, dtype=torch.bool)
+    while not terminated.all():
+        observation, rewards, terminated, _, infos = env.step(choose(observation))
+        returns += rewards
+    return returns, infos
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [(3,), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_given_masks_give_the_same_through_environment_and_model(
+    model: PreTrainedModel,
+    make_texts: MakeTexts,
+    make_masks: MakeMasks,
+    workload_of: WorkloadOf,
+    layers: tuple[int, ...],
+    samples: int,
+) -> None:
+    texts = make_texts((9,), (5, 7), (1,), (6,))
+    env = make_env(workload_of(model, texts), 4 * samples, samples_per_text=samples, reduction_layers=layers)
+    rows = [text for text in texts for _ in range(samples)]
+    masks = make_masks(rows, len(layers))
+    wide = [torch.nn.functional.pad(mask, (0, env.max_tokens - mask.shape[1])) for mask in masks]
+    _, infos = run(env, lambda observation: wide[int(observation["reduction"][0])])
+    in_play = [torch.ones(sum(len(text) for text in rows), dtype=torch.bool), *masks]
+    shared = TextBatch.from_texts(texts).layout.expand(samples)[0]
+    packed = [shared.gather(masks[0])]
+    packed += [mask[before] for before, mask in zip(in_play[1:], masks[1:], strict=False)]
+    output = reduced(model, layers).forward_packed(TextBatch.from_texts(texts), packed, samples)
+    assert env.last_outcome is not None
+    torch.testing.assert_close(env.last_outcome.logits, output.logits, rtol=0, atol=1e-5)
+    assert infos["kept_tokens"].T.tolist() == [mask.sum(1).tolist() for mask in masks]
+    assert [layout.token_counts.tolist() for layout in output.layouts[1:]] == infos["kept_tokens"].T.tolist()
+    targets = env.workload.task.targets(rows)
+    expected = env.workload.task.log_likelihood(output.logits, output.row_lengths, targets)
+    torch.testing.assert_close(infos["log_likelihood"], expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("decision", [{}, {"threshold": 0.3}, {"keep_fractions": (0.7, 0.3)}])
+def test_the_policy_decides_the_same_in_both(
+    model: PreTrainedModel, make_texts: MakeTexts, workload_of: WorkloadOf, decision: dict[str, Any]
+) -> None:
+    texts = make_texts((9,), (5, 7), (1,), (16,))
+    env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3))
+    ours = reduced(model, (2, 3), **decision)
+    rule = ours.decision
+
+    def choose(observation: dict[str, Tensor]) -> Tensor:
+        """The rule on what an agent sees, which is padded."""
+        reduction = int(observation["reduction"][0])
+        mask = observation["token_mask"].bool()
+        flat = ours.policy(observation["hidden_states"].flatten(0, 1), reduction)
+        forced = torch.zeros_like(mask)
+        forced[:, 0] = True
+        forced[1, 5] = True
+        lengths = torch.tensor([len(text) for text in texts])
+        return rule(flat.view(mask.shape), mask, forced, lengths, reduction)
+
+    _, infos = run(env, choose)
+    output = ours.forward_packed(TextBatch.from_texts(texts))
+    assert env.last_outcome is not None
+    torch.testing.assert_close(env.last_outcome.logits, output.logits, rtol=0, atol=1e-5)
+    assert torch.stack([layout.token_counts for layout in output.layouts[1:]], 1).equal(infos["kept_tokens"])
+    counts = infos["kept_tokens"]
+    assert not counts[:, 0].equal(torch.tensor([9, 12, 1, 16])), "the policy keeps everything: nothing was tested"
+    assert [len(logits) for logits in output.policy_logits] == [38, int(counts[:, 0].sum())]
+    again = ours.forward_packed(TextBatch.from_texts(texts), output.keep_masks)
+    assert again.logits.equal(output.logits)
+    assert again.policy_logits == []
+
+
+@torch.no_grad()
+def test_an_observation_holds_the_states_of_the_packed_path(
+    model: PreTrainedModel, make_texts: MakeTexts, make_masks: MakeMasks, workload_of: WorkloadOf
+) -> None:
+    texts = make_texts((9,), (5, 7))
+    env = make_env(workload_of(model, texts), 2, reduction_layers=(2, 3))
+    masks = [torch.nn.functional.pad(mask, (0, 2)) for mask in make_masks(texts, 2)]
+    observation, _ = env.reset()
+    stock = model.base_model(
+        input_ids=torch.from_numpy(texts[0].input_ids).long()[None],
+        **(
+            {"token_type_ids": torch.from_numpy(texts[0].token_type_ids).long()[None]}
+            if model.config.model_type != "distilbert"
+            else {}
+        ),
+        output_hidden_states=True,
+    ).hidden_states[1][0]
+    torch.testing.assert_close(observation["hidden_states"][0, :9], stock, rtol=0, atol=1e-5)
+    for mask in masks:
+        observation, *_ = env.step(mask)
+        assert observation["token_mask"].bool().equal(mask)
+        assert not observation["hidden_states"][~mask].any()
+        assert observation["hidden_states"][mask].any(-1).all()
+
+
+@torch.no_grad()
+def test_a_padded_call_equals_the_packed_one(model: PreTrainedModel, texts: list[EncodedText]) -> None:
+    ours = reduced(model, (2, 3), threshold=0.4)
+    packed = ours.forward_packed(TextBatch.from_texts(texts))
+    width = 17
+    ids = np.zeros((4, width), dtype=np.int64)
+    types, mask = np.zeros_like(ids), np.zeros_like(ids)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)], types[row, : len(text)] = text.input_ids, text.token_type_ids
+        mask[row, : len(text)] = 1
+    tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    output = ours(**{key: torch.from_numpy(value) for key, value in tensors.items()})
+    in_text = torch.from_numpy(mask).bool()
+    logits = torch.stack([output.start_logits, output.end_logits], -1)
+    assert logits.shape == (4, width, 2)
+    assert logits[in_text].equal(packed.logits)
+    assert bool((logits[~in_text] == -torch.inf).all())
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([[1, 1, 1], [0, 0, 0]], "row 1 of input_ids has no tokens"),
+        ([[1, 1, 1], [0, 1, 1]], "in row 1: pad on the right"),
+        ([[1, 0, 1], [1, 1, 1]], "in row 0: pad on the right"),
+    ],
+)
+def test_a_padded_call_refuses_masks_it_would_misread(
+    model: PreTrainedModel, mask: list[list[int]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        reduced(model, (2, 3))(torch.full((2, 3), 5), torch.tensor(mask))

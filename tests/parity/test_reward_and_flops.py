@@ -1,0 +1,146 @@
+"""Invariant 8: the reward is eq. 4 worked out by hand; FLOPs are the closed form, and torch's own count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from trbert_env.cost import CostModel, flops_speedup, layer_flops, policy_flops_per_token
+from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.policy import TokenPolicy
+from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.workload import Workload
+
+MakeTexts = Callable[..., list[EncodedText]]
+MakeMasks = Callable[..., list[Tensor]]
+Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
+WorkloadOf = Callable[[PreTrainedModel, Sequence[EncodedText]], Workload]
+
+HIDDEN, FEED_FORWARD = 48, 96
+
+
+def one_layer(tokens: int) -> int:
+    """Multiply-adds counted one matrix product at a time, twice."""
+    query_key_value = 3 * tokens * HIDDEN * HIDDEN
+    scores_and_mix = 2 * tokens * tokens * HIDDEN
+    output = tokens * HIDDEN * HIDDEN
+    feed_forward = 2 * tokens * HIDDEN * FEED_FORWARD
+    return 2 * (query_key_value + scores_and_mix + output + feed_forward)
+
+
+@pytest.mark.parametrize("penalty", ["tokens", "flops"])
+@pytest.mark.parametrize("layers", [(3,), (2, 4)])
+def test_the_return_is_equation_4(
+    model: PreTrainedModel,
+    make_texts: MakeTexts,
+    make_masks: MakeMasks,
+    workload_of: WorkloadOf,
+    penalty: Any,
+    layers: tuple[int, ...],
+) -> None:
+    texts = make_texts((9,), (5, 7), (1,))
+    price = 0.25
+    env = TokenReductionVectorEnv(
+        num_envs=3,
+        workload=workload_of(model, texts),
+        order="once",
+        reduction_layers=layers,
+        length_penalty=price,
+        penalty=penalty,
+        policy_size=8,
+    )
+    env.reset()
+    masks = make_masks(texts, len(layers))
+    rewards = []
+    for mask in masks:
+        _, reward, _, _, infos = env.step(torch.nn.functional.pad(mask, (0, 2)))
+        rewards.append(reward)
+    assert env.last_outcome is not None
+    logits = env.last_outcome.logits.split([len(text) for text in texts])
+    depths = [after - before for before, after in zip(layers, (*layers[1:], 5), strict=True)]
+    unit = 2 * (4 * HIDDEN**2 + 2 * HIDDEN * FEED_FORWARD) * sum(depths) / len(depths)
+    for row, text in enumerate(texts):
+        start, end = text.target.tolist()
+        log_start = logits[row][start, 0] - logits[row][:, 0].logsumexp(0)
+        log_end = logits[row][end, 1] - logits[row][:, 1].logsumexp(0)
+        likelihood = float(log_start + log_end) / 2
+        charges = []
+        for depth, mask in zip(depths, masks, strict=True):
+            kept = [int(part.sum()) for part in mask[row, : len(text)].split(list(text.sequence_lengths))]
+            charges.append(sum(kept) if penalty == "tokens" else depth * sum(map(one_layer, kept)) / unit)
+        assert infos["final_info"]["log_likelihood"][row] == pytest.approx(likelihood, abs=1e-5)
+        assert sum(float(reward[row]) for reward in rewards) == pytest.approx(
+            likelihood - price * sum(charges), abs=1e-4
+        )
+        # All but the likelihood is paid where it is run up.
+        for reward, charge in zip(rewards[:-1], charges[:-1], strict=True):
+            assert float(reward[row]) == pytest.approx(-price * charge, rel=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 384])
+def test_a_layer_in_closed_form(tokens: int) -> None:
+    assert layer_flops(tokens, HIDDEN, FEED_FORWARD) == one_layer(tokens)
+
+
+def test_the_released_table_of_bert_base() -> None:
+    # Multiply-adds of one layer, out of the original's macs_list.json.
+    assert layer_flops(128, 768, 3072) == 2 * 931_135_488
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4)])
+def test_reduced_flops_equal_torchs_own_count(
+    model: PreTrainedModel, make_texts: MakeTexts, make_masks: MakeMasks, play: Play, layers: tuple[int, ...]
+) -> None:
+    texts = make_texts((9,), (5, 7), (3, 1, 6))
+    masks = make_masks(texts, len(layers))
+    encoder = StagedEncoder(model, layers)
+    policy = TokenPolicy(HIDDEN, len(layers), 8)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        # The embeddings of ELECTRA are projected, which is not a layer's work.
+        embedded = encoder.embed(TextBatch.from_texts(texts))
+    outside = counter.get_total_flops()
+    assert outside == (2 * 31 * 24 * HIDDEN if encoder.family == "electra" else 0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        forward = StagedForward(encoder, TextBatch.from_texts(texts))
+        for mask in masks:
+            policy(forward.tokens.states, forward.reduction)
+            forward.advance(forward.tokens.layout.gather(mask))
+    cost = CostModel.of(encoder, policy.flops_per_token)
+    assert int(cost.reduced(forward.layouts).sum()) == counter.get_total_flops() - outside
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        encoder.run_layers(embedded, 0, encoder.num_layers)
+    assert int(cost.full(embedded.layout).sum()) == counter.get_total_flops()
+
+
+@torch.no_grad()
+def test_costs_of_each_text_in_closed_form(
+    model: PreTrainedModel, make_texts: MakeTexts, make_masks: MakeMasks, play: Play
+) -> None:
+    texts = make_texts((9,), (5, 7))
+    masks = make_masks(texts, 2)
+    encoder = StagedEncoder(model, (2, 4))
+    forward = play(StagedForward(encoder, TextBatch.from_texts(texts)), masks)
+    head = policy_flops_per_token(HIDDEN, 8)
+    assert head == 2 * (HIDDEN * 8 + 8)
+    cost = CostModel.of(encoder, head)
+    first, second = int(masks[0][0].sum()), int(masks[1][0].sum())
+    expected = one_layer(9) + head * 9 + 2 * one_layer(first) + head * first + one_layer(second)
+    assert float(cost.reduced(forward.layouts)[0]) == expected
+    # Attention stays within a sequence, and so does its cost.
+    assert cost.full(forward.layouts[0]).tolist() == [4 * one_layer(9), 4 * (one_layer(5) + one_layer(7))]
+
+
+def test_the_speed_up_is_a_ratio_of_means_not_a_mean_of_ratios() -> None:
+    full, reduced = torch.tensor([100.0, 10.0]), torch.tensor([50.0, 10.0])
+    assert flops_speedup(full, reduced) == pytest.approx(110 / 60)
+    assert not math.isclose(flops_speedup(full, reduced), 1.5)
