@@ -57,6 +57,9 @@ class EvaluateOptions(CommonOptions):
     threshold: float | None = None
     """With --model: keep tokens of at least this probability, whatever the model was made for."""
 
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
+
     split: Literal["train", "validation"] = "validation"
     """The split."""
 
@@ -84,7 +87,7 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
     model.eval()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return model, Backbone(model.backbone, tokenizer, str(path), str(folder), True)
+    return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
 
 
 def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
@@ -99,7 +102,9 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)
     workload = load_split(options, backbone)
-    return evaluate_model(model, workload, evaluation_dtype(options.dtype), device, decision)
+    return evaluate_model(
+        model, workload, evaluation_dtype(options.dtype), device, decision, earlier_record(options.full_from)
+    )
 
 
 def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
@@ -109,11 +114,34 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
     encoder = StagedEncoder(workload.backbone.model, options.reduction_layers)
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
-        metrics = json.loads(RunFolder.open(options.match).metrics_path.read_text())
-        fractions, speedup = match_fractions(metrics, encoder, workload.texts)
+        matched = earlier_record(options.match) or {}
+        fractions, speedup = match_fractions(matched, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.dtype)
-    return evaluate_heuristic(options.agent, fractions, workload, dtype, device, encoder.reduction_layers, options.seed)
+    return evaluate_heuristic(
+        options.agent,
+        fractions,
+        workload,
+        dtype,
+        device,
+        encoder.reduction_layers,
+        options.seed,
+        earlier_record(options.full_from),
+    )
+
+
+def earlier_record(path: Path | None) -> dict[str, Any] | None:
+    """The ``metrics.json`` of a run.
+
+    Raises:
+        FileNotFoundError: The run has not ended, or is none.
+    """
+    if path is None:
+        return None
+    folder = RunFolder.open(path)
+    if not folder.metrics_path.exists():
+        raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
+    return dict(json.loads(folder.metrics_path.read_text()))
 
 
 def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Workload:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from runners.shared.checkpoint import load_state, save_state
 from runners.shared.cli import run
 from runners.shared.display import announce, print_table, progress
-from runners.shared.evaluation import run_full_pass
+from runners.shared.evaluation import full_figures
 from runners.shared.interrupt import interrupt_flag
 from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import autocast, training_dtype
@@ -273,16 +273,23 @@ def finish(trainer: Finetuner, folder: RunFolder, options: FinetuneOptions) -> P
         data_dir=options.data_dir,
         max_examples=options.max_eval_texts,
     )
-    result = run_full_pass(validation, "float32", str(trainer.device))
+    figures = full_figures(validation, "float32", str(trainer.device))
     record: dict[str, Any] = {
         "env": options.env,
         "split": "validation",
         "data_source": workload.data_source,
         "backbone": backbone.name,
+        "num_examples": len(validation.examples),
+        "num_texts": len(validation.texts),
+        "dtype": "float32",
+        **{name.removeprefix("full_"): value for name, value in figures.items()},
+        **figures,
     }
-    record |= {"num_texts": len(validation.texts), **result.quality}
     folder.write_metrics(record)
-    print_table(f"fine-tuned backbone: {target}", list(record), [list(record.values())])
+    rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
+    print_table(
+        f"fine-tuned backbone on {options.env} validation, {len(validation.examples):,} examples", ["", ""], rows
+    )
     return target
 
 

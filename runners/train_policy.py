@@ -247,6 +247,7 @@ class PolicyTraining:
             env=self.workload.preset.name,
             reduction_layers=self.encoder.reduction_layers,
             decision=self.reinforce.decision,
+            backbone_name=self.workload.backbone.name,
         )
 
 

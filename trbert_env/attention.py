@@ -29,7 +29,7 @@ class PackedSequences:
     Attributes:
         lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
         cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
-        received: Where not None, every layer appends its attention received, ``(total_tokens,)``.
+        received: Where not None, a layer appends the attention that its tokens received, ``(total_tokens,)``.
     """
 
     lengths: list[int]
@@ -37,11 +37,11 @@ class PackedSequences:
     received: list[Tensor] | None = field(default=None)
 
     @classmethod
-    def of(cls, layout: Layout, received: list[Tensor] | None = None) -> PackedSequences:
+    def of(cls, layout: Layout) -> PackedSequences:
         """The sequences of ``layout``."""
         ends = torch.cumsum(layout.sequence_lengths, 0)
         cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(layout.device)
-        return cls(layout.sequence_lengths.tolist(), cu_seqlens, received)
+        return cls(layout.sequence_lengths.tolist(), cu_seqlens)
 
 
 def packed_attention(

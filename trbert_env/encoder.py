@@ -120,16 +120,17 @@ class StagedEncoder:
             tokens: What enters them.
             first: The first layer.
             last: One past the last layer.
-            received: Where given, every layer appends the attention that each token received.
+            received: Where given, the last layer appends the attention that each token received.
         """
-        packed = PackedSequences.of(tokens.layout, received)
+        packed = PackedSequences.of(tokens.layout)
         total = tokens.layout.total_tokens
         states = tokens.states
         if _pads_rows(states):
             states = pad(states, (0, 0, 0, -total % ROW_MULTIPLE))
         states = states[None]
-        for layer in self._layers[first:last]:
-            states = layer(states, attention_mask=None, packed=packed)
+        for index in range(first, last):
+            packed.received = received if index == last - 1 else None
+            states = self._layers[index](states, attention_mask=None, packed=packed)
         return PackedTokens(states[0, :total], tokens.layout)
 
     def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
@@ -188,7 +189,7 @@ class StagedForward:
         return restore_text_order([*self._stopped, self.tokens])
 
     def _run(self, tokens: PackedTokens) -> PackedTokens:
-        recorder: list[Tensor] | None = [] if self._record else None
+        recorder: list[Tensor] | None = [] if self._record and not self.done else None
         tokens = self.encoder.run_stage(tokens, self.reduction, recorder)
         self.received = recorder[-1] if recorder else None
         return tokens

@@ -30,6 +30,7 @@ class TokenReducedConfig(PreTrainedConfig):
         policy_size: Width of the policy heads.
         threshold: Keep a token whose probability is at least this.
         keep_fractions: If given, keep exactly these fractions of every text instead.
+        backbone_name: What the backbone is called in records.
         kwargs: Handed on to transformers.
     """
 
@@ -43,6 +44,7 @@ class TokenReducedConfig(PreTrainedConfig):
         policy_size: int = DEFAULT_POLICY_SIZE,
         threshold: float = 0.5,
         keep_fractions: Sequence[float] | None = None,
+        backbone_name: str = "",
         **kwargs: Any,
     ) -> None:
         self.backbone = {"model_type": "bert"} if backbone is None else backbone
@@ -51,6 +53,7 @@ class TokenReducedConfig(PreTrainedConfig):
         self.policy_size = policy_size
         self.threshold = threshold
         self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
+        self.backbone_name = backbone_name
         super().__init__(**kwargs)
 
     def backbone_config(self) -> PreTrainedConfig:
@@ -112,15 +115,20 @@ class TokenReducedModel(PreTrainedModel):
         env: str,
         reduction_layers: Sequence[int],
         decision: DecisionRule,
+        backbone_name: str = "",
     ) -> TokenReducedModel:
         """Join a task model and a policy; their weights are copied, as float32."""
+        form = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
+        # Else a backbone that was loaded in half precision would be built in it.
+        form.pop("dtype", None)
         config = TokenReducedConfig(
-            backbone=backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type},
+            backbone=form,
             env=env,
             reduction_layers=reduction_layers,
             policy_size=policy.policy_size,
             threshold=decision.threshold,
             keep_fractions=decision.keep_fractions,
+            backbone_name=backbone_name,
         )
         model = cls(config)
         model.backbone.load_state_dict(backbone.state_dict())

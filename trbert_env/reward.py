@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,9 +19,9 @@ def check_length_penalty(value: float) -> float:
     """Return ``value`` as a float.
 
     Raises:
-        ValueError: It is negative or not a number.
+        ValueError: It is negative, infinite or not a number.
     """
-    if not value >= 0.0:
+    if not 0.0 <= value < math.inf:
         raise ValueError(f"length_penalty {value}: it is a price in nats per kept token, so give 0 or more")
     return float(value)
 

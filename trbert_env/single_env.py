@@ -21,11 +21,16 @@ class TokenReductionEnv(gymnasium.Env[Any, Any]):
         kwargs: See :class:`TokenReductionVectorEnv`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
         self._vector_env = TokenReductionVectorEnv(
-            num_envs=1, autoreset_mode="Disabled", render_mode=render_mode, **kwargs
+            num_envs=1,
+            samples_per_text=1,
+            array_type="numpy",
+            autoreset_mode="Disabled",
+            render_mode=render_mode,
+            **kwargs,
         )
         self.render_mode = render_mode
         self.observation_space = self._vector_env.single_observation_space

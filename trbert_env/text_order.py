@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from trbert_env.validation import choose
+
 Order = Literal["shuffle", "once"]
 
 
@@ -22,10 +24,9 @@ class TextOrder:
     """
 
     def __init__(self, num_texts: int, order: Order) -> None:
-        if order not in get_args(Order):
-            raise ValueError(f"order '{order}' is unknown: use one of {', '.join(get_args(Order))}")
+        choose("order", order, get_args(Order))
         if num_texts < 1:
-            raise ValueError("the split holds no text: check the data folder or raise max_texts")
+            raise ValueError("the split holds no text: check the data folder or raise max_examples")
         self.num_texts = num_texts
         self.order = order
         self._queue: npt.NDArray[np.int64] = np.arange(0)

@@ -33,7 +33,8 @@ def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> 
         array = np.asarray(actions)
         if array.dtype.kind not in "buif":
             raise ValueError(f"actions of dtype {array.dtype} are not numbers: give bool, integer or float 0 and 1")
-        actions = torch.from_numpy(np.ascontiguousarray(array))
+        # A copy, for torch warns of arrays that cannot be written to.
+        actions = torch.from_numpy(np.array(array, order="C"))
     if tuple(actions.shape) != shape:
         raise ValueError(f"actions have shape {tuple(actions.shape)}: give {shape}, (num_envs, max_tokens)")
     if actions.dtype == torch.bool:

@@ -99,7 +99,11 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         ... )  # doctest: +SKIP
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
     _modes: ClassVar[dict[str, AutoresetMode]] = {mode.value: mode for mode in AutoresetMode}
 
     def __init__(
@@ -137,6 +141,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         choose("dtype", dtype, get_args(DType))
         choose("penalty", penalty, get_args(Penalty))
+        choose("order", order, get_args(Order))
         if length_penalty is not None:
             check_length_penalty(length_penalty)
         if workload is None:
@@ -359,7 +364,13 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     # -- looking at it ---------------------------------------------------------------------------------
 
     def token_strings(self, row: int) -> list[str]:
-        """The tokens of a row's text, in text order."""
+        """The tokens of a row's text, in text order.
+
+        Raises:
+            ValueError: There is no such row.
+        """
+        if not 0 <= row < self.num_envs:
+            raise ValueError(f"row {row}: there are {self.num_envs}, from 0 on")
         text = self._running.texts[row // self.samples_per_text]
         return list(self.workload.backbone.tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.shared.display import Cell, print_table, progress
 from runners.shared.timing import wall_speedups
+from trbert_env.backbones import move
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.vector_env import DType, TokenReductionVectorEnv
@@ -92,8 +94,8 @@ def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluatin
     return PassResult(quality, float(totals[0] / totals[1]), fractions, likelihood / len(workload.texts))
 
 
-def evaluation_record(workload: Workload, reduced: PassResult, full: PassResult) -> dict[str, Any]:
-    """The flat record of an evaluation: ``metrics.json``."""
+def evaluation_record(workload: Workload, reduced: PassResult, dtype: DType) -> dict[str, Any]:
+    """The flat record of an evaluation, ``metrics.json``, without the unreduced backbone's figures."""
     record: dict[str, Any] = {
         "env": workload.preset.name,
         "split": workload.split,
@@ -101,20 +103,36 @@ def evaluation_record(workload: Workload, reduced: PassResult, full: PassResult)
         "backbone": workload.backbone.name,
         "num_examples": len(workload.examples),
         "num_texts": len(workload.texts),
+        "dtype": dtype,
         **reduced.quality,
-        "flops_speedup": reduced.flops_speedup,
         "log_likelihood": reduced.log_likelihood,
+        "flops_speedup": reduced.flops_speedup,
     }
-    for index, fraction in enumerate(reduced.kept_fractions):
-        record[f"kept_fraction_{index + 1}"] = fraction
-    record |= {f"full_{name}": value for name, value in full.quality.items()}
-    record["full_log_likelihood"] = full.log_likelihood
-    return record
+    return record | {f"kept_fraction_{index + 1}": kept for index, kept in enumerate(reduced.kept_fractions)}
 
 
-def run_full_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
-    """The unreduced backbone: keep-all."""
-    return run_pass(evaluation_env(workload, dtype=dtype, device=device), KeepAll(), "unreduced backbone")
+def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
+    """The unreduced backbone's figures, by keep-all: ``full_f1`` and the like."""
+    env = evaluation_env(workload, dtype=dtype, device=device)
+    full = run_pass(env, KeepAll(), "unreduced backbone")
+    return {f"full_{name}": value for name, value in full.quality.items()} | {
+        "full_log_likelihood": full.log_likelihood
+    }
+
+
+def reused_full_figures(record: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Those figures from an earlier record, instead of running the backbone again.
+
+    Raises:
+        ValueError: The earlier record is of other texts, another backbone or number format.
+    """
+    for name in ("env", "split", "data_source", "backbone", "num_examples", "dtype"):
+        if record[name] != earlier.get(name):
+            raise ValueError(
+                f"the earlier record has {name} {earlier.get(name)!r}, this evaluation {record[name]!r}: "
+                "name one of the same, or leave --full-from out"
+            )
+    return {name: value for name, value in earlier.items() if name.startswith("full_")}
 
 
 def evaluate_model(
@@ -123,6 +141,7 @@ def evaluate_model(
     dtype: DType,
     device: str,
     decision: DecisionRule | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Quality, FLOPs and clock of a model on a split, printed as a table.
 
@@ -132,6 +151,7 @@ def evaluate_model(
         dtype: What to compute in.
         device: Where.
         decision: Instead of the model's own.
+        earlier: A record to take the unreduced backbone's figures from.
 
     Returns:
         The flat record of ``metrics.json``.
@@ -145,12 +165,10 @@ def evaluate_model(
         dtype=dtype,
         device=device,
     )
-    reduced = run_pass(env, TrainedPolicy(model.policy.to(device), decision), "reduced model")
-    full = run_full_pass(workload, dtype, device)
-    record = evaluation_record(workload, reduced, full)
+    policy = move(model.policy, device, torch.float32)
+    record = evaluation_record(workload, run_pass(env, TrainedPolicy(policy, decision), "reduced model"), dtype)
     record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
-    print_evaluation(record)
-    return record
+    return _with_full(record, workload, dtype, device, earlier)
 
 
 def evaluate_heuristic(
@@ -161,21 +179,28 @@ def evaluate_heuristic(
     device: str,
     reduction_layers: tuple[int, ...] | None = None,
     seed: int = 0,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Quality and FLOPs of a heuristic on a split, printed as a table; see :func:`evaluate_model`.
 
     No clock: the scores of attention and residual cost more than they save.
     """
     env = evaluation_env(
-        workload,
-        info_scores=HEURISTIC_SCORES.get(name),
-        reduction_layers=reduction_layers,
-        dtype=dtype,
-        device=device,
+        workload, info_scores=HEURISTIC_SCORES.get(name), reduction_layers=reduction_layers, dtype=dtype, device=device
     )
     agent = make_heuristic(name, keep_fractions, env.num_reductions, seed)
-    record = evaluation_record(workload, run_pass(env, agent, name), run_full_pass(workload, dtype, device))
-    record["agent"] = name
+    record = evaluation_record(workload, run_pass(env, agent, name), dtype) | {"agent": name}
+    return _with_full(record, workload, dtype, device, earlier)
+
+
+def _with_full(
+    record: dict[str, Any], workload: Workload, dtype: DType, device: str, earlier: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Complete a record by the unreduced backbone's figures, and print it."""
+    if earlier is None:
+        record |= full_figures(workload, dtype, device)
+    else:
+        record |= reused_full_figures(record, earlier)
     print_evaluation(record)
     return record
 

@@ -71,9 +71,6 @@ SCHEMA = pa.schema(
     ]
 )
 
-WriteData = Callable[..., Path]
-
-
 def write_data(
     folder: Path, train: list[dict[str, Any]] | None = None, validation: list[dict[str, Any]] | None = None
 ) -> Path:
@@ -174,6 +171,21 @@ class Place:
         """The one run folder of a stage."""
         (found,) = (self.root / output).glob(f"SQuAD2/{stage}/*")
         return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """The helpers above, for tests: importlib mode knows no imports between test files."""
+
+    rows: Callable[[str, int], list[dict[str, Any]]]
+    write: Callable[..., Path]
+    save_backbone: Callable[[Path, PreTrainedModel], Path]
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    """Makers of data folders and backbones."""
+    return Data(rows, write_data, save_backbone)
 
 
 @pytest.fixture(scope="session")

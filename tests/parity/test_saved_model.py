@@ -27,9 +27,7 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
 
 @torch.no_grad()
 @pytest.mark.parametrize("decision", [{"threshold": 0.35}, {"keep_fractions": (0.7, 0.3)}])
-def test_round_trip(
-    model: PreTrainedModel, texts: list[EncodedText], tmp_path: Path, decision: dict[str, Any]
-) -> None:
+def test_round_trip(model: PreTrainedModel, texts: list[EncodedText], tmp_path: Path, decision: dict[str, Any]) -> None:
     saved = reduced(model, **decision)
     saved.save_pretrained(tmp_path)
     loaded = TokenReducedModel.from_pretrained(tmp_path)
@@ -67,9 +65,7 @@ def test_its_weights_are_copies(model: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize("said_in_config", [False, True])
-def test_it_is_float32_whatever_it_is_made_from(
-    model: PreTrainedModel, tmp_path: Path, said_in_config: bool
-) -> None:
+def test_it_is_float32_whatever_it_is_made_from(model: PreTrainedModel, tmp_path: Path, said_in_config: bool) -> None:
     rounded = move(model, "cpu", torch.bfloat16)
     if said_in_config:
         rounded.config.dtype = torch.bfloat16
@@ -77,6 +73,8 @@ def test_it_is_float32_whatever_it_is_made_from(
     made.save_pretrained(tmp_path)
     for each in (made, TokenReducedModel.from_pretrained(tmp_path)):
         assert {parameter.dtype for parameter in each.parameters()} == {torch.float32}
+    asked = TokenReducedModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in asked.parameters()} == {torch.bfloat16}
 
 
 def test_a_touched_backbone_saves_and_loads_as_stock(
@@ -106,6 +104,4 @@ def test_gradients_reach_encoder_and_head_but_not_through_the_decision(
 def test_a_model_of_an_unknown_environment_is_refused(model: PreTrainedModel) -> None:
     rule = DecisionRule()
     with pytest.raises(ValueError, match="unknown environment name 'SQuAD3'"):
-        TokenReducedModel.from_parts(
-            model, TokenPolicy(48, 2, 8), env="SQuAD3", reduction_layers=(2, 4), decision=rule
-        )
+        TokenReducedModel.from_parts(model, TokenPolicy(48, 2, 8), env="SQuAD3", reduction_layers=(2, 4), decision=rule)

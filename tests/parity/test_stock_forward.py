@@ -94,8 +94,7 @@ def test_every_sequence_of_a_text_is_a_stock_forward(
         start = 0
         for length in text.sequence_lengths:
             arguments = {
-                key: value[:, start : start + length]
-                for key, value in stock_arguments([text], family, extra=0).items()
+                key: value[:, start : start + length] for key, value in stock_arguments([text], family, extra=0).items()
             }
             expected.append(stock.base_model(**arguments).last_hidden_state[0])
             start += length

@@ -1,0 +1,276 @@
+"""Bad input: one line that names the value and the mend, exit status 2, and no work begun."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import (
+    AlbertConfig,
+    AlbertForQuestionAnswering,
+    BertForQuestionAnswering,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
+
+from agents.reinforce import Reinforce
+from runners.benchmark import BenchmarkOptions
+from runners.benchmark import main as benchmark
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.finetune import FinetuneOptions, Finetuner
+from runners.finetune import main as finetune
+from runners.shared.cli import run
+from runners.train_policy import TrainPolicyOptions
+from runners.train_policy import main as train_policy
+from trbert_env.vector_env import TokenReductionVectorEnv
+
+JOBS: dict[str, tuple[Any, Any]] = {
+    "benchmark": (benchmark, BenchmarkOptions),
+    "evaluate": (evaluate, EvaluateOptions),
+    "finetune": (finetune, FinetuneOptions),
+    "train_policy": (train_policy, TrainPolicyOptions),
+}
+HEURISTIC = ["--agent", "random", "--keep-fractions", "0.6", "0.3"]
+OWN_OPTIONS = {"evaluate": HEURISTIC}
+
+Fail = Callable[..., str]
+
+
+@pytest.fixture
+def fail(in_process: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """Run a job that must fail before any step of learning; its one line."""
+
+    def no_work(*_: Any, **__: Any) -> Any:
+        pytest.fail("work began before the error")
+
+    monkeypatch.setattr(Reinforce, "learn", no_work)
+    monkeypatch.setattr(Finetuner, "step", no_work)
+    shutil.rmtree(in_process.root / "failed", ignore_errors=True)
+
+    def one(job: str, *arguments: str) -> str:
+        main, options = JOBS[job]
+        capsys.readouterr()
+        # What is given last counts.
+        common = [*in_process.common("failed"), "--backbone", str(in_process.fine_tuned)]
+        with pytest.raises(SystemExit) as caught:
+            run(main, options, [*common, *OWN_OPTIONS.get(job, []), *arguments])
+        err = capsys.readouterr().err
+        last = err.splitlines()[-1]
+        assert caught.value.code == 2, err
+        assert last.startswith("error: "), err
+        assert "Traceback" not in err
+        assert len(last) < 600, last
+        return last
+
+    return one
+
+
+EVERY_JOB = pytest.mark.parametrize("job", sorted(JOBS))
+TRAINERS = pytest.mark.parametrize("job", ["finetune", "train_policy"])
+
+
+@EVERY_JOB
+def test_unknown_env(job: str, fail: Fail) -> None:
+    line = fail(job, "--env", "SQAD2")
+    assert "'SQAD2'" in line
+    assert "did you mean 'SQuAD2'?" in line
+
+
+@EVERY_JOB
+def test_missing_data_folder(job: str, fail: Fail, tmp_path: Path) -> None:
+    line = fail(job, "--data-dir", str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in line
+    assert "--data-dir" in line
+
+
+@EVERY_JOB
+def test_empty_data_folder(job: str, fail: Fail, tmp_path: Path) -> None:
+    line = fail(job, "--data-dir", str(tmp_path))
+    assert str(tmp_path) in line
+    assert "parquet" in line
+
+
+@EVERY_JOB
+def test_parquet_without_the_columns(job: str, fail: Fail, tmp_path: Path) -> None:
+    table = pa.table({"id": ["a"], "context": ["Anna moved to Bern ."]})
+    for split in ("train", "validation"):
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    line = fail(job, "--data-dir", str(tmp_path))
+    assert "lacks the columns title, question, answers" in line
+
+
+@TRAINERS
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_an_answer_that_does_not_fit(job: str, split: str, fail: Fail, tmp_path: Path, data: Any) -> None:
+    wrong = data.rows(split, 5)
+    wrong[3] = {**wrong[1], "id": "the-wrong-one", "answers": {"text": ["Bern"], "answer_start": [2]}}
+    line = fail(job, "--data-dir", str(data.write(tmp_path / "data", **{split: wrong})))
+    assert "'the-wrong-one'" in line
+    assert "answer_start" in line
+
+
+@TRAINERS
+def test_a_missing_validation_split(job: str, fail: Fail, tmp_path: Path, data: Any) -> None:
+    """Found out before hours of training, not after them."""
+    folder = data.write(tmp_path / "data")
+    (folder / "squad_v2" / "validation.parquet").unlink()
+    line = fail(job, "--data-dir", str(folder))
+    assert "validation.parquet" in line
+
+
+def test_an_answer_that_does_not_fit_in_evaluation(fail: Fail, tmp_path: Path, data: Any) -> None:
+    wrong = [{**data.rows("validation", 1)[0], "answers": {"text": ["Aden"], "answer_start": [0]}}]
+    line = fail("evaluate", "--data-dir", str(data.write(tmp_path / "data", validation=wrong)))
+    assert "'validation-0'" in line
+
+
+def test_an_empty_question(fail: Fail, tmp_path: Path, data: Any) -> None:
+    wrong = [{**data.rows("train", 1)[0], "question": "  "}]
+    line = fail("train_policy", "--data-dir", str(data.write(tmp_path / "data", train=wrong)))
+    assert "'train-0' has an empty question" in line
+
+
+@EVERY_JOB
+@pytest.mark.parametrize("family", ["albert", "gpt2"])
+def test_unsupported_family(job: str, family: str, fail: Fail, tmp_path: Path, data: Any) -> None:
+    if family == "albert":
+        sizes = {"embedding_size": 16, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+        model: Any = AlbertForQuestionAnswering(AlbertConfig(vocab_size=200, **sizes))
+    else:
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=200, n_embd=32, n_layer=2, n_head=2))
+    line = fail(job, "--backbone", str(data.save_backbone(tmp_path / family, model)))
+    assert f"'{family}'" in line
+    assert "bert, distilbert, electra, roberta" in line
+
+
+@EVERY_JOB
+def test_no_such_backbone(job: str, fail: Fail, tmp_path: Path) -> None:
+    line = fail(job, "--backbone", str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in line
+
+
+@pytest.mark.parametrize("job", ["benchmark", "evaluate", "train_policy"])
+def test_a_reduction_layer_beyond_the_depth(job: str, fail: Fail) -> None:
+    line = fail(job, "--reduction-layers", "2", "5")
+    assert "(2, 5)" in line
+    assert "4 layers" in line
+
+
+def test_a_reduction_layer_beyond_the_depth_before_stage_1(fail: Fail, in_process: Any) -> None:
+    line = fail("train_policy", "--backbone", str(in_process.pretrained), "--reduction-layers", "2", "5")
+    assert "4 layers" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--length-penalty", "-0.1"], "length_penalty -0.1"),
+        (["--length-penalty", "nan"], "length_penalty nan"),
+        (["--keep-fractions", "0.5"], "2 reductions"),
+        (["--keep-fractions", "0.2", "0.5"], "cannot rise"),
+        (["--keep-fractions", "50", "20"], "keep_fractions"),
+        (["--samples-per-text", "0"], "--samples-per-text is 0"),
+        (["--initial-keep-probability", "1"], "initial_keep_probability 1.0"),
+        (["--imitation-fraction", "20"], "--imitation-fraction is 20.0"),
+        (["--budgeted-share", "-1"], "--budgeted-share is -1.0"),
+        (["--penalty-rise", "20"], "--penalty-rise is 20.0"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0"),
+        (["--policy-size", "0"], "--policy-size is 0"),
+        (["--total-texts", "0"], "--total-texts is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+    ],
+)
+def test_options_of_train_policy(arguments: list[str], named: str, fail: Fail, in_process: Any) -> None:
+    """On a backbone that stage 1 would be run for: not even that may begin."""
+    assert named in fail("train_policy", "--backbone", str(in_process.pretrained), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--threshold", "2"], "--threshold"),
+        (["--keep-fractions", "0.2", "0.5"], "cannot rise"),
+        (["--match", "runs/none"], "--match"),
+    ],
+)
+def test_options_of_evaluate(arguments: list[str], named: str, fail: Fail) -> None:
+    assert named in fail("evaluate", *arguments)
+
+
+@pytest.mark.parametrize("job", ["benchmark", "evaluate"])
+def test_a_model_that_is_none(job: str, fail: Fail, in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone is not a token-reduced model: random weights must not be evaluated in its place."""
+    monkeypatch.setitem(OWN_OPTIONS, "evaluate", [])
+    line = fail(job, "--model", str(in_process.fine_tuned))
+    assert str(in_process.fine_tuned) in line
+    assert "model" in line
+
+
+def test_a_failed_run_leaves_no_folder(fail: Fail, in_process: Any, tmp_path: Path) -> None:
+    for job in ("finetune", "train_policy"):
+        fail(job, "--env", "SQAD2")
+        fail(job, "--data-dir", str(tmp_path))
+    assert not list((in_process.root / "failed").glob("*/*/*"))
+
+
+@pytest.mark.parametrize("job", ["finetune", "train_policy"])
+def test_as_a_command(job: str, place: Any) -> None:
+    process = place.start(job, *place.common(), "--env", "SQuAD", "--backbone", str(place.fine_tuned))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: unknown environment name 'SQuAD'; did you mean 'SQuAD2'?")
+
+
+# -- in Python ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def env(in_process: Any) -> TokenReductionVectorEnv:
+    env = TokenReductionVectorEnv(
+        num_envs=2, data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4
+    )
+    env.reset(seed=0)
+    return env
+
+
+@pytest.mark.parametrize(
+    ("action", "named"),
+    [
+        (np.ones((2, 383), dtype=np.int8), r"\(2, 383\): give \(2, 384\)"),
+        (np.ones(384, dtype=np.int8), r"\(384,\): give \(2, 384\)"),
+        (torch.ones(2, 384, 1), r"\(2, 384, 1\): give \(2, 384\)"),
+        (np.full((2, 384), 2), "action 2 in row 0, token 0"),
+        (np.full((2, 384), -1), "action -1 in row 0"),
+        (np.full((2, 384), 0.5), "action 0.5 in row 0"),
+        (torch.full((2, 384), torch.nan), "action nan in row 0"),
+        (np.full((2, 384), "1"), "not numbers"),
+    ],
+)
+def test_wrong_actions(action: Any, named: str, env: TokenReductionVectorEnv) -> None:
+    with pytest.raises(ValueError, match=named):
+        env.step(action)
+    # Nothing has moved: the episode goes on with a right one.
+    observation, *_ = env.step(np.ones((2, 384), dtype=np.int8))
+    assert observation["reduction"].tolist() == [1, 1]
+
+
+def test_backbone_without_a_head_warns(in_process: Any) -> None:
+    with pytest.warns(UserWarning, match="not fine-tuned"):
+        TokenReductionVectorEnv(data_dir=str(in_process.data), backbone=str(in_process.pretrained), max_examples=4)
+
+
+def test_saved_backbone_is_what_is_loaded(in_process: Any) -> None:
+    saved = BertForQuestionAnswering.from_pretrained(in_process.fine_tuned)
+    env = TokenReductionVectorEnv(data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4)
+    loaded = env.workload.backbone.model.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in saved.state_dict().items())

@@ -1,0 +1,215 @@
+"""finetune -> train_policy -> evaluate -> benchmark, and what each leaves on the disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoTokenizer
+
+from runners.benchmark import BenchmarkOptions
+from runners.benchmark import main as benchmark
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.shared.cli import run
+from runners.train_policy import TrainPolicyOptions
+from runners.train_policy import main as train_policy
+from trbert_env.model import TokenReducedModel
+
+QUALITY = {"f1", "exact_match", "has_answer_f1", "no_answer_f1"}
+SAVINGS = {"flops_speedup", "kept_fraction_1", "kept_fraction_2"}
+CLOCK = {"wall_speedup_stock", "wall_speedup_packed"}
+FACTS = {"env", "split", "data_source", "backbone", "num_texts"}
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    """``metrics.json``, which must be flat."""
+    record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    assert all(isinstance(value, (str, int, float)) for value in record.values()), record
+    return record
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The points of every TensorBoard curve of a run."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+
+
+@pytest.fixture(scope="module")
+def tuned(place: Any) -> Path:
+    """The run folder of stage 1."""
+    schedule = ["--epochs", "10", "--batch-size", "8", "--learning-rate", "1e-3"]
+    place.command("finetune", "--backbone", str(place.pretrained), *place.common("tuned"), *schedule)
+    folder: Path = place.only_run("tuned")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place: Any, tuned: Path) -> Path:
+    """The run folder of stage 2, on the backbone that stage 1 left where it is found."""
+    sizes = ["--total-texts", "120", "--texts-per-step", "4", "--samples-per-text", "4"]
+    place.command("train_policy", "--backbone", str(place.pretrained), *place.common("trained"), *sizes)
+    folder: Path = place.only_run("trained")
+    return folder
+
+
+# -- stage 1 -----------------------------------------------------------------------------------------------------
+
+
+def test_finetune_learns_and_reports(tuned: Path) -> None:
+    record = record_in(tuned)
+    assert record.keys() >= FACTS | QUALITY
+    assert (record["env"], record["split"], record["data_source"]) == ("SQuAD2", "validation", "local")
+    assert (tuned / "model" / "model.safetensors").exists()
+    points = curves(tuned)
+    losses = [value for _, value in points["losses/task_loss"]]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+# -- stage 2 -----------------------------------------------------------------------------------------------------
+
+
+def test_train_policy_takes_the_backbone_that_finetune_left(place: Any, tuned: Path, trained: Path) -> None:
+    config = json.loads((trained / "config.json").read_text())
+    assert str(config["facts"]["backbone"]).startswith(str(place.root / "cache"))
+    assert config["facts"]["data_source"] == "local"
+    assert config["options"]["total_texts"] == 120
+    assert {"torch", "transformers", "python"} <= config["versions"].keys()
+    assert not list((place.root / "trained").glob("SQuAD2/finetune*"))  # stage 1 did not run again
+    full = {name: value for name, value in record_in(trained).items() if name.startswith("full_")}
+    stage1 = record_in(tuned)
+    assert {name: full[f"full_{name}"] for name in QUALITY} == {name: stage1[name] for name in QUALITY}
+
+
+def test_train_policy_record(trained: Path) -> None:
+    record = record_in(trained)
+    assert record.keys() >= FACTS | QUALITY | {f"full_{name}" for name in QUALITY} | SAVINGS | CLOCK
+    assert record["flops_speedup"] > 1.2
+    # Exactly the budget, but for rounding in texts of about 25 tokens.
+    assert record["kept_fraction_1"] == pytest.approx(0.64, abs=0.03)
+    assert record["kept_fraction_2"] == pytest.approx(0.22, abs=0.03)
+
+
+def test_train_policy_curves(trained: Path) -> None:
+    points = curves(trained)
+    steps = [4 * (update + 1) for update in range(30)]
+    for key in (
+        "charts/episodic_return",
+        "charts/log_likelihood",
+        "charts/kept_fraction_1",
+        "charts/kept_fraction_2",
+        "charts/flops_speedup",
+        "charts/texts_per_second",
+        "losses/policy_loss",
+        "losses/entropy",
+    ):
+        assert [step for step, _ in points[key]] == steps, key
+    record = record_in(trained)
+    for key in QUALITY | SAVINGS | CLOCK:
+        ((step, value),) = points[f"eval/{key}"]
+        assert step == 120
+        assert value == pytest.approx(record[key], rel=1e-6), key
+
+
+def test_the_model_loads_and_answers(trained: Path) -> None:
+    model = TokenReducedModel.from_pretrained(trained / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(trained / "model")
+    inputs = tokenizer(["Where did Anna move ?"], ["Anna moved to Bern last year ."], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**inputs)
+    assert outputs.start_logits.shape == inputs["input_ids"].shape
+    assert bool(outputs.start_logits.isfinite().all())
+    assert model.config.keep_fractions == [0.64, 0.22]
+
+
+def test_an_untuned_backbone_is_tuned_first_and_said_so(in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The preset's schedule on a backbone of another name, so that nothing is found in the cache."""
+    other = in_process.root / "other"
+    other.symlink_to(in_process.pretrained)
+    sizes = ["--total-texts", "8", "--texts-per-step", "4", "--samples-per-text", "2"]
+    run(train_policy, TrainPolicyOptions, ["--backbone", str(other), *in_process.common("untuned"), *sizes])
+    assert "stage 1 runs first" in " ".join(capsys.readouterr().err.split())
+    assert len(list((in_process.root / "untuned" / "SQuAD2").iterdir())) == 2
+    policy = in_process.only_run("untuned", "policy-*")
+    assert (policy / "metrics.json").exists()
+
+
+# -- evaluation --------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_gives_what_training_ended_with(place: Any, trained: Path) -> None:
+    place.command("evaluate", "--model", str(trained), *place.common("again"))
+    again, record = record_in(place.only_run("again")), record_in(trained)
+    assert again.keys() >= FACTS | QUALITY | {f"full_{name}" for name in QUALITY} | SAVINGS | CLOCK
+    for name in QUALITY | SAVINGS | {f"full_{name}" for name in QUALITY}:
+        assert again[name] == pytest.approx(record[name], abs=1e-6), name
+
+
+def test_a_threshold_keeps_what_it_admits(in_process: Any, trained: Path) -> None:
+    for threshold, check in ((0.0, lambda kept: kept == 1.0), (1.0, lambda kept: kept < 0.1)):
+        output = f"threshold-{threshold}"
+        arguments = ["--model", str(trained / "model"), "--threshold", str(threshold)]
+        run(evaluate, EvaluateOptions, [*arguments, *in_process.common(output)])
+        record = record_in(in_process.only_run(output))
+        assert check(record["kept_fraction_1"]), threshold
+        assert check(record["kept_fraction_2"]), threshold
+        if threshold == 0.0:  # keep-all, and the policy on top of it
+            assert {name: record[name] for name in QUALITY} == {name: record[f"full_{name}"] for name in QUALITY}
+            assert 0.9 < record["flops_speedup"] < 1.0
+
+
+def test_evaluate_on_the_training_split(in_process: Any, trained: Path) -> None:
+    arguments = ["--model", str(trained), "--split", "train", "--max-eval-texts", "8"]
+    run(evaluate, EvaluateOptions, [*arguments, *in_process.common("on-train")])
+    record = record_in(in_process.only_run("on-train"))
+    assert (record["split"], record["num_texts"]) == ("train", 8)
+
+
+@pytest.mark.parametrize("agent", ["random", "attention", "residual"])
+def test_a_heuristic_at_equal_flops(agent: str, in_process: Any, trained: Path) -> None:
+    backbone = ["--backbone", str(in_process.pretrained)]
+    arguments = ["--agent", agent, "--match", str(trained), *backbone, *in_process.common(f"matched-{agent}")]
+    run(evaluate, EvaluateOptions, arguments)
+    record, wanted = record_in(in_process.only_run(f"matched-{agent}")), record_in(trained)
+    assert record["flops_speedup"] == pytest.approx(wanted["flops_speedup"], rel=0.03)
+    assert record.keys() >= FACTS | QUALITY | SAVINGS
+    for name in QUALITY:
+        assert record[f"full_{name}"] == pytest.approx(wanted[f"full_{name}"], abs=1e-6)
+
+
+def test_keep_all_is_the_full_model(in_process: Any, tuned: Path) -> None:
+    backbone = ["--backbone", str(in_process.pretrained)]
+    run(evaluate, EvaluateOptions, ["--agent", "keep-all", *backbone, *in_process.common("keep-all")])
+    record = record_in(in_process.only_run("keep-all"))
+    assert record["flops_speedup"] == 1.0
+    assert {name: record[name] for name in QUALITY} == {name: record_in(tuned)[name] for name in QUALITY}
+
+
+# -- benchmark ---------------------------------------------------------------------------------------------------
+
+
+def test_benchmark(place: Any, trained: Path) -> None:
+    sizes = ["--num-texts", "16", "--batch-size", "4", "--rounds", "2"]
+    out = place.command("benchmark", "--backbone", str(place.pretrained), *place.common("clock"), *sizes)
+    record = record_in(place.only_run("clock"))
+    ratios = {"wall_speedup_stock", "wall_speedup_packed", "training_speedup"}
+    assert record.keys() >= ratios | {"flops_speedup", "outside_layers_share", "training_texts_per_second"}
+    assert all(record[name] > 0 for name in ratios)
+    assert 0 < record["outside_layers_share"] < 1
+    assert record["wall_speedup_stock"] == pytest.approx(record["stock_seconds"] / record["reduced_seconds"])
+    assert "metrics.json" in out
+
+
+def test_benchmark_of_a_model(in_process: Any, trained: Path) -> None:
+    sizes = ["--num-texts", "12", "--rounds", "1", "--no-training"]
+    run(benchmark, BenchmarkOptions, ["--model", str(trained), *in_process.common("clock-model"), *sizes])
+    record = record_in(in_process.only_run("clock-model"))
+    # All texts, so the very figure that training ended with.
+    assert record["flops_speedup"] == pytest.approx(record_in(trained)["flops_speedup"], rel=1e-6)
+    assert "training_speedup" not in record

@@ -1,0 +1,125 @@
+"""Invariant 7, through the command line: killed and resumed == uninterrupted, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+#: Small steps with a checkpoint after each: 4 of cloning, then 40, of which the first 20 imitate.
+POLICY = [
+    *("--total-texts", "160", "--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
+    *("--cloning-texts", "64", "--imitation-fraction", "0.5", "--budgeted-share", "0.75", "--penalty-rise", "0.5"),
+]
+FINETUNE = [
+    *("--epochs", "14", "--batch-size", "8", "--learning-rate", "1e-3", "--checkpoint-every", "1"),
+    *("--dropout", "0.1"),
+]
+
+
+def only_run(root: Path) -> Path | None:
+    return next(iter(root.glob("SQuAD2/*/*")), None)
+
+
+def checkpoints_written(root: Path) -> int:
+    """The number of the latest checkpoint."""
+    folder = only_run(root)
+    pointer = folder / "checkpoint" / "latest.json" if folder else None
+    if pointer is None or not pointer.exists():
+        return 0
+    return int(json.loads(pointer.read_text())["folder"].removeprefix("step-"))
+
+
+def stop(process: subprocess.Popen[str], root: Path, checkpoint: int, how: signal.Signals) -> tuple[int, str]:
+    """Send a signal once a checkpoint is written; the exit status and stderr."""
+    while checkpoints_written(root) < checkpoint:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def curve(folder: Path, key: str) -> list[tuple[int, float]]:
+    """A run's curve, without what was logged after the last checkpoint of a killed run."""
+    events = EventAccumulator(str(folder), purge_orphaned_data=True)
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(key)]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """The final figures that are not clock times."""
+    figures = json.loads((folder / "metrics.json").read_text())
+    return {name: value for name, value in figures.items() if not name.startswith("wall_")}
+
+
+def test_a_killed_policy_run_goes_on_bit_for_bit(place: Any) -> None:
+    backbone = ["--backbone", str(place.fine_tuned)]
+    place.command("train_policy", *backbone, *place.common("whole"), *POLICY)
+    whole = only_run(place.root / "whole")
+    assert whole is not None
+
+    # Ctrl-C while cloning: exit status 130, and a checkpoint to go on from.
+    root = place.root / "broken"
+    process = place.start("train_policy", *backbone, *place.common("broken"), *POLICY)
+    status, err = stop(process, root, 1, signal.SIGINT)
+    assert status == 130, err
+    assert err.splitlines()[-1].startswith("interrupted; go on")
+    assert "Traceback" not in err
+    broken = only_run(root)
+    assert broken is not None
+    stopped_at = checkpoints_written(root)
+    assert 1 <= stopped_at < 44
+
+    # SIGKILL while imitating.
+    process = place.start("train_policy", "--resume", str(broken))
+    status, _ = stop(process, root, max(stopped_at + 2, 8), signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert checkpoints_written(root) < 44
+    assert not (broken / "model").exists()
+
+    place.command("train_policy", "--resume", str(broken))
+    assert only_run(root) == broken  # it went on in place
+    assert weights(broken) == weights(whole)
+    assert record(broken) == record(whole)
+    for key in ("charts/episodic_return", "charts/length_penalty"):
+        assert curve(broken, key) == curve(whole, key)
+
+
+def test_a_killed_finetuning_goes_on_bit_for_bit(place: Any) -> None:
+    backbone = ["--backbone", str(place.pretrained), "--seed", "3"]
+    place.command("finetune", *backbone, *place.common("whole-tuned"), *FINETUNE)
+    whole = only_run(place.root / "whole-tuned")
+    assert whole is not None
+
+    root = place.root / "broken-tuned"
+    process = place.start("finetune", *backbone, *place.common("broken-tuned"), *FINETUNE)
+    status, _ = stop(process, root, 5, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    broken = only_run(root)
+    assert broken is not None
+    assert not (broken / "model").exists()
+
+    place.command("finetune", "--resume", str(broken))
+    assert weights(broken) == weights(whole)
+    assert record(broken) == record(whole)
+    assert curve(broken, "losses/task_loss") == curve(whole, "losses/task_loss")
+
+
+@pytest.mark.parametrize("job", ["finetune", "train_policy"])
+def test_a_run_without_a_checkpoint_cannot_be_resumed(job: str, place: Any, tmp_path: Path) -> None:
+    process = place.start(job, "--resume", str(tmp_path))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("error: ")
+    assert str(tmp_path) in err.splitlines()[-1]
