@@ -49,7 +49,8 @@ def make_model() -> MakeModel:
         for name, parameter in model.named_parameters():
             values = 0.2 * torch.randn(parameter.shape, generator=generator)
             parameter.data = values + 1.0 if "norm" in name.lower() and name.endswith("weight") else values
-        return model.eval()
+        model.eval()
+        return model
 
     return make
 

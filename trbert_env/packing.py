@@ -134,7 +134,7 @@ class Layout:
         Positions that hold no token in play are 0.
         """
         padded = values.new_zeros((self.num_texts * width, *values.shape[1:]))
-        padded = padded.index_copy(0, self.text_index * width + self.positions, values)
+        padded.index_copy_(0, self.text_index * width + self.positions, values)
         return padded.view(self.num_texts, width, *values.shape[1:])
 
     def gather(self, padded: Tensor) -> Tensor:

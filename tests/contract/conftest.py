@@ -26,36 +26,15 @@ from trbert_env.workload import Workload
 
 MakeEnv = Callable[..., TokenReductionVectorEnv]
 
-WORDS = [
-    "the",
-    "red",
-    "boat",
-    "sails",
-    "at",
-    "noon",
-    "to",
-    "oslo",
-    "who",
-    "when",
-    "where",
-    "does",
-    "a",
-    "bridge",
-    "stand",
-    "in",
-    "york",
-    "since",
-    "may",
-    "nobody",
-    "knows",
-]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "##s", "."]
+SENTENCES = ("The red boat sails at noon to Oslo .", "A bridge stands in York since May .")
 PLACES = ("oslo", "york", "noon", "may", "bridge", "boat", "red")
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerBase:
-    vocabulary = {word: index for index, word in enumerate([*SPECIALS, *WORDS])}
+    words = sorted(set(" ".join([*SENTENCES, "who where does"]).lower().split()) - set(SPECIALS))
+    vocabulary = {word: index for index, word in enumerate([*SPECIALS, *words])}
     backend = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = Lowercase()
     backend.pre_tokenizer = Whitespace()
@@ -79,9 +58,7 @@ def rows() -> list[dict[str, Any]]:
     """Seven questions on contexts of different lengths; every third has no answer."""
     found = []
     for index, place in enumerate(PLACES):
-        context = " ".join(
-            ["The red boat sails at noon to Oslo .", "A bridge stands in York since May ."][: 1 + index % 2]
-        )
+        context = " ".join(SENTENCES[: 1 + index % 2])
         start = context.lower().find(place)
         answered = index % 3 != 2 and start >= 0
         gold = {"text": [context[start : start + len(place)]], "answer_start": [start]}

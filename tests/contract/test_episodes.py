@@ -242,7 +242,7 @@ def test_importance_is_of_the_tokens_in_play(make_env: Any, scores: str) -> None
         in_play = observation["token_mask"] == 1
         assert (importance[in_play] > 0).all()
         assert not importance[~in_play].any()
-        observation, _, terminated, _, infos = env.step(half(env))
+        observation, *_, infos = env.step(half(env))
 
 
 def test_importance_is_that_of_the_coming_reduction(make_env: Any, workload: Workload) -> None:

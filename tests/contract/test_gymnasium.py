@@ -46,9 +46,11 @@ def test_make_vec_and_back_through_json(on_disk: dict[str, Any]) -> None:
     }
     envs = gymnasium.make_vec(ID, num_envs=4, **options)
     assert isinstance(envs, TokenReductionVectorEnv)
+    assert envs.spec is not None
     text = envs.spec.to_json()
     assert json.loads(text)["kwargs"]["autoreset_mode"] == "NextStep"
     again = gymnasium.make_vec(EnvSpec.from_json(text), num_envs=4)
+    assert again.spec is not None
     assert again.spec.to_json() == text
     assert again.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert repr(again) == repr(envs)
@@ -110,8 +112,8 @@ def test_the_one_row_view_is_a_row_of_the_environment(make_env: Any, workload: W
     assert repr(view) == f"TokenReductionEnv({envs!r})"
     with pytest.raises(gymnasium.error.ResetNeeded):
         view.step(action)
+    view.reset()
     with pytest.raises(ValueError, match=r"actions have shape \(1, 3\)"):
-        view.reset()
         view.step(np.ones(3))
     for option in ({"num_envs": 2}, {"samples_per_text": 2}, {"array_type": "torch"}, {"autoreset_mode": "SameStep"}):
         with pytest.raises(TypeError, match=f"multiple values for keyword argument '{next(iter(option))}'"):
@@ -139,7 +141,7 @@ def test_render_strikes_out_what_was_skipped(make_env: Any, workload: Workload) 
     env = make_env(2, order="once", render_mode="ansi")
     env.reset()
     plain = env.render()
-    assert plain[0] == "[CLS] who knows [SEP] the red boat sails at noon to oslo . [SEP]"
+    assert plain[0] == "[CLS] who [UNK] [SEP] the red boat sails at noon to oslo . [SEP]"
     assert len(plain) == 2
     action = every(env)
     action[0, 1] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
 
 
 def masked_stock_states(
-    stock: PreTrainedModel, family: str, text: EncodedText, masks: Sequence[Tensor], layers: Sequence[int]
+    stock: Any, family: str, text: EncodedText, masks: Sequence[Tensor], layers: Sequence[int]
 ) -> Tensor:
     """The stock layers on a whole text; from each reduction on, dropped tokens are masked out as keys.
 
@@ -156,7 +157,7 @@ def test_a_token_with_two_states_or_none_is_refused(model: PreTrainedModel, text
 
 
 def test_gradients_flow_through_states_that_stopped(
-    model: PreTrainedModel, family: str, texts: list[EncodedText], make_masks: MakeMasks, play: Play
+    model: Any, family: str, texts: list[EncodedText], make_masks: MakeMasks, play: Play
 ) -> None:
     masks = make_masks(texts, 2)
     forward = play(StagedForward(StagedEncoder(model, (2, 3)), TextBatch.from_texts(texts)), masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,7 @@ from trbert_env.tasks import SpanQA
 from trbert_env.texts import EncodedText, TextBatch
 
 
-def by_definition(
-    stock: PreTrainedModel, family: str, text: EncodedText, layers: tuple[int, ...], depth: int
-) -> Tensor:
+def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int, ...], depth: int) -> Tensor:
     """|dLoss/dH_r . (H_r - H_l)| with r = ceil(3L/4), (T, n)."""
     pivot = math.ceil(3 * depth / 4)
     arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
