@@ -27,6 +27,9 @@ class ReinforceOptions:
     keep_fractions: tuple[float, ...] = (0.64, 0.22)
     """What the budgeted sampler keeps at each reduction, of the full length."""
 
+    exploration: tuple[float, float] = (0.5, 0.2)
+    """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
+
     budgeted_share: float = 1.0
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
@@ -99,6 +102,8 @@ class Reinforce:
     def sampler(self) -> Sampler:
         """The sampler of the present phase."""
         if self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share:
+            start, end = self.options.exploration
+            self._budgeted.exploration = start + (end - start) * self._progress / self.options.budgeted_share
             return self._budgeted
         return BernoulliSampler()
 
@@ -150,7 +155,8 @@ class Reinforce:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
         if isinstance(self.sampler, BudgetedSampler):
-            self._recentre(rollout)
+            hands_over = rollout.progress >= self.options.budgeted_share
+            self._calibrate(rollout, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
         self._progress = rollout.progress
         return {
             "losses/policy_loss": float(loss.detach()),
@@ -189,18 +195,29 @@ class Reinforce:
             entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
         return total, torch.stack(entropies).mean()
 
-    def _recentre(self, rollout: Rollout) -> None:
+    def _calibrate(self, rollout: Rollout, rate: float, sharpen: bool) -> None:
         """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.
 
-        What is learned is then ready for the Bernoulli sampler, and for a threshold of 0.5.
+        What is learned is then ready for a threshold of 0.5 and, once the logits are divided by the
+        temperature that they were sampled at, for the Bernoulli sampler.
+
+        Args:
+            rollout: Says where the budget stands.
+            rate: How much of the way the biases go.
+            sharpen: Whether to divide the logits by their temperature.
         """
         with torch.no_grad():
-            for reduction, (observation, keep) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
+            for reduction, (observation, infos, keep) in enumerate(
+                zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
+            ):
                 mask = observation["token_mask"].bool()
-                logits = padded_logits(self.policy, observation)[mask]
-                kept_share = keep[mask].float().mean()
-                bias = self.policy.heads[reduction][-1].bias  # type: ignore[index]
-                bias.sub_(0.1 * torch.quantile(logits, 1.0 - kept_share))
+                logits = padded_logits(self.policy, observation)
+                head = self.policy.heads[reduction][-1]  # type: ignore[index]
+                head.bias.sub_(rate * torch.quantile(logits[mask], 1.0 - keep[mask].float().mean()))
+                if sharpen:
+                    temperature = self._budgeted.temperature(logits, mask & ~infos["forced_tokens"])
+                    head.weight.div_(temperature)
+                    head.bias.div_(temperature)
 
     # -- going on later --------------------------------------------------------------------------------
 

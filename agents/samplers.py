@@ -57,28 +57,38 @@ class BudgetedSampler:
     All samples of a text then cost the same, so that their advantages are only about *which* tokens
     were kept. It is sampling without replacement from the softmax of the logits (Kool et al. 2019).
 
+    A ranking does not say how sure it is, and noisy gradients make logits grow until nothing is
+    explored any more. So the noise grows with them: logits are first divided by
+    ``exploration`` times their deviation over the batch.
+
     Args:
         keep_fractions: K as a fraction of the full length, one a reduction.
+        exploration: Noise in units of the logits' deviation.
     """
 
     name = "budgeted"
 
-    def __init__(self, keep_fractions: Sequence[float]) -> None:
+    def __init__(self, keep_fractions: Sequence[float], exploration: float = 0.5) -> None:
         self.keep_fractions = tuple(keep_fractions)
+        self.exploration = exploration
+
+    def temperature(self, logits: Tensor, free: Tensor) -> Tensor:
+        """What logits are divided by; a scalar without gradient.
+
+        Args:
+            logits: ``(rows, width)``.
+            free: ``(rows, width)`` bool, tokens that can be kept or skipped.
+        """
+        deviation = logits.detach()[free].std() if int(free.sum()) > 1 else logits.new_ones(())
+        return self.exploration * deviation.clamp(min=1e-4)
 
     def sample(
-        self,
-        logits: Tensor,
-        mask: Tensor,
-        forced: Tensor,
-        full_lengths: Tensor,
-        reduction: int,
-        noise: Tensor,
+        self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor
     ) -> Tensor:
         """Draw keep masks; see :meth:`BernoulliSampler.sample`."""
         gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7)))
         counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
-        return keep_top(logits + gumbel, mask, forced, counts)
+        return keep_top(logits / self.temperature(logits, mask & ~forced) + gumbel, mask, forced, counts)
 
     def expected_counts(
         self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
@@ -87,16 +97,17 @@ class BudgetedSampler:
         return keep_counts(self.keep_fractions[reduction], full_lengths, mask.sum(1))
 
     def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
-        """Logits shifted, row by row, so that the expected count is K.
+        """Logits over their temperature, shifted row by row so that the expected count is K.
 
         The score of a fixed-size sample is nearly that of independent choices with these logits
         (conditional Poisson sampling, Hajek 1964), and nearly zero on average, as a score must be.
         """
-        counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
         free = mask & ~forced
+        logits = logits / self.temperature(logits, free)
+        counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
         wanted = (counts - (mask & forced).sum(1)).clamp(min=0).float()
         detached = logits.detach()
-        low, high = detached.new_full((len(logits), 1), -50.0), detached.new_full((len(logits), 1), 50.0)
+        low, high = detached.new_full((len(logits), 1), -100.0), detached.new_full((len(logits), 1), 100.0)
         for _ in range(30):
             middle = (low + high) / 2
             too_many = (torch.sigmoid(detached - middle) * free).sum(1, keepdim=True) > wanted[:, None]

@@ -17,7 +17,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -27,13 +26,14 @@ from transformers import AutoTokenizer
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_heuristic, evaluate_model
+from runners.shared.files import read_json
 from runners.shared.matching import match_fractions
 from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from trbert_env.backbones import Backbone, move
 from trbert_env.encoder import StagedEncoder
-from trbert_env.model import TokenReducedModel
+from trbert_env.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.policy import DecisionRule, check_keep_fractions
 from trbert_env.workload import Workload
 
@@ -80,10 +80,16 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
 
     Raises:
         FileNotFoundError: There is none.
+        ValueError: It is another kind of model, such as a backbone.
     """
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
+        raise ValueError(
+            f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
+        )
     model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
     model.eval()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -141,7 +147,7 @@ def earlier_record(path: Path | None) -> dict[str, Any] | None:
     folder = RunFolder.open(path)
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
-    return dict(json.loads(folder.metrics_path.read_text()))
+    return dict(read_json(folder.metrics_path))
 
 
 def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Workload:

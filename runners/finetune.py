@@ -18,7 +18,8 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,21 +123,10 @@ class Finetuner:
     """
 
     def __init__(
-        self,
-        workload: Workload,
-        schedule: Schedule,
-        device: torch.device,
-        dtype: str,
-        dropout: float,
-        seed: int,
+        self, workload: Workload, schedule: Schedule, device: torch.device, dtype: str, dropout: float, seed: int
     ) -> None:
-        self.workload, self.schedule, self.device, self.dtype, self.seed = (
-            workload,
-            schedule,
-            device,
-            dtype,
-            seed,
-        )
+        self.workload, self.schedule, self.device = workload, schedule, device
+        self.dtype, self.seed = dtype, seed
         self.model = move(workload.backbone.model, device, torch.float32).train()
         self.model.requires_grad_(True)
         for module in self.model.modules():
@@ -206,16 +196,15 @@ class Finetuner:
 
 def finetune(options: FinetuneOptions) -> Path:
     """Run stage 1; returns the folder of the fine-tuned backbone."""
-    if options.resume is None:
-        folder = RunFolder.create(
-            options.output_dir, options.env, "finetune", options.backbone or "default", options.seed
-        )
-        resumed = None
-    else:
+    folder, resumed = None, None
+    if options.resume is not None:
         options, folder = reopen(options, options.resume)
         resumed = load_state(folder.checkpoint_dir)
     device = resolve_device(options.device)
-    workload = load_base_workload(options)
+    workload, validation = load_workloads(options)
+    if folder is None:
+        name = options.backbone or "default"
+        folder = RunFolder.create(options.output_dir, options.env, "finetune", name, options.seed)
     dtype = training_dtype(options.dtype, device)
     schedule = make_schedule(options, workload)
     folder.write_config(
@@ -225,27 +214,37 @@ def finetune(options: FinetuneOptions) -> Path:
     if resumed is not None:
         trainer.load_state_dict(resumed)
     train(trainer, folder, options.checkpoint_every, resumed is not None)
-    return finish(trainer, folder, options)
+    return finish(trainer, folder, validation)
 
 
-def load_base_workload(options: FinetuneOptions) -> Workload:
-    """The training split, with the backbone as it was before any fine-tuning of ours."""
+def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
+    """Training and validation split, with the backbone as it was before any fine-tuning of ours.
+
+    Both at once, so that what is wrong with either is known before the work begins.
+    """
     preset = get_preset(options.env)
     found, examples = Workload.load_examples(
         options.env, "train", options.data_source, options.data_dir, options.max_train_texts
     )
+    _, held_out = Workload.load_examples(
+        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
+    )
+    torch.manual_seed(options.seed)  # a new task head draws its first weights
     backbone = load_backbone(preset, make_task(preset), options.backbone, found.source, pretrained=True)
-    return Workload.encode(preset, examples, backbone, "train", found.source)
+    train = Workload.encode(preset, examples, backbone, "train", found.source)
+    return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
 
 
 def train(trainer: Finetuner, folder: RunFolder, checkpoint_every: int, resumed: bool) -> None:
     """The loop: steps, curves, checkpoints."""
     schedule = trainer.schedule
-    tracker = Tracker(folder.events_dir, resume_step=trainer.step_index if resumed else None)
+    tracker = Tracker(folder.events_dir, resume_step=trainer.step_index + 1 if resumed else None)
     total, done = schedule.steps * schedule.batch_size, trainer.step_index * schedule.batch_size
     with tracker, interrupt_flag() as interrupt, progress("fine-tuning", total, done=done) as bar:
         while trainer.step_index < schedule.steps:
+            started = time.perf_counter()
             figures = trainer.step()
+            figures["charts/texts_per_second"] = schedule.batch_size / (time.perf_counter() - started)
             tracker.log(figures, trainer.step_index)
             bar.update(schedule.batch_size, loss=figures["losses/task_loss"])
             if trainer.step_index % checkpoint_every == 0 or interrupt.raised:
@@ -255,7 +254,7 @@ def train(trainer: Finetuner, folder: RunFolder, checkpoint_every: int, resumed:
                 raise KeyboardInterrupt
 
 
-def finish(trainer: Finetuner, folder: RunFolder, options: FinetuneOptions) -> Path:
+def finish(trainer: Finetuner, folder: RunFolder, validation: Workload) -> Path:
     """Save the model, evaluate it, and leave it where environments look."""
     workload = trainer.workload
     backbone = workload.backbone
@@ -265,17 +264,11 @@ def finish(trainer: Finetuner, folder: RunFolder, options: FinetuneOptions) -> P
     if target.exists():
         shutil.rmtree(target)
     shutil.copytree(folder.model_dir, target)
-    validation = Workload.load(
-        options.env,
-        "validation",
-        backbone=backbone.as_fine_tuned(),
-        data_source=workload.data_source,
-        data_dir=options.data_dir,
-        max_examples=options.max_eval_texts,
-    )
+    validation = replace(validation, backbone=backbone.as_fine_tuned())
+    env = validation.preset.name
     figures = full_figures(validation, "float32", str(trainer.device))
     record: dict[str, Any] = {
-        "env": options.env,
+        "env": env,
         "split": "validation",
         "data_source": workload.data_source,
         "backbone": backbone.name,
@@ -286,10 +279,10 @@ def finish(trainer: Finetuner, folder: RunFolder, options: FinetuneOptions) -> P
         **figures,
     }
     folder.write_metrics(record)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_evaluation(record, trainer.schedule.steps)
     rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
-    print_table(
-        f"fine-tuned backbone on {options.env} validation, {len(validation.examples):,} examples", ["", ""], rows
-    )
+    print_table(f"fine-tuned backbone on {env} validation, {len(validation.examples):,} examples", ["", ""], rows)
     return target
 
 

@@ -31,7 +31,7 @@ from runners.shared.cli import run
 from runners.shared.display import Bar, announce, progress
 from runners.shared.evaluation import evaluate_model
 from runners.shared.interrupt import InterruptFlag, interrupt_flag
-from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.options import CommonOptions, at_least, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
@@ -87,7 +87,15 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        at_least(0, penalty_rise=self.penalty_rise, cloning_texts=self.cloning_texts)
+        within(0, 1, penalty_rise=self.penalty_rise, budgeted_share=self.budgeted_share)
+        within(0, 1, imitation_fraction=self.imitation_fraction)
+        at_least(0, cloning_texts=self.cloning_texts, learning_rate=self.learning_rate)
+        at_least(1, policy_size=self.policy_size)
+        if not 0.0 < self.initial_keep_probability < 1.0:
+            value = self.initial_keep_probability
+            raise ValueError(f"--initial-keep-probability is {value}; it must lie strictly between 0 and 1")
+        if not min(self.exploration) > 0.0:
+            raise ValueError(f"--exploration is {self.exploration}; both must be greater than 0")
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
         if self.length_penalty is not None:
@@ -270,15 +278,22 @@ def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbo
     return load_backbone(preset, task, backbone.name, data_source)
 
 
-def prepare(options: TrainPolicyOptions) -> tuple[Workload, str]:
-    """The training split with a fine-tuned backbone, and the device."""
-    device = str(resolve_device(options.device))
+def prepare(options: TrainPolicyOptions) -> tuple[Workload, Workload]:
+    """Training and validation split with a fine-tuned backbone.
+
+    Both at once, so that what is wrong with either is known before the work begins.
+    """
+    preset = get_preset(options.env)
     found, examples = Workload.load_examples(
         options.env, "train", options.data_source, options.data_dir, options.max_train_texts
     )
     announce(f"training data: {found.description}")
+    _, held_out = Workload.load_examples(
+        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
+    )
     backbone = fine_tuned_backbone(options, found.source)
-    return Workload.encode(get_preset(options.env), examples, backbone, "train", found.source), device
+    train = Workload.encode(preset, examples, backbone, "train", found.source)
+    return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
 
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
@@ -289,7 +304,8 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
     else:
         options, folder = reopen(options, options.resume)
         state = load_state(folder.checkpoint_dir)
-    workload, device = prepare(options)
+    device = str(resolve_device(options.device))
+    workload, validation = prepare(options)
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)
         facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
@@ -302,21 +318,15 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
     model = training.model()
     model.save_pretrained(folder.model_dir)
     workload.backbone.tokenizer.save_pretrained(folder.model_dir)
-    evaluate_and_report(options, training, model)
+    evaluate_and_report(options, training, model, validation)
     return folder
 
 
-def evaluate_and_report(options: TrainPolicyOptions, training: PolicyTraining, model: TokenReducedModel) -> None:
+def evaluate_and_report(
+    options: TrainPolicyOptions, training: PolicyTraining, model: TokenReducedModel, validation: Workload
+) -> None:
     """Evaluate on the validation split, print the table, write ``metrics.json`` and TensorBoard's table."""
-    workload, folder = training.workload, training.folder
-    validation = Workload.load(
-        options.env,
-        "validation",
-        backbone=workload.backbone,
-        data_source=workload.data_source,
-        data_dir=options.data_dir,
-        max_examples=options.max_eval_texts,
-    )
+    folder = training.folder
     device = str(resolve_device(options.device))
     record = evaluate_model(model, validation, evaluation_dtype(options.dtype), device)
     folder.write_metrics(record)

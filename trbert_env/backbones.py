@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from trbert_env.encoder import FAMILIES
@@ -71,7 +71,7 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
-        ValueError: The family is not supported.
+        ValueError: The family is not supported, or there is no tokenizer.
     """
     name = _choose(preset.pretrained if pretrained else preset.backbone) if name is None else name
     left_behind = fine_tuned_folder(preset, name, data_source)
@@ -81,25 +81,31 @@ def load_backbone(
 
 
 def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
-    """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`."""
+    """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor to be had from the hub.
+        ValueError: The family is not supported, or there is no tokenizer.
+    """
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
+        config = _load_config(source, name)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
-        model, report = task.auto_model.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model, report = task.auto_model.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
     except OSError as error:
         raise FileNotFoundError(
             f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    _check_family(model, name)
-    # Packed attention knows no dropout, so there is none on any path.
-    for attribute in ("attention_probs_dropout_prob", "attention_dropout"):
-        if hasattr(model.config, attribute):
-            setattr(model.config, attribute, 0.0)
-    return Backbone(model.eval(), cast(PreTrainedTokenizerBase, tokenizer), name, source, not report["missing_keys"])
+    # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ValueError(f"backbone '{name}' comes without a tokenizer: save the one it was trained with beside it")
+    return Backbone(model.eval(), tokenizer, name, source, not report["missing_keys"])
 
 
 def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> ModelT:
@@ -108,13 +114,24 @@ def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> Model
     return model
 
 
-def _check_family(model: PreTrainedModel, name: str) -> None:
-    """Refuse families that the encoder cannot cut, before any data is read."""
-    family = model.config.model_type
-    if family not in FAMILIES:
+def _load_config(source: str, name: str) -> PreTrainedConfig:
+    """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
+    known = ", ".join(FAMILIES)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"backbone '{name}' is of no family known here ({reason}): use one of {known}") from error
+    if config.model_type not in FAMILIES:
         raise ValueError(
-            f"backbone '{name}' is of the family '{family}', which is not supported: use one of {', '.join(FAMILIES)}"
+            f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
+    # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
+    # layers take note of it then.
+    for attribute in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, attribute):
+            setattr(config, attribute, 0.0)
+    return config
 
 
 def _choose(checkpoint: str) -> str:

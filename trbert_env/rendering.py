@@ -18,10 +18,12 @@ def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
         >>> render_reduction(["[CLS]", "play", "##ing"], [True, True, False])
         '[CLS] play\x1b[9;2ming\x1b[0m'
     """
+    # Byte-level tokenizers mark where a word begins, wordpiece ones where it goes on.
+    byte_level = any(token.startswith("Ġ") for token in tokens)
     pieces = []
     for index, token in enumerate(tokens):
-        continues = token.startswith("##")
-        word = token[2:] if continues else token.replace("Ġ", "")
+        continues = not token.startswith("Ġ") if byte_level else token.startswith("##")
+        word = token.removeprefix("Ġ" if byte_level else "##")
         shown = word if in_play[index] else f"{_STRIKE}{word}{_PLAIN}"
         pieces.append(shown if continues or index == 0 else f" {shown}")
     return "".join(pieces)

@@ -79,6 +79,17 @@ def at_least(least: float, **options: float | None) -> None:
             raise ValueError(f"{flag(name)} is {value}; it must be at least {least}")
 
 
+def within(least: float, most: float, **options: float | None) -> None:
+    """Refuse options outside of a range, ends included; None is one that was not given.
+
+    Raises:
+        ValueError: One is outside, or is NaN.
+    """
+    for name, value in options.items():
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"{flag(name)} is {value}; it must lie in {least:g} to {most:g}")
+
+
 def resolve_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
 
@@ -143,8 +154,10 @@ def _restore(value: Any, hint: Any, name: str) -> Any:
         return _restore(value, hint, name)
     if origin is Literal and value in arguments:
         return value
-    if origin is tuple and isinstance(value, list) and arguments[-1] is Ellipsis:
-        return tuple(_restore(item, arguments[0], name) for item in value)
+    if origin is tuple and isinstance(value, list):
+        hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(hints) == len(value):
+            return tuple(_restore(item, hint_of_item, name) for item, hint_of_item in zip(value, hints, strict=True))
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and type(value) is int:

@@ -208,10 +208,9 @@ def test_it_learns_what_is_planted(sampler: str, make_workload: MakeWorkload) ->
     agent = make_agent(env, sampler=sampler, imitation_fraction=0.0, keep_fractions=(0.5, 0.25))
     rollouts = train(env, agent, 120)
     returns = [float(rollout.returns.mean()) for rollout in rollouts]
-    first, last = sum(returns[:10]) / 10, sum(returns[-10:]) / 10
+    first, last = returns[0], sum(returns[-10:]) / 10
     best = {"bernoulli": 11.0, "budgeted": 7.0}[sampler]  # about half of 11 tokens, twice; 5 of them, then 2
-    assert abs(first) < 0.25 * best
-    assert last > 0.6 * best
+    assert last > max(0.6 * best, first + 0.3 * best)
     # And what is learned is what is decided by.
     collector = RolloutCollector(env, agent)
     collector.reset(seed=9)

@@ -34,13 +34,13 @@ def forced() -> Tensor:
 FULL_LENGTHS = torch.tensor([10, 9, 1])
 
 
-def draw(sampler: Sampler, logits: Tensor, mask: Tensor, forced: Tensor) -> Tensor:
-    """``(DRAWS, ROWS, WIDTH)`` keep masks."""
+def draw(sampler: Sampler, logits: Tensor, mask: Tensor, forced: Tensor, draws: int = DRAWS) -> Tensor:
+    """``(draws, ROWS, WIDTH)`` keep masks."""
     generator = torch.Generator().manual_seed(1)
     return torch.stack(
         [
             sampler.sample(logits, mask, forced, FULL_LENGTHS, 0, torch.rand(ROWS, WIDTH, generator=generator))
-            for _ in range(DRAWS)
+            for _ in range(draws)
         ]
     )
 
@@ -80,28 +80,46 @@ def test_budgeted_keeps_exactly_k(
 
 def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     """With one free token to choose, its frequencies are the softmax of the logits (Gumbel's trick)."""
-    kept = draw(BudgetedSampler([2 / 9]), logits, mask, forced)[:, 1]
+    kept = draw(BudgetedSampler([2 / 9], exploration=0.8), logits, mask, forced)[:, 1]
     free = mask[1] & ~forced[1]
-    expected = torch.where(free, logits[1], -torch.inf).softmax(0)
+    expected = torch.where(free, logits[1] / (0.8 * logits[mask & ~forced].std()), -torch.inf).softmax(0)
     error = (expected * (1 - expected) / DRAWS).sqrt()
     assert bool(((kept.float().mean(0) - expected)[free].abs() <= 4 * error[free]).all())
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.5, 0.7])
 def test_centred_logits_expect_k(fraction: float, logits: Tensor, mask: Tensor, forced: Tensor) -> None:
-    sampler = BudgetedSampler([fraction])
+    sampler = BudgetedSampler([fraction], exploration=0.5)
     free = mask & ~forced
+    temperature = 0.5 * logits[free].std()
     for shift in (0.0, 7.0, -7.0):
         centred = sampler.centred(logits + shift, mask, forced, FULL_LENGTHS, 0)
         expected = torch.where(forced, 1.0, torch.sigmoid(centred)) * mask
         wanted = sampler.expected_counts(logits, mask, forced, FULL_LENGTHS, 0)
         torch.testing.assert_close(expected.sum(1), wanted.float(), atol=1e-4, rtol=0)
-        # Only shifted: which token ranks above which is the policy's own.
-        moved = (centred - logits - shift)[0, free[0]]
+        # Scaled and shifted: which token ranks above which is the policy's own.
+        moved = (centred - (logits + shift) / temperature)[0, free[0]]
         torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-5, rtol=0)
 
 
 def test_centring_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     logits.requires_grad_()
-    BudgetedSampler([0.5]).centred(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(logits.grad, torch.ones_like(logits))
+    sampler = BudgetedSampler([0.5], exploration=0.5)
+    sampler.centred(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
+    slope = 1 / (0.5 * logits.detach()[mask & ~forced].std())
+    torch.testing.assert_close(logits.grad, slope.expand_as(logits))
+
+
+def test_the_noise_grows_with_the_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    """Exploration does not fade because logits grow, and is less where less is asked for."""
+    sampler = BudgetedSampler([0.5])
+    assert torch.equal(draw(sampler, logits, mask, forced, 100), draw(sampler, 16 * logits, mask, forced, 100))
+
+    def changes(exploration: float) -> float:
+        """Share of choices that differ from the most frequent one."""
+        kept = draw(BudgetedSampler([0.5], exploration), logits, mask, forced, 1_000).float().mean(0)
+        return float(torch.minimum(kept, 1 - kept).mean())
+
+    assert changes(0.1) < changes(0.3) < changes(1.0)
+    alike = torch.zeros_like(logits)  # no deviation at all
+    assert bool((draw(sampler, alike, mask, forced, 100).sum(2) == torch.tensor([5, 4, 1])).all())

@@ -71,6 +71,7 @@ SCHEMA = pa.schema(
     ]
 )
 
+
 def write_data(
     folder: Path, train: list[dict[str, Any]] | None = None, validation: list[dict[str, Any]] | None = None
 ) -> Path:

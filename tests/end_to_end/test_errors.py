@@ -28,6 +28,7 @@ from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions, Finetuner
 from runners.finetune import main as finetune
 from runners.shared.cli import run
+from runners.shared.run_folder import RunFolder
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 from trbert_env.vector_env import TokenReductionVectorEnv
@@ -178,13 +179,14 @@ def test_a_reduction_layer_beyond_the_depth_before_stage_1(fail: Fail, in_proces
         (["--keep-fractions", "0.2", "0.5"], "cannot rise"),
         (["--keep-fractions", "50", "20"], "keep_fractions"),
         (["--samples-per-text", "0"], "--samples-per-text is 0"),
-        (["--initial-keep-probability", "1"], "initial_keep_probability 1.0"),
+        (["--initial-keep-probability", "1"], "--initial-keep-probability is 1.0"),
         (["--imitation-fraction", "20"], "--imitation-fraction is 20.0"),
         (["--budgeted-share", "-1"], "--budgeted-share is -1.0"),
         (["--penalty-rise", "20"], "--penalty-rise is 20.0"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0"),
         (["--policy-size", "0"], "--policy-size is 0"),
         (["--total-texts", "0"], "--total-texts is 0"),
+        (["--exploration", "0.5", "0"], "--exploration is (0.5, 0.0)"),
         (["--seed", "-1"], "--seed is -1"),
     ],
 )
@@ -214,6 +216,27 @@ def test_a_model_that_is_none(job: str, fail: Fail, in_process: Any, monkeypatch
     assert "model" in line
 
 
+@TRAINERS
+def test_what_cannot_be_resumed(job: str, in_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main, options = JOBS[job]
+
+    def line(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            run(main, options, list(arguments))
+        assert caught.value.code == 2
+        return capsys.readouterr().err
+
+    assert f"error: there is no run folder {tmp_path / 'none'}" in line("--resume", str(tmp_path / "none"))
+    assert "has no config.json" in line("--resume", str(tmp_path))
+    started = RunFolder(tmp_path)
+    started.write_config(options())
+    assert "the run wrote none; start a new run" in line("--resume", str(tmp_path))
+    assert "leave out --seed" in line("--resume", str(tmp_path), "--seed", "4")
+    other = "finetune" if job == "train_policy" else "train_policy"
+    started.write_config(JOBS[other][1]())
+    assert "they come from another runner" in line("--resume", str(tmp_path))
+
+
 def test_a_failed_run_leaves_no_folder(fail: Fail, in_process: Any, tmp_path: Path) -> None:
     for job in ("finetune", "train_policy"):
         fail(job, "--env", "SQAD2")
@@ -221,9 +244,8 @@ def test_a_failed_run_leaves_no_folder(fail: Fail, in_process: Any, tmp_path: Pa
     assert not list((in_process.root / "failed").glob("*/*/*"))
 
 
-@pytest.mark.parametrize("job", ["finetune", "train_policy"])
-def test_as_a_command(job: str, place: Any) -> None:
-    process = place.start(job, *place.common(), "--env", "SQuAD", "--backbone", str(place.fine_tuned))
+def test_as_a_command(place: Any) -> None:
+    process = place.start("train_policy", *place.common(), "--env", "SQuAD", "--backbone", str(place.fine_tuned))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert out == ""

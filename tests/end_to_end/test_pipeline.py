@@ -68,7 +68,8 @@ def test_finetune_learns_and_reports(tuned: Path) -> None:
     assert (tuned / "model" / "model.safetensors").exists()
     points = curves(tuned)
     losses = [value for _, value in points["losses/task_loss"]]
-    assert len(losses) == 30
+    assert len(losses) == len(points["charts/texts_per_second"]) == 30
+    assert points["eval/f1"] == [(30, pytest.approx(record["f1"], rel=1e-6))]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
@@ -161,7 +162,7 @@ def test_a_threshold_keeps_what_it_admits(in_process: Any, trained: Path) -> Non
         assert check(record["kept_fraction_2"]), threshold
         if threshold == 0.0:  # keep-all, and the policy on top of it
             assert {name: record[name] for name in QUALITY} == {name: record[f"full_{name}"] for name in QUALITY}
-            assert 0.9 < record["flops_speedup"] < 1.0
+            assert 0.7 < record["flops_speedup"] < 1.0
 
 
 def test_evaluate_on_the_training_split(in_process: Any, trained: Path) -> None:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 #: Small steps with a checkpoint after each: 4 of cloning, then 40, of which the first 20 imitate.
@@ -114,12 +113,3 @@ def test_a_killed_finetuning_goes_on_bit_for_bit(place: Any) -> None:
     assert weights(broken) == weights(whole)
     assert record(broken) == record(whole)
     assert curve(broken, "losses/task_loss") == curve(whole, "losses/task_loss")
-
-
-@pytest.mark.parametrize("job", ["finetune", "train_policy"])
-def test_a_run_without_a_checkpoint_cannot_be_resumed(job: str, place: Any, tmp_path: Path) -> None:
-    process = place.start(job, "--resume", str(tmp_path))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert err.splitlines()[-1].startswith("error: ")
-    assert str(tmp_path) in err.splitlines()[-1]

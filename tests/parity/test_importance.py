@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,9 +17,8 @@ from trbert_env.tasks import SpanQA
 from trbert_env.texts import EncodedText, TextBatch
 
 
-def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int, ...], depth: int) -> Tensor:
-    """|dLoss/dH_r . (H_r - H_l)| with r = ceil(3L/4), (T, n)."""
-    pivot = math.ceil(3 * depth / 4)
+def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int, ...], pivot: int) -> Tensor:
+    """|dLoss/dH_r . (H_r - H_l)|, (T, n)."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
     if family != "distilbert":
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
@@ -39,17 +38,26 @@ def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int,
     return torch.stack([(pivot_states.grad * residual).sum(-1).abs()[0] for residual in residuals]).detach()
 
 
-@pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 4), (3, 4)])
+# r = ceil(3L/4), worked out here by hand; reductions lie before it, on it and behind it.
+@pytest.mark.parametrize(("depth", "pivot"), [(4, 3), (6, 5), (7, 6)])
+@pytest.mark.parametrize("layers", [(2,), (2, 4), (3, -1)])
 def test_importance_equals_its_definition(
-    model: PreTrainedModel, family: str, texts: list[EncodedText], layers: tuple[int, ...]
+    make_model: Callable[..., PreTrainedModel],
+    family: str,
+    texts: list[EncodedText],
+    depth: int,
+    pivot: int,
+    layers: tuple[int, ...],
 ) -> None:
+    model = make_model(family, layers=depth)
+    layers = tuple(layer if layer > 0 else depth for layer in layers)
     stock = copy.deepcopy(model)
     stock.set_attn_implementation("eager")
     task = SpanQA()
     batch, targets = TextBatch.from_texts(texts), task.targets(texts)
     scores = residual_importance(StagedEncoder(model, layers), model, task, batch, targets)
-    expected = [by_definition(stock, family, text, layers, depth=4) for text in texts]
+    expected = [by_definition(stock, family, text, layers, pivot) for text in texts]
     torch.testing.assert_close(scores, torch.cat(expected, 1), rtol=1e-4, atol=1e-5)
     # Where l = r + 1 the states are the same, and the score is 0; all others say something.
-    assert (scores.sum(1) > 0).tolist() == [layer != 4 for layer in layers]
+    assert (scores.sum(1) > 0).tolist() == [layer != pivot + 1 for layer in layers]
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -36,6 +36,9 @@ class JobOptions(CommonOptions):
     fractions: tuple[float, ...] = (0.65, 0.25)
     """Numbers."""
 
+    pair: tuple[float, float] = (0.5, 0.2)
+    """Two of them."""
+
 
 FULL = [
     *(
