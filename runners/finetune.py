@@ -205,6 +205,7 @@ def finetune(options: FinetuneOptions) -> Path:
     if folder is None:
         name = options.backbone or "default"
         folder = RunFolder.create(options.output_dir, options.env, "finetune", name, options.seed)
+    print(f"run folder: {folder.path}")
     dtype = training_dtype(options.dtype, device)
     schedule = make_schedule(options, workload)
     folder.write_config(

@@ -38,6 +38,11 @@ class Outcome:
     full_flops: Tensor
     reduced_flops: Tensor
 
+    def figures(self) -> dict[str, Tensor]:
+        """What infos tell of every row."""
+        names = ("log_likelihood", "kept_tokens", "full_flops", "reduced_flops")
+        return {name: getattr(self, name) for name in names}
+
 
 class Episode:
     """Steps a batch of texts through the encoder's reductions, without gradients.
@@ -69,6 +74,20 @@ class Episode:
             self.forward = StagedForward(encoder, self.batch, samples, record_attention)
         #: The keep masks so far, packed, so that an episode can be played again.
         self.masks: list[Tensor] = []
+
+    def observation(self, width: int) -> dict[str, Tensor]:
+        """What an agent sees of the rows: ``hidden_states``, ``token_mask`` and ``reduction``; see the environment.
+
+        Args:
+            width: Tokens that a row is padded to.
+        """
+        layout = self.forward.tokens.layout
+        in_play = torch.ones(layout.total_tokens, dtype=torch.int8, device=layout.device)
+        return {
+            "hidden_states": layout.pad(self.forward.tokens.states.float(), width),
+            "token_mask": layout.pad(in_play, width),
+            "reduction": torch.full((layout.num_texts,), self.forward.reduction, device=layout.device),
+        }
 
     def step(self, keep: Tensor, price: LengthPrice) -> Tensor:
         """Drop tokens and run the next stage.

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder, StagedForward
 from trbert_env.packing import Layout
-from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy
+from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
 from trbert_env.texts import TextBatch
@@ -103,6 +103,8 @@ class TokenReducedModel(PreTrainedModel):
         self.task = make_task(get_preset(config.env))
         self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
+        if config.keep_fractions is not None:
+            check_keep_fractions(config.keep_fractions, encoder.num_reductions)
         self.policy = TokenPolicy(encoder.hidden_size, encoder.num_reductions, config.policy_size)
         self.post_init()  # type: ignore[no-untyped-call]
 

@@ -141,6 +141,15 @@ class DecisionRule:
     threshold: float = 0.5
     keep_fractions: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Check the threshold.
+
+        Raises:
+            ValueError: It is no probability.
+        """
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"threshold {self.threshold}: it is a probability, so give 0 to 1")
+
     def __call__(
         self, logits: Tensor, token_mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
     ) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trbert_env.texts import EncodedText
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,32 @@ def choose(name: str, value: T, known: Sequence[object]) -> T:
     if value not in known:
         raise ValueError(f"{name} {value!r} is unknown: use one of {', '.join(map(repr, known))}")
     return value
+
+
+def check_device(name: str) -> torch.device:
+    """Return the device, if it is there.
+
+    Raises:
+        ValueError: It is unknown, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown: use cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: torch finds no CUDA device here; use cpu")
+    return device
+
+
+def check_lengths(texts: Sequence[EncodedText], max_tokens: int) -> None:
+    """Refuse texts that do not fit the observation.
+
+    Raises:
+        ValueError: One is longer than ``max_tokens``.
+    """
+    longest = max(texts, key=len, default=None)
+    if longest is not None and len(longest) > max_tokens:
+        raise ValueError(f"text {longest.text_id} has {len(longest)} tokens, more than max_tokens {max_tokens}: cut it")
 
 
 def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> Tensor:

@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
@@ -23,8 +22,9 @@ from trbert_env.importance_cache import ImportanceCache
 from trbert_env.policy import DEFAULT_POLICY_SIZE
 from trbert_env.rendering import render_reduction
 from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.spaces import action_space, observation_space
 from trbert_env.text_order import Order, TextOrder
-from trbert_env.validation import check_action, choose
+from trbert_env.validation import check_action, check_device, check_lengths, choose
 from trbert_env.workload import Workload
 
 ArrayType = Literal["numpy", "torch"]
@@ -139,6 +139,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         self.autoreset_mode = self._modes[choose("autoreset_mode", mode, tuple(self._modes))]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.device = check_device(device)
         choose("dtype", dtype, get_args(DType))
         choose("penalty", penalty, get_args(Penalty))
         choose("order", order, get_args(Order))
@@ -152,10 +153,11 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
                 data_source=data_source,
                 data_dir=data_dir,
                 max_examples=max_examples,
+                reduction_layers=reduction_layers,
             )
+        check_lengths(workload.texts, workload.preset.max_tokens)
         self.workload = workload
         self.num_envs, self.samples_per_text = num_envs, samples_per_text
-        self.device = torch.device(device)
         self._model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
         self._encoder = StagedEncoder(self._model, reduction_layers)
         policy_flops = policy_flops_per_token(self._encoder.hidden_size, policy_size)
@@ -170,20 +172,10 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._row_valid = np.ones(num_envs, dtype=np.bool_)
         #: The outcome of the episode that ended last, with the logits that predictions are decoded from.
         self.last_outcome: Outcome | None = None
-        self._make_spaces()
-
-    def _make_spaces(self) -> None:
-        width = self.max_tokens
-        self.single_observation_space = Dict(
-            {
-                "hidden_states": Box(-np.inf, np.inf, (width, self._encoder.hidden_size), np.float32),
-                "token_mask": MultiBinary(width),
-                "reduction": Discrete(self.num_reductions + 1),
-            }
-        )
-        self.single_action_space = MultiBinary(width)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.single_observation_space = observation_space(self.max_tokens, self.hidden_size, self.num_reductions)
+        self.single_action_space = action_space(self.max_tokens)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -319,15 +311,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return observation, self._rewards(zeros), self._flags(False), self._flags(False), infos
 
     def _observe(self) -> Observation:
-        forward = self._running.forward
-        width = self.max_tokens
-        layout = forward.tokens.layout
-        ones = torch.ones(layout.total_tokens, dtype=torch.int8, device=self.device)
-        observation = {
-            "hidden_states": layout.pad(forward.tokens.states.float(), width),
-            "token_mask": layout.pad(ones, width),
-            "reduction": torch.full((self.num_envs,), forward.reduction, device=self.device),
-        }
+        observation = self._running.observation(self.max_tokens)
         return {key: self._array(value) for key, value in observation.items()}
 
     def _infos(self) -> Infos:
@@ -337,8 +321,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             "text_id": np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text),
             "forced_tokens": self._array(layout.pad(layout.first_tokens, self.max_tokens)),
         }
-        if self._order.order == "once":
-            infos["row_valid"] = self._array(torch.from_numpy(self._row_valid))
+        infos |= self._validity()
         if self.info_scores is not None and not episode.forward.done:
             infos["importance"] = self._array(layout.pad(self._scores(), self.max_tokens))
         return self._masked(infos)
@@ -353,13 +336,15 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return forward.tokens.layout.gather(scores.repeat_interleave(self.samples_per_text, 0))
 
     def _outcome_infos(self, outcome: Outcome) -> Infos:
-        return {
-            "log_likelihood": self._array(outcome.log_likelihood),
-            "kept_tokens": self._array(outcome.kept_tokens),
-            "full_flops": self._array(outcome.full_flops),
-            "reduced_flops": self._array(outcome.reduced_flops),
-            "text_id": np.array([text.text_id for text in outcome.texts]),
-        }
+        infos: Infos = {name: self._array(value) for name, value in outcome.figures().items()}
+        infos["text_id"] = np.array([text.text_id for text in outcome.texts])
+        return infos | self._validity()
+
+    def _validity(self) -> Infos:
+        """Which rows hold a text that belongs to the pass; only where there is an end to it."""
+        if self._order.order != "once":
+            return {}
+        return {"row_valid": self._array(torch.from_numpy(self._row_valid))}
 
     # -- looking at it ---------------------------------------------------------------------------------
 
@@ -378,8 +363,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """With ``render_mode="ansi"``: each row's text, skipped tokens struck out."""
         if self.render_mode is None:
             return None
-        layout = self._running.forward.tokens.layout
-        in_play = layout.pad(torch.ones_like(layout.text_index, dtype=torch.bool), self.max_tokens).cpu()
+        in_play = self._running.observation(self.max_tokens)["token_mask"].bool().cpu()
         return tuple(render_reduction(self.token_strings(row), in_play[row].tolist()) for row in range(self.num_envs))
 
     # -- going on later --------------------------------------------------------------------------------
@@ -388,6 +372,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """Its place and its generators: all that a resumed run needs to go on bit for bit."""
         episode = self._episode
         return {
+            "rows": [self.num_envs, self.samples_per_text],
+            "num_texts": len(self.workload.texts),
+            "reduction_layers": list(self._encoder.reduction_layers),
             "order": self._order.state_dict(),
             "generator": self.np_random.bit_generator.state,
             "indices": self._indices.copy(),
@@ -402,7 +389,14 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
         Returns:
             The observation and infos of the running episode; None where none ran.
+
+        Raises:
+            ValueError: The state is of an environment of other rows, texts or reduction layers.
         """
+        own = self.state_dict()
+        for name in ("rows", "num_texts", "reduction_layers"):
+            if list(np.atleast_1d(state[name])) != list(np.atleast_1d(own[name])):
+                raise ValueError(f"the saved environment has {name} {state[name]}, this one {own[name]}: make it alike")
         self._order.load_state_dict(state["order"])
         self.np_random.bit_generator.state = state["generator"]
         self._indices = np.asarray(state["indices"], dtype=np.int64)

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from trbert_env.backbones import Backbone, load_backbone
 from trbert_env.data.sources import Examples, load_examples, sample
+from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import Preset, get_preset
 from trbert_env.tasks import Task, make_task
 from trbert_env.texts import EncodedText
@@ -48,6 +49,7 @@ class Workload:
         data_source: str = "auto",
         data_dir: str | Path | None = None,
         max_examples: int | None = None,
+        reduction_layers: Sequence[int] | None = None,
     ) -> Workload:
         """Load the examples, then the backbone, then encode.
 
@@ -58,6 +60,7 @@ class Workload:
             data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
             data_dir: A folder laid out like the hub's data sets, as parquet.
             max_examples: Take a random sample of as many examples, always the same.
+            reduction_layers: If given, checked against the backbone's depth before the long work of encoding.
 
         Raises:
             ValueError: An unknown name, malformed data, an unsupported family.
@@ -67,6 +70,7 @@ class Workload:
         found, examples = cls.load_examples(env, split, data_source, data_dir, max_examples)
         if not isinstance(backbone, Backbone):
             backbone = load_backbone(preset, make_task(preset), backbone, found.source)
+        StagedEncoder(backbone.model, reduction_layers)
         if not backbone.fine_tuned:
             warnings.warn(
                 f"backbone '{backbone.name}' is not fine-tuned for {env}: its task head is untrained; "

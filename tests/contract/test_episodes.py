@@ -59,7 +59,7 @@ def test_same_step_begins_the_next_text_in_the_step_that_ends_one(make_env: Any)
     assert not truncated.any()
     assert observation["reduction"].tolist() == [0, 0]
     final = infos["final_info"]
-    assert {key for key in final if not key.startswith("_")} == OUTCOME
+    assert {key for key in final if not key.startswith("_")} == OUTCOME | {"row_valid"}
     assert final["text_id"].tolist() == start["text_id"].tolist()
     assert not set(infos["text_id"]) & set(final["text_id"])
     assert not OUTCOME & infos.keys() - {"text_id"}
