@@ -32,7 +32,7 @@ class ResidualCloning:
         """The residual top K."""
         lengths = self._lengths.of(observation)
         mask = observation["token_mask"].bool()
-        fraction = self._agent.options.keep_fractions[int(observation["reduction"][0])]
+        fraction = self._agent.keep_fractions[int(observation["reduction"][0])]
         counts = keep_counts(fraction, lengths, mask.sum(1))
         return keep_top(infos["importance"], mask, infos["forced_tokens"], counts)
 

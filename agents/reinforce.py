@@ -14,6 +14,10 @@ from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
 
 
+#: About 2.05x fewer FLOPs in an encoder of 6 or 12 layers.
+DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)
+
+
 @dataclass(frozen=True)
 class ReinforceOptions:
     """What REINFORCE can be told."""
@@ -24,8 +28,8 @@ class ReinforceOptions:
     sampler: Literal["bernoulli", "budgeted"] = "budgeted"
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
 
-    keep_fractions: tuple[float, ...] = (0.64, 0.22)
-    """What the budgeted sampler keeps at each reduction, of the full length."""
+    keep_fractions: tuple[float, ...] | None = None
+    """What the budgeted sampler keeps at each reduction; 0.64 0.22 by default, 0.8 0.44 on the embedded corpus."""
 
     exploration: tuple[float, float] = (0.5, 0.2)
     """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
@@ -91,7 +95,7 @@ class Reinforce:
             ).to(device)
         self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=options.learning_rate, weight_decay=0.0)
         self._generator = torch.Generator().manual_seed(seed)
-        self._budgeted = BudgetedSampler(check_keep_fractions(options.keep_fractions, num_reductions))
+        self.keep_fractions = check_keep_fractions(options.keep_fractions or DEFAULT_KEEP_FRACTIONS, num_reductions)
         self._lengths = FullLengths()
         self._samples = samples_per_text
         self._progress = 0.0
@@ -103,8 +107,8 @@ class Reinforce:
         """The sampler of the present phase."""
         if self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share:
             start, end = self.options.exploration
-            self._budgeted.exploration = start + (end - start) * self._progress / self.options.budgeted_share
-            return self._budgeted
+            exploration = start + (end - start) * self._progress / self.options.budgeted_share
+            return BudgetedSampler(self.keep_fractions, exploration)
         return BernoulliSampler()
 
     @property
@@ -121,7 +125,7 @@ class Reinforce:
     def decision(self) -> DecisionRule:
         """How it decides when it is deterministic."""
         ends_budgeted = self.options.sampler == "budgeted" and self.options.budgeted_share >= 1.0
-        return DecisionRule(keep_fractions=self._budgeted.keep_fractions if ends_budgeted else None)
+        return DecisionRule(keep_fractions=self.keep_fractions if ends_budgeted else None)
 
     # -- acting ----------------------------------------------------------------------------------------
 
@@ -135,7 +139,7 @@ class Reinforce:
             return self.decision(logits, mask, forced, lengths, reduction)
         noise = torch.rand(logits.shape, generator=self._generator).to(logits.device)
         keep = self.sampler.sample(logits, mask, forced, lengths, reduction, noise)
-        if self.imitates and "importance" in infos:
+        if self.imitates:
             counts = self.sampler.expected_counts(logits, mask, forced, lengths, reduction)
             shown = keep_top(infos["importance"], mask, forced, counts)
             keep[:: self._samples] = shown[:: self._samples]
@@ -149,14 +153,15 @@ class Reinforce:
         log_probability, entropy = self.log_probability(rollout)
         loss = -(advantages * log_probability).mean()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * max(0.0, 1.0 - rollout.progress)
+            group["lr"] = self.options.learning_rate * (1.0 - self._progress)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
-        if isinstance(self.sampler, BudgetedSampler):
-            hands_over = rollout.progress >= self.options.budgeted_share
-            self._calibrate(rollout, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
+        sampler = self.sampler
+        if isinstance(sampler, BudgetedSampler):
+            hands_over = self.options.budgeted_share < 1.0 and rollout.progress >= self.options.budgeted_share
+            self._calibrate(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
         self._progress = rollout.progress
         return {
             "losses/policy_loss": float(loss.detach()),
@@ -195,7 +200,7 @@ class Reinforce:
             entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
         return total, torch.stack(entropies).mean()
 
-    def _calibrate(self, rollout: Rollout, rate: float, sharpen: bool) -> None:
+    def _calibrate(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
         """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.
 
         What is learned is then ready for a threshold of 0.5 and, once the logits are divided by the
@@ -203,6 +208,7 @@ class Reinforce:
 
         Args:
             rollout: Says where the budget stands.
+            sampler: Knows the temperature.
             rate: How much of the way the biases go.
             sharpen: Whether to divide the logits by their temperature.
         """
@@ -215,7 +221,7 @@ class Reinforce:
                 head = self.policy.heads[reduction][-1]  # type: ignore[index]
                 head.bias.sub_(rate * torch.quantile(logits[mask], 1.0 - keep[mask].float().mean()))
                 if sharpen:
-                    temperature = self._budgeted.temperature(logits, mask & ~infos["forced_tokens"])
+                    temperature = sampler.temperature(logits, mask & ~infos["forced_tokens"])
                     head.weight.div_(temperature)
                     head.bias.div_(temperature)
 

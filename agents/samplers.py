@@ -58,8 +58,8 @@ class BudgetedSampler:
     were kept. It is sampling without replacement from the softmax of the logits (Kool et al. 2019).
 
     A ranking does not say how sure it is, and noisy gradients make logits grow until nothing is
-    explored any more. So the noise grows with them: logits are first divided by
-    ``exploration`` times their deviation over the batch.
+    explored any more. So the noise grows with them: once their deviation over the batch exceeds
+    ``1 / exploration``, logits are divided by ``exploration`` times it.
 
     Args:
         keep_fractions: K as a fraction of the full length, one a reduction.
@@ -80,7 +80,7 @@ class BudgetedSampler:
             free: ``(rows, width)`` bool, tokens that can be kept or skipped.
         """
         deviation = logits.detach()[free].std() if int(free.sum()) > 1 else logits.new_ones(())
-        return self.exploration * deviation.clamp(min=1e-4)
+        return (self.exploration * deviation).clamp(min=1.0)
 
     def sample(
         self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int, noise: Tensor

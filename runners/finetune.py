@@ -17,7 +17,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-import shutil
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +34,7 @@ from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import autocast, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
-from trbert_env.backbones import EMBEDDED_BACKBONE, fine_tuned_folder, load_backbone, move
+from trbert_env.backbones import EMBEDDED_BACKBONE, leave_fine_tuned, load_backbone, move
 from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -103,9 +102,11 @@ def make_schedule(options: FinetuneOptions, workload: Workload) -> Schedule:
     """Fill what the options leave open from the preset."""
     preset = workload.preset
     small = workload.backbone.name == EMBEDDED_BACKBONE
-    rate = options.learning_rate or (SMALL_LEARNING_RATE if small else preset.learning_rate)
+    default_rate = SMALL_LEARNING_RATE if small else preset.learning_rate
+    rate = default_rate if options.learning_rate is None else options.learning_rate
     batch_size = options.batch_size or (SMALL_BATCH_SIZE if small else preset.batch_size)
-    epochs = options.epochs or (SMALL_EPOCHS if small else preset.epochs)
+    default_epochs = SMALL_EPOCHS if small else preset.epochs
+    epochs = default_epochs if options.epochs is None else options.epochs
     steps = max(1, round(epochs * len(workload.texts) / batch_size))
     return Schedule(steps, batch_size, rate, preset.warmup)
 
@@ -261,10 +262,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload) -> Path:
     backbone = workload.backbone
     backbone.model.save_pretrained(folder.model_dir)
     backbone.tokenizer.save_pretrained(folder.model_dir)
-    target = fine_tuned_folder(workload.preset, backbone.name, workload.data_source)
-    if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(folder.model_dir, target)
+    target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, workload.data_source)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
     env = validation.preset.name
     figures = full_figures(validation, "float32", str(trainer.device))

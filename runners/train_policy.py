@@ -18,12 +18,12 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from agents.base import Agent
 from agents.imitation import ResidualCloning
-from agents.reinforce import Reinforce, ReinforceOptions
+from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.checkpoint import load_state, save_state
@@ -45,9 +45,10 @@ from trbert_env.tasks import make_task
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
-#: Texts of a run where none are given: what real data wants, and what fits the demo's minutes.
-DEFAULT_TEXTS = {"embedded": 4_800}
-DEFAULT_TEXTS_ELSEWHERE = 20_000
+#: Texts of a run on real data, where no number is given.
+DEFAULT_TEXTS = 20_000
+#: What fits the demo's minutes instead, and its short passages, of which less can be skipped.
+EMBEDDED_TEXTS, EMBEDDED_KEEP_FRACTIONS = 4_800, (0.8, 0.44)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,15 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)
 
+    def for_data(self, data_source: str) -> TrainPolicyOptions:
+        """The same with the embedded corpus's own defaults, where it is what is trained on."""
+        if data_source != "embedded":
+            return self
+        fractions = self.keep_fractions
+        if fractions is None and self.reduction_layers is None:
+            fractions = EMBEDDED_KEEP_FRACTIONS
+        return replace(self, total_texts=self.total_texts or EMBEDDED_TEXTS, keep_fractions=fractions)
+
     @property
     def reinforce(self) -> ReinforceOptions:
         """What of them is REINFORCE's own."""
@@ -150,12 +160,11 @@ class PolicyTraining:
             device,
         )
         self.length_penalty = env.length_penalty
-        default = DEFAULT_TEXTS.get(workload.data_source, DEFAULT_TEXTS_ELSEWHERE)
-        updates = max(1, round((options.total_texts or default) / options.texts_per_step))
+        updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
         self.phases = [Phase("reinforce", env, self.reinforce, updates, options.texts_per_step)]
         if options.cloning_texts:
-            rows = options.texts_per_step * 4
-            cloning = ResidualCloning(self.reinforce)
+            rows = options.texts_per_step
+            cloning = ResidualCloning(self.reinforce, options.learning_rate)
             updates = max(1, round(options.cloning_texts / rows))
             self.phases.insert(0, Phase("cloning", self._make_env(rows, 1), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
@@ -198,6 +207,8 @@ class PolicyTraining:
             while self.phase_index < len(self.phases):
                 self._run_phase(self.phases[self.phase_index], tracker, interrupt, bar)
                 self.phase_index, self.update, self._resumed_env = self.phase_index + 1, 0, None
+            tracker.flush()
+            save_state(self.folder.checkpoint_dir, self.state_dict())
 
     def _run_phase(self, phase: Phase, tracker: Tracker, interrupt: InterruptFlag, bar: Bar) -> None:
         collector = RolloutCollector(phase.env, phase.agent)
@@ -233,7 +244,7 @@ class PolicyTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
-        phase = self.phases[self.phase_index]
+        phase = self.phases[min(self.phase_index, len(self.phases) - 1)]
         return {
             "phase": self.phase_index,
             "update": self.update,
@@ -244,7 +255,7 @@ class PolicyTraining:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.phase_index, self.update = state["phase"], state["update"]
-        self.phases[self.phase_index].agent.load_state_dict(state["agent"])
+        self.phases[min(self.phase_index, len(self.phases) - 1)].agent.load_state_dict(state["agent"])
         self._resumed_env = state["env"]
 
     def model(self) -> TokenReducedModel:
@@ -269,7 +280,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbo
     task = make_task(preset)
     backbone = load_backbone(preset, task, options.backbone, data_source)
     encoder = StagedEncoder(backbone.model, options.reduction_layers)
-    check_keep_fractions(options.keep_fractions, encoder.num_reductions)
+    check_keep_fractions(options.keep_fractions or DEFAULT_KEEP_FRACTIONS, encoder.num_reductions)
     if backbone.fine_tuned:
         return backbone
     announce(f"backbone '{backbone.name}' is not fine-tuned for {options.env}: stage 1 runs first")
@@ -306,12 +317,14 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         state = load_state(folder.checkpoint_dir)
     device = str(resolve_device(options.device))
     workload, validation = prepare(options)
+    facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)
-        facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
         folder.write_config(options, facts)
+    else:
+        folder.check_facts(facts)
     print(f"run folder: {folder.path}")
-    training = PolicyTraining(options, workload, folder, device)
+    training = PolicyTraining(options.for_data(workload.data_source), workload, folder, device)
     if state is not None:
         training.load_state_dict(state)
     training.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,25 @@ def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
     """
     root = os.environ.get("TRBERT_CACHE")
     folder = Path(root) if root else Path.home() / ".cache" / "trbert_env"
-    return folder / "backbones" / preset.name / data_source / name.strip("/").replace("/", "--")
+    key = str(Path(name).resolve()) if Path(name).is_dir() else name
+    return folder / "backbones" / preset.name / data_source / key.strip("/").replace("/", "--")
+
+
+def leave_fine_tuned(saved: Path, preset: Preset, name: str, data_source: str) -> Path:
+    """Copy a saved backbone to where :func:`load_backbone` finds it; returns that folder.
+
+    The copy is made beside it and renamed, so that it is never found half written.
+    """
+    target = fine_tuned_folder(preset, name, data_source)
+    partial, old = target.with_name(f"{target.name}.partial"), target.with_name(f"{target.name}.old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(saved, partial)
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
 
 
 def load_backbone(
@@ -65,19 +84,21 @@ def load_backbone(
     Args:
         preset: The data set; names the published checkpoint that serves where ``name`` is None.
         task: Gives the auto class.
-        name: A folder, a hub name, ``"embedded"``, or None.
-        data_source: On which data a fine-tuned backbone must have been trained to be found.
-        pretrained: Whether what was fine-tuned before is passed over: stage 1 starts afresh.
+        name: A folder, a hub name, ``"embedded"``, or None. Where it has no trained head, what
+            ``runners/finetune.py`` made of it takes its place.
+        data_source: On which data that must have been trained to be found.
+        pretrained: Whether it does not: stage 1 starts afresh.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
     """
     name = _choose(preset.pretrained if pretrained else preset.backbone) if name is None else name
+    backbone = load_backbone_from(_locate(name), task, name)
     left_behind = fine_tuned_folder(preset, name, data_source)
-    found = not pretrained and (left_behind / "config.json").exists()
-    source = str(left_behind) if found else _locate(name)
-    return load_backbone_from(source, task, name)
+    if pretrained or backbone.fine_tuned or not left_behind.is_dir():
+        return backbone
+    return load_backbone_from(str(left_behind), task, name)
 
 
 def load_backbone_from(source: str, task: Task, name: str) -> Backbone:

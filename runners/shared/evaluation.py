@@ -94,9 +94,9 @@ def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluatin
     return PassResult(quality, float(totals[0] / totals[1]), fractions, likelihood / len(workload.texts))
 
 
-def evaluation_record(workload: Workload, reduced: PassResult, dtype: DType) -> dict[str, Any]:
-    """The flat record of an evaluation, ``metrics.json``, without the unreduced backbone's figures."""
-    record: dict[str, Any] = {
+def evaluation_conditions(workload: Workload, dtype: DType) -> dict[str, Any]:
+    """What an evaluation was made on: the head of ``metrics.json``."""
+    return {
         "env": workload.preset.name,
         "split": workload.split,
         "data_source": workload.data_source,
@@ -104,11 +104,13 @@ def evaluation_record(workload: Workload, reduced: PassResult, dtype: DType) -> 
         "num_examples": len(workload.examples),
         "num_texts": len(workload.texts),
         "dtype": dtype,
-        **reduced.quality,
-        "log_likelihood": reduced.log_likelihood,
-        "flops_speedup": reduced.flops_speedup,
     }
-    return record | {f"kept_fraction_{index + 1}": kept for index, kept in enumerate(reduced.kept_fractions)}
+
+
+def pass_figures(reduced: PassResult) -> dict[str, Any]:
+    """What a pass gave, by the names of ``metrics.json``."""
+    figures = reduced.quality | {"log_likelihood": reduced.log_likelihood, "flops_speedup": reduced.flops_speedup}
+    return figures | {f"kept_fraction_{index + 1}": kept for index, kept in enumerate(reduced.kept_fractions)}
 
 
 def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
@@ -120,19 +122,18 @@ def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any
     }
 
 
-def reused_full_figures(record: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Those figures from an earlier record, instead of running the backbone again.
+def check_conditions(conditions: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
+    """Whether the unreduced backbone's figures can be taken from an earlier record.
 
     Raises:
         ValueError: The earlier record is of other texts, another backbone or number format.
     """
-    for name in ("env", "split", "data_source", "backbone", "num_examples", "dtype"):
-        if record[name] != earlier.get(name):
+    for name, value in conditions.items():
+        if earlier is not None and value != earlier.get(name):
             raise ValueError(
-                f"the earlier record has {name} {earlier.get(name)!r}, this evaluation {record[name]!r}: "
+                f"the earlier record has {name} {earlier.get(name)!r}, this evaluation {value!r}: "
                 "name one of the same, or leave --full-from out"
             )
-    return {name: value for name, value in earlier.items() if name.startswith("full_")}
 
 
 def evaluate_model(
@@ -156,6 +157,8 @@ def evaluate_model(
     Returns:
         The flat record of ``metrics.json``.
     """
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
     decision = model.decision if decision is None else decision
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
     env = evaluation_env(
@@ -166,7 +169,7 @@ def evaluate_model(
         device=device,
     )
     policy = move(model.policy, device, torch.float32)
-    record = evaluation_record(workload, run_pass(env, TrainedPolicy(policy, decision), "reduced model"), dtype)
+    record |= pass_figures(run_pass(env, TrainedPolicy(policy, decision), "reduced model"))
     record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
     return _with_full(record, workload, dtype, device, earlier)
 
@@ -185,11 +188,13 @@ def evaluate_heuristic(
 
     No clock: the scores of attention and residual cost more than they save.
     """
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
     env = evaluation_env(
         workload, info_scores=HEURISTIC_SCORES.get(name), reduction_layers=reduction_layers, dtype=dtype, device=device
     )
     agent = make_heuristic(name, keep_fractions, env.num_reductions, seed)
-    record = evaluation_record(workload, run_pass(env, agent, name), dtype) | {"agent": name}
+    record |= {"agent": name, **pass_figures(run_pass(env, agent, name))}
     return _with_full(record, workload, dtype, device, earlier)
 
 
@@ -200,7 +205,7 @@ def _with_full(
     if earlier is None:
         record |= full_figures(workload, dtype, device)
     else:
-        record |= reused_full_figures(record, earlier)
+        record |= {name: value for name, value in earlier.items() if name.startswith("full_")}
     print_evaluation(record)
     return record
 

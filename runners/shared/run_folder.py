@@ -126,6 +126,20 @@ class RunFolder:
             raise ValueError(f"{self.config_path} has no options; restore it or start a new run")
         return record
 
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Whether what was really used when the run began is what is found now.
+
+        Raises:
+            ValueError: A fact differs; a resumed run would go on with something else.
+        """
+        recorded = self.read_config()["facts"]
+        for name, value in facts.items():
+            if recorded.get(name) != value:
+                raise ValueError(
+                    f"{self.path} began with {name} {recorded.get(name)!r}, now it is {value!r}: "
+                    "restore it, or start a new run"
+                )
+
     def read_options(self, options_type: type[OptionsT]) -> OptionsT:
         """Restore the options.
 

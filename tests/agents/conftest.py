@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerBase
 
 from agents.base import Agent, Rollout
+from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from trbert_env.backbones import Backbone
 from trbert_env.presets import get_preset
@@ -96,3 +98,30 @@ def play() -> Play:
         return collector.collect(0.0)
 
     return one
+
+
+@pytest.fixture(scope="session")
+def equal() -> Callable[[Any, Any], bool]:
+    """Whether two state dicts are the same, bit for bit."""
+
+    def compare(one: Any, other: Any) -> bool:
+        if isinstance(one, Tensor):
+            return torch.equal(one, other)
+        if isinstance(one, dict):
+            return one.keys() == other.keys() and all(compare(one[key], other[key]) for key in one)
+        if isinstance(one, (list, tuple)):
+            return len(one) == len(other) and all(map(compare, one, other))
+        return bool(one == other)
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def make_agent() -> Callable[..., Reinforce]:
+    """Make a REINFORCE agent for an environment: ``make_agent(env, seed, **options)``."""
+
+    def make(env: TokenReductionVectorEnv, seed: int = 0, **options: Any) -> Reinforce:
+        settings = {"keep_fractions": (0.6, 0.3), "learning_rate": 1e-2, **options}
+        return Reinforce(env.hidden_size, 2, env.samples_per_text, ReinforceOptions(**settings), seed)
+
+    return make

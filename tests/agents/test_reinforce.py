@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from agents.base import Agent, Rollout
-from agents.imitation import ResidualCloning
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from runners.shared.checkpoint import load_state, save_state
-from trbert_env.policy import keep_top
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
+MakeAgent = Callable[..., Reinforce]
 MakeEnv = Callable[..., TokenReductionVectorEnv]
+Equal = Callable[[Any, Any], bool]
 MakeWorkload = Callable[[Any], Workload]
 
 LENGTHS = (16, 14, 12, 10, 9, 8)
@@ -28,11 +27,6 @@ SAMPLES = 4
 @pytest.fixture
 def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
     return make_env(LENGTHS, num_envs=3 * SAMPLES, samples_per_text=SAMPLES)
-
-
-def make_agent(env: TokenReductionVectorEnv, seed: int = 0, **options: Any) -> Reinforce:
-    settings = {"keep_fractions": (0.6, 0.3), "learning_rate": 1e-2, **options}
-    return Reinforce(env.hidden_size, 2, env.samples_per_text, ReinforceOptions(**settings), seed)
 
 
 def train(env: TokenReductionVectorEnv, agent: Agent, updates: int, seed: int = 0) -> list[Rollout]:
@@ -46,21 +40,10 @@ def train(env: TokenReductionVectorEnv, agent: Agent, updates: int, seed: int = 
     return rollouts
 
 
-def equal(one: Any, other: Any) -> bool:
-    """Whether two state dicts are the same, bit for bit."""
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return bool(one == other)
-
-
 # -- advantages and log-probabilities ---------------------------------------------------------------------
 
 
-def test_advantages_by_hand(env: TokenReductionVectorEnv) -> None:
+def test_advantages_by_hand(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     returns = torch.tensor([1.0, 2.0, 3.0, 6.0, -1.0, -1.0, -1.0, -1.0])
     mean = make_agent(env).advantages(returns, 4)
     assert mean.tolist() == [-2.0, -1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0]
@@ -70,7 +53,7 @@ def test_advantages_by_hand(env: TokenReductionVectorEnv) -> None:
 
 
 @pytest.mark.parametrize("form", ["sum", "mean"])
-def test_log_probabilities_by_hand(form: str, env: TokenReductionVectorEnv) -> None:
+def test_log_probabilities_by_hand(form: str, env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     agent = make_agent(env, sampler="bernoulli", log_probability=form, imitation_fraction=0.0)
     collector = RolloutCollector(env, agent)
     collector.reset(seed=0)
@@ -98,59 +81,7 @@ def test_log_probabilities_by_hand(form: str, env: TokenReductionVectorEnv) -> N
 # -- phases --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["bernoulli", "budgeted"])
-def test_one_sample_imitates_for_the_first_part_only(sampler: str, env: TokenReductionVectorEnv) -> None:
-    agent = make_agent(env, sampler=sampler, imitation_fraction=0.5)
-    collector = RolloutCollector(env, agent)
-    collector.reset(seed=0)
-    others_differ = False
-    for update in range(4):
-        before = agent.policy.state_dict()
-        assert agent.imitates
-        rollout = collector.collect((update + 1) / 8)
-        assert equal(agent.policy.state_dict(), before)
-        shown = residual_masks(agent, rollout)
-        for keep, top in zip(rollout.actions, shown, strict=True):
-            assert torch.equal(keep[::SAMPLES], top[::SAMPLES])
-            others_differ |= not torch.equal(keep, top)
-        agent.learn(rollout)
-    assert others_differ
-    # From half of the run on, the scores are neither asked for nor heeded.
-    assert not agent.imitates
-    assert agent.info_scores is None
-    after = [collector.collect(0.6 + 0.1 * update) for update in range(3)]
-    assert all("importance" not in infos for rollout in after[1:] for infos in rollout.infos)
-    env.info_scores = "residual"
-    observation, infos = env.reset(seed=5)
-    assert "importance" in infos
-    keep = agent.act(observation, infos)
-    counts = keep.sum(1)
-    top = keep_top(infos["importance"], observation["token_mask"].bool(), infos["forced_tokens"], counts)
-    assert not torch.equal(keep[::SAMPLES], top[::SAMPLES])
-
-
-def residual_masks(agent: Reinforce, rollout: Rollout) -> list[Tensor]:
-    """What imitation must show: the top K of the residual importance, K as the policy keeps on average."""
-    shown = []
-    lengths = rollout.observations[0]["token_mask"].sum(1)
-    for reduction, (observation, infos) in enumerate(zip(rollout.observations, rollout.infos, strict=True)):
-        mask = observation["token_mask"].bool()
-        keep = torch.zeros_like(mask)
-        for row in range(len(mask)):
-            places = mask[row].nonzero().flatten()
-            if agent.options.sampler == "budgeted":
-                count = max(1, round(agent.options.keep_fractions[reduction] * int(lengths[row])))
-            else:
-                logits = agent.policy(observation["hidden_states"][row, places], reduction)
-                count = int(1 + float(torch.sigmoid(logits[1:]).detach().sum()) + 0.5)
-            scores = infos["importance"][row, places].tolist()
-            best = sorted(range(1, len(places)), key=lambda index: -scores[index])[: min(count, len(places)) - 1]
-            keep[row, places[[0, *best]]] = True
-        shown.append(keep)
-    return shown
-
-
-def test_a_run_may_start_budgeted_and_go_on_bernoulli(env: TokenReductionVectorEnv) -> None:
+def test_a_run_may_start_budgeted_and_go_on_bernoulli(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     agent = make_agent(env, budgeted_share=0.5, imitation_fraction=0.0)
     rollouts = train(env, agent, 8)
     counts = [rollout.final_info["kept_tokens"] for rollout in rollouts]
@@ -162,7 +93,7 @@ def test_a_run_may_start_budgeted_and_go_on_bernoulli(env: TokenReductionVectorE
     assert make_agent(env).decision.keep_fractions == (0.6, 0.3)
 
 
-def test_budgeted_training_brings_one_half_to_the_budget(env: TokenReductionVectorEnv) -> None:
+def test_budgeted_training_brings_one_half_to_the_budget(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     """So that a threshold of 0.5, and the Bernoulli sampler after it, keep about as many."""
     agent = make_agent(env, imitation_fraction=0.0, learning_rate=1e-3)
     train(env, agent, 60)
@@ -195,7 +126,7 @@ class Planted(TokenReductionVectorEnv):
 
 
 @pytest.mark.parametrize("sampler", ["bernoulli", "budgeted"])
-def test_it_learns_what_is_planted(sampler: str, make_workload: MakeWorkload) -> None:
+def test_it_learns_what_is_planted(sampler: str, make_workload: MakeWorkload, make_agent: MakeAgent) -> None:
     workload = make_workload([12] * 24)
     texts = [replace(text, input_ids=1 + text.input_ids % 2) for text in workload.texts]
     env = Planted(
@@ -217,7 +148,7 @@ def test_it_learns_what_is_planted(sampler: str, make_workload: MakeWorkload) ->
     assert float(collector.collect(1.0, deterministic=True).returns.mean()) > 0.6 * best
 
 
-def test_the_length_penalty_makes_it_drop(make_env: MakeEnv) -> None:
+def test_the_length_penalty_makes_it_drop(make_env: MakeEnv, make_agent: MakeAgent) -> None:
     env = make_env((16, 14, 12, 10), num_envs=4 * SAMPLES, samples_per_text=SAMPLES, length_penalty=2.0)
     agent = make_agent(env, sampler="bernoulli", imitation_fraction=0.0)
     rollouts = train(env, agent, 60)
@@ -226,7 +157,7 @@ def test_the_length_penalty_makes_it_drop(make_env: MakeEnv) -> None:
     assert float(rollouts[-1].returns.mean()) > float(rollouts[0].returns.mean()) + 5
 
 
-def test_the_gradient_is_clipped(env: TokenReductionVectorEnv) -> None:
+def test_the_gradient_is_clipped(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     agent = make_agent(env, max_gradient_norm=1e-3)
     train(env, agent, 1)
     norm = torch.cat([parameter.grad.flatten() for parameter in agent.policy.parameters()]).norm()  # type: ignore[union-attr]
@@ -238,7 +169,7 @@ def test_the_gradient_is_clipped(env: TokenReductionVectorEnv) -> None:
 PHASES = {"imitation_fraction": 0.4, "budgeted_share": 0.6}
 
 
-def test_the_same_seed_is_the_same_run(env: TokenReductionVectorEnv) -> None:
+def test_the_same_seed_is_the_same_run(env: TokenReductionVectorEnv, make_agent: MakeAgent, equal: Equal) -> None:
     def weights(seed: int) -> dict[str, Any]:
         agent = make_agent(env, seed, **PHASES)
         train(env, agent, 6, seed)
@@ -249,14 +180,16 @@ def test_the_same_seed_is_the_same_run(env: TokenReductionVectorEnv) -> None:
     assert not equal(first["policy"], weights(1)["policy"])
 
 
-def test_making_an_agent_leaves_torchs_generator_alone(env: TokenReductionVectorEnv) -> None:
+def test_making_an_agent_leaves_torchs_generator_alone(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     state = torch.get_rng_state()
     make_agent(env)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4, 6, 9])
-def test_a_state_goes_on_bit_for_bit(stop: int, make_env: MakeEnv, tmp_path: Path) -> None:
+def test_a_state_goes_on_bit_for_bit(
+    stop: int, make_env: MakeEnv, tmp_path: Path, make_agent: MakeAgent, equal: Equal
+) -> None:
     """Stopped while imitating, at its end, budgeted and Bernoulli, and read back by a new agent."""
     updates = 10
 
@@ -287,69 +220,9 @@ def test_a_state_goes_on_bit_for_bit(stop: int, make_env: MakeEnv, tmp_path: Pat
     assert equal(agent.state_dict(), whole.state_dict())
 
 
-def test_collect_before_reset(env: TokenReductionVectorEnv) -> None:
+def test_collect_before_reset(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     with pytest.raises(RuntimeError, match="reset"):
         RolloutCollector(env, make_agent(env)).collect(0.0)
-
-
-# -- cloning ---------------------------------------------------------------------------------------------------
-
-
-def test_cloning_learns_the_residual_ranking(make_env: MakeEnv) -> None:
-    env = make_env(LENGTHS, num_envs=len(LENGTHS), samples_per_text=1)
-    agent = make_agent(env)
-    cloning = ResidualCloning(agent, learning_rate=1e-2)
-
-    def agreement() -> float:
-        """Share of the free tokens on which the policy's own top K agrees with what is shown."""
-        collector = RolloutCollector(env, cloning)
-        collector.reset(seed=0)
-        rollout = collector.collect(0.0)
-        same, count = 0, 0
-        for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
-            own = agent.act(observation, infos, deterministic=True)
-            free = observation["token_mask"].bool() & ~infos["forced_tokens"]
-            same, count = same + int((own == keep)[free].sum()), count + int(free.sum())
-        return same / count
-
-    before = agreement()
-    collector = RolloutCollector(env, cloning)
-    collector.reset(seed=0)
-    losses = [cloning.learn(collector.collect(0.0))["losses/cloning_loss"] for _ in range(100)]
-    assert losses[-1] < 0.6 * losses[0]
-    assert agreement() > max(0.85, before + 0.15)
-
-
-def test_cloning_shows_the_residual_top(env: TokenReductionVectorEnv) -> None:
-    agent = make_agent(env)
-    cloning = ResidualCloning(agent)
-    collector = RolloutCollector(env, cloning)
-    collector.reset(seed=0)
-    rollout = collector.collect(0.0)
-    for keep, top in zip(rollout.actions, residual_masks(agent, rollout), strict=True):
-        assert torch.equal(keep, top)
-
-
-def test_cloning_goes_on_bit_for_bit(make_env: MakeEnv, tmp_path: Path) -> None:
-    def fresh() -> tuple[RolloutCollector, ResidualCloning]:
-        env = make_env(LENGTHS, num_envs=2, samples_per_text=1)
-        cloning = ResidualCloning(make_agent(env))
-        return RolloutCollector(env, cloning), cloning
-
-    collector, whole = fresh()
-    collector.reset(seed=0)
-    for update in range(6):
-        if update == 3:
-            save_state(tmp_path, {"agent": whole.state_dict(), "env": collector.env.state_dict()})
-        whole.learn(collector.collect(0.0))
-
-    collector, cloning = fresh()
-    state = load_state(tmp_path)
-    cloning.load_state_dict(state["agent"])
-    collector.resume(state["env"])
-    for _ in range(3):
-        cloning.learn(collector.collect(0.0))
-    assert equal(cloning.state_dict(), whole.state_dict())
 
 
 # -- options ---------------------------------------------------------------------------------------------------

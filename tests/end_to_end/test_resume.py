@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 #: Small steps with a checkpoint after each: 4 of cloning, then 40, of which the first 20 imitate.
 POLICY = [
     *("--total-texts", "160", "--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
-    *("--cloning-texts", "64", "--imitation-fraction", "0.5", "--budgeted-share", "0.75", "--penalty-rise", "0.5"),
+    *("--cloning-texts", "16", "--imitation-fraction", "0.5", "--budgeted-share", "0.75", "--penalty-rise", "0.5"),
 ]
 FINETUNE = [
     *("--epochs", "14", "--batch-size", "8", "--learning-rate", "1e-3", "--checkpoint-every", "1"),
