@@ -13,7 +13,6 @@ from agents.base import FullLengths, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
 
-
 #: About 2.05x fewer FLOPs in an encoder of 6 or 12 layers.
 DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)
 
@@ -216,12 +215,14 @@ class Reinforce:
             for reduction, (observation, infos, keep) in enumerate(
                 zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
             ):
-                mask = observation["token_mask"].bool()
+                free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+                if not bool(free.any()):
+                    continue
                 logits = padded_logits(self.policy, observation)
                 head = self.policy.heads[reduction][-1]  # type: ignore[index]
-                head.bias.sub_(rate * torch.quantile(logits[mask], 1.0 - keep[mask].float().mean()))
+                head.bias.sub_(rate * torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
                 if sharpen:
-                    temperature = sampler.temperature(logits, mask & ~infos["forced_tokens"])
+                    temperature = sampler.temperature(logits, free)
                     head.weight.div_(temperature)
                     head.bias.div_(temperature)
 

@@ -154,9 +154,9 @@ def test_the_averaged_log_probability_is_another_gradient(env: TokenReductionVec
 def test_the_budgeted_gradient_points_the_right_way(env: TokenReductionVectorEnv) -> None:
     """It is an approximation by design: nearly parallel to the exact gradient of top K sampling."""
     fractions = (0.5, 1 / 3)  # [CLS] and 2 of 5, then [CLS] and 1 of these 2
-    agent = make_agent(env, sampler="budgeted", keep_fractions=fractions, baseline="leave-one-out")
     # The temperature depends on what is drawn, and calibration moves the biases: neither is looked at here.
-    agent._budgeted.temperature = lambda logits, free: logits.new_ones(())  # type: ignore[method-assign]
+    options = {"keep_fractions": fractions, "exploration": (1e-6, 1e-6), "baseline": "leave-one-out"}
+    agent = make_agent(env, sampler="budgeted", **options)
     agent._calibrate = lambda *args, **kwargs: None  # type: ignore[method-assign]
     trajectories = [(first, second) for first, second in all_trajectories() if len(first) == 3 and len(second) == 2]
     exact = exact_gradient(env, agent.policy, trajectories, plackett_luce)

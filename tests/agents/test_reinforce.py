@@ -95,7 +95,7 @@ def test_a_run_may_start_budgeted_and_go_on_bernoulli(env: TokenReductionVectorE
 
 def test_budgeted_training_brings_one_half_to_the_budget(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     """So that a threshold of 0.5, and the Bernoulli sampler after it, keep about as many."""
-    agent = make_agent(env, imitation_fraction=0.0, learning_rate=1e-3)
+    agent = make_agent(env, imitation_fraction=0.0, learning_rate=1e-2)
     train(env, agent, 60)
     bernoulli = make_agent(env, sampler="bernoulli", imitation_fraction=0.0)
     bernoulli.policy = agent.policy

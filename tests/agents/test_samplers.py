@@ -91,6 +91,7 @@ def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tens
 def test_centred_logits_expect_k(fraction: float, logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     sampler = BudgetedSampler([fraction], exploration=0.5)
     free = mask & ~forced
+    logits = 4 * logits  # wide enough that the temperature is above its least value of 1
     temperature = 0.5 * logits[free].std()
     for shift in (0.0, 7.0, -7.0):
         centred = sampler.centred(logits + shift, mask, forced, FULL_LENGTHS, 0)
@@ -103,7 +104,7 @@ def test_centred_logits_expect_k(fraction: float, logits: Tensor, mask: Tensor, 
 
 
 def test_centring_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
-    logits.requires_grad_()
+    logits = (4 * logits).requires_grad_()
     sampler = BudgetedSampler([0.5], exploration=0.5)
     sampler.centred(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
     slope = 1 / (0.5 * logits.detach()[mask & ~forced].std())
@@ -113,11 +114,14 @@ def test_centring_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, f
 def test_the_noise_grows_with_the_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     """Exploration does not fade because logits grow, and is less where less is asked for."""
     sampler = BudgetedSampler([0.5])
-    assert torch.equal(draw(sampler, logits, mask, forced, 100), draw(sampler, 16 * logits, mask, forced, 100))
+    assert torch.equal(draw(sampler, 4 * logits, mask, forced, 100), draw(sampler, 64 * logits, mask, forced, 100))
+    # Small logits are not blown up to certainty: a policy that knows nothing yet explores everything.
+    kept = draw(sampler, 0.01 * logits, mask, forced, 4_000).float().mean(0)[0][~forced[0]]
+    assert bool(((kept - kept.mean()).abs() < 0.05).all())
 
     def changes(exploration: float) -> float:
         """Share of choices that differ from the most frequent one."""
-        kept = draw(BudgetedSampler([0.5], exploration), logits, mask, forced, 1_000).float().mean(0)
+        kept = draw(BudgetedSampler([0.5], exploration), 16 * logits, mask, forced, 1_000).float().mean(0)
         return float(torch.minimum(kept, 1 - kept).mean())
 
     assert changes(0.1) < changes(0.3) < changes(1.0)
