@@ -45,8 +45,8 @@ class EvaluateOptions(CommonOptions):
     model: Path | None = None
     """A run's folder, or a folder with a model."""
 
-    agent: Literal["keep-all", "random", "attention", "residual"] | None = None
-    """A heuristic to evaluate instead of a model; residual sees the gold answer."""
+    agent: Literal["stock", "keep-all", "random", "attention", "residual"] | None = None
+    """A heuristic to evaluate instead of a model; residual sees the gold answer; stock is plain transformers."""
 
     keep_fractions: tuple[float, ...] | None = None
     """What to keep at each reduction, of the full length."""
@@ -70,7 +70,7 @@ class EvaluateOptions(CommonOptions):
             raise UserError("give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|attention|residual")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
-        needs_fractions = self.agent not in (None, "keep-all")
+        needs_fractions = self.agent not in (None, "stock", "keep-all")
         if needs_fractions and (self.keep_fractions is None) == (self.match is None):
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
 

@@ -12,7 +12,7 @@ from agents.base import Agent
 from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.shared.display import Cell, print_table, progress
-from runners.shared.timing import wall_speedups
+from runners.shared.timing import stock_model, stock_outputs, wall_speedups
 from trbert_env.backbones import move
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
@@ -113,6 +113,26 @@ def pass_figures(reduced: PassResult) -> dict[str, Any]:
     return figures | {f"kept_fraction_{index + 1}": kept for index, kept in enumerate(reduced.kept_fractions)}
 
 
+def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
+    """The plain transformers forward, padded: the reference that keep-all must equal."""
+    stock = move(stock_model(workload.backbone.model), device, getattr(torch, dtype))
+    order = sorted(range(len(workload.texts)), key=lambda index: len(workload.texts[index]))
+    logits: dict[int, torch.Tensor] = {}
+    with progress("stock transformers", len(order)) as bar:
+        for first in range(0, len(order), EVALUATION_ROWS):
+            places = order[first : first + EVALUATION_ROWS]
+            outputs = stock_outputs(stock, [workload.texts[place] for place in places], device)
+            pairs = torch.stack([outputs.start_logits, outputs.end_logits], -1).float().cpu()
+            logits |= {place: pairs[row, : len(workload.texts[place])] for row, place in enumerate(places)}
+            bar.update(len(places))
+    in_order = [logits[place] for place in range(len(order))]
+    lengths = torch.tensor([len(text) for text in workload.texts])
+    likelihood = workload.task.log_likelihood(torch.cat(in_order), lengths, workload.task.targets(workload.texts))
+    predictions = workload.task.predict(workload.texts, [piece.numpy() for piece in in_order], workload.examples)
+    quality = workload.task.metrics(predictions, workload.examples)
+    return PassResult(quality, 1.0, (), float(likelihood.mean()))
+
+
 def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
     """The unreduced backbone's figures, by keep-all: ``full_f1`` and the like."""
     env = evaluation_env(workload, dtype=dtype, device=device)
@@ -190,6 +210,9 @@ def evaluate_heuristic(
     """
     record = evaluation_conditions(workload, dtype)
     check_conditions(record, earlier)
+    if name == "stock":
+        record |= {"agent": name, **pass_figures(run_stock_pass(workload, dtype, device))}
+        return _with_full(record, workload, dtype, device, earlier)
     env = evaluation_env(
         workload, info_scores=HEURISTIC_SCORES.get(name), reduction_layers=reduction_layers, dtype=dtype, device=device
     )

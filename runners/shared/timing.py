@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -72,20 +72,31 @@ def stock_pass(
     width: int | None = None,
 ) -> Callable[[], None]:
     """Stock transformers with SDPA: sorted by length, padded to the batch's longest (or to ``width``)."""
-    stock: Any = copy.deepcopy(model).eval()
-    stock.base_model.set_attn_implementation("sdpa")
+    stock = stock_model(model)
     ordered = sorted(texts, key=len)
     batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
-    takes_types = stock.config.model_type != "distilbert"
 
     def run() -> None:
-        with torch.inference_mode():
-            for batch in batches:
-                ids, mask, types = _padded(batch, width, device)
-                extra = {"token_type_ids": types} if takes_types else {}
-                stock(input_ids=ids, attention_mask=mask, **extra)
+        for batch in batches:
+            stock_outputs(stock, batch, device, width)
 
     return run
+
+
+def stock_model(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy that knows nothing of packing."""
+    stock = copy.deepcopy(model)
+    stock.eval()
+    cast(PreTrainedModel, stock.base_model).set_attn_implementation("sdpa")
+    return stock
+
+
+def stock_outputs(stock: PreTrainedModel, texts: Sequence[EncodedText], device: str, width: int | None = None) -> Any:
+    """What the stock model gives for a batch, padded on the right to its longest text (or to ``width``)."""
+    ids, mask, types = _padded(texts, width, device)
+    extra = {} if stock.config.model_type == "distilbert" else {"token_type_ids": types}
+    with torch.inference_mode():
+        return stock(input_ids=ids, attention_mask=mask, **extra)
 
 
 def keep_all_pass(

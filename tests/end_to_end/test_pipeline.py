@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_the_model_loads_and_answers(trained: Path) -> None:
 def test_an_untuned_backbone_is_tuned_first_and_said_so(in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The preset's schedule on a backbone of another name, so that nothing is found in the cache."""
     other = in_process.root / "other"
-    other.symlink_to(in_process.pretrained)
+    shutil.copytree(in_process.pretrained, other)
     sizes = ["--total-texts", "8", "--texts-per-step", "4", "--samples-per-text", "2"]
     run(train_policy, TrainPolicyOptions, ["--backbone", str(other), *in_process.common("untuned"), *sizes])
     assert "stage 1 runs first" in " ".join(capsys.readouterr().err.split())
@@ -163,6 +164,17 @@ def test_a_threshold_keeps_what_it_admits(in_process: Any, trained: Path) -> Non
         if threshold == 0.0:  # keep-all, and the policy on top of it
             assert {name: record[name] for name in QUALITY} == {name: record[f"full_{name}"] for name in QUALITY}
             assert 0.7 < record["flops_speedup"] < 1.0
+
+
+def test_keep_all_gives_the_figures_of_the_plain_transformers_forward(in_process: Any, tuned: Path) -> None:
+    backbone = ["--backbone", str(tuned / "model"), *in_process.common("stock"), "--dtype", "float32"]
+    run(evaluate, EvaluateOptions, ["--agent", "stock", *backbone])
+    record = record_in(in_process.only_run("stock"))
+    assert record["agent"] == "stock"
+    assert record["flops_speedup"] == 1.0
+    for name in QUALITY:
+        assert record[name] == record[f"full_{name}"]
+    assert record["log_likelihood"] == pytest.approx(record["full_log_likelihood"], abs=1e-5)
 
 
 def test_evaluate_on_the_training_split(in_process: Any, trained: Path) -> None:
