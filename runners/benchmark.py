@@ -34,6 +34,7 @@ from runners.evaluate import load_model
 from runners.shared.cli import UserError, run
 from runners.shared.display import print_table
 from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
 from trbert_env.backbones import Backbone, move
@@ -121,7 +122,7 @@ def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedM
 
 def inference_dtype(options: BenchmarkOptions) -> torch.dtype:
     """float32 unless bfloat16 is asked for, on every side."""
-    return torch.bfloat16 if options.dtype == "bfloat16" else torch.float32
+    return torch.bfloat16 if evaluation_dtype(options.dtype) == "bfloat16" else torch.float32
 
 
 def time_inference(
@@ -177,7 +178,7 @@ def training_env(workload: Workload, options: BenchmarkOptions, device: str) -> 
         samples_per_text=8,
         workload=workload,
         reduction_layers=options.reduction_layers,
-        dtype="bfloat16" if options.dtype == "bfloat16" else "float32",
+        dtype=evaluation_dtype(options.dtype),
         device=device,
         array_type="torch",
     )
@@ -248,7 +249,7 @@ def main(options: BenchmarkOptions) -> None:
         "backbone": workload.backbone.name,
         "data_source": workload.data_source,
         "masks": source,
-        "dtype": "bfloat16" if options.dtype == "bfloat16" else "float32",
+        "dtype": evaluation_dtype(options.dtype),
         "batch_size": options.batch_size,
         "num_texts": len(workload.texts),
         "mean_tokens": sum(map(len, workload.texts)) / len(workload.texts),

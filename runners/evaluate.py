@@ -70,6 +70,10 @@ class EvaluateOptions(CommonOptions):
             raise UserError("give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|attention|residual")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
+        if self.threshold is not None and (self.model is None or self.keep_fractions is not None):
+            raise UserError("--threshold goes with --model, and not with --keep-fractions: leave one out")
+        if self.match is not None and self.model is not None:
+            raise UserError("--match finds the fractions of an --agent: leave it out with --model")
         needs_fractions = self.agent not in (None, "stock", "keep-all")
         if needs_fractions and (self.keep_fractions is None) == (self.match is None):
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")

@@ -201,6 +201,7 @@ def test_options_of_train_policy(arguments: list[str], named: str, fail: Fail, i
         (["--threshold", "2"], "--threshold"),
         (["--keep-fractions", "0.2", "0.5"], "cannot rise"),
         (["--match", "runs/none"], "--match"),
+        (["--threshold", "0.5"], "--threshold goes with --model"),
     ],
 )
 def test_options_of_evaluate(arguments: list[str], named: str, fail: Fail) -> None:
