@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.base import FullLengths, Rollout
+from agents.base import Rollout
+from agents.heuristics import ImportanceTokens
 from agents.reinforce import Reinforce, padded_logits
-from trbert_env.policy import keep_counts, keep_top
 
 
 class ResidualCloning:
@@ -26,15 +26,11 @@ class ResidualCloning:
     def __init__(self, agent: Reinforce, learning_rate: float = 1e-3) -> None:
         self._agent = agent
         self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
-        self._lengths = FullLengths()
+        self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions))
 
     def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
         """The residual top K."""
-        lengths = self._lengths.of(observation)
-        mask = observation["token_mask"].bool()
-        fraction = self._agent.keep_fractions[int(observation["reduction"][0])]
-        counts = keep_counts(fraction, lengths, mask.sum(1))
-        return keep_top(infos["importance"], mask, infos["forced_tokens"], counts)
+        return self._teacher.act(observation, infos)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """One step of cross-entropy towards the masks shown."""
