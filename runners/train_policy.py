@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from agents.base import Agent
+from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
 from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
@@ -36,6 +37,7 @@ from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import Backbone, load_backbone
+from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import check_keep_fractions
@@ -79,6 +81,9 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
     cloning_texts: int = 0
     """Texts on which to clone the residual ranking before REINFORCE starts."""
 
+    calibration_rate: float = 0.05
+    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves the task head as it is."""
+
     checkpoint_every: int = 50
     """Updates between two checkpoints."""
 
@@ -91,6 +96,7 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
         within(0, 1, penalty_rise=self.penalty_rise, budgeted_share=self.budgeted_share)
         within(0, 1, imitation_fraction=self.imitation_fraction)
         at_least(0, cloning_texts=self.cloning_texts, learning_rate=self.learning_rate)
+        at_least(0, calibration_rate=self.calibration_rate)
         at_least(1, policy_size=self.policy_size)
         if not 0.0 < self.initial_keep_probability < 1.0:
             value = self.initial_keep_probability
@@ -149,6 +155,9 @@ class PolicyTraining:
     def __init__(self, options: TrainPolicyOptions, workload: Workload, folder: RunFolder, device: str) -> None:
         self.options, self.workload, self.folder = options, workload, folder
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
+        reductions = StagedEncoder(workload.backbone.model, options.reduction_layers).num_reductions
+        self.calibration = Calibration(reductions, workload.task.token_logits).to(device)
+        self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder = env.encoder
         self.reinforce = Reinforce(
@@ -183,6 +192,7 @@ class PolicyTraining:
             dtype=self._dtype,
             device=self._device,
             array_type="torch",
+            calibration=self.calibration,
         )
 
     @property
@@ -239,6 +249,9 @@ class PolicyTraining:
         phase.env.length_penalty = self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
         rollout = collector.collect(progress_after)
         figures = phase.agent.learn(rollout)
+        if self.options.calibration_rate:
+            assert phase.env.last_outcome is not None
+            figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
         return {**rollout_figures(rollout), **figures, "charts/length_penalty": phase.env.length_penalty}
 
@@ -249,6 +262,7 @@ class PolicyTraining:
             "phase": self.phase_index,
             "update": self.update,
             "agent": phase.agent.state_dict(),
+            "calibration": self._calibration_fit.state_dict(),
             "env": phase.env.state_dict(),
         }
 
@@ -256,6 +270,7 @@ class PolicyTraining:
         """Go on from :meth:`state_dict`."""
         self.phase_index, self.update = state["phase"], state["update"]
         self.phases[min(self.phase_index, len(self.phases) - 1)].agent.load_state_dict(state["agent"])
+        self._calibration_fit.load_state_dict(state["calibration"])
         self._resumed_env = state["env"]
 
     def model(self) -> TokenReducedModel:
@@ -266,6 +281,7 @@ class PolicyTraining:
             env=self.workload.preset.name,
             reduction_layers=self.encoder.reduction_layers,
             decision=self.reinforce.decision,
+            calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
         )
 

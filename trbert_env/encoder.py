@@ -184,8 +184,13 @@ class StagedForward:
         self.reduction += 1
         self.tokens = self._run(kept)
 
-    def final_states(self) -> Tensor:
-        """Every token's last state in text order: ``(sum of text lengths, hidden)``."""
+    def final_states(self) -> tuple[Tensor, Tensor]:
+        """Every token's last state in text order, and where it stopped.
+
+        Returns:
+            ``(sum of text lengths, hidden)`` states, and ``(sum of text lengths,)`` int64: the
+            reduction that each token stopped at, T where it went to the end.
+        """
         return restore_text_order([*self._stopped, self.tokens])
 
     def _run(self, tokens: PackedTokens) -> PackedTokens:

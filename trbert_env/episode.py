@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.packing import Layout
 from trbert_env.reward import LengthPrice
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText, TextBatch
@@ -22,8 +24,9 @@ class Outcome:
 
     Attributes:
         texts: One entry a row.
-        logits: ``(sum of row lengths, ...)``: the task's logits of every token, rows end to end.
-        row_lengths: ``(rows,)`` int64 tokens of each row's text.
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
+        stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
+        layout: Of the full rows.
         log_likelihood: ``(rows,)`` float32, nats.
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
@@ -32,11 +35,17 @@ class Outcome:
 
     texts: Sequence[EncodedText]
     logits: Tensor
-    row_lengths: Tensor
+    stops: Tensor
+    layout: Layout
     log_likelihood: Tensor
     kept_tokens: Tensor
     full_flops: Tensor
     reduced_flops: Tensor
+
+    @property
+    def row_lengths(self) -> Tensor:
+        """``(rows,)`` int64 tokens of each row's text."""
+        return self.layout.text_lengths
 
     def figures(self) -> dict[str, Tensor]:
         """What infos tell of every row."""
@@ -109,18 +118,21 @@ class Episode:
             self.forward.advance(mask)
         self.masks.append(mask)
 
-    def outcome(self, cost: CostModel) -> Outcome:
+    def outcome(self, cost: CostModel, calibration: Calibration) -> Outcome:
         """Score the finished episode."""
         forward = self.forward
-        lengths = forward.layouts[0].text_lengths
+        layout = forward.layouts[0]
+        lengths = layout.text_lengths
         with torch.no_grad():
-            logits = self._task.logits(self._model, forward.final_states(), lengths)
+            states, stops = forward.final_states()
+            logits = self._task.logits(self._model, states, lengths) + calibration.shift(stops, layout)
             targets = self._task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = self._task.log_likelihood(logits, lengths, targets)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             logits=logits,
-            row_lengths=lengths,
+            stops=stops,
+            layout=layout,
             log_likelihood=log_likelihood,
             kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
             full_flops=cost.full(forward.layouts[0]),

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
+from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder, StagedForward
 from trbert_env.packing import Layout
@@ -67,7 +68,7 @@ class ReducedOutput:
     """What a packed forward pass gives.
 
     Attributes:
-        logits: ``(sum of row lengths, ...)``: the task's logits of every token, rows end to end.
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
         row_lengths: ``(rows,)`` int64 tokens of each row's text.
         layouts: The tokens of each of the T + 1 stages.
         keep_masks: The T packed masks that were applied.
@@ -106,6 +107,7 @@ class TokenReducedModel(PreTrainedModel):
         if config.keep_fractions is not None:
             check_keep_fractions(config.keep_fractions, encoder.num_reductions)
         self.policy = TokenPolicy(encoder.hidden_size, encoder.num_reductions, config.policy_size)
+        self.calibration = Calibration(encoder.num_reductions, self.task.token_logits)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -117,9 +119,10 @@ class TokenReducedModel(PreTrainedModel):
         env: str,
         reduction_layers: Sequence[int],
         decision: DecisionRule,
+        calibration: Calibration | None = None,
         backbone_name: str = "",
     ) -> TokenReducedModel:
-        """Join a task model and a policy; their weights are copied, as float32."""
+        """Join a task model, a policy and the calibration of its logits; weights are copied, as float32."""
         form = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
         # Else a backbone that was loaded in half precision would be built in it.
         form.pop("dtype", None)
@@ -135,6 +138,8 @@ class TokenReducedModel(PreTrainedModel):
         model = cls(config)
         model.backbone.load_state_dict(backbone.state_dict())
         model.policy.load_state_dict(policy.state_dict())
+        if calibration is not None:
+            model.calibration.load_state_dict(calibration.state_dict())
         model.eval()  # type: ignore[no-untyped-call]
         return model
 
@@ -176,8 +181,10 @@ class TokenReducedModel(PreTrainedModel):
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
-        lengths = forward.layouts[0].text_lengths
-        logits = self.task.logits(self.backbone, forward.final_states(), lengths)
+        layout = forward.layouts[0]
+        lengths = layout.text_lengths
+        states, stops = forward.final_states()
+        logits = self.task.logits(self.backbone, states, lengths) + self.calibration.shift(stops, layout)
         return ReducedOutput(logits, lengths, forward.layouts, masks, policy_logits)
 
     def forward(

@@ -165,7 +165,7 @@ class PackedTokens:
         return self.layout.pad(self.states, width)
 
 
-def restore_text_order(parts: Sequence[PackedTokens]) -> Tensor:
+def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
     """Put every token's last state back into text order: a skipped token keeps the state it had.
 
     Args:
@@ -173,7 +173,8 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> Tensor:
             they hold every token of every text exactly once.
 
     Returns:
-        ``(sum of text_lengths, hidden)``, texts end to end. Gradients flow into every part.
+        ``(sum of text_lengths, hidden)`` states, texts end to end, with gradients into every part; and
+        ``(sum of text_lengths,)`` int64, the index of the part that each came from.
 
     Raises:
         ValueError: The parts do not hold every token exactly once.
@@ -187,7 +188,8 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> Tensor:
     source[targets] = torch.arange(len(targets), device=targets.device)
     if len(targets) != total or bool((source < 0).any()):
         raise ValueError(f"{len(targets)} states for {total} tokens: each token must stop exactly once")
-    return states[source]
+    sizes = torch.tensor([part.layout.total_tokens for part in parts])
+    return states[source], torch.repeat_interleave(sizes).to(source.device)[source]
 
 
 def _starts(lengths: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.backbones import move
+from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel, policy_flops_per_token
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
@@ -91,6 +92,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         final_obs: Whether ``infos["final_obs"]`` is wanted (SAME_STEP; a large copy).
         render_mode: None or ``"ansi"``.
         workload: Texts and backbone that are loaded already, instead of the names above.
+        calibration: Of the task's logits, which the likelihood is taken of; shared, so that what is
+            learned of it counts at once. None changes nothing.
 
     Example:
         >>> import gymnasium, trbert_env
@@ -130,6 +133,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         final_obs: bool = False,
         render_mode: str | None = None,
         workload: Workload | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if samples_per_text < 1 or num_envs < 1 or num_envs % samples_per_text:
             raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples_per_text}")
@@ -162,6 +166,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._encoder = StagedEncoder(self._model, reduction_layers)
         policy_flops = policy_flops_per_token(self._encoder.hidden_size, policy_size)
         self._cost = CostModel.of(self._encoder, policy_flops)
+        self.calibration = self._checked(calibration)
         price = workload.preset.length_penalty if length_penalty is None else length_penalty
         self._price = LengthPrice(price, penalty, self._cost)
         self._order = TextOrder(len(workload.texts), order)
@@ -263,7 +268,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if not self._episode.forward.done:
             observation, infos = self._observe(), self._infos()
             return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
-        outcome = self._episode.outcome(self._cost)
+        outcome = self._episode.outcome(self._cost, self.calibration)
         self.last_outcome = outcome
         rewards = rewards + outcome.log_likelihood.double().cpu()
         return self._end(outcome, self._rewards(rewards))
@@ -418,6 +423,13 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if self._episode is None:
             raise gymnasium.error.ResetNeeded("no text is in work: call reset() first")
         return self._episode
+
+    def _checked(self, calibration: Calibration | None) -> Calibration:
+        if calibration is None:
+            return Calibration(self.num_reductions, self.workload.task.token_logits).to(self.device)
+        if calibration.num_reductions != self.num_reductions:
+            raise ValueError(f"calibration of {calibration.num_reductions} reductions: there are {self.num_reductions}")
+        return calibration
 
     def _check_open(self) -> None:
         if self.closed:

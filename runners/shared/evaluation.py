@@ -14,6 +14,7 @@ from agents.trained import TrainedPolicy
 from runners.shared.display import Cell, print_table, progress
 from runners.shared.timing import stock_model, stock_outputs, wall_speedups
 from trbert_env.backbones import move
+from trbert_env.calibration import Calibration
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.vector_env import DType, TokenReductionVectorEnv
@@ -49,6 +50,7 @@ def evaluation_env(
     dtype: DType = "float32",
     device: str = "cpu",
     rows: int = EVALUATION_ROWS,
+    calibration: Calibration | None = None,
 ) -> TokenReductionVectorEnv:
     """An environment that goes once over a split, one row a text."""
     return TokenReductionVectorEnv(
@@ -61,6 +63,7 @@ def evaluation_env(
         device=device,
         array_type="torch",
         order="once",
+        calibration=calibration,
     )
 
 
@@ -187,6 +190,7 @@ def evaluate_model(
         policy_size=model.config.policy_size,
         dtype=dtype,
         device=device,
+        calibration=model.calibration.to(device),
     )
     policy = move(model.policy, device, torch.float32)
     record |= pass_figures(run_pass(env, TrainedPolicy(policy, decision), "reduced model"))

@@ -77,7 +77,7 @@ def exact_gradient(
         forward.advance(torch.tensor([token in first for first, _ in trajectories for token in everything]))
         states.append(forward.tokens.states)
         forward.advance(torch.tensor([token in second for first, second in trajectories for token in first]))
-        logits = env.workload.task.logits(env.workload.backbone.model, forward.final_states(), torch.tensor([]))
+        logits = env.workload.task.logits(env.workload.backbone.model, forward.final_states()[0], torch.tensor([]))
         start, end = logits.view(len(trajectories), TOKENS, 2).log_softmax(1).unbind(-1)
         likelihood = (start[:, text.target[0]] + end[:, text.target[1]]) / 2
     kept = torch.tensor([len(first) + len(second) for first, second in trajectories])

@@ -76,7 +76,7 @@ def test_dropping_equals_stock_layers_with_the_dropped_masked_out(
         masked_stock_states(stock, family, text, [mask[row, : len(text)] for mask in masks], layers)
         for row, text in enumerate(texts)
     ]
-    torch.testing.assert_close(forward.final_states(), torch.cat(expected), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(forward.final_states()[0], torch.cat(expected), rtol=0, atol=TOLERANCE)
     assert not bool(masks[0][0, : len(texts[0])].all()), "the masks drop nothing, so nothing was tested"
 
 
@@ -87,12 +87,12 @@ def test_batch_mates_do_not_matter(
 ) -> None:
     encoder = StagedEncoder(model, (2, 3))
     masks = make_masks(texts, 2)
-    whole = play(StagedForward(encoder, TextBatch.from_texts(texts)), masks).final_states()
+    whole = play(StagedForward(encoder, TextBatch.from_texts(texts)), masks).final_states()[0]
     by_text = whole.split([len(text) for text in texts])
     chosen = [texts[row] for row in order]
     part = play(StagedForward(encoder, TextBatch.from_texts(chosen)), [mask[order] for mask in masks])
     expected = torch.cat([by_text[row] for row in order])
-    torch.testing.assert_close(part.final_states(), expected, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(part.final_states()[0], expected, rtol=0, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def test_samples_that_share_the_first_stage_equal_repeated_texts(
     masks = make_masks(repeated, 2)
     shared = play(StagedForward(encoder, TextBatch.from_texts(texts), 3, record_attention=True), masks)
     apart = play(StagedForward(encoder, TextBatch.from_texts(repeated), record_attention=True), masks)
-    torch.testing.assert_close(shared.final_states(), apart.final_states(), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(shared.final_states()[0], apart.final_states()[0], rtol=0, atol=TOLERANCE)
     for ours, theirs in zip(shared.layouts, apart.layouts, strict=True):
         assert ours.text_index.equal(theirs.text_index)
         assert ours.positions.equal(theirs.positions)
@@ -125,7 +125,7 @@ def test_a_skipped_token_keeps_exactly_the_state_it_had(
     play(forward, masks[:1])
     between = forward.tokens.pad(width)
     play(forward, masks[1:])
-    final = forward.layouts[0].pad(forward.final_states(), width)
+    final = forward.layouts[0].pad(forward.final_states()[0], width)
     dropped_first = forward.layouts[0].pad(torch.ones_like(forward.layouts[0].first_tokens), width) & ~masks[0]
     dropped_second = masks[0] & ~masks[1]
     assert dropped_first.any()
@@ -150,7 +150,7 @@ def test_a_token_with_two_states_or_none_is_refused(model: PreTrainedModel, text
     tokens = StagedEncoder(model).embed(TextBatch.from_texts(texts))
     keep = torch.arange(tokens.layout.total_tokens) % 2 == 0
     even, odd = tokens.select(keep), tokens.select(~keep)
-    assert restore_text_order([odd, even]).equal(tokens.states)
+    assert restore_text_order([odd, even])[0].equal(tokens.states)
     for parts in ([even], [odd], [even, odd, odd], [even, even], [tokens, even]):
         with pytest.raises(ValueError, match=r"states for 30 tokens: each token must stop exactly once"):
             restore_text_order(parts)
@@ -163,7 +163,7 @@ def test_gradients_flow_through_states_that_stopped(
     forward = play(StagedForward(StagedEncoder(model, (2, 3)), TextBatch.from_texts(texts)), masks)
     layout = forward.layouts[0]
     stopped_first = ~layout.gather(masks[0])
-    forward.final_states()[stopped_first].square().sum().backward()
+    forward.final_states()[0][stopped_first].square().sum().backward()
     layers = model.base_model.get_submodule(FAMILIES[family])
     norms = [_gradient_norm(layer) for layer in layers]
     # They stopped before layer 2, so that no later layer has a part in them.
@@ -182,8 +182,8 @@ def test_gradients_equal_those_of_the_masked_stock_layers(
 ) -> None:
     masks = make_masks(texts, 2)
     forward = play(StagedForward(StagedEncoder(model, (2, 3)), TextBatch.from_texts(texts)), masks)
-    weights = torch.randn(forward.final_states().shape, generator=torch.Generator().manual_seed(0))
-    (forward.final_states() * weights).sum().backward()
+    weights = torch.randn(forward.final_states()[0].shape, generator=torch.Generator().manual_seed(0))
+    (forward.final_states()[0] * weights).sum().backward()
     expected = [
         masked_stock_states(stock, family, text, [mask[row, : len(text)] for mask in masks], (2, 3))
         for row, text in enumerate(texts)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.calibration import Calibration
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy
 from trbert_env.texts import EncodedText, TextBatch
@@ -33,8 +34,16 @@ def reduced(model: PreTrainedModel, layers: tuple[int, ...], **decision: Any) ->
     policy = TokenPolicy(model.config.hidden_size, len(layers), 8)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    rule = DecisionRule(**decision)
-    return TokenReducedModel.from_parts(model, policy, env="SQuAD2", reduction_layers=layers, decision=rule)
+    calibration = Calibration(len(layers), 2)
+    torch.nn.init.normal_(calibration.offsets)
+    return TokenReducedModel.from_parts(
+        model,
+        policy,
+        env="SQuAD2",
+        reduction_layers=layers,
+        decision=DecisionRule(**decision),
+        calibration=calibration,
+    )
 
 
 def run(env: TokenReductionVectorEnv, choose: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, dict[str, Any]]:
@@ -60,7 +69,14 @@ def test_given_masks_give_the_same_through_environment_and_model(
     samples: int,
 ) -> None:
     texts = make_texts((9,), (5, 7), (1,), (6,))
-    env = make_env(workload_of(model, texts), 4 * samples, samples_per_text=samples, reduction_layers=layers)
+    ours = reduced(model, layers)
+    env = make_env(
+        workload_of(model, texts),
+        4 * samples,
+        samples_per_text=samples,
+        reduction_layers=layers,
+        calibration=ours.calibration,
+    )
     rows = [text for text in texts for _ in range(samples)]
     masks = make_masks(rows, len(layers))
     wide = [torch.nn.functional.pad(mask, (0, env.max_tokens - mask.shape[1])) for mask in masks]
@@ -69,7 +85,7 @@ def test_given_masks_give_the_same_through_environment_and_model(
     shared = TextBatch.from_texts(texts).layout.expand(samples)[0]
     packed = [shared.gather(masks[0])]
     packed += [mask[before] for before, mask in zip(in_play[1:], masks[1:], strict=False)]
-    output = reduced(model, layers).forward_packed(TextBatch.from_texts(texts), packed, samples)
+    output = ours.forward_packed(TextBatch.from_texts(texts), packed, samples)
     assert env.last_outcome is not None
     torch.testing.assert_close(env.last_outcome.logits, output.logits, rtol=0, atol=1e-5)
     assert infos["kept_tokens"].T.tolist() == [mask.sum(1).tolist() for mask in masks]
@@ -85,8 +101,8 @@ def test_the_policy_decides_the_same_in_both(
     model: PreTrainedModel, make_texts: MakeTexts, workload_of: WorkloadOf, decision: dict[str, Any]
 ) -> None:
     texts = make_texts((9,), (5, 7), (1,), (16,))
-    env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3))
     ours = reduced(model, (2, 3), **decision)
+    env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3), calibration=ours.calibration)
     rule = ours.decision
 
     def choose(observation: dict[str, Tensor]) -> Tensor:

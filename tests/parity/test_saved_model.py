@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from trbert_env.backbones import move
+from trbert_env.calibration import Calibration
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy
 from trbert_env.texts import EncodedText, TextBatch
@@ -21,8 +22,12 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
     policy = TokenPolicy(48, 2, 8)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
+    calibration = Calibration(2, 2)
+    torch.nn.init.normal_(calibration.offsets)
     rule = DecisionRule(**decision)
-    return TokenReducedModel.from_parts(model, policy, env="SQuAD2", reduction_layers=(2, 4), decision=rule)
+    return TokenReducedModel.from_parts(
+        model, policy, env="SQuAD2", reduction_layers=(2, 4), decision=rule, calibration=calibration
+    )
 
 
 @torch.no_grad()
@@ -43,6 +48,18 @@ def test_round_trip(model: PreTrainedModel, texts: list[EncodedText], tmp_path: 
     assert ours.logits.equal(theirs.logits)
     assert all(one.equal(other) for one, other in zip(ours.keep_masks, theirs.keep_masks, strict=True))
     assert ours.layouts[-1].total_tokens < ours.layouts[0].total_tokens, "nothing was skipped, nothing tested"
+
+
+@torch.no_grad()
+def test_keeping_all_is_the_unreduced_model_whatever_the_calibration(
+    model: PreTrainedModel, texts: list[EncodedText]
+) -> None:
+    ours = reduced(model)
+    batch = TextBatch.from_texts(texts)
+    masks = [torch.ones(batch.layout.total_tokens, dtype=torch.bool)] * 2
+    calibrated = ours.forward_packed(batch, masks).logits
+    ours.calibration.offsets.zero_()
+    assert calibrated.equal(ours.forward_packed(batch, masks).logits)
 
 
 def test_what_lies_on_disk_is_safetensors_and_plain_json(model: PreTrainedModel, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ class Task(ABC):
 
     #: The transformers auto class that builds the fine-tuned model of this task.
     auto_model: Any
+    #: Logits of every token.
+    token_logits: int
 
     @abstractmethod
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> Sequence[EncodedText]:

@@ -54,6 +54,7 @@ class SpanQA(Task):
     """
 
     auto_model = AutoModelForQuestionAnswering
+    token_logits = 2
 
     def __init__(
         self,
