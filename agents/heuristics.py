@@ -1,4 +1,4 @@
-"""Agents that learn nothing: keep-all, random, attention and residual."""
+"""Agents that learn nothing: keep-all, random, overlap, attention and residual."""
 
 from __future__ import annotations
 
@@ -80,10 +80,23 @@ class ImportanceTokens(KeepTop):
         return importance
 
 
+class OverlapTokens(KeepTop):
+    """Keeps the question, and the places of the passage that share the most words with it.
+
+    No state and no gold answer is looked at: what a policy that sees the overlap has to beat.
+    """
+
+    def scores(self, observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
+        """The first segment, then the wide neighbourhoods by their overlap."""
+        overlap: Tensor = infos["overlap"]
+        return overlap[..., 0] + overlap[..., -1]
+
+
 #: Heuristic name -> the ``info_scores`` that the environment must give it.
 HEURISTIC_SCORES: dict[str, str | None] = {
     "keep-all": None,
     "random": None,
+    "overlap": None,
     "attention": "attention",
     "residual": "residual",
 }
@@ -101,4 +114,6 @@ def make_heuristic(name: str, keep_fractions: Sequence[float], num_reductions: i
         return KeepAll()
     if name == "random":
         return RandomTokens(keep_fractions, num_reductions, seed)
+    if name == "overlap":
+        return OverlapTokens(keep_fractions, num_reductions)
     return ImportanceTokens(keep_fractions, num_reductions)

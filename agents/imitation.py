@@ -37,7 +37,7 @@ class ResidualCloning:
         losses = []
         for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
             free = observation["token_mask"].bool() & ~infos["forced_tokens"]
-            logits = padded_logits(self._agent.policy, observation)[free]
+            logits = padded_logits(self._agent.policy, observation, infos)[free]
             losses.append(binary_cross_entropy_with_logits(logits, keep[free].float()))
         loss = torch.stack(losses).sum()
         self._optimizer.zero_grad(set_to_none=True)

@@ -48,6 +48,9 @@ class ReinforceOptions:
     policy_size: int = DEFAULT_POLICY_SIZE
     """Width of the policy heads."""
 
+    overlap: bool = True
+    """Let the policy see which places of a passage share words with the question; the paper's does not."""
+
     initial_keep_probability: float = 0.5
     """What every token's keep probability starts at."""
 
@@ -90,7 +93,7 @@ class Reinforce:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = TokenPolicy(
-                hidden_size, num_reductions, options.policy_size, options.initial_keep_probability
+                hidden_size, num_reductions, options.policy_size, options.initial_keep_probability, options.overlap
             ).to(device)
         self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=options.learning_rate, weight_decay=0.0)
         self._generator = torch.Generator().manual_seed(seed)
@@ -133,7 +136,7 @@ class Reinforce:
         mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
         lengths, reduction = self._lengths.of(observation), int(observation["reduction"][0])
         with torch.no_grad():
-            logits = padded_logits(self.policy, observation)
+            logits = padded_logits(self.policy, observation, infos)
         if deterministic:
             return self.decision(logits, mask, forced, lengths, reduction)
         noise = torch.rand(logits.shape, generator=self._generator).to(logits.device)
@@ -189,7 +192,7 @@ class Reinforce:
             zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
         ):
             mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-            logits = padded_logits(self.policy, observation)
+            logits = padded_logits(self.policy, observation, infos)
             logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
             free = mask & ~forced
             signed = torch.where(keep, logits, -logits)
@@ -218,7 +221,7 @@ class Reinforce:
                 free = observation["token_mask"].bool() & ~infos["forced_tokens"]
                 if not bool(free.any()):
                     continue
-                logits = padded_logits(self.policy, observation)
+                logits = padded_logits(self.policy, observation, infos)
                 head = self.policy.heads[reduction][-1]  # type: ignore[index]
                 head.bias.sub_(rate * torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
                 if sharpen:
@@ -245,10 +248,11 @@ class Reinforce:
         self._progress = state["progress"]
 
 
-def padded_logits(policy: TokenPolicy, observation: dict[str, Tensor]) -> Tensor:
+def padded_logits(policy: TokenPolicy, observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
     """Logits of keeping, ``(rows, max_tokens)``, 0 where no token is in play; computed on tokens in play only."""
     mask = observation["token_mask"].bool()
-    logits = policy(observation["hidden_states"][mask], int(observation["reduction"][0]))
+    overlap = infos["overlap"][mask] if policy.overlap else None
+    logits = policy(observation["hidden_states"][mask], int(observation["reduction"][0]), overlap)
     return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, logits)
 
 

@@ -28,5 +28,5 @@ class TrainedPolicy(Heuristic):
         """The same mask every time."""
         lengths, reduction = self._lengths.of(observation), int(observation["reduction"][0])
         with torch.no_grad():
-            logits = padded_logits(self.policy, observation)
+            logits = padded_logits(self.policy, observation, infos)
         return self.decision(logits, observation["token_mask"].bool(), infos["forced_tokens"], lengths, reduction)

@@ -45,7 +45,7 @@ class EvaluateOptions(CommonOptions):
     model: Path | None = None
     """A run's folder, or a folder with a model."""
 
-    agent: Literal["stock", "keep-all", "random", "attention", "residual"] | None = None
+    agent: Literal["stock", "keep-all", "random", "overlap", "attention", "residual"] | None = None
     """A heuristic to evaluate instead of a model; residual sees the gold answer; stock is plain transformers."""
 
     keep_fractions: tuple[float, ...] | None = None
@@ -67,7 +67,9 @@ class EvaluateOptions(CommonOptions):
         """Refuse combinations that say nothing."""
         super().check()
         if (self.model is None) == (self.agent is None):
-            raise UserError("give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|attention|residual")
+            raise UserError(
+                "give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|overlap|attention|residual"
+            )
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
         if self.threshold is not None and (self.model is None or self.keep_fractions is not None):

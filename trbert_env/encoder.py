@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from trbert_env.attention import PACKED_ATTENTION, PackedSequences
+from trbert_env.overlap import lexical_overlap
 from trbert_env.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.texts import TextBatch
 
@@ -161,8 +162,12 @@ class StagedForward:
         self._stopped: list[PackedTokens] = []
         tokens = self._run(encoder.embed(batch))
         self.tokens = tokens.expand(samples)
-        if self.received is not None and samples > 1:
-            self.received = self.received[tokens.layout.expand(samples)[1]]
+        #: :func:`~trbert_env.overlap.lexical_overlap` of the tokens in play.
+        self.overlap = lexical_overlap(batch)
+        if samples > 1:
+            source = tokens.layout.expand(samples)[1]
+            self.overlap = self.overlap[source]
+            self.received = None if self.received is None else self.received[source]
         #: The tokens that run through each stage so far, the first entry being the full texts.
         self.layouts: list[Layout] = [self.tokens.layout]
 
@@ -180,6 +185,7 @@ class StagedForward:
         keep = keep | self.tokens.layout.first_tokens
         self._stopped.append(self.tokens.select(~keep))
         kept = self.tokens.select(keep)
+        self.overlap = self.overlap[keep]
         self.layouts.append(kept.layout)
         self.reduction += 1
         self.tokens = self._run(kept)

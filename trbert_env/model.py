@@ -29,6 +29,7 @@ class TokenReducedConfig(PreTrainedConfig):
         env: The data set that it was trained for; names the task.
         reduction_layers: 1-based; None for the default.
         policy_size: Width of the policy heads.
+        overlap: Whether the policy sees lexical overlap.
         threshold: Keep a token whose probability is at least this.
         keep_fractions: If given, keep exactly these fractions of every text instead.
         backbone_name: What the backbone is called in records.
@@ -43,6 +44,7 @@ class TokenReducedConfig(PreTrainedConfig):
         env: str = "SQuAD2",
         reduction_layers: Sequence[int] | None = None,
         policy_size: int = DEFAULT_POLICY_SIZE,
+        overlap: bool = False,
         threshold: float = 0.5,
         keep_fractions: Sequence[float] | None = None,
         backbone_name: str = "",
@@ -52,6 +54,7 @@ class TokenReducedConfig(PreTrainedConfig):
         self.env = env
         self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
         self.policy_size = policy_size
+        self.overlap = overlap
         self.threshold = threshold
         self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
         self.backbone_name = backbone_name
@@ -106,7 +109,9 @@ class TokenReducedModel(PreTrainedModel):
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
         if config.keep_fractions is not None:
             check_keep_fractions(config.keep_fractions, encoder.num_reductions)
-        self.policy = TokenPolicy(encoder.hidden_size, encoder.num_reductions, config.policy_size)
+        self.policy = TokenPolicy(
+            encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.overlap
+        )
         self.calibration = Calibration(encoder.num_reductions, self.task.token_logits)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -131,6 +136,7 @@ class TokenReducedModel(PreTrainedModel):
             env=env,
             reduction_layers=reduction_layers,
             policy_size=policy.policy_size,
+            overlap=policy.overlap,
             threshold=decision.threshold,
             keep_fractions=decision.keep_fractions,
             backbone_name=backbone_name,
@@ -174,7 +180,7 @@ class TokenReducedModel(PreTrainedModel):
         while not forward.done:
             layout = forward.tokens.layout
             if keep_masks is None:
-                logits = self.policy(forward.tokens.states, forward.reduction)
+                logits = self.policy(forward.tokens.states, forward.reduction, forward.overlap)
                 policy_logits.append(logits)
                 mask = self._decide(logits, layout, forward.reduction)
             else:

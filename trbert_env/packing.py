@@ -59,7 +59,7 @@ class Layout:
         per_text = torch.tensor(sequences_per_text, dtype=torch.int64)
         text_lengths = _segment_sums(lengths, per_text)
         text_index = torch.repeat_interleave(text_lengths)
-        positions = torch.arange(len(text_index)) - _starts(text_lengths)[text_index]
+        positions = torch.arange(len(text_index)) - segment_starts(text_lengths)[text_index]
         return cls(text_index.to(device), positions.to(device), lengths, per_text, text_lengths.to(device))
 
     @property
@@ -80,7 +80,7 @@ class Layout:
     @cached_property
     def sequence_starts(self) -> Tensor:
         """``(num_sequences,)`` int64 on the CPU: the packed index of every sequence's first token."""
-        return _starts(self.sequence_lengths)
+        return segment_starts(self.sequence_lengths)
 
     @cached_property
     def token_counts(self) -> Tensor:
@@ -117,8 +117,8 @@ class Layout:
         rows = torch.arange(self.num_texts).repeat_interleave(samples)
         new_counts = counts[rows]
         new_text_index = torch.repeat_interleave(new_counts)
-        offsets = torch.arange(len(new_text_index)) - _starts(new_counts)[new_text_index]
-        source = (_starts(counts)[rows][new_text_index] + offsets).to(self.device)
+        offsets = torch.arange(len(new_text_index)) - segment_starts(new_counts)[new_text_index]
+        source = (segment_starts(counts)[rows][new_text_index] + offsets).to(self.device)
         layout = Layout(
             new_text_index.to(self.device),
             self.positions[source],
@@ -192,8 +192,8 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
     return states[source], torch.repeat_interleave(sizes).to(source.device)[source]
 
 
-def _starts(lengths: Tensor) -> Tensor:
-    """Exclusive cumulative sum."""
+def segment_starts(lengths: Tensor) -> Tensor:
+    """Where consecutive pieces of these lengths begin: the exclusive cumulative sum."""
     return torch.cumsum(lengths, 0) - lengths
 
 

@@ -68,7 +68,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     Of the finished text, in ``infos["final_info"]`` (SAME_STEP) or at the top (other modes):
     ``log_likelihood``, ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``, ``text_id``.
     Of the coming text or reduction, at the top: ``text_id``, ``forced_tokens`` (kept in any case),
-    ``row_valid`` with ``order="once"``, and ``importance`` with ``info_scores``.
+    ``overlap`` (num_envs, max_tokens, 4; :func:`~trbert_env.overlap.lexical_overlap`), ``row_valid``
+    with ``order="once"``, and ``importance`` with ``info_scores``.
 
     Args:
         env: The data set, ``"SQuAD2"``.
@@ -325,6 +326,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         infos: Infos = {
             "text_id": np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text),
             "forced_tokens": self._array(layout.pad(layout.first_tokens, self.max_tokens)),
+            "overlap": self._array(layout.pad(episode.forward.overlap, self.max_tokens)),
         }
         infos |= self._validity()
         if self.info_scores is not None and not episode.forward.done:

@@ -121,7 +121,7 @@ def make_agent() -> Callable[..., Reinforce]:
     """Make a REINFORCE agent for an environment: ``make_agent(env, seed, **options)``."""
 
     def make(env: TokenReductionVectorEnv, seed: int = 0, **options: Any) -> Reinforce:
-        settings = {"keep_fractions": (0.6, 0.3), "learning_rate": 1e-2, **options}
+        settings = {"keep_fractions": (0.6, 0.3), "learning_rate": 1e-2, "overlap": False, **options}
         return Reinforce(env.hidden_size, 2, env.samples_per_text, ReinforceOptions(**settings), seed)
 
     return make

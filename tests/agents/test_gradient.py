@@ -112,6 +112,7 @@ def estimates(env: TokenReductionVectorEnv, agent: Reinforce) -> Tensor:
 def make_agent(env: TokenReductionVectorEnv, **options: Any) -> Reinforce:
     """An agent that stands still (learning rate 0), so that `learn` only leaves its gradient."""
     settings = {"learning_rate": 0.0, "imitation_fraction": 0.0, "policy_size": 4, "max_gradient_norm": 1e9}
+    settings["overlap"] = False
     agent = Reinforce(env.hidden_size, 2, SAMPLES, ReinforceOptions(**{**settings, **options}), seed=2)
     with torch.no_grad():
         for head in agent.policy.heads:  # the untrained last layer is nearly 0, and with it most of the gradient

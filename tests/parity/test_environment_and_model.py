@@ -29,9 +29,11 @@ def make_env(workload: Workload, num_envs: int, **options: Any) -> TokenReductio
     )
 
 
-def reduced(model: PreTrainedModel, layers: tuple[int, ...], **decision: Any) -> TokenReducedModel:
+def reduced(
+    model: PreTrainedModel, layers: tuple[int, ...], overlap: bool = False, **decision: Any
+) -> TokenReducedModel:
     torch.manual_seed(0)
-    policy = TokenPolicy(model.config.hidden_size, len(layers), 8)
+    policy = TokenPolicy(model.config.hidden_size, len(layers), 8, overlap=overlap)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     calibration = Calibration(len(layers), 2)
@@ -46,13 +48,13 @@ def reduced(model: PreTrainedModel, layers: tuple[int, ...], **decision: Any) ->
     )
 
 
-def run(env: TokenReductionVectorEnv, choose: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, dict[str, Any]]:
+def run(env: TokenReductionVectorEnv, choose: Callable[..., Tensor]) -> tuple[Tensor, dict[str, Any]]:
     """Undiscounted returns and the last infos."""
     observation, infos = env.reset(seed=0)
     returns = torch.zeros(env.num_envs)
     terminated = torch.zeros(env.num_envs, dtype=torch.bool)
     while not terminated.all():
-        observation, rewards, terminated, _, infos = env.step(choose(observation))
+        observation, rewards, terminated, _, infos = env.step(choose(observation, infos))
         returns += rewards
     return returns, infos
 
@@ -80,7 +82,7 @@ def test_given_masks_give_the_same_through_environment_and_model(
     rows = [text for text in texts for _ in range(samples)]
     masks = make_masks(rows, len(layers))
     wide = [torch.nn.functional.pad(mask, (0, env.max_tokens - mask.shape[1])) for mask in masks]
-    _, infos = run(env, lambda observation: wide[int(observation["reduction"][0])])
+    _, infos = run(env, lambda observation, _: wide[int(observation["reduction"][0])])
     in_play = [torch.ones(sum(len(text) for text in rows), dtype=torch.bool), *masks]
     shared = TextBatch.from_texts(texts).layout.expand(samples)[0]
     packed = [shared.gather(masks[0])]
@@ -96,20 +98,21 @@ def test_given_masks_give_the_same_through_environment_and_model(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("decision", [{}, {"threshold": 0.3}, {"keep_fractions": (0.7, 0.3)}])
 def test_the_policy_decides_the_same_in_both(
-    model: PreTrainedModel, make_texts: MakeTexts, workload_of: WorkloadOf, decision: dict[str, Any]
+    model: PreTrainedModel, make_texts: MakeTexts, workload_of: WorkloadOf, decision: dict[str, Any], overlap: bool
 ) -> None:
     texts = make_texts((9,), (5, 7), (1,), (16,))
-    ours = reduced(model, (2, 3), **decision)
+    ours = reduced(model, (2, 3), overlap, **decision)
     env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3), calibration=ours.calibration)
     rule = ours.decision
 
-    def choose(observation: dict[str, Tensor]) -> Tensor:
+    def choose(observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
         """The rule on what an agent sees, which is padded."""
         reduction = int(observation["reduction"][0])
         mask = observation["token_mask"].bool()
-        flat = ours.policy(observation["hidden_states"].flatten(0, 1), reduction)
+        flat = ours.policy(observation["hidden_states"].flatten(0, 1), reduction, infos["overlap"].flatten(0, 1))
         forced = torch.zeros_like(mask)
         forced[:, 0] = True
         forced[1, 5] = True
