@@ -87,9 +87,9 @@ class OverlapTokens(KeepTop):
     """
 
     def scores(self, observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
-        """The first segment, then the wide neighbourhoods by their overlap."""
+        """The first segment and separators, then the wide neighbourhoods by their overlap."""
         overlap: Tensor = infos["overlap"]
-        return overlap[..., 0] + overlap[..., -1]
+        return 2 * overlap[..., 0] + overlap[..., -1]
 
 
 #: Heuristic name -> the ``info_scores`` that the environment must give it.

@@ -163,7 +163,7 @@ class Reinforce:
         sampler = self.sampler
         if isinstance(sampler, BudgetedSampler):
             hands_over = self.options.budgeted_share < 1.0 and rollout.progress >= self.options.budgeted_share
-            self._calibrate(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
+            self._centre_biases(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
         self._progress = rollout.progress
         return {
             "losses/policy_loss": float(loss.detach()),
@@ -202,7 +202,7 @@ class Reinforce:
             entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
         return total, torch.stack(entropies).mean()
 
-    def _calibrate(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
+    def _centre_biases(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
         """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.
 
         What is learned is then ready for a threshold of 0.5 and, once the logits are divided by the

@@ -158,7 +158,7 @@ def test_the_budgeted_gradient_points_the_right_way(env: TokenReductionVectorEnv
     # The temperature depends on what is drawn, and calibration moves the biases: neither is looked at here.
     options = {"keep_fractions": fractions, "exploration": (1e-6, 1e-6), "baseline": "leave-one-out"}
     agent = make_agent(env, sampler="budgeted", **options)
-    agent._calibrate = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    agent._centre_biases = lambda *args, **kwargs: None  # type: ignore[method-assign]
     trajectories = [(first, second) for first, second in all_trajectories() if len(first) == 3 and len(second) == 2]
     exact = exact_gradient(env, agent.policy, trajectories, plackett_luce)
     mean = estimates(env, agent).mean(0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,8 @@ from agents.base import Agent, Rollout
 from agents.heuristics import ImportanceTokens, KeepAll, RandomTokens, make_heuristic
 from agents.rollouts import rollout_figures
 from runners.shared.matching import match_fractions
+from trbert_env.overlap import lexical_overlap
+from trbert_env.texts import EncodedText, TextBatch
 from trbert_env.vector_env import TokenReductionVectorEnv
 
 MakeEnv = Callable[..., TokenReductionVectorEnv]
@@ -35,10 +38,10 @@ def test_keep_all_costs_everything(env: TokenReductionVectorEnv, play: Play) -> 
     assert torch.equal(rollout.final_info["kept_tokens"], lengths_of(rollout)[:, None].expand(-1, 2))
 
 
-@pytest.mark.parametrize("name", ["random", "attention", "residual"])
+@pytest.mark.parametrize("name", ["random", "overlap", "attention", "residual"])
 def test_exact_fractions_are_kept(name: str, env: TokenReductionVectorEnv, play: Play) -> None:
     agent = make_heuristic(name, FRACTIONS, 2)
-    if name != "random":
+    if name not in ("random", "overlap"):
         agent.info_scores = name  # type: ignore[attr-defined]
         env.info_scores = name  # type: ignore[assignment]
     rollout = play(env, agent)
@@ -64,6 +67,23 @@ def test_importance_tokens_keep_the_top(scores: str, env: TokenReductionVectorEn
             assert not bool((keep[row] & ~mask).any())
             if chosen.any() and dropped.any():
                 assert float(importance[row, chosen].min()) >= float(importance[row, dropped].max())
+
+
+def test_overlap_tokens_keep_the_question_and_the_places_that_share_its_words() -> None:
+    question, answering, idle = [30, 31, 32], [40, 31, 32, 41], list(range(50, 90))
+    ids = np.array([1, *question, 2, *idle, *answering, *idle, 2])
+    text = EncodedText("one", ids.astype(np.int32), np.zeros_like(ids), (len(ids),), np.zeros(2, dtype=np.int64))
+    batch = TextBatch.from_texts([text])
+    observation = {"token_mask": torch.ones(1, len(ids)), "reduction": torch.zeros(1, dtype=torch.int64)}
+    infos = {"overlap": lexical_overlap(batch)[None], "forced_tokens": batch.layout.first_tokens[None]}
+    (keep,) = make_heuristic("overlap", (0.3,), 1).act(observation, infos)
+    places = keep.nonzero().flatten().tolist()
+    assert len(places) == round(0.3 * len(ids))
+    assert places[:5] == [0, 1, 2, 3, 4]
+    assert places[-1] == len(ids) - 1  # the separator
+    around = places[5:-1]
+    assert set(range(45, 49)) <= set(around)
+    assert max(around) - min(around) < 2 * 16 + 4
 
 
 def test_random_tokens_are_random_and_seeded(env: TokenReductionVectorEnv, play: Play) -> None:
@@ -116,7 +136,7 @@ def test_wrong_heuristics() -> None:
 
 
 def test_heuristics_are_agents() -> None:
-    for name in ("keep-all", "random", "attention", "residual"):
+    for name in ("keep-all", "random", "overlap", "attention", "residual"):
         agent = make_heuristic(name, FRACTIONS, 2)
         assert isinstance(agent, Agent)
         assert agent.state_dict() == {}
