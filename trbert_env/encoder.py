@@ -161,13 +161,13 @@ class StagedForward:
         self._record = record_attention
         self._stopped: list[PackedTokens] = []
         tokens = self._run(encoder.embed(batch))
-        self.tokens = tokens.expand(samples)
         #: :func:`~trbert_env.overlap.lexical_overlap` of the tokens in play.
         self.overlap = lexical_overlap(batch)
         if samples > 1:
-            source = tokens.layout.expand(samples)[1]
+            tokens, source = tokens.expand(samples)
             self.overlap = self.overlap[source]
             self.received = None if self.received is None else self.received[source]
+        self.tokens = tokens
         #: The tokens that run through each stage so far, the first entry being the full texts.
         self.layouts: list[Layout] = [self.tokens.layout]
 

@@ -153,12 +153,10 @@ class PackedTokens:
         """Only the tokens where ``keep`` ((total,) bool) is True, in the same order."""
         return PackedTokens(self.states[keep], self.layout.select(keep))
 
-    def expand(self, samples: int) -> PackedTokens:
-        """Every text ``samples`` times, copies as neighbours."""
-        if samples == 1:
-            return self
+    def expand(self, samples: int) -> tuple[PackedTokens, Tensor]:
+        """Every text ``samples`` times, copies as neighbours; see :meth:`Layout.expand`."""
         layout, source = self.layout.expand(samples)
-        return PackedTokens(self.states[source], layout)
+        return PackedTokens(self.states[source], layout), source
 
     def pad(self, width: int) -> Tensor:
         """States as (num_texts, width, hidden), 0 where no token is in play."""

@@ -167,7 +167,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._encoder = StagedEncoder(self._model, reduction_layers)
         policy_flops = policy_flops_per_token(self._encoder.hidden_size, policy_size)
         self._cost = CostModel.of(self._encoder, policy_flops)
-        self.calibration = self._checked(calibration)
+        self.calibration = self._check_calibration(calibration)
         price = workload.preset.length_penalty if length_penalty is None else length_penalty
         self._price = LengthPrice(price, penalty, self._cost)
         self._order = TextOrder(len(workload.texts), order)
@@ -426,7 +426,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             raise gymnasium.error.ResetNeeded("no text is in work: call reset() first")
         return self._episode
 
-    def _checked(self, calibration: Calibration | None) -> Calibration:
+    def _check_calibration(self, calibration: Calibration | None) -> Calibration:
         if calibration is None:
             return Calibration(self.num_reductions, self.workload.task.token_logits).to(self.device)
         if calibration.num_reductions != self.num_reductions:

@@ -139,8 +139,8 @@ def test_packed_tokens_carry_their_states_along() -> None:
     tokens = PackedTokens(torch.randn(TOTAL, 4), layout())
     keep = keep_mask(4)
     assert tokens.select(keep).states.equal(tokens.states[keep])
-    assert tokens.expand(1) is tokens
-    expanded = tokens.expand(2)
+    expanded, source = tokens.expand(2)
+    assert expanded.states.equal(tokens.states[source])
     assert expanded.states[:5].equal(tokens.states[:5])
     assert expanded.states[5:10].equal(tokens.states[:5])
     assert expanded.states.shape == (2 * TOTAL, 4)
