@@ -36,7 +36,7 @@ from runners.shared.options import CommonOptions, at_least, resolve_device, with
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
-from trbert_env.backbones import Backbone, load_backbone
+from trbert_env.backbones import EMBEDDED_BACKBONE, Backbone, load_backbone
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
@@ -49,8 +49,10 @@ from trbert_env.workload import Workload
 
 #: Texts of a run on real data, where no number is given.
 DEFAULT_TEXTS = 20_000
-#: What fits the demo's minutes instead, and its short passages, of which less can be skipped.
-EMBEDDED_TEXTS, EMBEDDED_KEEP_FRACTIONS = 4_800, (0.8, 0.44)
+#: What fits the demo's minutes instead.
+EMBEDDED_TEXTS = 3_200
+#: Of its short passages less can be skipped; the small encoder knows the answer from its fourth layer on.
+EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
     """The algorithm."""
 
     total_texts: int | None = None
-    """Texts to train on, repeats counted; when not given, 20,000, or 4,800 on the embedded corpus."""
+    """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
 
     texts_per_step: int = 16
     """Texts of one update."""
@@ -108,14 +110,15 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)
 
-    def for_data(self, data_source: str) -> TrainPolicyOptions:
-        """The same with the embedded corpus's own defaults, where it is what is trained on."""
-        if data_source != "embedded":
+    def for_workload(self, workload: Workload) -> TrainPolicyOptions:
+        """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
+        if workload.data_source != "embedded":
             return self
-        fractions = self.keep_fractions
-        if fractions is None and self.reduction_layers is None:
-            fractions = EMBEDDED_KEEP_FRACTIONS
-        return replace(self, total_texts=self.total_texts or EMBEDDED_TEXTS, keep_fractions=fractions)
+        options = replace(self, total_texts=self.total_texts or EMBEDDED_TEXTS)
+        names_cuts = self.keep_fractions is not None or self.reduction_layers is not None
+        if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
+            return options
+        return replace(options, keep_fractions=EMBEDDED_KEEP_FRACTIONS, reduction_layers=EMBEDDED_REDUCTION_LAYERS)
 
     @property
     def reinforce(self) -> ReinforceOptions:
@@ -340,7 +343,7 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
     else:
         folder.check_facts(facts)
     print(f"run folder: {folder.path}")
-    training = PolicyTraining(options.for_data(workload.data_source), workload, folder, device)
+    training = PolicyTraining(options.for_workload(workload), workload, folder, device)
     if state is not None:
         training.load_state_dict(state)
     training.run()
