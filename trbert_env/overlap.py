@@ -46,11 +46,11 @@ def lexical_overlap(batch: TextBatch) -> Tensor:
     words = ~separators
     words[starts] = False  # [CLS]
     _, word = torch.unique(torch.stack([sequence, batch.input_ids]), dim=1, return_inverse=True)
-    counts = torch.zeros(2, int(word.max()) + 1, device=layout.device)
-    in_first, in_second = (first & words).float(), (~first & words).float()
-    counts = torch.stack([counts[0].index_add(0, word, in_first), counts[1].index_add(0, word, in_second)])
-    matched = (counts[0] > 0) & (counts[1] > 0)
-    own = torch.where(matched, 1.0 / counts[1].clamp(min=1.0), 0.0)[word] * words
+    none = torch.zeros(int(word.max()) + 1, device=layout.device)
+    in_first = none.index_add(0, word, (first & words).float())
+    in_second = none.index_add(0, word, (~first & words).float())
+    matched = (in_first > 0) & (in_second > 0)
+    own = torch.where(matched, 1.0 / in_second.clamp(min=1.0), 0.0)[word] * words
     # A question's own words would make its first neighbours in the passage look like matches.
     passage = own * ~first
     neighbourhoods = [
