@@ -45,8 +45,10 @@ def lexical_overlap(batch: TextBatch) -> Tensor:
     paired = torch.zeros_like(lengths).index_add(0, sequence, (~first).long()) > 0
     words = ~separators
     words[starts] = False  # [CLS]
-    _, word = torch.unique(torch.stack([sequence, batch.input_ids]), dim=1, return_inverse=True)
-    none = torch.zeros(int(word.max()) + 1, device=layout.device)
+    # One number a sequence and token id: unique() over pairs takes ten times as long.
+    keys = sequence * (batch.input_ids.max() + 1) + batch.input_ids
+    distinct, word = torch.unique(keys, return_inverse=True)
+    none = torch.zeros(len(distinct), device=layout.device)
     in_first = none.index_add(0, word, (first & words).float())
     in_second = none.index_add(0, word, (~first & words).float())
     matched = (in_first > 0) & (in_second > 0)
