@@ -24,8 +24,22 @@ FAMILIES = {
     "roberta": "encoder.layer",
 }
 
-#: bfloat16 kernels on a CPU are built anew for every number of rows, so that number is rounded up to this.
-ROW_MULTIPLE = 512
+#: The most rows that padding goes by; see :func:`padded_rows`.
+MOST_PADDING = 512
+
+
+def padded_rows(total: int) -> int:
+    """The number of rows that ``total`` are padded to, for bfloat16 on a CPU.
+
+    Kernels are built anew for every number of rows, so there should be few of them; and few rows should
+    be wasted, also late, when few are left. Eight numbers from one power of two to the next do both.
+
+    Example:
+        >>> [padded_rows(total) for total in (5, 1184, 2960, 5920, 20_000)]
+        [64, 1280, 3072, 6144, 20480]
+    """
+    step = min(max(2 ** (total.bit_length() - 1) // 8, 64), MOST_PADDING)
+    return -(-total // step) * step
 
 
 def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
@@ -127,7 +141,7 @@ class StagedEncoder:
         total = tokens.layout.total_tokens
         states = tokens.states
         if _pads_rows(states):
-            states = pad(states, (0, 0, 0, -total % ROW_MULTIPLE))
+            states = pad(states, (0, 0, 0, padded_rows(total) - total))
         states = states[None]
         for index in range(first, last):
             packed.received = received if index == last - 1 else None

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from trbert_env.attention import PackedSequences, _by_sequence, _padded, attention_received, packed_attention
 from trbert_env.backbones import move
-from trbert_env.encoder import ROW_MULTIPLE, StagedEncoder, StagedForward
+from trbert_env.encoder import StagedEncoder, StagedForward, padded_rows
 from trbert_env.packing import Layout
 from trbert_env.texts import EncodedText, TextBatch
 
@@ -143,7 +143,9 @@ def test_rows_padded_for_bfloat16_change_nothing(
     monkeypatch.setattr("trbert_env.encoder._pads_rows", lambda states: False)
     plain = StagedForward(encoder, batch, record_attention=True)
     handle.remove()
-    assert rows == [ROW_MULTIPLE, sum(len(text) for text in texts)]
+    total = sum(len(text) for text in texts)
+    assert rows == [padded_rows(total), total]
+    assert padded_rows(total) > total
     assert padded.received is not None
     assert plain.received is not None
     torch.testing.assert_close(padded.received, plain.received, rtol=0.05, atol=0.05)

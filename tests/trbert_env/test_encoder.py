@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 
-from trbert_env.encoder import StagedEncoder, check_reduction_layers, default_reduction_layers
+from trbert_env.encoder import StagedEncoder, check_reduction_layers, default_reduction_layers, padded_rows
 
 
 @pytest.mark.parametrize(("depth", "layers"), [(12, (2, 7)), (6, (2, 4)), (24, (2, 13)), (4, (2, 3)), (2, (2,))])
@@ -45,3 +45,10 @@ def test_other_families_are_refused() -> None:
     model = AutoModelForQuestionAnswering.from_config(config)
     with pytest.raises(ValueError, match="backbone family 'mpnet' is not supported: use one of bert, distilbert"):
         StagedEncoder(model)
+
+
+def test_padded_rows_are_few_and_waste_little() -> None:
+    found = [padded_rows(total) for total in range(1, 30_000)]
+    assert all(rows >= total for total, rows in enumerate(found, 1))
+    assert all(rows <= total * 1.125 for total, rows in enumerate(found, 1) if total >= 512)
+    assert len(set(found)) < 90
