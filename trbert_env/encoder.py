@@ -38,7 +38,7 @@ def padded_rows(total: int) -> int:
         >>> [padded_rows(total) for total in (5, 1184, 2960, 5920, 20_000)]
         [64, 1280, 3072, 6144, 20480]
     """
-    step = min(max(2 ** (total.bit_length() - 1) // 8, 64), MOST_PADDING)
+    step = min(max((1 << total.bit_length()) // 16, 64), MOST_PADDING)
     return -(-total // step) * step
 
 
