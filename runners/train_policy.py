@@ -158,11 +158,9 @@ class PolicyTraining:
     def __init__(self, options: TrainPolicyOptions, workload: Workload, folder: RunFolder, device: str) -> None:
         self.options, self.workload, self.folder = options, workload, folder
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
-        reductions = StagedEncoder(workload.backbone.model, options.reduction_layers).num_reductions
-        self.calibration = Calibration(reductions, workload.task.token_logits).to(device)
-        self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
         env = self._make_env(options.texts_per_step, options.samples_per_text)
-        self.encoder = env.encoder
+        self.encoder, self.calibration = env.encoder, env.calibration
+        self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
         self.reinforce = Reinforce(
             env.hidden_size,
             env.num_reductions,
@@ -178,11 +176,11 @@ class PolicyTraining:
             rows = options.texts_per_step
             cloning = ResidualCloning(self.reinforce, options.learning_rate)
             updates = max(1, round(options.cloning_texts / rows))
-            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1), cloning, updates, rows))
+            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
         self._resumed_env: dict[str, Any] | None = None
 
-    def _make_env(self, texts: int, samples: int) -> TokenReductionVectorEnv:
+    def _make_env(self, texts: int, samples: int, calibration: Calibration | None = None) -> TokenReductionVectorEnv:
         options = self.options
         return TokenReductionVectorEnv(
             num_envs=texts * samples,
@@ -195,7 +193,7 @@ class PolicyTraining:
             dtype=self._dtype,
             device=self._device,
             array_type="torch",
-            calibration=self.calibration,
+            calibration=calibration,
         )
 
     @property

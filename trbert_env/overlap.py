@@ -24,9 +24,9 @@ def lexical_overlap(batch: TextBatch) -> Tensor:
     A sequence is taken as two segments, the first of which ends with the first separator (the token
     that the sequence ends with). A token matches if it stands in both segments, with weight one over
     how often it stands in the second: words that are everywhere in a passage say little about a place
-    in it. The columns are: 1 for the first segment and for separators; the token's own weight; the
-    mean weight of the neighbourhood of each of :data:`RADII`, over the sequence's greatest. Where there
-    is one segment only, all are 0.
+    in it. The columns are: 1 for the first segment and for separators; the token's own weight; the mean
+    weight of the neighbourhood of each of :data:`RADII`, in which only tokens of the second segment
+    weigh, over the sequence's greatest. Where there is one segment only, all are 0.
 
     Example:
         >>> from trbert_env.texts import TextBatch
