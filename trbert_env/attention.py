@@ -79,7 +79,8 @@ def packed_attention(
     if packed.received is not None:
         packed.received.append(attention_received(query, key, packed.lengths, scaling))
     if query.device.type == "cpu":
-        return _by_sequence(query, key, value, packed.lengths, scaling), None
+        by_sequence = _products_by_sequence if query.dtype == torch.bfloat16 else _by_sequence
+        return by_sequence(query, key, value, packed.lengths, scaling), None
     if query.dtype in (torch.float16, torch.bfloat16):
         return _varlen(query, key, value, packed, scaling), None
     return _padded(query, key, value, packed.lengths, scaling), None
@@ -97,6 +98,29 @@ def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], 
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
     return torch.cat(outputs, dim=1)
+
+
+def _products_by_sequence(
+    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None
+) -> Tensor:
+    """Two matrix products a sequence: in bfloat16 on a CPU faster than the fused kernel.
+
+    At SQuAD's lengths by a quarter forward, and two to three times with gradients; in float32 it is the
+    other way round. It holds one sequence's ``(heads, length, length)`` probabilities, all of them where
+    gradients are wanted.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    sizes = [*lengths, query.shape[2] - sum(lengths)]
+    splits = [tensor[0].contiguous().split(sizes, dim=1) for tensor in (query, key, value)]
+    nothing = query.new_zeros(1, 1, 1)
+    outputs = []
+    for q, k, v in zip(*(split[:-1] for split in splits), strict=True):
+        if q.requires_grad:  # backward reads them again, and strided reads are slow
+            q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
+        outputs.append(torch.bmm(torch.softmax(scores, dim=-1), v).transpose(0, 1))
+    outputs.append(torch.zeros_like(splits[2][-1].transpose(0, 1)))
+    return torch.cat(outputs)[None]
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from trbert_env.attention import PackedSequences, _by_sequence, _padded, attention_received, packed_attention
+from trbert_env.attention import (
+    PackedSequences,
+    _by_sequence,
+    _padded,
+    _products_by_sequence,
+    attention_received,
+    packed_attention,
+)
 from trbert_env.backbones import move
 from trbert_env.encoder import StagedEncoder, StagedForward, padded_rows
 from trbert_env.packing import Layout
@@ -37,7 +44,7 @@ def by_block_mask(query: Tensor, key: Tensor, value: Tensor, lengths: list[int],
 
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("tail", [0, 3])
-@pytest.mark.parametrize("run", [_by_sequence, _padded])
+@pytest.mark.parametrize("run", [_by_sequence, _products_by_sequence, _padded])
 def test_every_path_equals_one_dense_call_with_a_block_mask(
     run: Callable[..., Tensor], tail: int, scaling: float | None
 ) -> None:
@@ -51,15 +58,27 @@ def test_every_path_equals_one_dense_call_with_a_block_mask(
     assert not output[:, total:].any()
 
 
-def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:
+@pytest.mark.parametrize("other", [_products_by_sequence, _padded])
+def test_gradients_of_every_path_equal_those_by_sequence(other: Callable[..., Tensor]) -> None:
     gradients = []
-    for run in (_by_sequence, _padded):
+    for run in (_by_sequence, other):
         heads = random_heads(sum(LENGTHS))
         query, key, value = (tensor.requires_grad_() for tensor in heads)
         run(query, key, value, LENGTHS, None).square().sum().backward()
         gradients.append([tensor.grad for tensor in heads])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow() -> None:
+    query, key, value = random_heads(sum(LENGTHS))
+    packed = PackedSequences.of(Layout.from_lengths(LENGTHS, [1] * len(LENGTHS)))
+    module = torch.nn.Module()
+    halves = [tensor.bfloat16() for tensor in (query, key, value)]
+    output, _ = packed_attention(module, *halves, None, packed)
+    expected = by_block_mask(*(tensor.float() for tensor in halves), LENGTHS, None)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=3e-2)
 
 
 def test_without_sequences_the_call_is_a_stock_one() -> None:
