@@ -36,8 +36,8 @@ class ReinforceOptions:
     budgeted_share: float = 1.0
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
-    baseline: Literal["mean", "leave-one-out"] = "mean"
-    """What a return is compared with: the mean of the text's samples, or of the other samples."""
+    baseline: Literal["mean", "leave-one-out", "none"] = "mean"
+    """What a return is compared with: the mean of the text's samples, or of the other samples, or nothing."""
 
     log_probability: Literal["sum", "mean"] = "sum"
     """Sum the tokens' log-probabilities (eq. 6), or average them over the tokens of each reduction."""
@@ -151,13 +151,37 @@ class Reinforce:
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """One REINFORCE step; see :class:`agents.base.Agent`."""
+        loss, figures = self.loss(rollout)
+        self.clear_gradients()
+        loss.backward()
+        return figures | self.update(rollout)
+
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
+        """Minus the surrogate whose gradient is eq. 6, and figures to log.
+
+        Where the observations carry gradients, as in joint training, it reaches the encoder too.
+        """
         advantages = self.advantages(rollout.returns, rollout.samples_per_text)
         log_probability, entropy = self.log_probability(rollout)
         loss = -(advantages * log_probability).mean()
+        return loss, {
+            "losses/policy_loss": float(loss.detach()),
+            "losses/entropy": float(entropy),
+            "losses/advantage_deviation": float(advantages.std()),
+        }
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the last step."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Step along the gradients that the policy's parameters hold; returns figures to log.
+
+        Args:
+            rollout: The last that they came from.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = self.options.learning_rate * (1.0 - self._progress)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
         sampler = self.sampler
@@ -165,15 +189,12 @@ class Reinforce:
             hands_over = self.options.budgeted_share < 1.0 and rollout.progress >= self.options.budgeted_share
             self._centre_biases(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
         self._progress = rollout.progress
-        return {
-            "losses/policy_loss": float(loss.detach()),
-            "losses/entropy": float(entropy),
-            "losses/gradient_norm": float(norm),
-            "losses/advantage_deviation": float(advantages.std()),
-        }
+        return {"losses/gradient_norm": float(norm)}
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
         """``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
+        if self.options.baseline == "none":
+            return returns
         grouped = returns.view(-1, samples)
         advantages = grouped - grouped.mean(1, keepdim=True)
         if self.options.baseline == "leave-one-out" and samples > 1:

@@ -30,9 +30,9 @@ from transformers import BertConfig
 from agents.heuristics import RandomTokens
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
-from runners.evaluate import load_model
 from runners.shared.cli import UserError, run
 from runners.shared.display import print_table
+from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder

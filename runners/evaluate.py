@@ -20,20 +20,16 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-from transformers import AutoTokenizer
-
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_heuristic, evaluate_model
-from runners.shared.files import read_json
 from runners.shared.matching import match_fractions
+from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder
-from trbert_env.backbones import Backbone, move
+from runners.shared.run_folder import RunFolder, earlier_record
+from trbert_env.backbones import Backbone
 from trbert_env.encoder import StagedEncoder
-from trbert_env.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.policy import DecisionRule, check_keep_fractions
 from trbert_env.workload import Workload
 
@@ -81,27 +77,6 @@ class EvaluateOptions(CommonOptions):
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
 
 
-def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
-    """Load a model from its folder or its run's folder, and its encoder as a backbone.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is another kind of model, such as a backbone.
-    """
-    folder = path / "model" if (path / "model").is_dir() else path
-    if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
-    kind = read_json(folder / "config.json").get("model_type")
-    if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
-        raise ValueError(
-            f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
-        )
-    model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
-    model.eval()  # type: ignore[no-untyped-call]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
-
-
 def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--model``."""
     assert options.model is not None
@@ -140,20 +115,6 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
         options.seed,
         earlier_record(options.full_from),
     )
-
-
-def earlier_record(path: Path | None) -> dict[str, Any] | None:
-    """The ``metrics.json`` of a run.
-
-    Raises:
-        FileNotFoundError: The run has not ended, or is none.
-    """
-    if path is None:
-        return None
-    folder = RunFolder.open(path)
-    if not folder.metrics_path.exists():
-        raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
-    return dict(read_json(folder.metrics_path))
 
 
 def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Workload:

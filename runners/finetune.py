@@ -17,7 +17,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runners.shared.checkpoint import load_state, save_state
+from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
-from runners.shared.display import announce, print_table, progress
+from runners.shared.display import announce, print_table
 from runners.shared.evaluation import full_figures
-from runners.shared.interrupt import interrupt_flag
+from runners.shared.loop import train
 from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import autocast, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
@@ -135,12 +134,22 @@ class Finetuner:
                 module.p = dropout
         self.encoder = StagedEncoder(self.model)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
-        self.step_index = 0
+        self.updates = 0
         torch.manual_seed(seed)
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts so far, repeats counted."""
+        return self.updates * self.schedule.batch_size
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        return self.schedule.steps * self.schedule.batch_size
 
     def step(self) -> dict[str, float]:
         """One optimiser step; returns figures to log."""
-        rate = self.schedule.rate(self.step_index)
+        rate = self.schedule.rate(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.loss(self._texts())
@@ -148,7 +157,7 @@ class Finetuner:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.step_index += 1
+        self.updates += 1
         return {"losses/task_loss": float(loss.detach()), "charts/learning_rate": rate}
 
     def loss(self, texts: list[EncodedText]) -> Tensor:
@@ -164,7 +173,7 @@ class Finetuner:
     def _texts(self) -> list[EncodedText]:
         """The batch of this step: a slice of the epochs' shuffled order, which the seed fixes."""
         texts, size = self.workload.texts, self.schedule.batch_size
-        first = self.step_index * size
+        first = self.updates * size
         batch = []
         for position in range(first, first + size):
             epoch, place = divmod(position, len(texts))
@@ -183,7 +192,7 @@ class Finetuner:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "step": self.step_index,
+            "step": self.updates,
             "generator": torch.get_rng_state(),
         }
 
@@ -191,7 +200,7 @@ class Finetuner:
         """Go on from :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step_index = state["step"]
+        self.updates = state["step"]
         torch.set_rng_state(state["generator"])
 
 
@@ -215,7 +224,14 @@ def finetune(options: FinetuneOptions) -> Path:
     trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
     if resumed is not None:
         trainer.load_state_dict(resumed)
-    train(trainer, folder, options.checkpoint_every, resumed is not None)
+    train(
+        trainer,
+        folder,
+        label="fine-tuning",
+        checkpoint_every=options.checkpoint_every,
+        resumed=resumed is not None,
+        shown={"loss": "losses/task_loss"},
+    )
     return finish(trainer, folder, validation)
 
 
@@ -235,25 +251,6 @@ def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
     backbone = load_backbone(preset, make_task(preset), options.backbone, found.source, pretrained=True)
     train = Workload.encode(preset, examples, backbone, "train", found.source)
     return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
-
-
-def train(trainer: Finetuner, folder: RunFolder, checkpoint_every: int, resumed: bool) -> None:
-    """The loop: steps, curves, checkpoints."""
-    schedule = trainer.schedule
-    tracker = Tracker(folder.events_dir, resume_step=trainer.step_index + 1 if resumed else None)
-    total, done = schedule.steps * schedule.batch_size, trainer.step_index * schedule.batch_size
-    with tracker, interrupt_flag() as interrupt, progress("fine-tuning", total, done=done) as bar:
-        while trainer.step_index < schedule.steps:
-            started = time.perf_counter()
-            figures = trainer.step()
-            figures["charts/texts_per_second"] = schedule.batch_size / (time.perf_counter() - started)
-            tracker.log(figures, trainer.step_index)
-            bar.update(schedule.batch_size, loss=figures["losses/task_loss"])
-            if trainer.step_index % checkpoint_every == 0 or interrupt.raised:
-                tracker.flush()
-                save_state(folder.checkpoint_dir, trainer.state_dict())
-            if interrupt.raised:
-                raise KeyboardInterrupt
 
 
 def finish(trainer: Finetuner, folder: RunFolder, validation: Workload) -> Path:
@@ -279,7 +276,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload) -> Path:
     }
     folder.write_metrics(record)
     with Tracker(folder.events_dir) as tracker:
-        tracker.log_evaluation(record, trainer.schedule.steps)
+        tracker.log_evaluation(record, trainer.total_texts)
     rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
     print_table(f"fine-tuned backbone on {env} validation, {len(validation.examples):,} examples", ["", ""], rows)
     return target

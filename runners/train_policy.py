@@ -17,7 +17,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-import time
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -27,11 +26,11 @@ from agents.imitation import ResidualCloning
 from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
-from runners.shared.checkpoint import load_state, save_state
+from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
-from runners.shared.display import Bar, announce, progress
+from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_model
-from runners.shared.interrupt import InterruptFlag, interrupt_flag
+from runners.shared.loop import train
 from runners.shared.options import CommonOptions, at_least, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
@@ -178,7 +177,7 @@ class PolicyTraining:
             updates = max(1, round(options.cloning_texts / rows))
             self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
-        self._resumed_env: dict[str, Any] | None = None
+        self._collector: RolloutCollector | None = None
 
     def _make_env(self, texts: int, samples: int, calibration: Calibration | None = None) -> TokenReductionVectorEnv:
         options = self.options
@@ -200,8 +199,6 @@ class PolicyTraining:
     def texts_seen(self) -> int:
         """Texts over all phases, repeats counted: the x axis of every curve."""
         before = sum(phase.updates * phase.texts_per_update for phase in self.phases[: self.phase_index])
-        if self.phase_index == len(self.phases):
-            return before
         return before + self.update * self.phases[self.phase_index].texts_per_update
 
     @property
@@ -209,46 +206,23 @@ class PolicyTraining:
         """Texts of the whole run."""
         return sum(phase.updates * phase.texts_per_update for phase in self.phases)
 
-    def run(self) -> None:
-        """All that is left of the run."""
-        resumed = self.texts_seen if self.texts_seen or self._resumed_env else None
-        tracker = Tracker(self.folder.events_dir, resume_step=None if resumed is None else resumed + 1)
-        bar_of_run = progress("training", self.total_texts, done=self.texts_seen)
-        with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
-            while self.phase_index < len(self.phases):
-                self._run_phase(self.phases[self.phase_index], tracker, interrupt, bar)
-                self.phase_index, self.update, self._resumed_env = self.phase_index + 1, 0, None
-            tracker.flush()
-            save_state(self.folder.checkpoint_dir, self.state_dict())
+    @property
+    def updates(self) -> int:
+        """Updates so far, over all phases."""
+        return sum(phase.updates for phase in self.phases[: self.phase_index]) + self.update
 
-    def _run_phase(self, phase: Phase, tracker: Tracker, interrupt: InterruptFlag, bar: Bar) -> None:
-        collector = RolloutCollector(phase.env, phase.agent)
-        if self._resumed_env is None:
-            collector.reset(seed=self.options.seed)
-        else:
-            collector.resume(self._resumed_env)
-        while self.update < phase.updates:
-            started = time.perf_counter()
-            figures = self._step(phase, collector)
-            figures["charts/texts_per_second"] = phase.texts_per_update / (time.perf_counter() - started)
-            tracker.log(figures, self.texts_seen)
-            bar.update(
-                phase.texts_per_update,
-                log_likelihood=figures["charts/log_likelihood"],
-                speedup=figures["charts/flops_speedup"],
-            )
-            if self.update % self.options.checkpoint_every == 0 or interrupt.raised:
-                tracker.flush()
-                save_state(self.folder.checkpoint_dir, self.state_dict())
-            if interrupt.raised:
-                raise KeyboardInterrupt
-
-    def _step(self, phase: Phase, collector: RolloutCollector) -> dict[str, float]:
-        """One update: a rollout, and what is learned from it."""
+    def step(self) -> dict[str, float]:
+        """One update of the phase that is due: a rollout, and what is learned from it."""
+        if self.update == self.phases[self.phase_index].updates:
+            self.phase_index, self.update, self._collector = self.phase_index + 1, 0, None
+        phase = self.phases[self.phase_index]
+        if self._collector is None:
+            self._collector = RolloutCollector(phase.env, phase.agent)
+            self._collector.reset(seed=self.options.seed)
         progress_after = (self.update + 1) / phase.updates
         rise = self.options.penalty_rise
         phase.env.length_penalty = self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
-        rollout = collector.collect(progress_after)
+        rollout = self._collector.collect(progress_after)
         figures = phase.agent.learn(rollout)
         if self.options.calibration_rate:
             assert phase.env.last_outcome is not None
@@ -258,7 +232,7 @@ class PolicyTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
-        phase = self.phases[min(self.phase_index, len(self.phases) - 1)]
+        phase = self.phases[self.phase_index]
         return {
             "phase": self.phase_index,
             "update": self.update,
@@ -270,9 +244,11 @@ class PolicyTraining:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.phase_index, self.update = state["phase"], state["update"]
-        self.phases[min(self.phase_index, len(self.phases) - 1)].agent.load_state_dict(state["agent"])
+        phase = self.phases[self.phase_index]
+        phase.agent.load_state_dict(state["agent"])
         self._calibration_fit.load_state_dict(state["calibration"])
-        self._resumed_env = state["env"]
+        self._collector = RolloutCollector(phase.env, phase.agent)
+        self._collector.resume(state["env"])
 
     def model(self) -> TokenReducedModel:
         """What came out."""
@@ -344,7 +320,14 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
     training = PolicyTraining(options.for_workload(workload), workload, folder, device)
     if state is not None:
         training.load_state_dict(state)
-    training.run()
+    train(
+        training,
+        folder,
+        label="training",
+        checkpoint_every=options.checkpoint_every,
+        resumed=state is not None,
+        shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
+    )
     model = training.model()
     model.save_pretrained(folder.model_dir)
     workload.backbone.tokenizer.save_pretrained(folder.model_dir)

@@ -54,16 +54,19 @@ class Outcome:
 
 
 class Episode:
-    """Steps a batch of texts through the encoder's reductions, without gradients.
+    """Steps a batch of texts through the encoder's reductions.
+
+    The environment holds one between two steps; joint training plays one with gradients.
 
     Args:
-        model: The task model, frozen.
+        model: The task model.
         encoder: Its encoder.
         task: Its task.
         texts: The texts; each becomes ``samples`` neighbouring rows.
         samples: Rows of each text.
         device: Where to compute.
         record_attention: Whether :attr:`StagedForward.received` is wanted.
+        gradients: Whether observations, logits and likelihood carry gradients into the model.
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class Episode:
         samples: int,
         device: torch.device,
         record_attention: bool = False,
+        gradients: bool = False,
     ) -> None:
+        self._gradients = gradients
         self._model, self._task, self._samples = model, task, samples
         self.texts = texts
         self.batch = TextBatch.from_texts(texts, device)
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             self.forward = StagedForward(encoder, self.batch, samples, record_attention)
         #: The keep masks so far, packed, so that an episode can be played again.
         self.masks: list[Tensor] = []
@@ -98,6 +103,18 @@ class Episode:
             "reduction": torch.full((layout.num_texts,), self.forward.reduction, device=layout.device),
         }
 
+    def infos(self, width: int) -> dict[str, Tensor]:
+        """What an agent is told of the rows' tokens: ``forced_tokens`` and ``overlap``; see the environment.
+
+        Args:
+            width: Tokens that a row is padded to.
+        """
+        layout = self.forward.tokens.layout
+        return {
+            "forced_tokens": layout.pad(layout.first_tokens, width),
+            "overlap": layout.pad(self.forward.overlap, width),
+        }
+
     def step(self, keep: Tensor, price: LengthPrice) -> Tensor:
         """Drop tokens and run the next stage.
 
@@ -114,7 +131,7 @@ class Episode:
 
     def replay(self, mask: Tensor) -> None:
         """Apply a packed mask, ``(tokens in play,)`` bool."""
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._gradients):
             self.forward.advance(mask)
         self.masks.append(mask)
 
@@ -123,7 +140,7 @@ class Episode:
         forward = self.forward
         layout = forward.layouts[0]
         lengths = layout.text_lengths
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._gradients):
             states, stops = forward.final_states()
             logits = self._task.logits(self._model, states, lengths) + calibration.shift(stops, layout)
             targets = self._task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)

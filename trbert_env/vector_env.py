@@ -322,14 +322,11 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _infos(self) -> Infos:
         episode = self._running
-        layout = episode.forward.tokens.layout
-        infos: Infos = {
-            "text_id": np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text),
-            "forced_tokens": self._array(layout.pad(layout.first_tokens, self.max_tokens)),
-            "overlap": self._array(layout.pad(episode.forward.overlap, self.max_tokens)),
-        }
+        infos: Infos = {name: self._array(value) for name, value in episode.infos(self.max_tokens).items()}
+        infos["text_id"] = np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text)
         infos |= self._validity()
         if self.info_scores is not None and not episode.forward.done:
+            layout = episode.forward.tokens.layout
             infos["importance"] = self._array(layout.pad(self._scores(), self.max_tokens))
         return self._masked(infos)
 

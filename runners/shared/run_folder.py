@@ -179,6 +179,20 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     return run.read_options(type(options)), run
 
 
+def earlier_record(path: Path | None) -> dict[str, Any] | None:
+    """The ``metrics.json`` of a run.
+
+    Raises:
+        FileNotFoundError: The run has not ended, or is none.
+    """
+    if path is None:
+        return None
+    folder = RunFolder.open(path)
+    if not folder.metrics_path.exists():
+        raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
+    return dict(read_json(folder.metrics_path))
+
+
 def _file_name(text: str) -> str:
     """The text with everything that is not safe in a file name, such as ``:`` and ``/``, made ``_``."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)

@@ -89,6 +89,29 @@ def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset
     return dataset.select(order[:max_examples])
 
 
+def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Set examples aside, to watch training on or to choose settings by: the last of :func:`sample`'s order.
+
+    A :func:`sample` of the same seed has none of them, unless it takes nearly all.
+
+    Args:
+        dataset: The examples of a split.
+        count: How many to set aside.
+        seed: Seed of the order.
+
+    Returns:
+        The rest in random order, and those set aside.
+
+    Raises:
+        ValueError: It would leave nothing to train on.
+    """
+    if not 0 <= count < len(dataset):
+        raise ValueError(f"{count} of {len(dataset)} examples cannot be held out: some must be left to train on")
+    shuffled = sample(dataset, None, seed)
+    rest = len(dataset) - count
+    return shuffled.select(range(rest)), shuffled.select(range(rest, len(dataset)))
+
+
 def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)

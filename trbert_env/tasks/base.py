@@ -47,6 +47,16 @@ class Task(ABC):
         """Log Pr(gold answer) of each text, in nats, ``(num_texts,)`` float32 (the R of eq. 4)."""
 
     @abstractmethod
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """How far each text's distribution is from a teacher's, in nats, ``(num_texts,)`` float32: distillation.
+
+        KL(teacher || student) of the softened distributions, times ``temperature`` squared so that
+        gradients keep their scale (Hinton et al. 2015, section 2.1). No gradient reaches the teacher.
+        """
+
+    @abstractmethod
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
     ) -> dict[str, Any]:

@@ -175,15 +175,27 @@ class SpanQA(Task):
         Raises:
             ValueError: If the lengths do not sum to the number of logits.
         """
-        lengths = text_lengths.to(logits.device)
-        if int(lengths.sum()) != len(logits):
-            raise ValueError(f"text_lengths sum to {int(lengths.sum())} for {len(logits)} logits: they must agree")
-        longest = int(lengths.max()) if len(lengths) else 0
-        real = torch.arange(longest, device=logits.device) < lengths[:, None]
-        padded = logits.new_full((len(lengths), longest, 2), -torch.inf, dtype=torch.float32)
-        log_probabilities = padded.masked_scatter(real[..., None], logits.float()).log_softmax(dim=1)
+        log_probabilities, _ = _log_softmax_by_text(logits, text_lengths)
         gold = targets.to(logits.device)[:, None, :]
         return log_probabilities.gather(1, gold).squeeze(1).mean(dim=-1)
+
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """KL(teacher || student), the mean of start's and end's; see :meth:`Task.divergence`.
+
+        Args:
+            logits: ``(total_tokens, 2)``.
+            teacher_logits: ``(total_tokens, 2)``.
+            text_lengths: ``(num_texts,)`` int64.
+            temperature: Both distributions are softened by it.
+        """
+        student, real = _log_softmax_by_text(logits / temperature, text_lengths)
+        teacher, _ = _log_softmax_by_text(teacher_logits.detach() / temperature, text_lengths)
+        # Padding has probability 0 on both sides: take it out before 0 times infinity is formed.
+        student, teacher = (values.masked_fill(~real[..., None], 0.0) for values in (student, teacher))
+        terms = (teacher.exp() * (teacher - student)).masked_fill(~real[..., None], 0.0)
+        return terms.sum(1).mean(-1) * temperature**2
 
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
@@ -244,3 +256,18 @@ class SpanQA(Task):
         columns = examples.with_format(None).select_columns(["id", "answers"])[:]
         golds = {key: gold["text"] for key, gold in zip(columns["id"], columns["answers"], strict=True)}
         return squad_metrics(predictions, golds)
+
+
+def _log_softmax_by_text(logits: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-softmax over the tokens of each text: ``(num_texts, longest, 2)`` float32, and which entries are real.
+
+    Raises:
+        ValueError: The lengths do not sum to the number of logits.
+    """
+    lengths = text_lengths.to(logits.device)
+    if int(lengths.sum()) != len(logits):
+        raise ValueError(f"text_lengths sum to {int(lengths.sum())} for {len(logits)} logits: they must agree")
+    longest = int(lengths.max()) if len(lengths) else 0
+    real = torch.arange(longest, device=logits.device) < lengths[:, None]
+    padded = logits.new_full((len(lengths), longest, 2), -torch.inf, dtype=torch.float32)
+    return padded.masked_scatter(real[..., None], logits.float()).log_softmax(dim=1), real

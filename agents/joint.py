@@ -1,0 +1,257 @@
+"""Stage 3: the encoder and the agent learn together, on masks that the agent samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from agents.base import Agent, Rollout
+from agents.rollouts import rollout_figures
+from trbert_env.calibration import Calibration
+from trbert_env.encoder import StagedEncoder
+from trbert_env.episode import Episode, Outcome
+from trbert_env.reward import LengthPrice
+from trbert_env.tasks.base import Task
+from trbert_env.texts import EncodedText, TextBatch
+
+
+@dataclass(frozen=True)
+class JointOptions:
+    """What joint training can be told."""
+
+    encoder_rate: float = 5e-5
+    """Peak learning rate of the encoder and its task head."""
+
+    warmup: float = 0.1
+    """Share of the run over which the encoder's learning rate rises from 0; then it falls linearly to 0."""
+
+    distillation: float = 0.5
+    """Share of the teacher's soft targets in the task loss: 0 learns from gold labels only, 1 from the teacher."""
+
+    temperature: float = 1.0
+    """Softens both distributions of the distillation."""
+
+    policy_weight: float = 0.0
+    """How much of the policy loss's gradient reaches the encoder through the states; 1 is the paper's."""
+
+    reward: Literal["likelihood", "distillation"] = "likelihood"
+    """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
+
+    max_encoder_norm: float = 1.0
+    """The encoder's gradient is scaled down to this norm."""
+
+
+class JointAgent(Agent, Protocol):
+    """An agent whose loss can be added to another's: what joint training needs beyond :class:`Agent`."""
+
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
+        """What it descends on, with gradients, and figures to log."""
+        ...
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the last step."""
+        ...
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Step along the gradients that its parameters hold; returns figures to log."""
+        ...
+
+
+class JointLearner:
+    """Trains an encoder, its task head, a calibration and an agent on one loss.
+
+    One step plays the texts with gradients, exactly as the environment plays them without: the agent
+    sees the observations and samples masks, the encoder runs on what they keep, and every token's last
+    state goes to the task head, those of stopped tokens too. The loss is the task's (gold answer,
+    teacher, or a mix) plus the agent's own.
+
+    Args:
+        model: The task model; trained in place, in float32.
+        encoder: Its encoder, cut.
+        task: Its task.
+        agent: Acts and learns; None skips nothing (the unreduced control).
+        calibration: Of the task's logits; trained in place.
+        samples: Rows of each text.
+        options: See :class:`JointOptions`.
+        teacher: The unreduced model that is distilled from; needed unless ``distillation`` is 0 and the
+            reward is the likelihood.
+        price: What kept tokens cost the agent.
+        calibration_rate: Learning rate of the calibration; 0 leaves it as it is.
+        autocast: ``"bfloat16"`` or ``"float32"``: what the encoder computes in.
+
+    Raises:
+        ValueError: A teacher is needed and missing.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoder: StagedEncoder,
+        task: Task,
+        agent: JointAgent | None,
+        calibration: Calibration,
+        samples: int,
+        options: JointOptions,
+        teacher: PreTrainedModel | None,
+        price: LengthPrice,
+        calibration_rate: float = 0.01,
+        autocast: str = "float32",
+    ) -> None:
+        self.needs_teacher = options.distillation > 0 or options.reward == "distillation"
+        if self.needs_teacher and teacher is None:
+            raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
+        self.model, self.encoder, self.task = model, encoder, task
+        self.agent, self.calibration, self.samples = agent, calibration, samples
+        self.options, self.price = options, price
+        self._teacher = None if teacher is None else (teacher, StagedEncoder(teacher, encoder.reduction_layers))
+        self._autocast = autocast
+        self._calibration_rate = calibration_rate
+        model.requires_grad_(True)
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": 0.01}]
+        if calibration_rate and agent is not None:
+            groups.append({"params": list(calibration.parameters()), "weight_decay": 0.0})
+        self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate)
+
+    def step(self, parts: Sequence[Sequence[EncodedText]], progress: tuple[float, float]) -> dict[str, float]:
+        """One update on several parts of a batch, whose gradients are averaged.
+
+        Args:
+            parts: The texts, in parts that fit the memory one after the other; of equal size.
+            progress: How much of the run is done before and after this step, in [0, 1].
+
+        Returns:
+            Figures to log, averaged over the parts.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.agent is not None:
+            self.agent.clear_gradients()
+        sums: dict[str, float] = {}
+        for texts in parts:
+            rollout, loss, figures = self.loss(texts, progress[1])
+            (loss / len(parts)).backward()
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + value / len(parts)
+        return sums | self._update(rollout, progress)
+
+    def loss(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Tensor, dict[str, float]]:
+        """Play texts with gradients; returns the rollout, the whole loss and figures to log."""
+        with torch.enable_grad():
+            rollout, outcome = self._play(texts, progress)
+            gold = -outcome.log_likelihood.mean()
+            figures = {"losses/task_loss": float(gold.detach())}
+            share = self.options.distillation
+            loss = (1.0 - share) * gold
+            if self.needs_teacher:
+                distances = self.task.divergence(
+                    outcome.logits, self._teacher_logits(texts), outcome.row_lengths, self.options.temperature
+                )
+                loss = loss + share * distances.mean()
+                figures["losses/distillation_loss"] = float(distances.detach().mean())
+                if self.options.reward == "distillation":
+                    rollout.rewards[-1] -= (distances + outcome.log_likelihood).detach()
+            if self.agent is not None:
+                policy_loss, policy_figures = self.agent.loss(rollout)
+                loss, figures = loss + policy_loss, figures | policy_figures
+        return rollout, loss, figures | rollout_figures(rollout)
+
+    def _play(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Outcome]:
+        device = self.model.device
+        width = max(len(text) for text in texts)
+        with self._computing():
+            episode = Episode(self.model, self.encoder, self.task, texts, self.samples, device, gradients=True)
+        observations, infos, actions, rewards = [], [], [], []
+        while not episode.forward.done:
+            observation, info = episode.observation(width), episode.infos(width)
+            observation["hidden_states"] = scale_gradient(observation["hidden_states"], self.options.policy_weight)
+            keep = observation["token_mask"].bool() if self.agent is None else self.agent.act(observation, info)
+            with self._computing():
+                reward = episode.step(keep, self.price)
+            observations.append(observation)
+            infos.append(info)
+            actions.append(keep)
+            rewards.append(reward.float().to(device))
+        with self._computing():
+            outcome = episode.outcome(self.price.cost, self.calibration)
+        rewards[-1] = rewards[-1] + outcome.log_likelihood.detach()
+        final = {name: value.detach() for name, value in outcome.figures().items()}
+        return Rollout(observations, infos, actions, torch.stack(rewards), final, self.samples, progress), outcome
+
+    def _teacher_logits(self, texts: Sequence[EncodedText]) -> Tensor:
+        """``(tokens of all rows, token_logits)`` float32, each text's as often as it has samples."""
+        assert self._teacher is not None
+        teacher, encoder = self._teacher
+        with torch.no_grad(), self._computing():
+            batch = TextBatch.from_texts(texts, teacher.device)
+            tokens = encoder.run_layers(encoder.embed(batch), 0, encoder.num_layers)
+            logits = self.task.logits(teacher, tokens.states, batch.layout.text_lengths)
+        _, source = batch.layout.expand(self.samples)
+        return logits.float()[source]
+
+    def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
+        factor = warmup_decay(*progress, self.options.warmup)
+        rates = [self.options.encoder_rate, self._calibration_rate]
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=False):
+            group["lr"] = rate * factor
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_encoder_norm)
+        self._optimizer.step()
+        figures = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": rates[0] * factor}
+        return figures if self.agent is None else figures | self.agent.update(rollout)
+
+    def _computing(self) -> AbstractContextManager[object]:
+        if self._autocast == "float32":
+            return nullcontext()
+        return torch.autocast(self.model.device.type, torch.bfloat16)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimisers and the agent's state."""
+        return {
+            "model": self.model.state_dict(),
+            "calibration": self.calibration.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "agent": None if self.agent is None else self.agent.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.calibration.load_state_dict(state["calibration"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self.agent is not None:
+            self.agent.load_state_dict(state["agent"])
+
+
+def scale_gradient(values: Tensor, factor: float) -> Tensor:
+    """The same values, whose gradient is multiplied by ``factor``.
+
+    Example:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> scale_gradient(3 * x, 0.5).sum().backward()
+        >>> x.grad.tolist()
+        [1.5, 1.5]
+    """
+    if factor == 1.0:
+        return values
+    fixed = values.detach()
+    return fixed if factor == 0.0 else fixed + factor * (values - fixed)
+
+
+def warmup_decay(before: float, after: float, warmup: float) -> float:
+    """Linear warm-up over a share of the run, then linear decay: what a step's learning rate is multiplied by.
+
+    Args:
+        before: How much of the run is done before the step, in [0, 1].
+        after: And after it; so neither the first step nor the last is at rate 0.
+        warmup: The share.
+
+    Example:
+        >>> [round(warmup_decay(step / 4, (step + 1) / 4, warmup=0.5), 3) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
+    rising = after / warmup if warmup > 0 else 1.0
+    return min(1.0, rising, (1.0 - before) / max(1.0 - warmup, 1e-9))

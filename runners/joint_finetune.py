@@ -1,0 +1,411 @@
+"""Stage 3: unfreeze the encoder, and train it and the policy at once on the masks that the policy samples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+import copy
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from agents.joint import JointLearner, JointOptions
+from agents.reinforce import Reinforce, ReinforceOptions
+from agents.trained import TrainedPolicy
+from runners.shared.checkpoint import load_state
+from runners.shared.cli import UserError, run
+from runners.shared.display import announce
+from runners.shared.evaluation import evaluate_model, evaluation_env, full_figures, run_pass
+from runners.shared.loop import train
+from runners.shared.models import load_model
+from runners.shared.options import CommonOptions, at_least, resolve_device, within
+from runners.shared.precision import evaluation_dtype, training_dtype
+from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.tracking import Tracker
+from trbert_env.backbones import Backbone, load_backbone, move
+from trbert_env.calibration import Calibration
+from trbert_env.cost import CostModel
+from trbert_env.data.sources import hold_out
+from trbert_env.encoder import StagedEncoder
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import DecisionRule
+from trbert_env.presets import get_preset
+from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.tasks import make_task
+from trbert_env.text_order import TextOrder
+from trbert_env.texts import EncodedText
+from trbert_env.workload import Workload
+
+#: Texts of a run, where no number is given.
+DEFAULT_TEXTS = 20_000
+
+
+@dataclass(frozen=True)
+class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
+    """Options of stage 3."""
+
+    policy: Path | None = None
+    """A run of stage 2 to start from; without one, the policy starts untrained."""
+
+    unreduced: bool = False
+    """The control: the same training of the same encoder, with nothing skipped."""
+
+    teacher: str | None = None
+    """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of the policy; it falls linearly to 0."""
+
+    total_texts: int = DEFAULT_TEXTS
+    """Texts to train on, repeats counted."""
+
+    texts_per_step: int = 32
+    """Texts of one update."""
+
+    accumulate: int = 2
+    """Parts of an update that go through the encoder one after the other, to save memory."""
+
+    samples_per_text: int = 8
+    """Rows that hold the same text, each with masks of its own."""
+
+    length_penalty: float | None = None
+    """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
+
+    penalty: Penalty = "tokens"
+    """Whether lambda is a price on tokens or on FLOPs."""
+
+    calibration_rate: float = 0.01
+    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
+
+    holdout_texts: int = 500
+    """Training examples that are set aside, to watch the quality on along the way."""
+
+    watch: int = 4
+    """How often along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
+
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
+
+    checkpoint_every: int = 100
+    """Updates between two checkpoints."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
+        within(0, 1, budgeted_share=self.budgeted_share)
+        at_least(0, encoder_rate=self.encoder_rate, learning_rate=self.learning_rate)
+        at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
+        at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)
+        at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
+        if not self.temperature > 0:
+            raise ValueError(f"--temperature is {self.temperature}; it must be greater than 0")
+        if self.texts_per_step % self.accumulate:
+            raise ValueError(
+                f"--texts-per-step {self.texts_per_step} must be a multiple of --accumulate {self.accumulate}"
+            )
+        if self.resolved_imitation_fraction:
+            raise UserError("there is no imitation in joint training: leave --imitation-fraction out, or give 0")
+        if self.policy is not None and self.backbone is not None:
+            raise UserError("--policy brings its own encoder: leave --backbone out")
+        if self.policy is not None and self.reduction_layers is not None:
+            raise UserError("--policy brings its own cuts: leave --reduction-layers out")
+        if self.length_penalty is not None:
+            check_length_penalty(self.length_penalty)
+
+    @property
+    def resolved_imitation_fraction(self) -> float:
+        """None: the stage has no imitation, whatever the sampler."""
+        return self.imitation_fraction or 0.0
+
+    def part(self, kind: type[Any]) -> Any:
+        """What of them belongs to another options class."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+
+
+@dataclass(frozen=True)
+class Start:
+    """What stage 3 starts from.
+
+    Attributes:
+        backbone: The unreduced model, fine-tuned; never changed.
+        reduction_layers: The cuts.
+        options: With what a run of stage 2 settles: the policy's form and budget.
+        model: The run's model; None without one.
+    """
+
+    backbone: Backbone
+    reduction_layers: tuple[int, ...]
+    options: JointFinetuneOptions
+    model: TokenReducedModel | None
+
+    @classmethod
+    def load(cls, options: JointFinetuneOptions, data_source: str) -> Start:
+        """From a run of stage 2, or from a fine-tuned backbone alone."""
+        preset = get_preset(options.env)
+        if options.policy is None:
+            backbone = load_backbone(preset, make_task(preset), options.backbone, data_source)
+            if not backbone.fine_tuned:
+                raise UserError(
+                    f"backbone '{backbone.name}' is not fine-tuned for {options.env}: run runners/finetune.py first"
+                )
+            return cls(
+                backbone, StagedEncoder(backbone.model, options.reduction_layers).reduction_layers, options, None
+            )
+        model, backbone = load_model(options.policy, "cpu")
+        if model.config.env != options.env:
+            raise UserError(f"{options.policy} is a run on {model.config.env}, not on {options.env}: give --env")
+        decision = model.decision
+        options = replace(
+            options,
+            policy_size=model.config.policy_size,
+            overlap=model.config.overlap,
+            keep_fractions=options.keep_fractions or decision.keep_fractions,
+        )
+        return cls(backbone, model.encoder.reduction_layers, options, model)
+
+
+class JointTraining:
+    """A run of stage 3: what is trained, how far it is, and its checkpoints.
+
+    Args:
+        start: What it starts from.
+        workload: The training texts.
+        holdout: Texts to watch the quality on; None for none.
+        teacher: The unreduced model to distil from.
+        device: Where it computes.
+    """
+
+    def __init__(
+        self, start: Start, workload: Workload, holdout: Workload | None, teacher: PreTrainedModel, device: torch.device
+    ) -> None:
+        self.options = options = start.options
+        self.workload, self.holdout, self.device = workload, holdout, device
+        self.model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
+        self.encoder = StagedEncoder(self.model, start.reduction_layers)
+        self.calibration = Calibration(self.encoder.num_reductions, workload.task.token_logits).to(device)
+        self.agent = Reinforce(
+            self.encoder.hidden_size,
+            self.encoder.num_reductions,
+            options.samples_per_text,
+            options.part(ReinforceOptions),
+            options.seed,
+            device,
+        )
+        if start.model is not None:
+            self.agent.policy.load_state_dict(start.model.policy.state_dict())
+            self.calibration.load_state_dict(start.model.calibration.state_dict())
+        cost = CostModel.of(self.encoder, self.agent.policy.flops_per_token)
+        penalty = options.length_penalty
+        penalty = workload.preset.joint_length_penalty if penalty is None else penalty
+        self.learner = JointLearner(
+            self.model,
+            self.encoder,
+            workload.task,
+            None if options.unreduced else self.agent,
+            self.calibration,
+            1 if options.unreduced else options.samples_per_text,
+            options.part(JointOptions),
+            teacher,
+            LengthPrice(penalty, options.penalty, cost),
+            options.calibration_rate,
+            training_dtype(options.dtype, device),
+        )
+        self._order = TextOrder(len(workload.texts), "shuffle")
+        self._generator = np.random.default_rng(options.seed)
+        self.updates = 0
+        self._total_updates = max(1, round(options.total_texts / options.texts_per_step))
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts so far, repeats counted."""
+        return self.updates * self.options.texts_per_step
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        return self._total_updates * self.options.texts_per_step
+
+    def step(self) -> dict[str, float]:
+        """One update, and a look at the held-out texts where it is time for one."""
+        watched = self._watched() if self._is_time_to_watch() else {}
+        progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
+        figures = self.learner.step(self._parts(), progress)
+        self.updates += 1
+        return figures | watched
+
+    def _parts(self) -> list[list[EncodedText]]:
+        indices, _ = self._order.draw(self.options.texts_per_step, self._generator)
+        texts = [self.workload.texts[index] for index in indices]
+        size = self.options.texts_per_step // self.options.accumulate
+        return [texts[first : first + size] for first in range(0, len(texts), size)]
+
+    def _is_time_to_watch(self) -> bool:
+        if self.holdout is None or not self.options.watch:
+            return False
+        marks = {round(index * self._total_updates / self.options.watch) for index in range(self.options.watch)}
+        return self.updates in marks
+
+    def _watched(self) -> dict[str, float]:
+        """Quality on the held-out texts: of the encoder as it now is with keep-all, and of its reduced self."""
+        assert self.holdout is not None
+        workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=self.model))
+        dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
+        full = full_figures(workload, dtype, device)
+        figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
+        if not self.options.unreduced:
+            env = evaluation_env(
+                workload,
+                reduction_layers=self.encoder.reduction_layers,
+                policy_size=self.options.policy_size,
+                dtype=dtype,
+                device=device,
+                calibration=self.calibration,
+            )
+            reduced = run_pass(env, TrainedPolicy(self.agent.policy, self.agent.decision), "reduced")
+            figures |= {f"holdout/{name}": value for name, value in reduced.quality.items()}
+            figures["holdout/log_likelihood"] = reduced.log_likelihood
+            figures["holdout/flops_speedup"] = reduced.flops_speedup
+        shown = {name.removeprefix("holdout/"): round(value, 2) for name, value in figures.items()}
+        print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        return {
+            "updates": self.updates,
+            "learner": self.learner.state_dict(),
+            "order": self._order.state_dict(),
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.updates = state["updates"]
+        self.learner.load_state_dict(state["learner"])
+        self._order.load_state_dict(state["order"])
+        self._generator.bit_generator.state = state["generator"]
+
+    def token_reduced_model(self) -> TokenReducedModel:
+        """What came out."""
+        keep_all = DecisionRule(keep_fractions=(1.0,) * self.encoder.num_reductions)
+        return TokenReducedModel.from_parts(
+            self.model,
+            self.agent.policy,
+            env=self.workload.preset.name,
+            reduction_layers=self.encoder.reduction_layers,
+            decision=keep_all if self.options.unreduced else self.agent.decision,
+            calibration=self.calibration,
+            backbone_name=self.workload.backbone.name,
+        )
+
+
+def load_teacher(options: JointFinetuneOptions, backbone: Backbone, data_source: str) -> PreTrainedModel:
+    """The unreduced model that is distilled from."""
+    if options.teacher is None:
+        return backbone.model
+    folder = Path(options.teacher)
+    if (folder / "model").is_dir() or (folder / "config.json").exists():
+        try:
+            model, _ = load_model(folder, "cpu")
+        except ValueError:  # not a token-reduced one, so a backbone
+            pass
+        else:
+            return model.backbone
+    preset = get_preset(options.env)
+    teacher = load_backbone(preset, make_task(preset), options.teacher, data_source)
+    if not teacher.fine_tuned:
+        raise UserError(f"teacher '{options.teacher}' is not fine-tuned for {options.env}: give one that is")
+    return teacher.model
+
+
+def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
+    """Run stage 3 to its end; returns the run's folder."""
+    folder, state = None, None
+    if options.resume is not None:
+        options, folder = reopen(options, options.resume)
+        state = load_state(folder.checkpoint_dir)
+    device = resolve_device(options.device)
+    earlier = earlier_record(options.full_from)
+    preset = get_preset(options.env)
+    found, _ = Workload.load_examples(options.env, "train", options.data_source, options.data_dir, None)
+    rest, aside = hold_out(found.dataset, options.holdout_texts)
+    examples = rest if options.max_train_texts is None else rest.select(range(min(options.max_train_texts, len(rest))))
+    announce(f"training data: {found.description}")
+    _, held_out = Workload.load_examples(
+        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
+    )
+    start = Start.load(options, found.source)
+    teacher = load_teacher(options, start.backbone, found.source)
+    backbone = start.backbone
+    workload = Workload.encode(preset, examples, backbone, "train", found.source)
+    watched = Workload.encode(preset, aside, backbone, "holdout", found.source) if options.holdout_texts else None
+    validation = Workload.encode(preset, held_out, backbone, "validation", found.source)
+    facts = {"data_source": found.source, "backbone": backbone.source}
+    if folder is None:
+        kind = "unreduced" if options.unreduced else "reinforce"
+        folder = RunFolder.create(options.output_dir, options.env, "joint", kind, options.seed)
+        folder.write_config(options, facts)
+    else:
+        folder.check_facts(facts)
+    print(f"run folder: {folder.path}")
+    training = JointTraining(start, workload, watched, move(teacher, device, torch.float32).eval(), device)
+    if state is not None:
+        training.load_state_dict(state)
+    train(
+        training,
+        folder,
+        label="joint training",
+        checkpoint_every=options.checkpoint_every,
+        resumed=state is not None,
+        shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
+    )
+    finish(training, folder, validation, earlier)
+    return folder
+
+
+def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: dict[str, Any] | None) -> None:
+    """Save the model; evaluate it, and its encoder with keep-all; write and print the record."""
+    options = training.options
+    model = training.token_reduced_model()
+    model.save_pretrained(folder.model_dir)
+    validation.backbone.tokenizer.save_pretrained(folder.model_dir)
+    dtype, device = evaluation_dtype(options.dtype), str(training.device)
+    record = evaluate_model(model, validation, dtype, device, earlier=earlier)
+    trained = replace(validation, backbone=replace(validation.backbone, model=training.model))
+    keep_all = full_figures(trained, dtype, device)
+    record |= {f"keep_all_{name.removeprefix('full_')}": value for name, value in keep_all.items()}
+    print(f"the trained encoder with keep-all: {keep_all}")
+    folder.write_metrics(record)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_evaluation(record, training.total_texts)
+        tracker.add_hparams(options, record)
+
+
+def main(options: JointFinetuneOptions) -> None:
+    """Stage 3: unfreeze the encoder, and train it and the policy at once on the masks that the policy samples."""
+    folder = joint_finetune(options)
+    print(f"watch the curves: tensorboard --logdir {folder.path}")
+
+
+if __name__ == "__main__":
+    run(main, JointFinetuneOptions)

@@ -1,0 +1,81 @@
+"""The loop of every training runner: updates, curves, checkpoints, and a good end on Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from runners.shared.checkpoint import save_state
+from runners.shared.display import progress
+from runners.shared.interrupt import interrupt_flag
+from runners.shared.run_folder import RunFolder
+from runners.shared.tracking import Tracker
+
+
+class Training(Protocol):
+    """A training run, one update at a time."""
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts so far, repeats counted: the x axis of every curve."""
+        ...
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        ...
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        ...
+
+    def step(self) -> dict[str, float]:
+        """One update; returns figures to log, by TensorBoard key."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        ...
+
+
+def train(
+    training: Training,
+    folder: RunFolder,
+    *,
+    label: str,
+    checkpoint_every: int,
+    resumed: bool,
+    shown: Mapping[str, str],
+) -> None:
+    """Run to the end, from wherever ``training`` stands.
+
+    Args:
+        training: What is trained.
+        folder: Where curves and checkpoints go.
+        label: Of the progress bar.
+        checkpoint_every: Updates between two checkpoints.
+        resumed: Whether curves of an interrupted run are continued.
+        shown: What the bar shows: name -> TensorBoard key.
+
+    Raises:
+        KeyboardInterrupt: The user asked to stop; a checkpoint was written.
+    """
+    tracker = Tracker(folder.events_dir, resume_step=training.texts_seen + 1 if resumed else None)
+    bar_of_run = progress(label, training.total_texts, done=training.texts_seen)
+    with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
+        while training.texts_seen < training.total_texts:
+            started, before = time.perf_counter(), training.texts_seen
+            figures = training.step()
+            count = training.texts_seen - before
+            figures["charts/texts_per_second"] = count / (time.perf_counter() - started)
+            tracker.log(figures, training.texts_seen)
+            bar.update(count, **{name: figures[key] for name, key in shown.items() if key in figures})
+            if training.updates % checkpoint_every == 0 or interrupt.raised:
+                tracker.flush()
+                save_state(folder.checkpoint_dir, training.state_dict())
+            if interrupt.raised:
+                raise KeyboardInterrupt
+        tracker.flush()
+        save_state(folder.checkpoint_dir, training.state_dict())
