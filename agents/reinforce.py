@@ -105,9 +105,14 @@ class Reinforce:
     # -- what it does now ------------------------------------------------------------------------------
 
     @property
+    def budgeted(self) -> bool:
+        """Whether it samples under a budget now, so that no price changes what it costs."""
+        return self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share
+
+    @property
     def sampler(self) -> Sampler:
         """The sampler of the present phase."""
-        if self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share:
+        if self.budgeted:
             start, end = self.options.exploration
             exploration = start + (end - start) * self._progress / self.options.budgeted_share
             return BudgetedSampler(self.keep_fractions, exploration)

@@ -53,6 +53,9 @@ class EvaluateOptions(CommonOptions):
     threshold: float | None = None
     """With --model: keep tokens of at least this probability, whatever the model was made for."""
 
+    speedup: float | None = None
+    """With --model: about this FLOPs speed-up, by the threshold that gave it on training texts."""
+
     full_from: Path | None = None
     """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
 
@@ -70,6 +73,9 @@ class EvaluateOptions(CommonOptions):
             raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
         if self.threshold is not None and (self.model is None or self.keep_fractions is not None):
             raise UserError("--threshold goes with --model, and not with --keep-fractions: leave one out")
+        ways = (self.speedup, self.threshold, self.keep_fractions)
+        if self.speedup is not None and (self.model is None or sum(way is not None for way in ways) > 1):
+            raise UserError("--speedup goes with --model, without --threshold and --keep-fractions: leave them out")
         if self.match is not None and self.model is not None:
             raise UserError("--match finds the fractions of an --agent: leave it out with --model")
         needs_fractions = self.agent not in (None, "stock", "keep-all")
@@ -85,6 +91,8 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     decision = model.decision
     if options.threshold is not None:
         decision = DecisionRule(threshold=options.threshold)
+    elif options.speedup is not None:
+        decision = DecisionRule(threshold=model.speed_table.threshold(options.speedup))
     elif options.keep_fractions is not None:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)

@@ -18,6 +18,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from agents.budget import BudgetController
 from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
@@ -33,10 +35,12 @@ from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_model, evaluation_env, full_figures, run_pass
 from runners.shared.loop import train
+from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, at_least, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.speeds import check_target, settle_speed
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import Backbone, load_backbone, move
 from trbert_env.calibration import Calibration
@@ -93,6 +97,12 @@ class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
     calibration_rate: float = 0.01
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
 
+    target_speedup: float | None = None
+    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
+
+    speedup_range: tuple[float, float] | None = None
+    """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
+
     holdout_texts: int = 500
     """Training examples that are set aside, to watch the quality on along the way."""
 
@@ -131,6 +141,16 @@ class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
             raise UserError("--policy brings its own cuts: leave --reduction-layers out")
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)
+        if self.target_speedup is not None:
+            check_target(self.target_speedup, self.length_penalty)
+        if self.speedup_range is not None:
+            self._check_range(*self.speedup_range)
+
+    def _check_range(self, low: float, high: float) -> None:
+        if not 1.0 < low <= high:
+            raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
+        if self.sampler != "budgeted" or self.budgeted_share < 1.0:
+            raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
 
     @property
     def resolved_imitation_fraction(self) -> float:
@@ -174,14 +194,66 @@ class Start:
         model, backbone = load_model(options.policy, "cpu")
         if model.config.env != options.env:
             raise UserError(f"{options.policy} is a run on {model.config.env}, not on {options.env}: give --env")
-        decision = model.decision
+        trained = model.config.trained_fractions
+        fractions = options.keep_fractions or (tuple(trained) if trained else model.decision.keep_fractions)
         options = replace(
             options,
             policy_size=model.config.policy_size,
             overlap=model.config.overlap,
-            keep_fractions=options.keep_fractions or decision.keep_fractions,
+            keep_fractions=fractions,
         )
         return cls(backbone, model.encoder.reduction_layers, options, model)
+
+
+class Budgets:
+    """What a run may cost: one budget, one that is drawn for every update, or one that a price holds it to.
+
+    Args:
+        options: The run's.
+        agent: Whose keep fractions are set.
+        price: Of its reward; set where a multiplier finds it.
+        texts: Training texts, which say what fractions cost.
+    """
+
+    def __init__(
+        self, options: JointFinetuneOptions, agent: Reinforce, price: LengthPrice, texts: Sequence[EncodedText]
+    ) -> None:
+        self._agent, self._price = agent, price
+        shape, cost = agent.keep_fractions, price.cost
+        self._choices: list[tuple[float, ...]] = []
+        self._controller: BudgetController | None = None
+        self.target_speedup: float | None = options.target_speedup
+        if options.target_speedup is not None:
+            agent.keep_fractions = fractions_for_speedup(options.target_speedup, shape, cost, texts)
+            self._controller = BudgetController(options.target_speedup, price.length_penalty)
+        if options.speedup_range is not None:
+            speeds = np.geomspace(*options.speedup_range, num=16)
+            self._choices = [fractions_for_speedup(float(speed), shape, cost, texts) for speed in speeds]
+        fractions = agent.decision.keep_fractions
+        if self.target_speedup is None and fractions is not None:
+            self.target_speedup = fractions_speedup(fractions, cost, full_layout(texts))
+
+    def before_step(self, generator: np.random.Generator) -> None:
+        """Draw the budget and set the price of the coming update."""
+        if self._choices:
+            self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
+        if self._controller is not None:
+            self._price.length_penalty = self._controller.price
+
+    def after_step(self, costs: tuple[float, float]) -> dict[str, float]:
+        """Take in what the update cost, full and reduced; returns figures to log."""
+        if self._controller is None or self._agent.budgeted:
+            return {}
+        return self._controller.update(*costs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The multiplier; budgets are drawn by the run's own generator."""
+        return {"controller": None if self._controller is None else self._controller.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        if self._controller is not None:
+            self._controller.load_state_dict(state["controller"])
 
 
 class JointTraining:
@@ -215,8 +287,14 @@ class JointTraining:
             self.agent.policy.load_state_dict(start.model.policy.state_dict())
             self.calibration.load_state_dict(start.model.calibration.state_dict())
         cost = CostModel.of(self.encoder, self.agent.policy.flops_per_token)
-        penalty = options.length_penalty
-        penalty = workload.preset.joint_length_penalty if penalty is None else penalty
+        given = options.length_penalty
+        price = LengthPrice(
+            workload.preset.joint_length_penalty if given is None else given,
+            options.penalty if options.target_speedup is None else "flops",
+            cost,
+        )
+        self.budgets = Budgets(options, self.agent, price, workload.texts)
+        self._decision = self.agent.decision
         self.learner = JointLearner(
             self.model,
             self.encoder,
@@ -226,7 +304,7 @@ class JointTraining:
             1 if options.unreduced else options.samples_per_text,
             options.part(JointOptions),
             teacher,
-            LengthPrice(penalty, options.penalty, cost),
+            price,
             options.calibration_rate,
             training_dtype(options.dtype, device),
         )
@@ -247,11 +325,15 @@ class JointTraining:
 
     def step(self) -> dict[str, float]:
         """One update, and a look at the held-out texts where it is time for one."""
-        watched = self._watched() if self._is_time_to_watch() else {}
+        watched = self._watched() if self.updates == 0 else {}
         progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
+        self.budgets.before_step(self._generator)
         figures = self.learner.step(self._parts(), progress)
+        if not self.options.unreduced:
+            figures |= self.budgets.after_step(self.learner.costs)
         self.updates += 1
-        return figures | watched
+        marks = (round(part * self._total_updates / self.options.watch) for part in range(1, self.options.watch + 1))
+        return figures | (self._watched() if self.updates in marks else watched)
 
     def _parts(self) -> list[list[EncodedText]]:
         indices, _ = self._order.draw(self.options.texts_per_step, self._generator)
@@ -259,15 +341,10 @@ class JointTraining:
         size = self.options.texts_per_step // self.options.accumulate
         return [texts[first : first + size] for first in range(0, len(texts), size)]
 
-    def _is_time_to_watch(self) -> bool:
-        if self.holdout is None or not self.options.watch:
-            return False
-        marks = {round(index * self._total_updates / self.options.watch) for index in range(self.options.watch)}
-        return self.updates in marks
-
     def _watched(self) -> dict[str, float]:
         """Quality on the held-out texts: of the encoder as it now is with keep-all, and of its reduced self."""
-        assert self.holdout is not None
+        if self.holdout is None or not self.options.watch:
+            return {}
         workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=self.model))
         dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
         full = full_figures(workload, dtype, device)
@@ -281,7 +358,7 @@ class JointTraining:
                 device=device,
                 calibration=self.calibration,
             )
-            reduced = run_pass(env, TrainedPolicy(self.agent.policy, self.agent.decision), "reduced")
+            reduced = run_pass(env, TrainedPolicy(self.agent.policy, self._decision), "reduced")
             figures |= {f"holdout/{name}": value for name, value in reduced.quality.items()}
             figures["holdout/log_likelihood"] = reduced.log_likelihood
             figures["holdout/flops_speedup"] = reduced.flops_speedup
@@ -296,6 +373,7 @@ class JointTraining:
             "learner": self.learner.state_dict(),
             "order": self._order.state_dict(),
             "generator": self._generator.bit_generator.state,
+            "budgets": self.budgets.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -304,19 +382,24 @@ class JointTraining:
         self.learner.load_state_dict(state["learner"])
         self._order.load_state_dict(state["order"])
         self._generator.bit_generator.state = state["generator"]
+        self.budgets.load_state_dict(state["budgets"])
 
     def token_reduced_model(self) -> TokenReducedModel:
         """What came out."""
         keep_all = DecisionRule(keep_fractions=(1.0,) * self.encoder.num_reductions)
-        return TokenReducedModel.from_parts(
+        model = TokenReducedModel.from_parts(
             self.model,
             self.agent.policy,
             env=self.workload.preset.name,
             reduction_layers=self.encoder.reduction_layers,
-            decision=keep_all if self.options.unreduced else self.agent.decision,
+            decision=keep_all if self.options.unreduced else self._decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
         )
+        if not self.options.unreduced:
+            dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+            settle_speed(model, self.workload.texts, dtype, str(self.device), self.budgets.target_speedup)
+        return model
 
 
 def load_teacher(options: JointFinetuneOptions, backbone: Backbone, data_source: str) -> PreTrainedModel:

@@ -20,7 +20,10 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import torch
+
 from agents.base import Agent
+from agents.budget import BudgetController
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
 from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
@@ -31,12 +34,15 @@ from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_model
 from runners.shared.loop import train
+from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.shared.options import CommonOptions, at_least, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.speeds import check_target, settle_speed
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, Backbone, load_backbone
 from trbert_env.calibration import Calibration
+from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import check_keep_fractions
@@ -76,6 +82,9 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
     penalty: Penalty = "tokens"
     """Whether lambda is a price on tokens or on FLOPs."""
 
+    target_speedup: float | None = None
+    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
+
     penalty_rise: float = 0.0
     """Share of the run over which lambda rises from 0 to its value."""
 
@@ -108,6 +117,8 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)
+        if self.target_speedup is not None:
+            check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
         """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
@@ -168,6 +179,13 @@ class PolicyTraining:
             options.seed,
             device,
         )
+        self._controller: BudgetController | None = None
+        if options.target_speedup is not None:
+            cost = CostModel.of(env.encoder, self.reinforce.policy.flops_per_token)
+            self.reinforce.keep_fractions = fractions_for_speedup(
+                options.target_speedup, self.reinforce.keep_fractions, cost, workload.texts
+            )
+            self._controller = BudgetController(options.target_speedup, env.length_penalty)
         self.length_penalty = env.length_penalty
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
         self.phases = [Phase("reinforce", env, self.reinforce, updates, options.texts_per_step)]
@@ -187,7 +205,7 @@ class PolicyTraining:
             workload=self.workload,
             reduction_layers=options.reduction_layers,
             length_penalty=options.length_penalty,
-            penalty=options.penalty,
+            penalty=options.penalty if options.target_speedup is None else "flops",
             policy_size=options.policy_size,
             dtype=self._dtype,
             device=self._device,
@@ -220,15 +238,25 @@ class PolicyTraining:
             self._collector = RolloutCollector(phase.env, phase.agent)
             self._collector.reset(seed=self.options.seed)
         progress_after = (self.update + 1) / phase.updates
-        rise = self.options.penalty_rise
-        phase.env.length_penalty = self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
+        phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
-        figures = phase.agent.learn(rollout)
+        figures = {}
+        if self._controller is not None and phase.agent is self.reinforce and not self.reinforce.budgeted:
+            final = rollout.final_info
+            figures = self._controller.update(float(final["full_flops"].sum()), float(final["reduced_flops"].sum()))
+        figures |= phase.agent.learn(rollout)
         if self.options.calibration_rate:
             assert phase.env.last_outcome is not None
             figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
         return {**rollout_figures(rollout), **figures, "charts/length_penalty": phase.env.length_penalty}
+
+    def _price(self, progress_after: float) -> float:
+        """Lambda of the coming rollout."""
+        if self._controller is not None:
+            return self._controller.price
+        rise = self.options.penalty_rise
+        return self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
@@ -239,6 +267,7 @@ class PolicyTraining:
             "agent": phase.agent.state_dict(),
             "calibration": self._calibration_fit.state_dict(),
             "env": phase.env.state_dict(),
+            "controller": None if self._controller is None else self._controller.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -247,12 +276,25 @@ class PolicyTraining:
         phase = self.phases[self.phase_index]
         phase.agent.load_state_dict(state["agent"])
         self._calibration_fit.load_state_dict(state["calibration"])
+        if self._controller is not None:
+            self._controller.load_state_dict(state["controller"])
         self._collector = RolloutCollector(phase.env, phase.agent)
         self._collector.resume(state["env"])
 
+    @property
+    def target_speedup(self) -> float | None:
+        """What was trained for: the target, or what the budget comes to; None where a price decided."""
+        if self.options.target_speedup is not None:
+            return self.options.target_speedup
+        fractions = self.reinforce.decision.keep_fractions
+        if fractions is None:
+            return None
+        cost = CostModel.of(self.encoder, self.reinforce.policy.flops_per_token)
+        return fractions_speedup(fractions, cost, full_layout(self.workload.texts))
+
     def model(self) -> TokenReducedModel:
-        """What came out."""
-        return TokenReducedModel.from_parts(
+        """What came out, ready for its speed."""
+        model = TokenReducedModel.from_parts(
             self.workload.backbone.model,
             self.reinforce.policy,
             env=self.workload.preset.name,
@@ -261,6 +303,9 @@ class PolicyTraining:
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
         )
+        dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+        settle_speed(model, self.workload.texts, dtype, self._device, self.target_speedup)
+        return model
 
 
 def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbone:

@@ -15,7 +15,7 @@ from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder, StagedForward
 from trbert_env.packing import Layout
-from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions
+from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, SpeedTable, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
 from trbert_env.texts import TextBatch
@@ -32,6 +32,9 @@ class TokenReducedConfig(PreTrainedConfig):
         overlap: Whether the policy sees lexical overlap.
         threshold: Keep a token whose probability is at least this.
         keep_fractions: If given, keep exactly these fractions of every text instead.
+        trained_fractions: What it was trained to keep under a budget; further training starts from them.
+        speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
+        thresholds: The thresholds.
         backbone_name: What the backbone is called in records.
         kwargs: Handed on to transformers.
     """
@@ -47,6 +50,9 @@ class TokenReducedConfig(PreTrainedConfig):
         overlap: bool = False,
         threshold: float = 0.5,
         keep_fractions: Sequence[float] | None = None,
+        trained_fractions: Sequence[float] | None = None,
+        speedups: Sequence[float] = (),
+        thresholds: Sequence[float] = (),
         backbone_name: str = "",
         **kwargs: Any,
     ) -> None:
@@ -57,6 +63,8 @@ class TokenReducedConfig(PreTrainedConfig):
         self.overlap = overlap
         self.threshold = threshold
         self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
+        self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
+        self.speedups, self.thresholds = list(speedups), list(thresholds)
         self.backbone_name = backbone_name
         super().__init__(**kwargs)
 
@@ -139,6 +147,7 @@ class TokenReducedModel(PreTrainedModel):
             overlap=policy.overlap,
             threshold=decision.threshold,
             keep_fractions=decision.keep_fractions,
+            trained_fractions=decision.keep_fractions,
             backbone_name=backbone_name,
         )
         model = cls(config)
@@ -164,6 +173,22 @@ class TokenReducedModel(PreTrainedModel):
         """How it decides."""
         fractions = self.config.keep_fractions
         return DecisionRule(self.config.threshold, None if fractions is None else tuple(fractions))
+
+    @property
+    def speed_table(self) -> SpeedTable:
+        """Which threshold gives which speed-up; empty where none was measured."""
+        return SpeedTable(tuple(self.config.speedups), tuple(self.config.thresholds))
+
+    @speed_table.setter
+    def speed_table(self, table: SpeedTable) -> None:
+        """Save it with the model."""
+        self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
+
+    def set_decision(self, decision: DecisionRule) -> None:
+        """Decide by another rule from now on, and when loaded again."""
+        fractions = decision.keep_fractions
+        self.config.threshold = decision.threshold
+        self.config.keep_fractions = None if fractions is None else list(fractions)
 
     def forward_packed(
         self, batch: TextBatch, keep_masks: Sequence[Tensor] | None = None, samples: int = 1

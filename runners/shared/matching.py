@@ -25,6 +25,11 @@ def fractions_speedup(fractions: Sequence[float], cost: CostModel, full: Layout)
     return float(cost.full(full).sum() / cost.reduced(layouts).sum())
 
 
+def full_layout(texts: Sequence[EncodedText]) -> Layout:
+    """The whole texts, each taken as one sequence."""
+    return Layout.from_lengths([len(text) for text in texts], [1] * len(texts))
+
+
 def match_fractions(
     metrics: Mapping[str, Any], encoder: StagedEncoder, texts: Sequence[EncodedText]
 ) -> tuple[tuple[float, ...], float]:
@@ -45,7 +50,7 @@ def match_fractions(
     if not all(name in metrics for name in names) or f"kept_fraction_{len(names) + 1}" in metrics:
         raise ValueError(f"the matched run has other reductions than {encoder.reduction_layers}: match another")
     cost = CostModel.of(encoder)
-    full = Layout.from_lengths([len(text) for text in texts], [1] * len(texts))
+    full = full_layout(texts)
     low, high = 0.0, 2.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -55,6 +60,40 @@ def match_fractions(
         else:
             high = middle
     return fractions, fractions_speedup(fractions, cost, full)
+
+
+def fractions_for_speedup(
+    speedup: float, shape: Sequence[float], cost: CostModel, texts: Sequence[EncodedText]
+) -> tuple[float, ...]:
+    """Bend keep fractions, all to one power, until keeping them gives a FLOPs speed-up.
+
+    Powers of ``shape`` lead from keeping everything (0) over ``shape`` itself (1) to keeping next to nothing,
+    and never rise from one reduction to the next.
+
+    Args:
+        speedup: What is wanted.
+        shape: Fractions below 1.
+        cost: Of the encoder and the policy.
+        texts: What the cost is worked out on.
+
+    Raises:
+        ValueError: No power gives it: the layers before the first reduction alone cost more.
+    """
+    full = full_layout(texts)
+
+    def bent(power: float) -> tuple[float, ...]:
+        return tuple(fraction**power for fraction in shape)
+
+    low, high = 0.0, 16.0
+    slowest, fastest = (fractions_speedup(bent(power), cost, full) for power in (low, high))
+    if not slowest <= speedup <= fastest:
+        raise ValueError(
+            f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}"
+        )
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fractions_speedup(bent(middle), cost, full) < speedup else (low, middle)
+    return bent(high)
 
 
 def _with_counts(full: Layout, counts: Tensor) -> Layout:

@@ -129,10 +129,14 @@ def reduced_pass(
 
 
 def model_flops_speedup(model: TokenReducedModel, texts: Sequence[EncodedText], device: str) -> float:
-    """The FLOPs speed-up on just the texts that are timed."""
+    """The FLOPs speed-up on just these texts."""
+    full, reduced = 0.0, 0.0
     with torch.inference_mode():
-        output = model.forward_packed(TextBatch.from_texts(texts, device))
-    return float(model.cost.full(output.layouts[0]).sum() / model.cost.reduced(output.layouts).sum())
+        for first in range(0, len(texts), BATCH_SIZE):
+            output = model.forward_packed(TextBatch.from_texts(texts[first : first + BATCH_SIZE], device))
+            full += float(model.cost.full(output.layouts[0]).sum())
+            reduced += float(model.cost.reduced(output.layouts).sum())
+    return full / reduced
 
 
 def wall_speedups(
@@ -147,8 +151,7 @@ def wall_speedups(
     chosen = np.random.default_rng(0).permutation(len(texts))[:TIMED_TEXTS]
     sample = [texts[index] for index in chosen]
     timed = move(copy.deepcopy(model), device, dtype)
-    timed.config.threshold = decision.threshold
-    timed.config.keep_fractions = None if decision.keep_fractions is None else list(decision.keep_fractions)
+    timed.set_decision(decision)
     sides = {
         "stock": stock_pass(timed.backbone, sample, BATCH_SIZE, device),
         "packed": keep_all_pass(timed.backbone, timed.task, sample, BATCH_SIZE, device),

@@ -1,0 +1,85 @@
+"""A price on computation that finds itself: the multiplier that holds a policy to a wanted speed-up."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+class BudgetController:
+    """Adapts the price of eq. 4 so that the policy costs what the user allows (a Lagrange multiplier).
+
+    The constraint is ``reduced FLOPs <= full FLOPs / target``. Its violation, on a logarithmic scale,
+    moves the price by a proportional and an integral term: policies answer a price with delay, and the
+    integral alone (plain dual ascent) would swing around the target (Stooke et al. 2020, PID Lagrangian).
+    The price stays positive, and its step is relative, so that no scale must be known beforehand.
+
+    Args:
+        target_speedup: Wanted mean full over mean reduced FLOPs, above 1.
+        price: Where it starts, in nats per unit of :class:`~trbert_env.reward.LengthPrice`.
+        proportional: Gain of the present violation.
+        integral: Gain of the past ones, per update.
+        smoothing: Weight of the past in the running mean of the costs.
+
+    Raises:
+        ValueError: The target is not above 1, or the price not above 0.
+
+    Example:
+        >>> controller = BudgetController(target_speedup=2.0, price=0.01)
+        >>> _ = controller.update(full_flops=100.0, reduced_flops=80.0)  # too slow: dearer
+        >>> controller.price > 0.01
+        True
+    """
+
+    def __init__(
+        self,
+        target_speedup: float,
+        price: float = 0.005,
+        proportional: float = 2.0,
+        integral: float = 0.1,
+        smoothing: float = 0.9,
+    ) -> None:
+        if not 1.0 < target_speedup < math.inf:
+            raise ValueError(f"target speed-up {target_speedup}: it must be above 1")
+        if not 0.0 < price < math.inf:
+            raise ValueError(f"price {price}: it must be above 0 to be adapted by relative steps")
+        self.target_speedup = target_speedup
+        self._proportional, self._integral, self._smoothing = proportional, integral, smoothing
+        self._log_price = math.log(price)
+        self._costs = (0.0, 0.0)
+
+    @property
+    def violation(self) -> float:
+        """Log of the running mean cost over the allowed one; 0 on target, positive where it is too slow."""
+        full, reduced = self._costs
+        return math.log(reduced / full * self.target_speedup) if full else 0.0
+
+    @property
+    def price(self) -> float:
+        """What a unit costs now."""
+        return math.exp(self._log_price + self._proportional * self.violation)
+
+    def update(self, full_flops: float, reduced_flops: float) -> dict[str, float]:
+        """Take in what a batch cost; returns figures to log.
+
+        Args:
+            full_flops: Unreduced, summed or averaged over the batch.
+            reduced_flops: Of the same texts as the policy ran them.
+        """
+        weight = self._smoothing if self._costs[0] else 0.0
+        past_full, past_reduced = self._costs
+        self._costs = (
+            weight * past_full + (1.0 - weight) * full_flops,
+            weight * past_reduced + (1.0 - weight) * reduced_flops,
+        )
+        self._log_price += self._integral * self.violation
+        return {"charts/multiplier": self.price, "charts/budget_violation": self.violation}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Price and running costs."""
+        return {"log_price": self._log_price, "costs": list(self._costs)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._log_price = state["log_price"]
+        self._costs = (state["costs"][0], state["costs"][1])

@@ -1,0 +1,114 @@
+"""Many speeds from one model: which threshold gives which FLOPs speed-up, measured on training texts."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from runners.shared.display import announce
+from runners.shared.timing import model_flops_speedup
+from trbert_env.backbones import move
+from trbert_env.model import TokenReducedModel
+from trbert_env.policy import DecisionRule, SpeedTable
+from trbert_env.texts import EncodedText
+
+#: Texts that speeds are measured on, and thresholds that are tried.
+MEASURED_TEXTS, TABLE_SIZE = 256, 12
+#: The table reaches from about no reduction to about the latter, where the policy goes so far.
+SLOWEST, FASTEST = 1.05, 5.0
+#: Log-odds beyond which a threshold tells no tokens apart any more.
+FARTHEST = 30.0
+
+
+def check_target(target: float, length_penalty: float | None, penalty_rise: float = 0.0) -> None:
+    """Refuse a target that cannot be, and options that it leaves no room for.
+
+    Raises:
+        ValueError: It is not above 1, or the price is free or set to rise.
+    """
+    if not 1.0 < target < math.inf:
+        raise ValueError(f"--target-speedup is {target}; it must be above 1")
+    if length_penalty == 0.0:
+        raise ValueError("--length-penalty is 0, where the multiplier of --target-speedup starts: give more, or none")
+    if penalty_rise:
+        raise ValueError("--penalty-rise has no meaning with --target-speedup, which finds the price: leave one out")
+
+
+def settle_speed(
+    model: TokenReducedModel, texts: Sequence[EncodedText], dtype: torch.dtype, device: str, target: float | None
+) -> None:
+    """Give a trained model its speed table, and the threshold for its target.
+
+    A threshold lets the count adapt to the text, which is better than fixed fractions at equal cost.
+
+    Args:
+        model: Changed in place.
+        texts: Training texts; see :func:`measure_speeds`.
+        dtype: What the encoder computes in.
+        device: Where.
+        target: FLOPs speed-up; None leaves the model's decision rule as it is.
+    """
+    table = measure_speeds(model, texts, dtype, device)
+    model.speed_table = table
+    reached = bool(table.speedups) and target is not None and table.speedups[0] <= target <= table.speedups[-1]
+    if target is not None and reached:
+        model.set_decision(DecisionRule(threshold=table.threshold(target)))
+    elif target is not None:
+        announce(f"no threshold gives a speed-up of {target:.2f} on training texts: the decision rule stays as it was")
+
+
+def measure_speeds(
+    model: TokenReducedModel, texts: Sequence[EncodedText], dtype: torch.dtype, device: str
+) -> SpeedTable:
+    """Run a model at many thresholds; see :class:`~trbert_env.policy.SpeedTable`.
+
+    Args:
+        model: What is measured; left as it is.
+        texts: Training texts, in random order; the first :data:`MEASURED_TEXTS` are used.
+        dtype: What the encoder computes in.
+        device: Where.
+    """
+    measured = copy.deepcopy(model)
+    measured.eval()  # type: ignore[no-untyped-call]
+    move(measured, device, torch.float32)
+    move(measured.backbone, device, dtype)
+    sample = texts[:MEASURED_TEXTS]
+
+    def speedup(odds: float) -> float:
+        measured.set_decision(DecisionRule(threshold=probability(odds)))
+        return model_flops_speedup(measured, sample, device)
+
+    return tabulate(speedup)
+
+
+def tabulate(speedup: Callable[[float], float]) -> SpeedTable:
+    """A table of a function of the threshold's log-odds, that grows with them, about even in log speed-up."""
+    points = {0.0: speedup(0.0)}
+    odds = 1.0
+    while odds <= FARTHEST and points[max(points)] < FASTEST:
+        points[odds] = speedup(odds)
+        odds *= 2.0
+    odds = -1.0
+    while odds >= -FARTHEST and points[min(points)] > SLOWEST:
+        points[odds] = speedup(odds)
+        odds *= 2.0
+    while len(points) < TABLE_SIZE:
+        known = sorted(points)
+        gaps = [math.log(points[high] / points[low]) for low, high in itertools.pairwise(known)]
+        widest = max(range(len(gaps)), key=gaps.__getitem__)
+        middle = (known[widest] + known[widest + 1]) / 2
+        points[middle] = speedup(middle)
+    rising: list[tuple[float, float]] = []
+    for odds in sorted(points):
+        if not rising or points[odds] > rising[-1][0]:
+            rising.append((points[odds], probability(odds)))
+    return SpeedTable(tuple(value for value, _ in rising), tuple(threshold for _, threshold in rising))
+
+
+def probability(odds: float) -> float:
+    """The sigmoid, in double precision."""
+    return 1.0 / (1.0 + math.exp(-odds))
