@@ -12,6 +12,7 @@ class BudgetController:
     The constraint is ``reduced FLOPs <= full FLOPs / target``. Its violation, on a logarithmic scale,
     moves the price by a proportional and an integral term: policies answer a price with delay, and the
     integral alone (plain dual ascent) would swing around the target (Stooke et al. 2020, PID Lagrangian).
+    The proportional part is the greater by far, so that little is wound up on a long way to the target.
     The price stays positive, and its step is relative, so that no scale must be known beforehand.
 
     Args:
@@ -35,8 +36,8 @@ class BudgetController:
         self,
         target_speedup: float,
         price: float = 0.005,
-        proportional: float = 2.0,
-        integral: float = 0.1,
+        proportional: float = 4.0,
+        integral: float = 0.05,
         smoothing: float = 0.9,
     ) -> None:
         if not 1.0 < target_speedup < math.inf:
