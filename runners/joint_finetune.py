@@ -19,7 +19,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from runners.shared.evaluation import evaluate_model, evaluation_env, full_figur
 from runners.shared.loop import train
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, at_least, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -61,14 +61,8 @@ DEFAULT_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
-class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
-    """Options of stage 3."""
-
-    policy: Path | None = None
-    """A run of stage 2 to start from; without one, the policy starts untrained."""
-
-    unreduced: bool = False
-    """The control: the same training of the same encoder, with nothing skipped."""
+class JointStageOptions(JointOptions, ReinforceOptions):
+    """What is stage 3's own in its options."""
 
     teacher: str | None = None
     """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
@@ -97,23 +91,34 @@ class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
     calibration_rate: float = 0.01
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
 
-    target_speedup: float | None = None
-    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
-
-    speedup_range: tuple[float, float] | None = None
-    """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
-
     holdout_texts: int = 500
     """Training examples that are set aside, to watch the quality on along the way."""
 
     watch: int = 4
     """How often along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
 
-    full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
-
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class JointFinetuneOptions(JointStageOptions, CommonOptions):
+    """Options of stage 3."""
+
+    policy: Path | None = None
+    """A run of stage 2 to start from; without one, the policy starts untrained."""
+
+    unreduced: bool = False
+    """The control: the same training of the same encoder, with nothing skipped."""
+
+    target_speedup: float | None = None
+    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
+
+    speedup_range: tuple[float, float] | None = None
+    """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
+
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
 
     resume: Path | None = None
     """Go on with this run, with the options that it was begun with."""
@@ -156,10 +161,6 @@ class JointFinetuneOptions(JointOptions, ReinforceOptions, CommonOptions):
     def resolved_imitation_fraction(self) -> float:
         """None: the stage has no imitation, whatever the sampler."""
         return self.imitation_fraction or 0.0
-
-    def part(self, kind: type[Any]) -> Any:
-        """What of them belongs to another options class."""
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ class Budgets:
         shape, cost = agent.keep_fractions, price.cost
         self._choices: list[tuple[float, ...]] = []
         self._controller: BudgetController | None = None
+        self._priced = False
         self.target_speedup: float | None = options.target_speedup
         if options.target_speedup is not None:
             agent.keep_fractions = fractions_for_speedup(options.target_speedup, shape, cost, texts)
@@ -239,10 +241,11 @@ class Budgets:
             self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
         if self._controller is not None:
             self._price.length_penalty = self._controller.price
+        self._priced = not self._agent.budgeted
 
     def after_step(self, costs: tuple[float, float]) -> dict[str, float]:
         """Take in what the update cost, full and reduced; returns figures to log."""
-        if self._controller is None or self._agent.budgeted:
+        if self._controller is None or not self._priced:
             return {}
         return self._controller.update(*costs)
 
@@ -279,7 +282,7 @@ class JointTraining:
             self.encoder.hidden_size,
             self.encoder.num_reductions,
             options.samples_per_text,
-            options.part(ReinforceOptions),
+            own_options(options, ReinforceOptions),
             options.seed,
             device,
         )
@@ -302,7 +305,7 @@ class JointTraining:
             None if options.unreduced else self.agent,
             self.calibration,
             1 if options.unreduced else options.samples_per_text,
-            options.part(JointOptions),
+            own_options(options, JointOptions),
             teacher,
             price,
             options.calibration_rate,

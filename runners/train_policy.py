@@ -35,9 +35,9 @@ from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_model
 from runners.shared.loop import train
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
-from runners.shared.options import CommonOptions, at_least, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, Backbone, load_backbone
@@ -61,8 +61,8 @@ EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
 
 
 @dataclass(frozen=True)
-class TrainPolicyOptions(ReinforceOptions, CommonOptions):
-    """Options of stage 2."""
+class PolicyOptions(ReinforceOptions):
+    """What is stage 2's own in its options."""
 
     agent: Literal["reinforce"] = "reinforce"
     """The algorithm."""
@@ -82,9 +82,6 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
     penalty: Penalty = "tokens"
     """Whether lambda is a price on tokens or on FLOPs."""
 
-    target_speedup: float | None = None
-    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
-
     penalty_rise: float = 0.0
     """Share of the run over which lambda rises from 0 to its value."""
 
@@ -96,6 +93,17 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
 
     checkpoint_every: int = 50
     """Updates between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainPolicyOptions(PolicyOptions, CommonOptions):
+    """Options of stage 2."""
+
+    target_speedup: float | None = None
+    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
+
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
 
     resume: Path | None = None
     """Go on with this run, with the options that it was begun with."""
@@ -129,11 +137,6 @@ class TrainPolicyOptions(ReinforceOptions, CommonOptions):
         if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
             return options
         return replace(options, keep_fractions=EMBEDDED_KEEP_FRACTIONS, reduction_layers=EMBEDDED_REDUCTION_LAYERS)
-
-    @property
-    def reinforce(self) -> ReinforceOptions:
-        """What of them is REINFORCE's own."""
-        return ReinforceOptions(**{field.name: getattr(self, field.name) for field in fields(ReinforceOptions)})
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class PolicyTraining:
             env.hidden_size,
             env.num_reductions,
             options.samples_per_text,
-            options.reinforce,
+            own_options(options, ReinforceOptions),
             options.seed,
             device,
         )
@@ -354,6 +357,7 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         options, folder = reopen(options, options.resume)
         state = load_state(folder.checkpoint_dir)
     device = str(resolve_device(options.device))
+    earlier_record(options.full_from)  # says what is wrong with it before the work begins
     workload, validation = prepare(options)
     facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
     if folder is None:
@@ -386,7 +390,8 @@ def evaluate_and_report(
     """Evaluate on the validation split, print the table, write ``metrics.json`` and TensorBoard's table."""
     folder = training.folder
     device = str(resolve_device(options.device))
-    record = evaluate_model(model, validation, evaluation_dtype(options.dtype), device)
+    earlier = earlier_record(options.full_from)
+    record = evaluate_model(model, validation, evaluation_dtype(options.dtype), device, earlier=earlier)
     folder.write_metrics(record)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_evaluation(record, training.total_texts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,19 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step: a reader sees the old one or the new one, whole."""
     partial = path.with_name(path.name + ".partial")
     write_durably(partial, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    os.replace(partial, path)
+    sync(path.parent)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a CSV file; columns are the rows' keys in order of appearance, empty where a row lacks one."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = path.with_name(path.name + ".partial")
+    write_durably(partial, text.getvalue())
     os.replace(partial, path)
     sync(path.parent)
 

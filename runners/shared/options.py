@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
+GroupT = TypeVar("GroupT")
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cpu" if name == "cpu" or not found else "cuda")
 
 
-def options_to_json(options: CommonOptions) -> dict[str, Any]:
-    """Turn an options dataclass into JSON values: paths become strings, tuples lists."""
+def options_to_json(options: Any) -> dict[str, Any]:
+    """Turn an options dataclass into JSON values: paths become strings, tuples lists, groups of options dicts."""
     return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
@@ -115,13 +116,7 @@ def options_from_json(options_type: type[OptionsT], values: dict[str, Any]) -> O
     Raises:
         ValueError: An option is unknown or missing, or a value is not of its field's type.
     """
-    hints = typing.get_type_hints(options_type)
-    names = {field.name for field in dataclasses.fields(options_type)}
-    if unknown := sorted(values.keys() - names):
-        raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
-    if missing := sorted(names - values.keys()):
-        raise ValueError(f"missing saved options {missing}; they come from another runner or version")
-    options = options_type(**{name: _restore(value, hints[name], name) for name, value in values.items()})
+    options: OptionsT = _restore_group(options_type, values)
     options.check()
     return options
 
@@ -133,8 +128,15 @@ def changed_options(options: CommonOptions) -> list[str]:
     return [flag(name) for name in names if getattr(options, name) != getattr(defaults, name)]
 
 
+def own_options(options: Any, kind: type[GroupT]) -> GroupT:
+    """What of some options belongs to a base class of theirs, such as ``ReinforceOptions``."""
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+
+
 def _plain(value: Any) -> Any:
     """One option as a JSON value."""
+    if dataclasses.is_dataclass(value):
+        return options_to_json(value)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
@@ -142,6 +144,17 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"an option of type {type(value).__name__} has no JSON form: {value!r}")
+
+
+def _restore_group(kind: Any, values: dict[str, Any]) -> Any:
+    """A dataclass of options from its JSON values."""
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(values.keys() - names):
+        raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
+    if missing := sorted(names - values.keys()):
+        raise ValueError(f"missing saved options {missing}; they come from another runner or version")
+    return kind(**{name: _restore(value, hints[name], name) for name, value in values.items()})
 
 
 def _restore(value: Any, hint: Any, name: str) -> Any:
@@ -152,6 +165,8 @@ def _restore(value: Any, hint: Any, name: str) -> Any:
             return None
         (hint,) = (argument for argument in arguments if argument is not type(None))
         return _restore(value, hint, name)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _restore_group(hint, value)
     if origin is Literal and value in arguments:
         return value
     if origin is tuple and isinstance(value, list):

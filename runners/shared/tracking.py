@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from runners.shared.options import CommonOptions, options_to_json
@@ -37,6 +38,10 @@ class Tracker:
     def log_evaluation(self, record: Mapping[str, Any], step: int = 0) -> None:
         """Add the figures of an evaluation record, as ``eval/<name>``."""
         self.log({f"eval/{name}": float(value) for name, value in record.items() if _is_number(value)}, step)
+
+    def log_figure(self, name: str, figure: Figure) -> None:
+        """Add a plot as an image."""
+        self._writer.add_figure(name, figure, close=False)
 
     def flush(self) -> None:
         """Bring everything logged to the disk; done with each checkpoint, a kill leaves no gap."""

@@ -107,9 +107,9 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
     """
     if not 0 <= count < len(dataset):
         raise ValueError(f"{count} of {len(dataset)} examples cannot be held out: some must be left to train on")
-    shuffled = sample(dataset, None, seed)
+    order = np.random.default_rng(seed).permutation(len(dataset))
     rest = len(dataset) - count
-    return shuffled.select(range(rest)), shuffled.select(range(rest, len(dataset)))
+    return dataset.select(order[:rest]), dataset.select(order[rest:])
 
 
 def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:

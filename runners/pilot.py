@@ -1,0 +1,144 @@
+"""Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
+from runners.shared.cli import run
+from runners.shared.display import Cell, print_table
+from runners.shared.evaluation import evaluation_conditions, evaluation_env, pass_figures, run_pass
+from runners.shared.files import write_csv
+from runners.shared.options import CommonOptions, resolve_device
+from runners.shared.plots import line_plot, save_plot
+from runners.shared.precision import evaluation_dtype
+from runners.shared.run_folder import RunFolder
+from runners.shared.tracking import Tracker
+from trbert_env.encoder import StagedEncoder
+from trbert_env.workload import Workload
+
+
+@dataclass(frozen=True)
+class PilotOptions(CommonOptions):
+    """Options of the pilot study."""
+
+    after_layer: int | None = None
+    """Eliminate tokens after this layer; when not given, after a third of them, as the paper (4 of 12)."""
+
+    proportions: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Kept shares of every text; 1 is always added."""
+
+    strategies: tuple[Literal["random", "overlap", "attention", "residual"], ...] = ("random", "attention", "residual")
+    """How tokens are chosen; residual sees the gold answer."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        if not all(0.0 < proportion < 1.0 for proportion in self.proportions):
+            raise ValueError(f"--proportions is {self.proportions}; each must lie between 0 and 1")
+
+
+def measure(options: PilotOptions, workload: Workload, reduction_layer: int) -> list[dict[str, Any]]:
+    """One row a strategy and proportion: its quality and FLOPs."""
+    device = str(resolve_device(options.device))
+    dtype = evaluation_dtype(options.dtype)
+    rows: list[dict[str, Any]] = []
+    whole: dict[str, Any] = {}
+    for strategy in options.strategies:
+        env = evaluation_env(
+            workload,
+            info_scores=HEURISTIC_SCORES[strategy],
+            reduction_layers=(reduction_layer,),
+            dtype=dtype,
+            device=device,
+        )
+        for proportion in sorted(options.proportions):
+            agent = make_heuristic(strategy, (proportion,), 1, options.seed)
+            found = pass_figures(run_pass(env, agent, f"{strategy}, {proportion:.0%} kept"))
+            rows.append({"strategy": strategy, "kept": proportion, **found})
+        if not whole:
+            env.info_scores = None
+            whole = pass_figures(run_pass(env, KeepAll(), "all kept"))
+        rows.append({"strategy": strategy, "kept": 1.0, **whole})
+    return rows
+
+
+def report(
+    rows: list[dict[str, Any]], folder: RunFolder, conditions: dict[str, Any], after_layer: int, metrics: list[str]
+) -> None:
+    """Table, CSV, plot, TensorBoard and ``metrics.json``."""
+    write_csv(folder.path / "pilot.csv", rows)
+    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    panels = {
+        metric.replace("_", " "): {
+            strategy: [(100 * row["kept"], row[metric]) for row in rows if row["strategy"] == strategy]
+            for strategy in strategies
+        }
+        for metric in metrics
+    }
+    caption = f"{conditions['num_examples']:,} examples, backbone {Path(conditions['backbone']).name}"
+    title = f"{conditions['env']}: tokens eliminated after layer {after_layer}"
+    figure = line_plot(title, "kept tokens, %", panels, caption)
+    save_plot(figure, folder.path / "pilot.png")
+    flat = {
+        f"{row['strategy']}_{round(100 * row['kept'])}_{name}": value
+        for row in rows
+        for name, value in row.items()
+        if name not in ("strategy", "kept")
+    }
+    folder.write_metrics(conditions | {"after_layer": after_layer} | flat)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_figure("pilot", figure)
+        for row in rows:
+            figures = {f"pilot/{row['strategy']}/{name}": row[name] for name in (*metrics, "flops_speedup")}
+            tracker.log(figures, round(100 * row["kept"]))
+    table: list[list[Cell]] = []
+    for kept in sorted({row["kept"] for row in rows}):
+        chosen = [row for row in rows if row["kept"] == kept]
+        cells = [row[metric] for metric in metrics for row in chosen]
+        table.append([f"{kept:.0%}", chosen[0]["flops_speedup"], *cells])
+    headings = [f"{metric.replace('_', ' ')}, {strategy}" for metric in metrics for strategy in strategies]
+    print_table(title, ["kept", "FLOPs", *headings], table)
+
+
+def main(options: PilotOptions) -> None:
+    """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
+    workload = Workload.load(
+        options.env,
+        "validation",
+        backbone=options.backbone,
+        data_source=options.data_source,
+        data_dir=options.data_dir,
+        max_examples=options.max_eval_texts,
+    )
+    num_layers = StagedEncoder(workload.backbone.model).num_layers
+    after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
+    StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins
+    folder = RunFolder.create(options.output_dir, options.env, "pilot", "heuristics", options.seed)
+    folder.write_config(options, {"data_source": workload.data_source, "backbone": workload.backbone.source})
+    print(f"run folder: {folder.path}")
+    rows = measure(options, workload, after_layer + 1)
+    conditions = evaluation_conditions(workload, evaluation_dtype(options.dtype))
+    wanted = ["f1", "accuracy", "has_answer_f1", "log_likelihood"]
+    metrics = [name for name in wanted if name in rows[0]]
+    report(rows, folder, conditions, after_layer, metrics)
+
+
+if __name__ == "__main__":
+    run(main, PilotOptions)

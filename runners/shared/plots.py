@@ -1,0 +1,46 @@
+"""Plots of a table: lines in panels that share their x axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+Points = Sequence[tuple[float, float]]
+
+#: Told apart without colour too.
+_STYLES = ("o-", "s--", "^:", "D-.", "v-", "P--", "X:", "*-.")
+
+
+def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points]], caption: str = "") -> Figure:
+    """Draw one panel a quantity, with one line a series.
+
+    Args:
+        title: Above all.
+        x_label: Of the shared x axis.
+        panels: Label of the y axis -> name of the series -> its points, in the order of x. A series of
+            the same name has the same look in every panel; one of a single point is a marker.
+        caption: Small, below all: on what it was measured.
+    """
+    figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    for axis, (y_label, series) in zip(axes, panels.items(), strict=True):
+        for name, points in series.items():
+            index = names.index(name)
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axis.plot(x, y, _STYLES[index % len(_STYLES)], color=f"C{index % 10}", label=name, markersize=5)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize="small")
+    figure.suptitle(title)
+    if caption:
+        figure.supxlabel(caption, fontsize="x-small", color="0.4")
+    return figure
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """Write it as PNG."""
+    figure.savefig(path, dpi=150)

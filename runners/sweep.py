@@ -1,0 +1,268 @@
+"""Figure 3: the frontier of quality and speed, over budgets and seeds, with heuristics beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from agents.reinforce import DEFAULT_KEEP_FRACTIONS
+from runners.joint_finetune import JointFinetuneOptions, JointStageOptions, joint_finetune
+from runners.shared.checkpoint import has_state
+from runners.shared.cli import UserError, run
+from runners.shared.display import announce, print_table
+from runners.shared.evaluation import evaluate_heuristic, evaluate_model
+from runners.shared.files import read_json, write_csv, write_json
+from runners.shared.matching import fractions_for_speedup
+from runners.shared.models import load_model
+from runners.shared.options import CommonOptions, resolve_device
+from runners.shared.plots import line_plot, save_plot
+from runners.shared.precision import evaluation_dtype
+from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.speeds import check_target
+from runners.shared.tracking import Tracker
+from runners.train_policy import PolicyOptions, TrainPolicyOptions, train_policy
+from trbert_env.cost import CostModel
+from trbert_env.encoder import StagedEncoder
+from trbert_env.policy import DecisionRule
+from trbert_env.workload import Workload
+
+
+@dataclass(frozen=True)
+class SweepOptions(CommonOptions):
+    """Options of a sweep."""
+
+    speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
+    """The FLOPs speed-ups to train for: one run each and seed."""
+
+    seeds: tuple[int, ...] = (0,)
+    """The seeds; --seed fixes what is not trained."""
+
+    stage: Literal["policy", "joint"] = "policy"
+    """policy: a run of stage 2 each; joint: one of stage 3 behind it."""
+
+    heuristics: tuple[Literal["random", "overlap", "attention", "residual"], ...] = ("random", "attention", "residual")
+    """Lines to draw beside it; residual sees the gold answer."""
+
+    one_model: float | None = None
+    """Draw the frontier of the one model that was trained for this speed-up too, by its thresholds."""
+
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
+    """Of stage 2."""
+
+    joint: JointStageOptions = field(default_factory=JointStageOptions)
+    """Of stage 3."""
+
+    resume: Path | None = None
+    """Go on with this sweep: what is done is not done again."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        if not self.speedups or not self.seeds:
+            raise UserError("--speedups and --seeds must name at least one each")
+        if self.one_model is not None and self.one_model not in self.speedups:
+            raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
+        for speedup in self.speedups:
+            check_target(speedup, self.policy.length_penalty, self.policy.penalty_rise)
+        self.stage2(self.speedups[0], 0, Path()).check()
+        self.stage3(self.speedups[0], 0, Path(), Path()).check()
+
+    def stage2(self, speedup: float, seed: int, output_dir: Path) -> TrainPolicyOptions:
+        """The options of one run of stage 2."""
+        shared = {item.name: getattr(self, item.name) for item in fields(CommonOptions)}
+        shared |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup}
+        own = {item.name: getattr(self.policy, item.name) for item in fields(PolicyOptions)}
+        return TrainPolicyOptions(**shared, **own)
+
+    def stage3(self, speedup: float, seed: int, output_dir: Path, policy: Path) -> JointFinetuneOptions:
+        """The options of one run of stage 3; encoder and cuts are those of its policy's run."""
+        shared = {item.name: getattr(self, item.name) for item in fields(CommonOptions)}
+        shared |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup, "policy": policy}
+        shared |= {"backbone": None, "reduction_layers": None}
+        own = {item.name: getattr(self.joint, item.name) for item in fields(JointStageOptions)}
+        return JointFinetuneOptions(**shared, **own)
+
+
+class Sweep:
+    """The runs of a sweep, in one folder; what is done is found and left alone.
+
+    Args:
+        options: The sweep's.
+        folder: Holds ``<speed-up>-seed<n>/`` with the runs, and ``heuristics/`` with records.
+    """
+
+    def __init__(self, options: SweepOptions, folder: RunFolder) -> None:
+        self.options, self.folder = options, folder
+        #: A run whose figures of the unreduced backbone serve the others.
+        self._full_from: Path | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All that is measured, one row a point; runs what is missing."""
+        rows = []
+        for seed in self.options.seeds:
+            for speedup in self.options.speedups:
+                path = self._trained(speedup, seed)
+                record = read_json(path / "metrics.json")
+                rows.append({"series": self._name(), "target": speedup, "seed": seed, **record, "run": path.name})
+        if self.options.one_model is not None:
+            rows += self._one_model(self.options.one_model, self.options.seeds[0])
+        if self.options.heuristics:
+            rows += self._heuristics()
+        return rows
+
+    def _name(self) -> str:
+        return "stage 2" if self.options.stage == "policy" else "joint"
+
+    def _trained(self, speedup: float, seed: int) -> Path:
+        place = self.folder.path / f"{speedup:g}x-seed{seed}"
+        options = self.options.stage2(speedup, seed, place)
+        policy = self._done(place / options.env, "policy-*")
+        if policy is None:
+            announce(f"stage 2 for {speedup:g}x, seed {seed}")
+            policy = self._run(place / options.env, "policy-*", train_policy, TrainPolicyOptions, options)
+        self._full_from = self._full_from or policy
+        if self.options.stage == "policy":
+            return policy
+        joint = self._done(place / options.env, "joint-*")
+        if joint is None:
+            announce(f"stage 3 for {speedup:g}x, seed {seed}")
+            later = self.options.stage3(speedup, seed, place, policy)
+            joint = self._run(place / options.env, "joint-*", joint_finetune, JointFinetuneOptions, later)
+        return joint
+
+    def _done(self, place: Path, pattern: str) -> Path | None:
+        """The run that has ended, if one has."""
+        return next((path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json"))), None)
+
+    def _run(self, place: Path, pattern: str, runner: Any, kind: Any, options: Any) -> Path:
+        """Run to the end, from its checkpoint where there is one."""
+        for path in sorted(place.glob(f"{pattern}/*")):
+            if has_state(path / "checkpoint"):
+                return Path(runner(kind(resume=path)).path)
+        from_run = {item.name: getattr(options, item.name) for item in fields(kind)} | {"full_from": self._full_from}
+        return Path(runner(kind(**from_run)).path)
+
+    def _one_model(self, speedup: float, seed: int) -> list[dict[str, Any]]:
+        """One run at all speeds, by its thresholds."""
+        path = self._trained(speedup, seed)
+        device = str(resolve_device(self.options.device))
+        rows = []
+        for wanted in self.options.speedups:
+            target = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
+            if not target.exists():
+                model, backbone = load_model(path, device)
+                decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
+                workload = self._validation(backbone)
+                earlier = read_json(path / "metrics.json")
+                dtype = evaluation_dtype(self.options.dtype)
+                self._keep(target, evaluate_model(model, workload, dtype, device, decision, earlier))
+            record = read_json(target)
+            name = f"{self._name()}, the one for {speedup:g}x by thresholds"
+            rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
+        return rows
+
+    def _heuristics(self) -> list[dict[str, Any]]:
+        """Heuristics at the same FLOPs, with the same cuts."""
+        path = self._trained(self.options.speedups[0], self.options.seeds[0])
+        earlier = read_json(path / "metrics.json")
+        device, dtype = str(resolve_device(self.options.device)), evaluation_dtype(self.options.dtype)
+        workload: Workload | None = None
+        rows = []
+        for name in self.options.heuristics:
+            for speedup in self.options.speedups:
+                target = self.folder.path / "heuristics" / f"{name}-{speedup:g}x.json"
+                if not target.exists():
+                    workload = workload or self._validation(self.options.backbone)
+                    encoder = StagedEncoder(workload.backbone.model, self.options.reduction_layers)
+                    shape = self.options.policy.keep_fractions or DEFAULT_KEEP_FRACTIONS
+                    fractions = fractions_for_speedup(speedup, shape, CostModel.of(encoder), workload.texts)
+                    layers = encoder.reduction_layers
+                    record = evaluate_heuristic(
+                        name, fractions, workload, dtype, device, layers, self.options.seed, earlier
+                    )
+                    self._keep(target, record)
+                rows.append({"series": name, "target": speedup, "seed": self.options.seed, **read_json(target)})
+        return rows
+
+    def _keep(self, target: Path, record: dict[str, Any]) -> None:
+        target.parent.mkdir(exist_ok=True)
+        write_json(target, record)
+
+    def _validation(self, backbone: Any) -> Workload:
+        options = self.options
+        return Workload.load(
+            options.env,
+            "validation",
+            backbone=backbone,
+            data_source=options.data_source,
+            data_dir=options.data_dir,
+            max_examples=options.max_eval_texts,
+        )
+
+
+def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
+    """CSV, plot, TensorBoard, ``metrics.json`` and the closing table."""
+    write_csv(folder.path / "frontier.csv", rows)
+    metrics = [name for name in ("f1", "accuracy", "has_answer_f1") if name in rows[0]]
+    series = list(dict.fromkeys(row["series"] for row in rows))
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for metric in metrics:
+        lines = {name: mean_line([row for row in rows if row["series"] == name], metric) for name in series}
+        first = rows[0]
+        panels[metric.replace("_", " ")] = {"unreduced": [(1.0, first[f"full_{metric}"])], **lines}
+    first = rows[0]
+    seeds = len({row["seed"] for row in rows if row["series"] == series[0]})
+    caption = f"{first['num_examples']:,} examples, backbone {Path(first['backbone']).name}, mean of {seeds} seed(s)"
+    figure = line_plot(f"{first['env']}: quality and speed", "FLOPs speed-up over the backbone", panels, caption)
+    save_plot(figure, folder.path / "frontier.png")
+    flat = {f"{row['series']}/{row['target']:g}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
+    folder.write_metrics(flat)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_figure("frontier", figure)
+    shown = ["flops_speedup", *metrics, "log_likelihood", "wall_speedup_stock", "wall_speedup_packed"]
+    print_table(
+        f"quality and speed on {first['env']} {first['split']}, {first['num_examples']:,} examples",
+        ["", "target", "seed", *(name.replace("_", " ") for name in shown)],
+        [[row["series"], row["target"], row["seed"], *(row.get(name) for name in shown)] for row in rows],
+    )
+
+
+def mean_line(rows: list[dict[str, Any]], metric: str) -> list[tuple[float, float]]:
+    """One point a target: the mean over seeds of speed-up and quality, in the order of the speed-up."""
+    points = []
+    for target in sorted({row["target"] for row in rows}):
+        chosen = [row for row in rows if row["target"] == target]
+        means = [sum(row[name] for row in chosen) / len(chosen) for name in ("flops_speedup", metric)]
+        points.append((means[0], means[1]))
+    return sorted(points)
+
+
+def main(options: SweepOptions) -> None:
+    """Figure 3: the frontier of quality and speed, over budgets and seeds, with heuristics beside it."""
+    if options.resume is None:
+        folder = RunFolder.create(options.output_dir, options.env, "sweep", options.stage, options.seed)
+        folder.write_config(options)
+    else:
+        options, folder = reopen(options, options.resume)
+    print(f"run folder: {folder.path}")
+    report(Sweep(options, folder).rows(), folder)
+    print(f"plot: {folder.path / 'frontier.png'}, table: {folder.path / 'frontier.csv'}")
+
+
+if __name__ == "__main__":
+    run(main, SweepOptions)

@@ -1,0 +1,148 @@
+"""Figures 2 and 3 through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import runners.sweep
+from runners.pilot import PilotOptions
+from runners.pilot import main as pilot
+from runners.shared.cli import run
+from runners.sweep import SweepOptions, mean_line
+from runners.sweep import main as sweep
+
+PNG = b"\x89PNG"
+SWEEP = [
+    *("--speedups", "1.3", "1.8", "--seeds", "0", "1", "--heuristics", "random", "attention", "--one-model", "1.8"),
+    *("--policy.total-texts", "16", "--policy.texts-per-step", "4", "--policy.samples-per-text", "4"),
+    *("--joint.total-texts", "16", "--joint.texts-per-step", "8", "--joint.samples-per-text", "2"),
+    *("--joint.holdout-texts", "0"),
+]
+
+
+def rows_in(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def images(folder: Path) -> list[str]:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    found: list[str] = events.Tags()["images"]
+    return found
+
+
+def test_pilot(in_process: Any) -> None:
+    options = ["--backbone", str(in_process.fine_tuned), *in_process.common("pilot"), "--proportions", "0.5", "0.2"]
+    run(pilot, PilotOptions, options)
+    folder = in_process.only_run("pilot")
+    rows = rows_in(folder / "pilot.csv")
+    assert [(row["strategy"], row["kept"]) for row in rows] == [
+        (strategy, kept) for strategy in ("random", "attention", "residual") for kept in ("0.2", "0.5", "1.0")
+    ]
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["after_layer"] == 1  # of 4
+    assert len({row["f1"] for row in rows if row["kept"] == "1.0"}) == 1
+    for row in rows:
+        assert float(row["kept_fraction_1"]) == pytest.approx(float(row["kept"]), abs=0.03)
+        key = f"{row['strategy']}_{round(100 * float(row['kept']))}_f1"
+        assert record[key] == float(row["f1"])
+    assert (folder / "pilot.png").read_bytes().startswith(PNG)
+    assert images(folder) == ["pilot"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(["--proportions", "1.5"], "--proportions"), (["--after-layer", "4"], "4 layers"), (["--env", "X"], "SQuAD2")],
+)
+def test_pilot_errors(options: list[str], named: str, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(pilot, PilotOptions, ["--backbone", str(in_process.fine_tuned), *in_process.common(), *options])
+    assert named in capsys.readouterr().err
+
+
+def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = ["--backbone", str(in_process.fine_tuned), *in_process.common("sweep")]
+    started: list[str] = []
+    real = {name: getattr(runners.sweep, name) for name in ("train_policy", "joint_finetune", "evaluate_heuristic")}
+
+    def counted(name: str, limit: int) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if len(started) == limit:
+                raise KeyboardInterrupt
+            started.append(name)
+            return real[name](*arguments, **named)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(runners.sweep, name, counted(name, 7))
+    with pytest.raises(SystemExit) as caught:
+        run(sweep, SweepOptions, [*common, *SWEEP, "--stage", "joint"])
+    assert caught.value.code == 130
+    folder = in_process.only_run("sweep", "sweep-joint")
+    assert started == ["train_policy", "joint_finetune"] * 3 + ["train_policy"]
+
+    for name in real:
+        monkeypatch.setattr(runners.sweep, name, counted(name, 100))
+    run(sweep, SweepOptions, ["--resume", str(folder)])
+    assert started[7:] == ["joint_finetune"] + ["evaluate_heuristic"] * 4
+    rows = rows_in(folder / "frontier.csv")
+    one = "joint, the one for 1.8x by thresholds"
+    assert [(row["series"], row["target"], row["seed"]) for row in rows] == [
+        *(("joint", target, seed) for seed in ("0", "1") for target in ("1.3", "1.8")),
+        *((one, target, "0") for target in ("1.3", "1.8")),
+        *((name, target, "0") for name in ("random", "attention") for target in ("1.3", "1.8")),
+    ]
+    for row in rows:
+        assert float(row["flops_speedup"]) == pytest.approx(float(row["target"]), rel=0.2), row
+    assert len({row["full_f1"] for row in rows}) == 1
+    assert (folder / "frontier.png").read_bytes().startswith(PNG)
+    assert images(folder) == ["frontier"]
+
+    run(sweep, SweepOptions, ["--resume", str(folder)])  # all is there: only the report is made again
+    assert len(started) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--speedups", "0.5"], "--target-speedup is 0.5"),
+        (["--one-model", "7"], "--one-model is 7"),
+        (["--policy.total-texts", "0"], "--total-texts is 0"),
+        (["--joint.temperature", "0"], "--temperature is 0"),
+    ],
+)
+def test_sweep_errors(options: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(sweep, SweepOptions, options)
+    assert named in capsys.readouterr().err
+
+
+def test_mean_line_is_over_seeds() -> None:
+    rows = [
+        {"target": 2.0, "flops_speedup": 2.1, "f1": 60.0},
+        {"target": 2.0, "flops_speedup": 1.9, "f1": 62.0},
+        {"target": 1.5, "flops_speedup": 1.5, "f1": 64.0},
+    ]
+    assert mean_line(rows, "f1") == [(1.5, 64.0), (2.0, 61.0)]
+
+
+def test_options_of_every_run_follow_from_the_sweep() -> None:
+    options = SweepOptions(max_train_texts=100, reduction_layers=(2, 5), backbone="encoder", dtype="bfloat16")
+    stage2 = options.stage2(2.5, 3, Path("out"))
+    assert (stage2.target_speedup, stage2.seed, stage2.output_dir) == (2.5, 3, Path("out"))
+    assert (stage2.max_train_texts, stage2.reduction_layers, stage2.backbone) == (100, (2, 5), "encoder")
+    stage3 = options.stage3(2.5, 3, Path("out"), Path("policy"))
+    assert (stage3.policy, stage3.backbone, stage3.reduction_layers, stage3.dtype) == (
+        Path("policy"),
+        None,
+        None,
+        "bfloat16",
+    )

@@ -1,0 +1,183 @@
+"""Stage 3 through the command line: from a policy's run, its control, its budgets, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.joint_finetune import JointFinetuneOptions
+from runners.joint_finetune import main as joint_finetune
+from runners.shared.cli import run
+from trbert_env.model import TokenReducedModel
+
+SMALL = [
+    *("--total-texts", "48", "--texts-per-step", "8", "--samples-per-text", "4", "--encoder-rate", "1e-3"),
+    *("--holdout-texts", "8", "--watch", "2", "--checkpoint-every", "1"),
+]
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return record
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), purge_orphaned_data=True)
+    events.Reload()
+    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+
+
+@pytest.fixture(scope="module")
+def policy(place: Any) -> Path:
+    """A run of stage 2."""
+    sizes = ["--total-texts", "32", "--texts-per-step", "4", "--samples-per-text", "4"]
+    place.command("train_policy", "--backbone", str(place.fine_tuned), *place.common("policy"), *sizes)
+    folder: Path = place.only_run("policy")
+    return folder
+
+
+@pytest.fixture
+def joint(in_process: Any, policy: Path) -> Any:
+    """Run stage 3 in this process: ``joint("folder", "--option", ...)``."""
+
+    def start(output: str, *options: str, start: tuple[str, ...] = ("--policy", str(policy))) -> Path:
+        run(joint_finetune, JointFinetuneOptions, [*start, *in_process.common(output), *SMALL, *options])
+        folder: Path = in_process.only_run(output, "joint-*")
+        return folder
+
+    return start
+
+
+def test_what_a_run_leaves(joint: Any, policy: Path) -> None:
+    folder = joint("joint")
+    record = record_in(folder)
+    stage2 = record_in(policy)
+    assert {name: record[name] for name in stage2 if name.startswith("full_")} == {
+        name: value for name, value in stage2.items() if name.startswith("full_")
+    }
+    assert record.keys() >= {"f1", "flops_speedup", "keep_all_f1", "wall_speedup_stock", "kept_fraction_2"}
+    points = curves(folder)
+    for key in (
+        "losses/task_loss",
+        "losses/distillation_loss",
+        "losses/policy_loss",
+        "charts/flops_speedup",
+        "charts/learning_rate",
+        "charts/episodic_return",
+    ):
+        assert [step for step, _ in points[key]] == [8, 16, 24, 32, 40, 48], key
+    assert [step for step, _ in points["holdout/keep_all_f1"]] == [8, 24, 48]
+    assert [step for step, _ in points["holdout/f1"]] == [8, 24, 48]
+    # Everything that can be trained has moved: encoder, task head, policy and calibration.
+    before, after = (load_file(path / "model" / "model.safetensors") for path in (policy, folder))
+    for part in ("backbone.bert.embeddings.word", "backbone.bert.encoder.layer.3", "backbone.qa_outputs", "policy"):
+        changed = [not before[name].equal(after[name]) for name in before if name.startswith(part)]
+        assert any(changed), part
+    assert not before["calibration.offsets"].equal(after["calibration.offsets"])
+
+
+def test_its_model_is_evaluated_with_its_own_encoder(joint: Any, in_process: Any) -> None:
+    folder = joint("own")
+    run(evaluate, EvaluateOptions, ["--model", str(folder), *in_process.common("own-evaluated")])
+    again, record = record_in(in_process.only_run("own-evaluated")), record_in(folder)
+    for name in ("f1", "flops_speedup", "log_likelihood"):
+        assert again[name] == pytest.approx(record[name], abs=1e-5), name
+        if name != "flops_speedup":
+            assert again[f"full_{name}"] == pytest.approx(record[f"keep_all_{name}"], abs=1e-5), name
+
+
+def test_the_unreduced_control(joint: Any, policy: Path) -> None:
+    record = record_in(joint("control", "--unreduced"))
+    assert record["kept_fraction_1"] == record["kept_fraction_2"] == 1.0
+    assert record["f1"] == record["keep_all_f1"]
+    assert record["log_likelihood"] != record["full_log_likelihood"]  # it has learned something
+
+
+def test_a_control_can_teach(joint: Any) -> None:
+    control = joint("teacher", "--unreduced")
+    folder = joint("taught", "--teacher", str(control), "--distillation", "1")
+    losses = curves(folder)["losses/distillation_loss"]
+    own = curves(joint("self-taught", "--distillation", "1"))["losses/distillation_loss"]
+    assert losses[0][1] != own[0][1]
+
+
+def test_without_stage_2(joint: Any, place: Any) -> None:
+    folder = joint("alone", "--no-overlap", start=("--backbone", str(place.fine_tuned)))
+    assert not TokenReducedModel.from_pretrained(folder / "model").config.overlap
+
+
+def test_a_target_is_met(joint: Any) -> None:
+    record = record_in(joint("target", "--target-speedup", "1.5"))
+    assert record["flops_speedup"] == pytest.approx(1.5, rel=0.15)  # 12 texts of about 25 tokens
+
+
+def test_a_multiplier_is_logged_once_bernoulli_begins(joint: Any) -> None:
+    points = curves(joint("multiplier", "--target-speedup", "1.5", "--budgeted-share", "0.5"))
+    assert [step for step, _ in points["charts/multiplier"]] == [32, 40, 48]
+
+
+def test_a_range_of_budgets(joint: Any) -> None:
+    points = curves(joint("range", "--speedup-range", "1.2", "1.9"))
+    assert len({round(value, 2) for _, value in points["charts/flops_speedup"]}) > 2
+
+
+def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tmp_path: Path) -> None:
+    options = ["--policy", str(policy), *SMALL, "--target-speedup", "1.5", "--budgeted-share", "0.5"]
+    options[options.index("48")] = "160"
+    place.command("joint_finetune", *options, *place.common("whole"))
+    process = place.start("joint_finetune", *options, *place.common("broken"))
+    kill_after(process, place.root / "broken", checkpoint=4)
+    broken = place.only_run("broken")
+    assert not (broken / "model").exists()
+    place.command("joint_finetune", "--resume", str(broken))
+    whole = place.only_run("whole")
+    assert (broken / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+    for key in ("losses/task_loss", "charts/episodic_return", "charts/multiplier", "holdout/f1"):
+        assert curves(broken)[key] == curves(whole)[key], key
+
+
+def kill_after(process: subprocess.Popen[str], root: Path, checkpoint: int) -> None:
+    """Send SIGKILL once a checkpoint is written."""
+    while not any(root.glob(f"SQuAD2/*/*/checkpoint/step-{checkpoint:06d}")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--target-speedup", "1"], "--target-speedup is 1.0"),
+        (["--target-speedup", "40"], "target speed-up 40.0 is out of reach"),
+        (["--target-speedup", "2", "--length-penalty", "0"], "--length-penalty is 0"),
+        (["--speedup-range", "3", "2"], "--speedup-range is 3.0 2.0"),
+        (["--speedup-range", "1.5", "2", "--sampler", "bernoulli"], "--speedup-range draws budgets"),
+        (["--distillation", "1.5"], "--distillation is 1.5"),
+        (["--temperature", "0"], "--temperature is 0.0"),
+        (["--accumulate", "3"], "must be a multiple of --accumulate 3"),
+        (["--imitation-fraction", "0.2"], "no imitation in joint training"),
+        (["--reduction-layers", "2", "3"], "--policy brings its own cuts"),
+        (["--backbone", "elsewhere"], "--policy brings its own encoder"),
+        (["--holdout-texts", "24"], "24 of 24 examples cannot be held out"),
+        (["--teacher", "nowhere"], "'nowhere' could not be loaded"),
+    ],
+)
+def test_bad_options(options: list[str], named: str, joint: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        joint("failed", *options)
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert named in line
