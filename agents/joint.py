@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,13 +12,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from agents.base import Agent, Rollout
+from agents.distillation import Teacher, computing_in
 from agents.rollouts import rollout_figures
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
+from trbert_env.packing import Layout
 from trbert_env.reward import LengthPrice
 from trbert_env.tasks.base import Task
-from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.texts import EncodedText
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class JointLearner:
         calibration: Of the task's logits; trained in place.
         samples: Rows of each text.
         options: See :class:`JointOptions`.
-        teacher: The unreduced model that is distilled from; needed unless ``distillation`` is 0 and the
+        teacher: What is distilled from; needed unless ``distillation`` is 0 and the
             reward is the likelihood.
         price: What kept tokens cost the agent.
         calibration_rate: Learning rate of the calibration; 0 leaves it as it is.
@@ -98,7 +100,7 @@ class JointLearner:
         calibration: Calibration,
         samples: int,
         options: JointOptions,
-        teacher: PreTrainedModel | None,
+        teacher: Teacher | None,
         price: LengthPrice,
         calibration_rate: float = 0.01,
         autocast: str = "float32",
@@ -109,7 +111,7 @@ class JointLearner:
         self.model, self.encoder, self.task = model, encoder, task
         self.agent, self.calibration, self.samples = agent, calibration, samples
         self.options, self.price = options, price
-        self._teacher = None if teacher is None else (teacher, StagedEncoder(teacher, encoder.reduction_layers))
+        self._teacher = teacher
         self._autocast = autocast
         #: FLOPs of the last step's texts, unreduced and as they were played.
         self.costs = (0.0, 0.0)
@@ -118,7 +120,7 @@ class JointLearner:
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": 0.01}]
         if calibration_rate and agent is not None:
             groups.append({"params": list(calibration.parameters()), "weight_decay": 0.0})
-        self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate)
+        self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
     def step(self, parts: Sequence[Sequence[EncodedText]], progress: tuple[float, float]) -> dict[str, float]:
         """One update on several parts of a batch, whose gradients are averaged.
@@ -191,13 +193,9 @@ class JointLearner:
     def _teacher_logits(self, texts: Sequence[EncodedText]) -> Tensor:
         """``(tokens of all rows, token_logits)`` float32, each text's as often as it has samples."""
         assert self._teacher is not None
-        teacher, encoder = self._teacher
-        with torch.no_grad(), self._computing():
-            batch = TextBatch.from_texts(texts, teacher.device)
-            tokens = encoder.run_layers(encoder.embed(batch), 0, encoder.num_layers)
-            logits = self.task.logits(teacher, tokens.states, batch.layout.text_lengths)
-        _, source = batch.layout.expand(self.samples)
-        return logits.float()[source]
+        layout = Layout.from_lengths([len(text) for text in texts], [1] * len(texts), self.model.device)
+        _, source = layout.expand(self.samples)
+        return self._teacher.logits(texts)[source]
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)
@@ -210,9 +208,7 @@ class JointLearner:
         return figures if self.agent is None else figures | self.agent.update(rollout)
 
     def _computing(self) -> AbstractContextManager[object]:
-        if self._autocast == "float32":
-            return nullcontext()
-        return torch.autocast(self.model.device.type, torch.bfloat16)
+        return computing_in(self._autocast, self.model.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers and the agent's state."""

@@ -27,12 +27,13 @@ import torch
 from transformers import PreTrainedModel
 
 from agents.budget import BudgetController
+from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
-from runners.shared.display import announce
+from runners.shared.display import announce, progress
 from runners.shared.evaluation import evaluate_model, evaluation_env, full_figures, run_pass
 from runners.shared.loop import train
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
@@ -42,7 +43,7 @@ from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.tracking import Tracker
-from trbert_env.backbones import Backbone, load_backbone, move
+from trbert_env.backbones import Backbone, cache_folder, load_backbone, move
 from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.data.sources import hold_out
@@ -66,6 +67,9 @@ class JointStageOptions(JointOptions, ReinforceOptions):
 
     teacher: str | None = None
     """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
+
+    remember_teacher: bool = False
+    """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
 
     learning_rate: float = 1e-3
     """Peak learning rate of the policy; it falls linearly to 0."""
@@ -266,12 +270,12 @@ class JointTraining:
         start: What it starts from.
         workload: The training texts.
         holdout: Texts to watch the quality on; None for none.
-        teacher: The unreduced model to distil from.
+        teacher: What to distil from.
         device: Where it computes.
     """
 
     def __init__(
-        self, start: Start, workload: Workload, holdout: Workload | None, teacher: PreTrainedModel, device: torch.device
+        self, start: Start, workload: Workload, holdout: Workload | None, teacher: Teacher, device: torch.device
     ) -> None:
         self.options = options = start.options
         self.workload, self.holdout, self.device = workload, holdout, device
@@ -441,11 +445,12 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         options.env, "validation", found.source, options.data_dir, options.max_eval_texts
     )
     start = Start.load(options, found.source)
-    teacher = load_teacher(options, start.backbone, found.source)
+    model = move(load_teacher(options, start.backbone, found.source), device, torch.float32).eval()
     backbone = start.backbone
     workload = Workload.encode(preset, examples, backbone, "train", found.source)
     watched = Workload.encode(preset, aside, backbone, "holdout", found.source) if options.holdout_texts else None
     validation = Workload.encode(preset, held_out, backbone, "validation", found.source)
+    teacher = Teacher(model, workload.task, training_dtype(options.dtype, device))
     facts = {"data_source": found.source, "backbone": backbone.source}
     if folder is None:
         kind = "unreduced" if options.unreduced else "reinforce"
@@ -454,7 +459,10 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     else:
         folder.check_facts(facts)
     print(f"run folder: {folder.path}")
-    training = JointTraining(start, workload, watched, move(teacher, device, torch.float32).eval(), device)
+    if options.remember_teacher:
+        with progress("teacher's logits", len(workload.texts)) as bar:
+            teacher.remember(workload.texts, cache_folder() / "teachers", bar.update)
+    training = JointTraining(start, workload, watched, teacher, device)
     if state is not None:
         training.load_state_dict(state)
     train(

@@ -48,15 +48,16 @@ class Backbone:
         return replace(self, model=self.model.eval(), fine_tuned=True)
 
 
-def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
-    """Where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one.
-
-    Below the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``.
-    """
+def cache_folder() -> Path:
+    """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``."""
     root = os.environ.get("TRBERT_CACHE")
-    folder = Path(root) if root else Path.home() / ".cache" / "trbert_env"
+    return Path(root) if root else Path.home() / ".cache" / "trbert_env"
+
+
+def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
+    """Where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one."""
     key = str(Path(name).resolve()) if Path(name).is_dir() else name
-    return folder / "backbones" / preset.name / data_source / key.strip("/").replace("/", "--")
+    return cache_folder() / "backbones" / preset.name / data_source / key.strip("/").replace("/", "--")
 
 
 def leave_fine_tuned(saved: Path, preset: Preset, name: str, data_source: str) -> Path:

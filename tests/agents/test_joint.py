@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from transformers import BertForQuestionAnswering
 
 from agents.base import Rollout
+from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
 from trbert_env.calibration import Calibration
@@ -59,7 +61,7 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
             calibration,
             SAMPLES if reduce else 1,
             JointOptions(**options),
-            teacher,
+            Teacher(teacher, workload.task),
             LengthPrice(PRICE, "tokens", cost),
         )
 
@@ -207,6 +209,23 @@ def test_goes_on_bit_for_bit(make_learner: MakeLearner, workload: Workload, equa
     resumed.load_state_dict(saved)
     resumed.step(parts, (0.3, 0.6))
     assert equal(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_teacher_remembers(teacher: Any, workload: Workload, tmp_path: Path) -> None:
+    fresh = Teacher(teacher, workload.task)
+    expected = fresh.logits(workload.texts[1:])
+    counts: list[int] = []
+    first, second = Teacher(teacher, workload.task), Teacher(teacher, workload.task)
+    first.remember(workload.texts, tmp_path, counts.append)
+    second.remember(workload.texts, tmp_path, counts.append)
+    assert counts == [len(LENGTHS)]  # the second read the file of the first
+    assert second.logits(workload.texts).equal(first.logits(workload.texts))
+    torch.testing.assert_close(second.logits(workload.texts[1:]), expected, rtol=0, atol=1e-5)
+    next(teacher.parameters()).data += 0.1
+    third = Teacher(teacher, workload.task)
+    third.remember(workload.texts, tmp_path, counts.append)
+    assert counts == [len(LENGTHS)] * 2  # other weights, other logits
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_missing_teacher_is_named(tiny_bert: BertForQuestionAnswering, workload: Workload) -> None:

@@ -1,0 +1,92 @@
+"""The teacher of joint training: soft targets from the unreduced model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.encoder import StagedEncoder
+from trbert_env.tasks.base import Task
+from trbert_env.texts import EncodedText, TextBatch
+
+#: Texts that run together when all are computed beforehand.
+CACHED_ROWS = 64
+
+
+class Teacher:
+    """Logits of a frozen, unreduced model.
+
+    They cost a third of an unreduced training step each time they are asked for; where several runs or
+    epochs ask for the same, :meth:`remember` computes them once.
+
+    Args:
+        model: The task model; left as it is.
+        task: Its task.
+        autocast: ``"bfloat16"`` or ``"float32"``: what it computes in.
+    """
+
+    def __init__(self, model: PreTrainedModel, task: Task, autocast: str = "float32") -> None:
+        self._model, self._task, self._autocast = model, task, autocast
+        self._encoder = StagedEncoder(model)
+        self._known: dict[str, Tensor] = {}
+
+    def logits(self, texts: Sequence[EncodedText]) -> Tensor:
+        """``(total_tokens, token_logits)`` float32, texts laid end to end, on the model's device."""
+        if self._known:
+            return torch.cat([self._known[text.text_id] for text in texts]).to(self._model.device)
+        return self._compute(texts)
+
+    def remember(
+        self, texts: Sequence[EncodedText], folder: Path, advance: Callable[[int], None] | None = None
+    ) -> None:
+        """Compute the logits of texts, or read them from an earlier call's file, and answer from them from now on.
+
+        Args:
+            texts: All that will be asked for.
+            folder: Where the file lies, under a name that weights, number format and texts decide.
+            advance: Told how many texts are done, each time some are.
+        """
+        path = folder / f"{self._fingerprint(texts)}.safetensors"
+        if not path.exists():
+            found = []
+            for first in range(0, len(texts), CACHED_ROWS):
+                rows = texts[first : first + CACHED_ROWS]
+                found.append(self._compute(rows).cpu())
+                if advance is not None:
+                    advance(len(rows))
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            save_file({"logits": torch.cat(found)}, partial)
+            partial.rename(path)
+        pieces = load_file(path)["logits"].split([len(text) for text in texts])
+        self._known = {text.text_id: piece for text, piece in zip(texts, pieces, strict=True)}
+
+    def _compute(self, texts: Sequence[EncodedText]) -> Tensor:
+        batch = TextBatch.from_texts(texts, self._model.device)
+        with torch.no_grad(), computing_in(self._autocast, self._model.device):
+            tokens = self._encoder.run_layers(self._encoder.embed(batch), 0, self._encoder.num_layers)
+            return self._task.logits(self._model, tokens.states, batch.layout.text_lengths).float()
+
+    def _fingerprint(self, texts: Sequence[EncodedText]) -> str:
+        """What decides the logits: weights, number format, and the texts in their order."""
+        digest = hashlib.sha256(self._autocast.encode())
+        for name, values in sorted(self._model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        for text in texts:
+            digest.update(text.text_id.encode())
+            digest.update(np.ascontiguousarray(text.input_ids).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def computing_in(dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    """Matrix products in ``"bfloat16"`` or ``"float32"``; weights and reductions stay float32."""
+    return nullcontext() if dtype == "float32" else torch.autocast(device.type, torch.bfloat16)
