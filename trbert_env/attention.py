@@ -20,6 +20,8 @@ from transformers.masking_utils import sdpa_mask
 from trbert_env.packing import Layout
 
 PACKED_ATTENTION = "trbert_packed"
+#: Tokens below which the fused kernel wins in bfloat16 on a CPU too, without gradients.
+SHORT = 96
 
 
 @dataclass
@@ -79,48 +81,42 @@ def packed_attention(
     if packed.received is not None:
         packed.received.append(attention_received(query, key, packed.lengths, scaling))
     if query.device.type == "cpu":
-        by_sequence = _products_by_sequence if query.dtype == torch.bfloat16 else _by_sequence
-        return by_sequence(query, key, value, packed.lengths, scaling), None
+        return _by_sequence(query, key, value, packed.lengths, scaling), None
     if query.dtype in (torch.float16, torch.bfloat16):
         return _varlen(query, key, value, packed, scaling), None
     return _padded(query, key, value, packed.lengths, scaling), None
 
 
 def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
-    """One SDPA call a sequence: on a CPU faster than any masked call."""
+    """One call a sequence: on a CPU faster than any masked call.
+
+    In float32 that is the fused kernel. In bfloat16 two matrix products are faster where a sequence is
+    not short: by a third forward at SQuAD's lengths, and two to three times with gradients.
+    """
     tail = query.shape[2] - sum(lengths)
-    sizes = [*lengths, tail] if tail else lengths
+    sizes = [*lengths, tail]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    in_products = query.dtype == torch.bfloat16
+    if in_products:  # strided reads are slow in a product
+        query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split(sizes, dim=2) for tensor in (query, key, value)]
-    outputs = [
-        scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2)
-        for q, k, v in zip(*(split[: len(lengths)] for split in splits), strict=True)
-    ]
+    outputs = []
+    for length, q, k, v in zip(lengths, *(split[:-1] for split in splits), strict=True):
+        if in_products and (length >= SHORT or q.requires_grad):
+            outputs.append(_attend_in_products(q[0], k[0], v[0], scale).transpose(0, 1)[None])
+        else:
+            outputs.append(scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2))
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
     return torch.cat(outputs, dim=1)
 
 
-def _products_by_sequence(
-    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None
-) -> Tensor:
-    """Two matrix products a sequence: in bfloat16 on a CPU faster than the fused kernel.
-
-    At SQuAD's lengths by a quarter forward, and two to three times with gradients; in float32 it is the
-    other way round. It holds one sequence's ``(heads, length, length)`` probabilities, all of them where
-    gradients are wanted.
-    """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    sizes = [*lengths, query.shape[2] - sum(lengths)]
-    splits = [tensor[0].contiguous().split(sizes, dim=1) for tensor in (query, key, value)]
-    nothing = query.new_zeros(1, 1, 1)
-    outputs = []
-    for q, k, v in zip(*(split[:-1] for split in splits), strict=True):
-        if q.requires_grad:  # backward reads them again, and strided reads are slow
-            q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
-        outputs.append(torch.bmm(torch.softmax(scores, dim=-1), v).transpose(0, 1))
-    outputs.append(torch.zeros_like(splits[2][-1].transpose(0, 1)))
-    return torch.cat(outputs)[None]
+def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Attention of one sequence, ``(heads, length, head_dim)``; holds its probabilities for the gradient."""
+    if query.requires_grad:  # backward reads them again
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale)
+    return torch.bmm(torch.softmax(scores, dim=-1), value)
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from trbert_env.attention import (
     PackedSequences,
+    _attend_in_products,
     _by_sequence,
     _padded,
-    _products_by_sequence,
     attention_received,
     packed_attention,
 )
@@ -44,7 +44,7 @@ def by_block_mask(query: Tensor, key: Tensor, value: Tensor, lengths: list[int],
 
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("tail", [0, 3])
-@pytest.mark.parametrize("run", [_by_sequence, _products_by_sequence, _padded])
+@pytest.mark.parametrize("run", [_by_sequence, _padded])
 def test_every_path_equals_one_dense_call_with_a_block_mask(
     run: Callable[..., Tensor], tail: int, scaling: float | None
 ) -> None:
@@ -58,10 +58,9 @@ def test_every_path_equals_one_dense_call_with_a_block_mask(
     assert not output[:, total:].any()
 
 
-@pytest.mark.parametrize("other", [_products_by_sequence, _padded])
-def test_gradients_of_every_path_equal_those_by_sequence(other: Callable[..., Tensor]) -> None:
+def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:
     gradients = []
-    for run in (_by_sequence, other):
+    for run in (_by_sequence, _padded):
         heads = random_heads(sum(LENGTHS))
         query, key, value = (tensor.requires_grad_() for tensor in heads)
         run(query, key, value, LENGTHS, None).square().sum().backward()
@@ -70,15 +69,31 @@ def test_gradients_of_every_path_equal_those_by_sequence(other: Callable[..., Te
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow() -> None:
-    query, key, value = random_heads(sum(LENGTHS))
-    packed = PackedSequences.of(Layout.from_lengths(LENGTHS, [1] * len(LENGTHS)))
-    module = torch.nn.Module()
-    halves = [tensor.bfloat16() for tensor in (query, key, value)]
-    output, _ = packed_attention(module, *halves, None, packed)
-    expected = by_block_mask(*(tensor.float() for tensor in halves), LENGTHS, None)
+@pytest.mark.parametrize("scale", [0.2, 0.5])
+def test_two_products_are_attention(scale: float) -> None:
+    found, expected = [], []
+    for attend, results in ((_attend_in_products, found), (_fused, expected)):
+        query, key, value = (tensor[0].requires_grad_() for tensor in random_heads(9))
+        output = attend(query, key, value, scale)
+        output.square().sum().backward()
+        results.extend([output, query.grad, key.grad, value.grad])
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)[0]
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [100, 3, 120]])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow(lengths: list[int], gradients: bool) -> None:
+    halves = [tensor.bfloat16().requires_grad_(gradients) for tensor in random_heads(sum(lengths))]
+    packed = PackedSequences.of(Layout.from_lengths(lengths, [1] * len(lengths)))
+    output, _ = packed_attention(torch.nn.Module(), halves[0], halves[1], halves[2], None, packed)
+    query, key, value = (tensor.detach().float() for tensor in halves)
     assert output.dtype == torch.bfloat16
-    torch.testing.assert_close(output.float(), expected, rtol=0, atol=3e-2)
+    torch.testing.assert_close(output.float(), by_block_mask(query, key, value, lengths, None), rtol=0, atol=3e-2)
 
 
 def test_without_sequences_the_call_is_a_stock_one() -> None:
