@@ -18,7 +18,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,17 +25,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from agents.budget import BudgetController
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
+from runners.shared.budgets import Budgets
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, progress
 from runners.shared.evaluation import evaluate_model, evaluation_env, full_figures, run_pass
 from runners.shared.loop import train
-from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
@@ -210,59 +208,6 @@ class Start:
         return cls(backbone, model.encoder.reduction_layers, options, model)
 
 
-class Budgets:
-    """What a run may cost: one budget, one that is drawn for every update, or one that a price holds it to.
-
-    Args:
-        options: The run's.
-        agent: Whose keep fractions are set.
-        price: Of its reward; set where a multiplier finds it.
-        texts: Training texts, which say what fractions cost.
-    """
-
-    def __init__(
-        self, options: JointFinetuneOptions, agent: Reinforce, price: LengthPrice, texts: Sequence[EncodedText]
-    ) -> None:
-        self._agent, self._price = agent, price
-        shape, cost = agent.keep_fractions, price.cost
-        self._choices: list[tuple[float, ...]] = []
-        self._controller: BudgetController | None = None
-        self._priced = False
-        self.target_speedup: float | None = options.target_speedup
-        if options.target_speedup is not None:
-            agent.keep_fractions = fractions_for_speedup(options.target_speedup, shape, cost, texts)
-            self._controller = BudgetController(options.target_speedup, price.length_penalty)
-        if options.speedup_range is not None:
-            speeds = np.geomspace(*options.speedup_range, num=16)
-            self._choices = [fractions_for_speedup(float(speed), shape, cost, texts) for speed in speeds]
-        fractions = agent.decision.keep_fractions
-        if self.target_speedup is None and fractions is not None:
-            self.target_speedup = fractions_speedup(fractions, cost, full_layout(texts))
-
-    def before_step(self, generator: np.random.Generator) -> None:
-        """Draw the budget and set the price of the coming update."""
-        if self._choices:
-            self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
-        if self._controller is not None:
-            self._price.length_penalty = self._controller.price
-        self._priced = not self._agent.budgeted
-
-    def after_step(self, costs: tuple[float, float]) -> dict[str, float]:
-        """Take in what the update cost, full and reduced; returns figures to log."""
-        if self._controller is None or not self._priced:
-            return {}
-        return self._controller.update(*costs)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The multiplier; budgets are drawn by the run's own generator."""
-        return {"controller": None if self._controller is None else self._controller.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        if self._controller is not None:
-            self._controller.load_state_dict(state["controller"])
-
-
 class JointTraining:
     """A run of stage 3: what is trained, how far it is, and its checkpoints.
 
@@ -293,14 +238,20 @@ class JointTraining:
         if start.model is not None:
             self.agent.policy.load_state_dict(start.model.policy.state_dict())
             self.calibration.load_state_dict(start.model.calibration.state_dict())
-        cost = CostModel.of(self.encoder, self.agent.policy.flops_per_token)
         given = options.length_penalty
-        price = LengthPrice(
+        self.price = LengthPrice(
             workload.preset.joint_length_penalty if given is None else given,
             options.penalty if options.target_speedup is None else "flops",
-            cost,
+            CostModel.of(self.encoder, self.agent.policy.flops_per_token),
         )
-        self.budgets = Budgets(options, self.agent, price, workload.texts)
+        self.budgets = Budgets(
+            self.agent,
+            self.price.cost,
+            workload.texts,
+            self.price.length_penalty,
+            options.target_speedup,
+            options.speedup_range,
+        )
         self._decision = self.agent.decision
         self.learner = JointLearner(
             self.model,
@@ -311,7 +262,7 @@ class JointTraining:
             1 if options.unreduced else options.samples_per_text,
             own_options(options, JointOptions),
             teacher,
-            price,
+            self.price,
             options.calibration_rate,
             training_dtype(options.dtype, device),
         )
@@ -334,10 +285,11 @@ class JointTraining:
         """One update, and a look at the held-out texts where it is time for one."""
         watched = self._watched() if self.updates == 0 else {}
         progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
-        self.budgets.before_step(self._generator)
+        self.budgets.draw(self._generator)
+        self.price.length_penalty, priced = self.budgets.price, not self.agent.budgeted
         figures = self.learner.step(self._parts(), progress)
-        if not self.options.unreduced:
-            figures |= self.budgets.after_step(self.learner.costs)
+        if priced and not self.options.unreduced:
+            figures |= self.budgets.account(*self.learner.costs)
         self.updates += 1
         marks = (round(part * self._total_updates / self.options.watch) for part in range(1, self.options.watch + 1))
         return figures | (self._watched() if self.updates in marks else watched)
@@ -402,6 +354,7 @@ class JointTraining:
             decision=keep_all if self.options.unreduced else self._decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
+            trained_fractions=self.budgets.fractions,
         )
         if not self.options.unreduced:
             dtype = getattr(torch, evaluation_dtype(self.options.dtype))

@@ -23,18 +23,17 @@ from typing import Any, Literal
 import torch
 
 from agents.base import Agent
-from agents.budget import BudgetController
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
 from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
+from runners.shared.budgets import Budgets
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_model
 from runners.shared.loop import train
-from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
@@ -182,14 +181,8 @@ class PolicyTraining:
             options.seed,
             device,
         )
-        self._controller: BudgetController | None = None
-        if options.target_speedup is not None:
-            cost = CostModel.of(env.encoder, self.reinforce.policy.flops_per_token)
-            self.reinforce.keep_fractions = fractions_for_speedup(
-                options.target_speedup, self.reinforce.keep_fractions, cost, workload.texts
-            )
-            self._controller = BudgetController(options.target_speedup, env.length_penalty)
-        self.length_penalty = env.length_penalty
+        cost = CostModel.of(env.encoder, self.reinforce.policy.flops_per_token)
+        self._budgets = Budgets(self.reinforce, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
         self.phases = [Phase("reinforce", env, self.reinforce, updates, options.texts_per_step)]
         if options.cloning_texts:
@@ -244,9 +237,9 @@ class PolicyTraining:
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
         figures = {}
-        if self._controller is not None and phase.agent is self.reinforce and not self.reinforce.budgeted:
+        if phase.agent is self.reinforce and not self.reinforce.budgeted:
             final = rollout.final_info
-            figures = self._controller.update(float(final["full_flops"].sum()), float(final["reduced_flops"].sum()))
+            figures = self._budgets.account(float(final["full_flops"].sum()), float(final["reduced_flops"].sum()))
         figures |= phase.agent.learn(rollout)
         if self.options.calibration_rate:
             assert phase.env.last_outcome is not None
@@ -256,10 +249,8 @@ class PolicyTraining:
 
     def _price(self, progress_after: float) -> float:
         """Lambda of the coming rollout."""
-        if self._controller is not None:
-            return self._controller.price
         rise = self.options.penalty_rise
-        return self.length_penalty * (min(1.0, progress_after / rise) if rise else 1.0)
+        return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
@@ -270,7 +261,7 @@ class PolicyTraining:
             "agent": phase.agent.state_dict(),
             "calibration": self._calibration_fit.state_dict(),
             "env": phase.env.state_dict(),
-            "controller": None if self._controller is None else self._controller.state_dict(),
+            "budgets": self._budgets.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -279,21 +270,9 @@ class PolicyTraining:
         phase = self.phases[self.phase_index]
         phase.agent.load_state_dict(state["agent"])
         self._calibration_fit.load_state_dict(state["calibration"])
-        if self._controller is not None:
-            self._controller.load_state_dict(state["controller"])
+        self._budgets.load_state_dict(state["budgets"])
         self._collector = RolloutCollector(phase.env, phase.agent)
         self._collector.resume(state["env"])
-
-    @property
-    def target_speedup(self) -> float | None:
-        """What was trained for: the target, or what the budget comes to; None where a price decided."""
-        if self.options.target_speedup is not None:
-            return self.options.target_speedup
-        fractions = self.reinforce.decision.keep_fractions
-        if fractions is None:
-            return None
-        cost = CostModel.of(self.encoder, self.reinforce.policy.flops_per_token)
-        return fractions_speedup(fractions, cost, full_layout(self.workload.texts))
 
     def model(self) -> TokenReducedModel:
         """What came out, ready for its speed."""
@@ -305,9 +284,10 @@ class PolicyTraining:
             decision=self.reinforce.decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
+            trained_fractions=self._budgets.fractions,
         )
         dtype = getattr(torch, evaluation_dtype(self.options.dtype))
-        settle_speed(model, self.workload.texts, dtype, self._device, self.target_speedup)
+        settle_speed(model, self.workload.texts, dtype, self._device, self._budgets.target_speedup)
         return model
 
 

@@ -134,6 +134,7 @@ class TokenReducedModel(PreTrainedModel):
         decision: DecisionRule,
         calibration: Calibration | None = None,
         backbone_name: str = "",
+        trained_fractions: Sequence[float] | None = None,
     ) -> TokenReducedModel:
         """Join a task model, a policy and the calibration of its logits; weights are copied, as float32."""
         form = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
@@ -147,7 +148,7 @@ class TokenReducedModel(PreTrainedModel):
             overlap=policy.overlap,
             threshold=decision.threshold,
             keep_fractions=decision.keep_fractions,
-            trained_fractions=decision.keep_fractions,
+            trained_fractions=trained_fractions,
             backbone_name=backbone_name,
         )
         model = cls(config)
