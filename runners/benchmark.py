@@ -27,7 +27,9 @@ from typing import Any, Literal
 import torch
 from transformers import BertConfig
 
+from agents.distillation import Teacher
 from agents.heuristics import RandomTokens
+from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from runners.shared.cli import UserError, run
@@ -38,9 +40,12 @@ from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
 from trbert_env.backbones import Backbone, move
+from trbert_env.calibration import Calibration
+from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
+from trbert_env.reward import LengthPrice
 from trbert_env.texts import EncodedText
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -239,6 +244,45 @@ def time_training(workload: Workload, options: BenchmarkOptions, device: str) ->
     }
 
 
+def time_joint(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
+    """A step of joint training (8 samples, teacher, policy), against unreduced fine-tuning on the same texts.
+
+    Forward and backward of 16 texts each; the optimiser is left out on both sides.
+    """
+    texts = list(workload.texts)[:16]
+    autocast = evaluation_dtype(options.dtype)
+
+    def learner(samples: int, **settings: Any) -> JointLearner:
+        model = move(copy.deepcopy(workload.backbone.model), device, torch.float32)
+        encoder = StagedEncoder(model, options.reduction_layers)
+        reinforce = ReinforceOptions(keep_fractions=options.keep_fractions, imitation_fraction=0.0)
+        agent = Reinforce(encoder.hidden_size, encoder.num_reductions, samples, reinforce, options.seed, device)
+        return JointLearner(
+            model,
+            encoder,
+            workload.task,
+            agent if samples > 1 else None,
+            Calibration(encoder.num_reductions, workload.task.token_logits).to(device),
+            samples,
+            JointOptions(**settings),
+            Teacher(move(workload.backbone.model, device, torch.float32), workload.task, autocast),
+            LengthPrice(0.0, "tokens", CostModel.of(encoder)),
+            autocast=autocast,
+        )
+
+    def step(of: JointLearner) -> Callable[[], None]:
+        def run_it() -> None:
+            of.model.zero_grad(set_to_none=True)
+            of.loss(texts, 0.5)[1].backward()
+
+        return run_it
+
+    sides = {"joint": step(learner(8)), "fine-tuning": step(learner(1, distillation=0.0))}
+    timings = measure(sides, options.rounds, device)
+    joint, unreduced = (timings[name].median for name in ("joint", "fine-tuning"))
+    return {"joint_seconds": joint, "finetuning_seconds": unreduced, "joint_over_finetuning": joint / unreduced}
+
+
 def main(options: BenchmarkOptions) -> None:
     """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
     device = str(resolve_device(options.device))
@@ -259,6 +303,7 @@ def main(options: BenchmarkOptions) -> None:
     if options.training:
         record |= time_environment(workload, options, device)
         record |= time_training(workload, options, device)
+        record |= time_joint(workload, options, device)
     record |= time_inference(workload, model or random_model(workload, options), options, device)
     folder = RunFolder.create(options.output_dir, options.env, "benchmark", options.architecture, options.seed)
     folder.write_config(options)

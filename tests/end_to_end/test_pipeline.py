@@ -222,11 +222,12 @@ def test_benchmark(place: Any, trained: Path) -> None:
     sizes = ["--num-texts", "16", "--batch-size", "4", "--rounds", "2"]
     out = place.command("benchmark", "--backbone", str(place.pretrained), *place.common("clock"), *sizes)
     record = record_in(place.only_run("clock"))
-    ratios = {"wall_speedup_stock", "wall_speedup_packed", "training_speedup"}
+    ratios = {"wall_speedup_stock", "wall_speedup_packed", "training_speedup", "joint_over_finetuning"}
     assert record.keys() >= ratios | {"flops_speedup", "outside_layers_share", "training_texts_per_second"}
     assert all(record[name] > 0 for name in ratios)
     assert 0 < record["outside_layers_share"] < 1
     assert record["wall_speedup_stock"] == pytest.approx(record["stock_seconds"] / record["reduced_seconds"])
+    assert record["joint_over_finetuning"] == pytest.approx(record["joint_seconds"] / record["finetuning_seconds"])
     assert "metrics.json" in out
 
 
