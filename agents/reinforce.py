@@ -36,6 +36,9 @@ class ReinforceOptions:
     budgeted_share: float = 1.0
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
+    budget_scope: Literal["text", "batch"] = "text"
+    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
+
     baseline: Literal["mean", "leave-one-out", "none"] = "mean"
     """What a return is compared with: the mean of the text's samples, or of the other samples, or nothing."""
 
@@ -115,7 +118,7 @@ class Reinforce:
         if self.budgeted:
             start, end = self.options.exploration
             exploration = start + (end - start) * self._progress / self.options.budgeted_share
-            return BudgetedSampler(self.keep_fractions, exploration)
+            return BudgetedSampler(self.keep_fractions, exploration, self.options.budget_scope)
         return BernoulliSampler()
 
     @property

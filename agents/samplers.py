@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,13 +65,18 @@ class BudgetedSampler:
     Args:
         keep_fractions: K as a fraction of the full length, one a reduction.
         exploration: Noise in units of the logits' deviation.
+        scope: ``"text"``, or ``"batch"`` to keep the sum of the K over all rows: counts then adapt to the
+            text as a threshold's do, and samples of a text no longer cost the same.
     """
 
     name = "budgeted"
 
-    def __init__(self, keep_fractions: Sequence[float], exploration: float = 0.5) -> None:
+    def __init__(
+        self, keep_fractions: Sequence[float], exploration: float = 0.5, scope: Literal["text", "batch"] = "text"
+    ) -> None:
         self.keep_fractions = tuple(keep_fractions)
         self.exploration = exploration
+        self.scope = scope
 
     def temperature(self, logits: Tensor, free: Tensor) -> Tensor:
         """What logits are divided by; a scalar without gradient.
@@ -88,7 +94,11 @@ class BudgetedSampler:
         """Draw keep masks; see :meth:`BernoulliSampler.sample`."""
         gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7)))
         counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
-        return keep_top(logits / self.temperature(logits, mask & ~forced) + gumbel, mask, forced, counts)
+        scores = logits / self.temperature(logits, mask & ~forced) + gumbel
+        if self.scope == "text":
+            return keep_top(scores, mask, forced, counts)
+        pooled = keep_top(scores.reshape(1, -1), mask.reshape(1, -1), forced.reshape(1, -1), counts.sum()[None])
+        return pooled.view(mask.shape)
 
     def expected_counts(
         self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
@@ -97,7 +107,7 @@ class BudgetedSampler:
         return keep_counts(self.keep_fractions[reduction], full_lengths, mask.sum(1))
 
     def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
-        """Logits over their temperature, shifted row by row so that the expected count is K.
+        """Logits over their temperature, shifted row by row (or all alike) so that the expected count is K.
 
         The score of a fixed-size sample is nearly that of independent choices with these logits
         (conditional Poisson sampling, Hajek 1964), and nearly zero on average, as a score must be.
@@ -107,7 +117,9 @@ class BudgetedSampler:
         counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
         wanted = (counts - (mask & forced).sum(1)).clamp(min=0).float()
         detached = logits.detach()
-        low, high = detached.new_full((len(logits), 1), -100.0), detached.new_full((len(logits), 1), 100.0)
+        if self.scope == "batch":
+            detached, free, wanted = detached.reshape(1, -1), free.reshape(1, -1), wanted.sum()[None]
+        low, high = detached.new_full((len(detached), 1), -100.0), detached.new_full((len(detached), 1), 100.0)
         for _ in range(30):
             middle = (low + high) / 2
             too_many = (torch.sigmoid(detached - middle) * free).sum(1, keepdim=True) > wanted[:, None]

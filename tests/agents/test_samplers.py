@@ -78,6 +78,24 @@ def test_budgeted_keeps_exactly_k(
     assert not bool((kept & ~mask).any())
 
 
+def test_a_batch_shares_its_budget(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+    """The sum is exact, and a text whose tokens rank higher keeps more of them."""
+    sampler = BudgetedSampler([0.5], scope="batch")
+    total = sampler.expected_counts(logits, mask, forced, FULL_LENGTHS, 0).sum()
+    better = torch.tensor([[8.0], [0.0], [0.0]])
+    means = []
+    for moved in (logits, logits + better):
+        kept = draw(sampler, moved, mask, forced)
+        assert bool((kept.sum((1, 2)) == total).all())
+        assert bool((kept | ~forced).all())
+        assert not bool((kept & ~mask).any())
+        means.append(float(kept[:, 0].sum(1).float().mean()))
+    assert means[1] > means[0] + 1
+    centred = sampler.centred(logits + better, mask, forced, FULL_LENGTHS, 0)
+    expected = torch.where(forced, 1.0, torch.sigmoid(centred)) * mask
+    torch.testing.assert_close(expected.sum(), total.float(), atol=1e-4, rtol=0)
+
+
 def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     """With one free token to choose, its frequencies are the softmax of the logits (Gumbel's trick)."""
     kept = draw(BudgetedSampler([2 / 9], exploration=0.8), logits, mask, forced)[:, 1]
