@@ -113,6 +113,11 @@ class Reinforce:
         return self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share
 
     @property
+    def ends_budgeted(self) -> bool:
+        """Whether it samples under a budget to the end of its run."""
+        return self.options.sampler == "budgeted" and self.options.budgeted_share >= 1.0
+
+    @property
     def sampler(self) -> Sampler:
         """The sampler of the present phase."""
         if self.budgeted:
@@ -134,8 +139,8 @@ class Reinforce:
     @property
     def decision(self) -> DecisionRule:
         """How it decides when it is deterministic."""
-        ends_budgeted = self.options.sampler == "budgeted" and self.options.budgeted_share >= 1.0
-        return DecisionRule(keep_fractions=self.keep_fractions if ends_budgeted else None)
+        by_fractions = self.ends_budgeted and self.options.budget_scope == "text"
+        return DecisionRule(keep_fractions=self.keep_fractions if by_fractions else None)
 
     # -- acting ----------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Budgets:
         if target_speedup is not None:
             agent.keep_fractions = fractions_for_speedup(target_speedup, shape, cost, texts)
             self._controller = BudgetController(target_speedup, price)
-        elif agent.decision.keep_fractions is not None:
+        elif agent.ends_budgeted:
             self.target_speedup = fractions_speedup(shape, cost, full_layout(texts))
         if speedup_range is not None:
             speeds = np.geomspace(*speedup_range, num=RANGE_STEPS)
