@@ -131,6 +131,7 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
         within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
         within(0, 1, budgeted_share=self.budgeted_share)
         at_least(0, encoder_rate=self.encoder_rate, learning_rate=self.learning_rate)
+        at_least(0, guidance=self.guidance)
         at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
