@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -55,18 +58,23 @@ class Teacher:
             advance: Told how many texts are done, each time some are.
         """
         path = folder / f"{self._fingerprint(texts)}.safetensors"
-        if not path.exists():
+        logits = _read(path)
+        if logits is None:
             found = []
             for first in range(0, len(texts), CACHED_ROWS):
                 rows = texts[first : first + CACHED_ROWS]
                 found.append(self._compute(rows).cpu())
                 if advance is not None:
                     advance(len(rows))
+            logits = torch.cat(found)
             folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            save_file({"logits": torch.cat(found)}, partial)
-            partial.rename(path)
-        pieces = load_file(path)["logits"].split([len(text) for text in texts])
+            # A name of its own: another run may be at the same.
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            save_file({"logits": logits}, partial)
+            partial.replace(path)
+        elif advance is not None:
+            advance(len(texts))
+        pieces = logits.split([len(text) for text in texts])
         self._known = {text.text_id: piece for text, piece in zip(texts, pieces, strict=True)}
 
     def _compute(self, texts: Sequence[EncodedText]) -> Tensor:
@@ -85,6 +93,17 @@ class Teacher:
             digest.update(text.text_id.encode())
             digest.update(np.ascontiguousarray(text.input_ids).tobytes())
         return digest.hexdigest()[:32]
+
+
+def _read(path: Path) -> Tensor | None:
+    """The logits of an earlier call; None where there are none, or where their file was cut off."""
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)["logits"]
+    except SafetensorError as error:
+        warnings.warn(f"{path} is damaged ({error}): its logits are computed again", stacklevel=3)
+        return None
 
 
 def computing_in(dtype: str, device: torch.device) -> AbstractContextManager[object]:

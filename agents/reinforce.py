@@ -261,12 +261,9 @@ class Reinforce:
                 if not bool(free.any()):
                     continue
                 logits = padded_logits(self.policy, observation, infos)
-                head = self.policy.heads[reduction][-1]  # type: ignore[index]
-                head.bias.sub_(rate * torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
-                if sharpen:
-                    temperature = sampler.temperature(logits, free)
-                    head.weight.div_(temperature)
-                    head.bias.div_(temperature)
+                shift = rate * float(torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
+                scale = float(sampler.temperature(logits, free)) if sharpen else 1.0
+                self.policy.rescale(reduction, shift, scale)
 
     # -- going on later --------------------------------------------------------------------------------
 

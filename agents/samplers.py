@@ -93,12 +93,17 @@ class BudgetedSampler:
     ) -> Tensor:
         """Draw keep masks; see :meth:`BernoulliSampler.sample`."""
         gumbel = -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-7)))
-        counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
         scores = logits / self.temperature(logits, mask & ~forced) + gumbel
         if self.scope == "text":
-            return keep_top(scores, mask, forced, counts)
-        pooled = keep_top(scores.reshape(1, -1), mask.reshape(1, -1), forced.reshape(1, -1), counts.sum()[None])
+            return keep_top(scores, mask, forced, self.expected_counts(logits, mask, forced, full_lengths, reduction))
+        total = self._shared_count(mask, full_lengths, reduction)
+        pooled = keep_top(scores.reshape(1, -1), mask.reshape(1, -1), forced.reshape(1, -1), total)
         return pooled.view(mask.shape)
+
+    def _shared_count(self, mask: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """``(1,)`` int64: what all rows may keep together; what one has not left, others may."""
+        wanted = keep_counts(self.keep_fractions[reduction], full_lengths, full_lengths).sum()
+        return torch.minimum(wanted, mask.sum())[None]
 
     def expected_counts(
         self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
@@ -114,11 +119,12 @@ class BudgetedSampler:
         """
         free = mask & ~forced
         logits = logits / self.temperature(logits, free)
+        detached, kept_anyway = logits.detach(), (mask & forced).sum(1)
         counts = self.expected_counts(logits, mask, forced, full_lengths, reduction)
-        wanted = (counts - (mask & forced).sum(1)).clamp(min=0).float()
-        detached = logits.detach()
         if self.scope == "batch":
-            detached, free, wanted = detached.reshape(1, -1), free.reshape(1, -1), wanted.sum()[None]
+            counts, kept_anyway = self._shared_count(mask, full_lengths, reduction), kept_anyway.sum()[None]
+            detached, free = detached.reshape(1, -1), free.reshape(1, -1)
+        wanted = (counts - kept_anyway).clamp(min=0).float()
         low, high = detached.new_full((len(detached), 1), -100.0), detached.new_full((len(detached), 1), 100.0)
         for _ in range(30):
             middle = (low + high) / 2

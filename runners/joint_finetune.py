@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from datasets import Dataset
 
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
@@ -32,11 +32,18 @@ from agents.trained import TrainedPolicy
 from runners.shared.budgets import Budgets
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
-from runners.shared.display import announce, progress
-from runners.shared.evaluation import evaluate_model, evaluation_env, full_figures, run_pass
+from runners.shared.display import announce, print_table, progress
+from runners.shared.evaluation import (
+    check_conditions,
+    evaluate_model,
+    evaluation_conditions,
+    evaluation_env,
+    full_figures,
+    run_pass,
+)
 from runners.shared.loop import train
-from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
+from runners.shared.models import load_model, model_type_in
+from runners.shared.options import CommonOptions, at_least, check_reinforce, flag, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -46,7 +53,7 @@ from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.data.sources import hold_out
 from trbert_env.encoder import StagedEncoder
-from trbert_env.model import TokenReducedModel
+from trbert_env.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.presets import get_preset
 from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
@@ -68,6 +75,9 @@ class JointStageOptions(JointOptions, ReinforceOptions):
 
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
+
+    imitation_fraction: float | None = 0.0
+    """None: the stage has no imitation."""
 
     learning_rate: float = 1e-3
     """Peak learning rate of the policy; it falls linearly to 0."""
@@ -129,9 +139,8 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
         """Refuse values that could only fail later."""
         super().check()
         within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
-        within(0, 1, budgeted_share=self.budgeted_share)
-        at_least(0, encoder_rate=self.encoder_rate, learning_rate=self.learning_rate)
-        at_least(0, guidance=self.guidance)
+        check_reinforce(self)
+        at_least(0, encoder_rate=self.encoder_rate, guidance=self.guidance)
         at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
@@ -141,12 +150,18 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
             raise ValueError(
                 f"--texts-per-step {self.texts_per_step} must be a multiple of --accumulate {self.accumulate}"
             )
-        if self.resolved_imitation_fraction:
-            raise UserError("there is no imitation in joint training: leave --imitation-fraction out, or give 0")
-        if self.policy is not None and self.backbone is not None:
-            raise UserError("--policy brings its own encoder: leave --backbone out")
-        if self.policy is not None and self.reduction_layers is not None:
-            raise UserError("--policy brings its own cuts: leave --reduction-layers out")
+        if self.imitation_fraction:
+            raise UserError("there is no imitation in joint training: leave --imitation-fraction out")
+        if self.policy is not None:
+            brought = ("backbone", "reduction_layers", "policy_size", "overlap")
+            defaults = JointFinetuneOptions()
+            given = [flag(name) for name in brought if getattr(self, name) != getattr(defaults, name)]
+            if given:
+                raise UserError(f"--policy brings its own encoder, cuts and heads: leave {' '.join(given)} out")
+        if self.unreduced and (self.target_speedup or self.speedup_range):
+            raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
+        if self.target_speedup and self.speedup_range:
+            raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)
         if self.target_speedup is not None:
@@ -159,11 +174,6 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
             raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
         if self.sampler != "budgeted" or self.budgeted_share < 1.0:
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
-
-    @property
-    def resolved_imitation_fraction(self) -> float:
-        """None: the stage has no imitation, whatever the sampler."""
-        return self.imitation_fraction or 0.0
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,18 @@ class Start:
     reduction_layers: tuple[int, ...]
     options: JointFinetuneOptions
     model: TokenReducedModel | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the options do not say, for ``config.json``."""
+        fractions = self.options.keep_fractions
+        return {
+            "backbone": self.backbone.source,
+            "reduction_layers": list(self.reduction_layers),
+            "policy_size": self.options.policy_size,
+            "overlap": self.options.overlap,
+            "keep_fractions": None if fractions is None else list(fractions),
+        }
 
     @classmethod
     def load(cls, options: JointFinetuneOptions, data_source: str) -> Start:
@@ -209,22 +231,35 @@ class Start:
         return cls(backbone, model.encoder.reduction_layers, options, model)
 
 
+@dataclass(frozen=True)
+class Splits:
+    """The texts of a run.
+
+    Attributes:
+        train: To learn from.
+        holdout: Set aside from the training split, to watch the quality on; None for none.
+        validation: For the closing record.
+    """
+
+    train: Workload
+    holdout: Workload | None
+    validation: Workload
+
+
 class JointTraining:
     """A run of stage 3: what is trained, how far it is, and its checkpoints.
 
     Args:
         start: What it starts from.
-        workload: The training texts.
-        holdout: Texts to watch the quality on; None for none.
+        splits: Its texts.
         teacher: What to distil from.
         device: Where it computes.
     """
 
-    def __init__(
-        self, start: Start, workload: Workload, holdout: Workload | None, teacher: Teacher, device: torch.device
-    ) -> None:
+    def __init__(self, start: Start, splits: Splits, teacher: Teacher, device: torch.device) -> None:
         self.options = options = start.options
-        self.workload, self.holdout, self.device = workload, holdout, device
+        self.workload, self.holdout, self.device = splits.train, splits.holdout, device
+        workload = splits.train
         self.model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
         self.encoder = StagedEncoder(self.model, start.reduction_layers)
         self.calibration = Calibration(self.encoder.num_reductions, workload.task.token_logits).to(device)
@@ -283,8 +318,7 @@ class JointTraining:
         return self._total_updates * self.options.texts_per_step
 
     def step(self) -> dict[str, float]:
-        """One update, and a look at the held-out texts where it is time for one."""
-        watched = self._watched() if self.updates == 0 else {}
+        """One update."""
         progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
         self.budgets.draw(self._generator)
         self.price.length_penalty, priced = self.budgets.price, not self.agent.budgeted
@@ -292,8 +326,7 @@ class JointTraining:
         if priced and not self.options.unreduced:
             figures |= self.budgets.account(*self.learner.costs)
         self.updates += 1
-        marks = (round(part * self._total_updates / self.options.watch) for part in range(1, self.options.watch + 1))
-        return figures | (self._watched() if self.updates in marks else watched)
+        return figures
 
     def _parts(self) -> list[list[EncodedText]]:
         indices, _ = self._order.draw(self.options.texts_per_step, self._generator)
@@ -301,9 +334,11 @@ class JointTraining:
         size = self.options.texts_per_step // self.options.accumulate
         return [texts[first : first + size] for first in range(0, len(texts), size)]
 
-    def _watched(self) -> dict[str, float]:
-        """Quality on the held-out texts: of the encoder as it now is with keep-all, and of its reduced self."""
-        if self.holdout is None or not self.options.watch:
+    def watch(self) -> dict[str, float]:
+        """Quality on the held-out texts, now and then: of the encoder with keep-all, and of its reduced self."""
+        parts = range(self.options.watch + 1)
+        marks = {round(part * self._total_updates / max(1, self.options.watch)) for part in parts}
+        if self.holdout is None or not self.options.watch or self.updates not in marks:
             return {}
         workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=self.model))
         dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
@@ -355,7 +390,7 @@ class JointTraining:
             decision=keep_all if self.options.unreduced else self._decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
-            trained_fractions=self.budgets.fractions,
+            trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,
         )
         if not self.options.unreduced:
             dtype = getattr(torch, evaluation_dtype(self.options.dtype))
@@ -363,23 +398,42 @@ class JointTraining:
         return model
 
 
-def load_teacher(options: JointFinetuneOptions, backbone: Backbone, data_source: str) -> PreTrainedModel:
-    """The unreduced model that is distilled from."""
+def load_teacher(options: JointFinetuneOptions, backbone: Backbone, data_source: str) -> Backbone:
+    """The unreduced model that is distilled from.
+
+    Raises:
+        UserError: It is not fine-tuned, or reads other tokens than the student.
+    """
     if options.teacher is None:
-        return backbone.model
-    folder = Path(options.teacher)
-    if (folder / "model").is_dir() or (folder / "config.json").exists():
-        try:
-            model, _ = load_model(folder, "cpu")
-        except ValueError:  # not a token-reduced one, so a backbone
-            pass
-        else:
-            return model.backbone
+        return backbone
     preset = get_preset(options.env)
-    teacher = load_backbone(preset, make_task(preset), options.teacher, data_source)
+    folder = Path(options.teacher)
+    inside = folder / "model" if (folder / "model").is_dir() else folder
+    if model_type_in(inside) == TokenReducedConfig.model_type:
+        model, teacher = load_model(inside, "cpu")
+        if model.config.env != options.env:
+            raise UserError(f"teacher '{folder}' was trained for {model.config.env}, not for {options.env}")
+    else:
+        name = str(inside) if inside.is_dir() else options.teacher
+        teacher = load_backbone(preset, make_task(preset), name, data_source)
     if not teacher.fine_tuned:
         raise UserError(f"teacher '{options.teacher}' is not fine-tuned for {options.env}: give one that is")
-    return teacher.model
+    if teacher.tokenizer.get_vocab() != backbone.tokenizer.get_vocab():
+        raise UserError(f"teacher '{options.teacher}' has another vocabulary than the encoder: give one of the same")
+    return teacher
+
+
+def load_examples(options: JointFinetuneOptions) -> tuple[str, Dataset, Dataset, Dataset]:
+    """Where examples really came from; those to train on, those held out, and those of the validation split."""
+    found, _ = Workload.load_examples(options.env, "train", options.data_source, options.data_dir, None)
+    announce(f"training data: {found.description}")
+    rest, aside = hold_out(found.dataset, options.holdout_texts)
+    if options.max_train_texts is not None:
+        rest = rest.select(range(min(options.max_train_texts, len(rest))))
+    _, validation = Workload.load_examples(
+        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
+    )
+    return found.source, rest, aside, validation
 
 
 def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
@@ -390,22 +444,23 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         state = load_state(folder.checkpoint_dir)
     device = resolve_device(options.device)
     earlier = earlier_record(options.full_from)
-    preset = get_preset(options.env)
-    found, _ = Workload.load_examples(options.env, "train", options.data_source, options.data_dir, None)
-    rest, aside = hold_out(found.dataset, options.holdout_texts)
-    examples = rest if options.max_train_texts is None else rest.select(range(min(options.max_train_texts, len(rest))))
-    announce(f"training data: {found.description}")
-    _, held_out = Workload.load_examples(
-        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
+    source, rest, aside, held_out = load_examples(options)
+    start = Start.load(options, source)
+    teacher_model = load_teacher(options, start.backbone, source)
+
+    def encoded(examples: Dataset, split: str) -> Workload:
+        return Workload.encode(get_preset(options.env), examples, start.backbone, split, source)
+
+    splits = Splits(
+        encoded(rest, "train"),
+        encoded(aside, "holdout") if options.holdout_texts else None,
+        encoded(held_out, "validation"),
     )
-    start = Start.load(options, found.source)
-    model = move(load_teacher(options, start.backbone, found.source), device, torch.float32).eval()
-    backbone = start.backbone
-    workload = Workload.encode(preset, examples, backbone, "train", found.source)
-    watched = Workload.encode(preset, aside, backbone, "holdout", found.source) if options.holdout_texts else None
-    validation = Workload.encode(preset, held_out, backbone, "validation", found.source)
-    teacher = Teacher(model, workload.task, training_dtype(options.dtype, device))
-    facts = {"data_source": found.source, "backbone": backbone.source}
+    check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.dtype)), earlier)
+    dtype = training_dtype(options.dtype, device)
+    teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)
+    training = JointTraining(start, splits, teacher, device)
+    facts = start.facts | {"data_source": source, "dtype": dtype, "teacher": teacher_model.source}
     if folder is None:
         kind = "unreduced" if options.unreduced else "reinforce"
         folder = RunFolder.create(options.output_dir, options.env, "joint", kind, options.seed)
@@ -413,10 +468,9 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     else:
         folder.check_facts(facts)
     print(f"run folder: {folder.path}")
-    if options.remember_teacher:
-        with progress("teacher's logits", len(workload.texts)) as bar:
-            teacher.remember(workload.texts, cache_folder() / "teachers", bar.update)
-    training = JointTraining(start, workload, watched, teacher, device)
+    if options.remember_teacher and training.learner.needs_teacher:
+        with progress("teacher's logits", len(splits.train.texts)) as bar:
+            teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)
     if state is not None:
         training.load_state_dict(state)
     train(
@@ -427,7 +481,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         resumed=state is not None,
         shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
     )
-    finish(training, folder, validation, earlier)
+    finish(training, folder, splits.validation, earlier)
     return folder
 
 
@@ -442,7 +496,8 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
     trained = replace(validation, backbone=replace(validation.backbone, model=training.model))
     keep_all = full_figures(trained, dtype, device)
     record |= {f"keep_all_{name.removeprefix('full_')}": value for name, value in keep_all.items()}
-    print(f"the trained encoder with keep-all: {keep_all}")
+    rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in keep_all.items()]
+    print_table("the trained encoder with keep-all", ["", "value"], rows)
     folder.write_metrics(record)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_evaluation(record, training.total_texts)

@@ -32,9 +32,9 @@ from runners.shared.budgets import Budgets
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
 from runners.shared.display import announce
-from runners.shared.evaluation import evaluate_model
+from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions
 from runners.shared.loop import train
-from runners.shared.options import CommonOptions, at_least, own_options, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, check_reinforce, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -110,16 +110,9 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        within(0, 1, penalty_rise=self.penalty_rise, budgeted_share=self.budgeted_share)
-        within(0, 1, imitation_fraction=self.imitation_fraction)
-        at_least(0, cloning_texts=self.cloning_texts, learning_rate=self.learning_rate)
-        at_least(0, calibration_rate=self.calibration_rate)
-        at_least(1, policy_size=self.policy_size)
-        if not 0.0 < self.initial_keep_probability < 1.0:
-            value = self.initial_keep_probability
-            raise ValueError(f"--initial-keep-probability is {value}; it must lie strictly between 0 and 1")
-        if not min(self.exploration) > 0.0:
-            raise ValueError(f"--exploration is {self.exploration}; both must be greater than 0")
+        check_reinforce(self)
+        within(0, 1, penalty_rise=self.penalty_rise)
+        at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
         if self.length_penalty is not None:
@@ -247,6 +240,10 @@ class PolicyTraining:
         self.update += 1
         return {**rollout_figures(rollout), **figures, "charts/length_penalty": phase.env.length_penalty}
 
+    def watch(self) -> dict[str, float]:
+        """Nothing along the way: the encoder does not change."""
+        return {}
+
     def _price(self, progress_after: float) -> float:
         """Lambda of the coming rollout."""
         rise = self.options.penalty_rise
@@ -284,7 +281,7 @@ class PolicyTraining:
             decision=self.reinforce.decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
-            trained_fractions=self._budgets.fractions,
+            trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,
         )
         dtype = getattr(torch, evaluation_dtype(self.options.dtype))
         settle_speed(model, self.workload.texts, dtype, self._device, self._budgets.target_speedup)
@@ -337,8 +334,9 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         options, folder = reopen(options, options.resume)
         state = load_state(folder.checkpoint_dir)
     device = str(resolve_device(options.device))
-    earlier_record(options.full_from)  # says what is wrong with it before the work begins
+    earlier = earlier_record(options.full_from)
     workload, validation = prepare(options)
+    check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
     facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)

@@ -109,6 +109,15 @@ class TokenPolicy(nn.Module):
         logits = head[2:](hidden) + prior["logit"](features)
         return logits.squeeze(-1).float()
 
+    @torch.no_grad()
+    def rescale(self, reduction: int, shift: float, scale: float = 1.0) -> None:
+        """Make a head's logits ``(logits - shift) / scale``: probabilities move, the ranking does not."""
+        output = self.heads[reduction][-1]  # type: ignore[index]
+        output.bias.sub_(shift).div_(scale)
+        output.weight.div_(scale)
+        if self.overlap:
+            self.priors[reduction]["logit"].weight.div_(scale)  # type: ignore[index]
+
 
 def keep_counts(fractions: float | Tensor, full_lengths: Tensor, token_counts: Tensor) -> Tensor:
     """K = max(1, round(fraction x n)), at most the tokens left; n is the full length, [CLS] included.

@@ -17,6 +17,9 @@ from rich.text import Text
 #: Columns of a table in a log file, where there is no terminal to ask.
 _LOG_WIDTH = 140
 
+#: The label of the bar that is drawn now, if one is.
+_on_screen: list[str] = []
+
 Cell = str | float | int | None
 
 
@@ -51,6 +54,9 @@ def progress(label: str, total: int, *, done: int = 0, unit: str = "texts", ever
         finally:
             lines.close()
         return
+    if _on_screen:  # two bars would draw over each other: the outer one stays
+        yield _RichBar(state, lambda: None)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), _StateColumn(state))
     with Progress(*columns, console=Console()) as bars:
         task = bars.add_task(label, total=total, completed=done)
@@ -58,7 +64,11 @@ def progress(label: str, total: int, *, done: int = 0, unit: str = "texts", ever
         def move() -> None:
             bars.update(task, completed=state.done)
 
-        yield _RichBar(state, move)
+        _on_screen.append(label)
+        try:
+            yield _RichBar(state, move)
+        finally:
+            _on_screen.pop()
 
 
 class _State:

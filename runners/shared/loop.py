@@ -35,6 +35,10 @@ class Training(Protocol):
         """One update; returns figures to log, by TensorBoard key."""
         ...
 
+    def watch(self) -> dict[str, float]:
+        """What is measured before the first update and after some; empty where nothing is due."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
         ...
@@ -65,6 +69,8 @@ def train(
     tracker = Tracker(folder.events_dir, resume_step=training.texts_seen + 1 if resumed else None)
     bar_of_run = progress(label, training.total_texts, done=training.texts_seen)
     with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
+        if not training.updates:
+            tracker.log(training.watch(), 0)
         while training.texts_seen < training.total_texts:
             started, before = time.perf_counter(), training.texts_seen
             figures = training.step()
@@ -72,6 +78,7 @@ def train(
             figures["charts/texts_per_second"] = count / (time.perf_counter() - started)
             tracker.log(figures, training.texts_seen)
             bar.update(count, **{name: figures[key] for name, key in shown.items() if key in figures})
+            tracker.log(training.watch(), training.texts_seen)
             if training.updates % checkpoint_every == 0 or interrupt.raised:
                 tracker.flush()
                 save_state(folder.checkpoint_dir, training.state_dict())

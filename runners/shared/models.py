@@ -22,7 +22,7 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
-    kind = read_json(folder / "config.json").get("model_type")
+    kind = model_type_in(folder)
     if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
         raise ValueError(
             f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
@@ -31,3 +31,9 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     model.eval()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def model_type_in(folder: Path) -> str | None:
+    """What kind of model a folder holds, by transformers' name; None where there is none."""
+    path = folder / "config.json"
+    return read_json(path).get("model_type") if path.exists() else None

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from agents.reinforce import ReinforceOptions
+
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 GroupT = TypeVar("GroupT")
 
@@ -89,6 +91,22 @@ def within(least: float, most: float, **options: float | None) -> None:
     for name, value in options.items():
         if value is not None and not least <= value <= most:
             raise ValueError(f"{flag(name)} is {value}; it must lie in {least:g} to {most:g}")
+
+
+def check_reinforce(options: ReinforceOptions) -> None:
+    """Refuse options of REINFORCE that could only fail later.
+
+    Raises:
+        ValueError: The message names the option, its value and what it may be.
+    """
+    within(0, 1, budgeted_share=options.budgeted_share, imitation_fraction=options.imitation_fraction)
+    at_least(0, learning_rate=options.learning_rate)
+    at_least(1, policy_size=options.policy_size)
+    if not 0.0 < options.initial_keep_probability < 1.0:
+        value = options.initial_keep_probability
+        raise ValueError(f"--initial-keep-probability is {value}; it must lie strictly between 0 and 1")
+    if not min(options.exploration) > 0.0:
+        raise ValueError(f"--exploration is {options.exploration}; both must be greater than 0")
 
 
 def resolve_device(name: str) -> torch.device:

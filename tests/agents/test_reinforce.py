@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from agents.base import Agent, Rollout
-from agents.reinforce import Reinforce, ReinforceOptions
+from agents.reinforce import Reinforce, ReinforceOptions, padded_logits
 from agents.rollouts import RolloutCollector
+from agents.samplers import BudgetedSampler
 from runners.shared.checkpoint import load_state, save_state
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -162,6 +163,35 @@ def test_the_gradient_is_clipped(env: TokenReductionVectorEnv, make_agent: MakeA
     train(env, agent, 1)
     norm = torch.cat([parameter.grad.flatten() for parameter in agent.policy.parameters()]).norm()  # type: ignore[union-attr]
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_hand_over_to_bernoulli_rescales_every_part_of_the_logits(
+    overlap: bool, env: TokenReductionVectorEnv, make_agent: MakeAgent
+) -> None:
+    agent = make_agent(env, overlap=overlap, budgeted_share=0.5, imitation_fraction=0.0, learning_rate=0.0)
+    collector = RolloutCollector(env, agent)
+    collector.reset(seed=0)
+    rollout = collector.collect(0.5)
+    generator = torch.Generator().manual_seed(0)
+    for infos in rollout.infos:  # the tiny texts overlap nowhere
+        infos["overlap"] = torch.rand(infos["overlap"].shape, generator=generator)
+    for parameter in agent.policy.parameters():
+        parameter.data += 2 * torch.randn(parameter.shape, generator=generator)
+    sampler = agent.sampler
+    assert isinstance(sampler, BudgetedSampler)
+    seen = list(zip(rollout.observations, rollout.infos, rollout.actions, strict=True))
+    before = [padded_logits(agent.policy, observation, infos).detach() for observation, infos, _ in seen]
+    agent.learn(rollout)
+    for logits, (observation, infos, keep) in zip(before, seen, strict=True):
+        free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+        after = padded_logits(agent.policy, observation, infos).detach()[free]
+        temperature = sampler.temperature(logits, free)
+        assert float(temperature) > 1.5
+        slope = after - logits[free] / temperature
+        torch.testing.assert_close(slope, slope[:1].expand_as(slope), rtol=0, atol=1e-4)
+        # Probability 1/2 stands at the budget.
+        assert float((after > 0).float().mean()) == pytest.approx(float(keep[free].float().mean()), abs=0.03)
 
 
 # -- the same run again ----------------------------------------------------------------------------------------

@@ -96,6 +96,20 @@ def test_a_batch_shares_its_budget(logits: Tensor, mask: Tensor, forced: Tensor)
     torch.testing.assert_close(expected.sum(), total.float(), atol=1e-4, rtol=0)
 
 
+def test_what_a_text_has_not_left_others_of_its_batch_may_keep() -> None:
+    """Of 10 and 10 tokens, 2 and 9 are in play: half of all is 10, though the first text has not its 5."""
+    mask = torch.zeros(2, 10, dtype=torch.bool)
+    mask[0, :2], mask[1, :9] = True, True
+    forced = torch.zeros_like(mask)
+    forced[:, 0] = True
+    lengths, logits = torch.tensor([10, 10]), torch.zeros(2, 10)
+    sampler = BudgetedSampler([0.5], scope="batch")
+    noise = torch.rand(2, 10, generator=torch.Generator().manual_seed(0))
+    assert int(sampler.sample(logits, mask, forced, lengths, 0, noise).sum()) == 10
+    expected = torch.where(forced, 1.0, torch.sigmoid(sampler.centred(logits, mask, forced, lengths, 0))) * mask
+    assert float(expected.sum()) == pytest.approx(10.0, abs=1e-3)
+
+
 def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     """With one free token to choose, its frequencies are the softmax of the logits (Gumbel's trick)."""
     kept = draw(BudgetedSampler([2 / 9], exploration=0.8), logits, mask, forced)[:, 1]
