@@ -20,14 +20,14 @@ class BudgetController:
         price: Where it starts, in nats per unit of :class:`~trbert_env.reward.LengthPrice`.
         proportional: Gain of the present violation.
         integral: Gain of the past ones, per update.
-        smoothing: Weight of the past in the running mean of the costs.
+        smoothing: Weight of the past in the running mean of the cost, reduced over full FLOPs.
 
     Raises:
         ValueError: The target is not above 1, or the price not above 0.
 
     Example:
         >>> controller = BudgetController(target_speedup=2.0, price=0.01)
-        >>> _ = controller.update(full_flops=100.0, reduced_flops=80.0)  # too slow: dearer
+        >>> _ = controller.update(speedup=1.25)  # too slow: dearer
         >>> controller.price > 0.01
         True
     """
@@ -47,40 +47,33 @@ class BudgetController:
         self.target_speedup = target_speedup
         self._proportional, self._integral, self._smoothing = proportional, integral, smoothing
         self._log_price = math.log(price)
-        self._costs = (0.0, 0.0)
+        self._cost: float | None = None
 
     @property
     def violation(self) -> float:
         """Log of the running mean cost over the allowed one; 0 on target, positive where it is too slow."""
-        full, reduced = self._costs
-        return math.log(reduced / full * self.target_speedup) if full else 0.0
+        return 0.0 if self._cost is None else math.log(self._cost * self.target_speedup)
 
     @property
     def price(self) -> float:
         """What a unit costs now."""
         return math.exp(self._log_price + self._proportional * self.violation)
 
-    def update(self, full_flops: float, reduced_flops: float) -> dict[str, float]:
-        """Take in what a batch cost; returns figures to log.
+    def update(self, speedup: float) -> dict[str, float]:
+        """Take in a batch; returns figures to log.
 
         Args:
-            full_flops: Unreduced, summed or averaged over the batch.
-            reduced_flops: Of the same texts as the policy ran them.
+            speedup: Its unreduced FLOPs over what the policy ran them in.
         """
-        weight = self._smoothing if self._costs[0] else 0.0
-        past_full, past_reduced = self._costs
-        self._costs = (
-            weight * past_full + (1.0 - weight) * full_flops,
-            weight * past_reduced + (1.0 - weight) * reduced_flops,
-        )
+        weight = 0.0 if self._cost is None else self._smoothing
+        self._cost = weight * (self._cost or 0.0) + (1.0 - weight) / speedup
         self._log_price += self._integral * self.violation
         return {"charts/multiplier": self.price, "charts/budget_violation": self.violation}
 
     def state_dict(self) -> dict[str, Any]:
-        """Price and running costs."""
-        return {"log_price": self._log_price, "costs": list(self._costs)}
+        """Price and running cost."""
+        return {"log_price": self._log_price, "cost": self._cost}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self._log_price = state["log_price"]
-        self._costs = (state["costs"][0], state["costs"][1])
+        self._log_price, self._cost = state["log_price"], state["cost"]

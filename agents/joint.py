@@ -121,8 +121,6 @@ class JointLearner:
         self.options, self.price = options, price
         self._teacher = teacher
         self._autocast = autocast
-        #: FLOPs of the last step's texts, unreduced and as they were played.
-        self.costs = (0.0, 0.0)
         self._calibration_rate = calibration_rate
         model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": 0.01}]
@@ -144,13 +142,9 @@ class JointLearner:
         if self.agent is not None:
             self.agent.clear_gradients()
         sums: dict[str, float] = {}
-        self.costs = (0.0, 0.0)
         for texts in parts:
             rollout, loss, figures = self.loss(texts, progress[1])
             (loss / len(parts)).backward()
-            final = rollout.final_info
-            full, reduced = (float(final[name].sum()) for name in ("full_flops", "reduced_flops"))
-            self.costs = (self.costs[0] + full, self.costs[1] + reduced)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value / len(parts)
         return sums | self._update(rollout, progress)

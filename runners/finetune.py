@@ -24,13 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.distillation import computing_in
+from agents.joint import warmup_decay
 from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
 from runners.shared.display import announce, print_table
 from runners.shared.evaluation import full_figures
 from runners.shared.loop import train
 from runners.shared.options import CommonOptions, at_least, resolve_device
-from runners.shared.precision import autocast, training_dtype
+from runners.shared.precision import training_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, leave_fine_tuned, load_backbone, move
@@ -91,10 +93,8 @@ class Schedule:
     warmup: float
 
     def rate(self, step: int) -> float:
-        """Linear warm-up, then linear decay to 0; ``step`` is 0-based."""
-        rising = (step + 1) / max(1.0, self.warmup * self.steps)
-        falling = (self.steps - step) / max(1.0, (1 - self.warmup) * self.steps)
-        return self.learning_rate * min(1.0, rising, falling)
+        """The learning rate of a step, 0-based."""
+        return self.learning_rate * warmup_decay(step / self.steps, (step + 1) / self.steps, self.warmup)
 
 
 def make_schedule(options: FinetuneOptions, workload: Workload) -> Schedule:
@@ -168,7 +168,7 @@ class Finetuner:
         """Mean negative log-likelihood of the gold answers."""
         batch = TextBatch.from_texts(texts, self.device)
         task = self.workload.task
-        with autocast(self.device, self.dtype):
+        with computing_in(self.dtype, self.device):
             tokens = self.encoder.run_layers(self.encoder.embed(batch), 0, self.encoder.num_layers)
             logits = task.logits(self.model, tokens.states, batch.layout.text_lengths)
         targets = task.targets(texts).to(self.device)

@@ -324,7 +324,7 @@ class JointTraining:
         self.price.length_penalty, priced = self.budgets.price, not self.agent.budgeted
         figures = self.learner.step(self._parts(), progress)
         if priced and not self.options.unreduced:
-            figures |= self.budgets.account(*self.learner.costs)
+            figures |= self.budgets.account(figures["charts/flops_speedup"])
         self.updates += 1
         return figures
 

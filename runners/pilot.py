@@ -50,12 +50,14 @@ class PilotOptions(CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
+        if self.reduction_layers is not None:
+            raise ValueError("--reduction-layers has no meaning here: give --after-layer")
         if not all(0.0 < proportion < 1.0 for proportion in self.proportions):
             raise ValueError(f"--proportions is {self.proportions}; each must lie between 0 and 1")
 
 
-def measure(options: PilotOptions, workload: Workload, reduction_layer: int) -> list[dict[str, Any]]:
-    """One row a strategy and proportion: its quality and FLOPs."""
+def measure(options: PilotOptions, workload: Workload, reduction_layer: int, table: Path) -> list[dict[str, Any]]:
+    """One row a strategy and proportion: its quality and FLOPs; the table is written as they come."""
     device = str(resolve_device(options.device))
     dtype = evaluation_dtype(options.dtype)
     rows: list[dict[str, Any]] = []
@@ -72,18 +74,19 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int) -> 
             agent = make_heuristic(strategy, (proportion,), 1, options.seed)
             found = pass_figures(run_pass(env, agent, f"{strategy}, {proportion:.0%} kept"))
             rows.append({"strategy": strategy, "kept": proportion, **found})
+            write_csv(table, rows)
         if not whole:
             env.info_scores = None
             whole = pass_figures(run_pass(env, KeepAll(), "all kept"))
         rows.append({"strategy": strategy, "kept": 1.0, **whole})
+        write_csv(table, rows)
     return rows
 
 
 def report(
     rows: list[dict[str, Any]], folder: RunFolder, conditions: dict[str, Any], after_layer: int, metrics: list[str]
 ) -> None:
-    """Table, CSV, plot, TensorBoard and ``metrics.json``."""
-    write_csv(folder.path / "pilot.csv", rows)
+    """Table, plot, TensorBoard and ``metrics.json``."""
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     panels = {
         metric.replace("_", " "): {
@@ -133,7 +136,7 @@ def main(options: PilotOptions) -> None:
     folder = RunFolder.create(options.output_dir, options.env, "pilot", "heuristics", options.seed)
     folder.write_config(options, {"data_source": workload.data_source, "backbone": workload.backbone.source})
     print(f"run folder: {folder.path}")
-    rows = measure(options, workload, after_layer + 1)
+    rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
     conditions = evaluation_conditions(workload, evaluation_dtype(options.dtype))
     wanted = ["f1", "accuracy", "has_answer_f1", "log_likelihood"]
     metrics = [name for name in wanted if name in rows[0]]

@@ -17,7 +17,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from agents.reinforce import DEFAULT_KEEP_FRACTIONS
@@ -33,7 +33,6 @@ from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.plots import line_plot, save_plot
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, reopen
-from runners.shared.speeds import check_target
 from runners.shared.tracking import Tracker
 from runners.train_policy import PolicyOptions, TrainPolicyOptions, train_policy
 from trbert_env.cost import CostModel
@@ -77,10 +76,19 @@ class SweepOptions(CommonOptions):
             raise UserError("--speedups and --seeds must name at least one each")
         if self.one_model is not None and self.one_model not in self.speedups:
             raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
-        for speedup in self.speedups:
-            check_target(speedup, self.policy.length_penalty, self.policy.penalty_rise)
-        self.stage2(self.speedups[0], 0, Path()).check()
-        self.stage3(self.speedups[0], 0, Path(), Path()).check()
+        if not min(self.speedups) > 1.0:
+            raise UserError(f"--speedups is {self.speedups}; each must be above 1")
+        if min(self.seeds) < 0:
+            raise UserError(f"--seeds is {self.seeds}; each must be at least 0")
+        stages: dict[str, TrainPolicyOptions | JointFinetuneOptions] = {
+            "--policy": self.stage2(self.speedups[0], 0, Path()),
+            "--joint": self.stage3(self.speedups[0], 0, Path(), Path()),
+        }
+        for group, options in stages.items():
+            try:
+                options.check()
+            except (ValueError, UserError) as error:
+                raise UserError(f"in the options behind {group}.: {error}") from error
 
     def stage2(self, speedup: float, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one run of stage 2."""
@@ -108,8 +116,17 @@ class Sweep:
 
     def __init__(self, options: SweepOptions, folder: RunFolder) -> None:
         self.options, self.folder = options, folder
+        self._device, self._dtype = str(resolve_device(options.device)), evaluation_dtype(options.dtype)
         #: A run whose figures of the unreduced backbone serve the others.
         self._full_from: Path | None = None
+        self._validation = self._load(options.backbone)
+        # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
+        filled = options.stage2(options.speedups[0], 0, Path()).for_workload(self._validation)
+        self._encoder = StagedEncoder(self._validation.backbone.model, filled.reduction_layers)
+        shape, cost = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS, CostModel.of(self._encoder)
+        self._fractions = {  # says which speed-up is out of reach before the first run
+            speedup: fractions_for_speedup(speedup, shape, cost, self._validation.texts) for speedup in options.speedups
+        }
 
     def rows(self) -> list[dict[str, Any]]:
         """All that is measured, one row a point; runs what is missing."""
@@ -154,56 +171,61 @@ class Sweep:
         for path in sorted(place.glob(f"{pattern}/*")):
             if has_state(path / "checkpoint"):
                 return Path(runner(kind(resume=path)).path)
-        from_run = {item.name: getattr(options, item.name) for item in fields(kind)} | {"full_from": self._full_from}
-        return Path(runner(kind(**from_run)).path)
+        return Path(runner(replace(options, full_from=self._full_from)).path)
 
     def _one_model(self, speedup: float, seed: int) -> list[dict[str, Any]]:
         """One run at all speeds, by its thresholds."""
         path = self._trained(speedup, seed)
-        device = str(resolve_device(self.options.device))
+        model, backbone = load_model(path, self._device)
+        workload, earlier = replace(self._validation, backbone=backbone), read_json(path / "metrics.json")
         rows = []
         for wanted in self.options.speedups:
             target = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
             if not target.exists():
-                model, backbone = load_model(path, device)
-                decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
-                workload = self._validation(backbone)
-                earlier = read_json(path / "metrics.json")
-                dtype = evaluation_dtype(self.options.dtype)
-                self._keep(target, evaluate_model(model, workload, dtype, device, decision, earlier))
-            record = read_json(target)
+                try:
+                    decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
+                except ValueError as error:  # the other speeds are worth having without it
+                    announce(f"left out of the one model's frontier: {error}")
+                    continue
+                self._keep(target, evaluate_model(model, workload, self._dtype, self._device, decision, earlier))
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
-            rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
+            rows.append({"series": name, "target": wanted, "seed": seed, **read_json(target), "run": path.name})
         return rows
 
     def _heuristics(self) -> list[dict[str, Any]]:
         """Heuristics at the same FLOPs, with the same cuts."""
         path = self._trained(self.options.speedups[0], self.options.seeds[0])
         earlier = read_json(path / "metrics.json")
-        device, dtype = str(resolve_device(self.options.device)), evaluation_dtype(self.options.dtype)
-        workload: Workload | None = None
         rows = []
         for name in self.options.heuristics:
             for speedup in self.options.speedups:
                 target = self.folder.path / "heuristics" / f"{name}-{speedup:g}x.json"
                 if not target.exists():
-                    workload = workload or self._validation(self.options.backbone)
-                    encoder = StagedEncoder(workload.backbone.model, self.options.reduction_layers)
-                    shape = self.options.policy.keep_fractions or DEFAULT_KEEP_FRACTIONS
-                    fractions = fractions_for_speedup(speedup, shape, CostModel.of(encoder), workload.texts)
-                    layers = encoder.reduction_layers
                     record = evaluate_heuristic(
-                        name, fractions, workload, dtype, device, layers, self.options.seed, earlier
+                        name,
+                        self._fractions[speedup],
+                        self._tuned_validation(),
+                        self._dtype,
+                        self._device,
+                        self._encoder.reduction_layers,
+                        self.options.seed,
+                        earlier,
                     )
                     self._keep(target, record)
                 rows.append({"series": name, "target": speedup, "seed": self.options.seed, **read_json(target)})
         return rows
 
+    def _tuned_validation(self) -> Workload:
+        """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
+        if not self._validation.backbone.fine_tuned:
+            self._validation = self._load(self.options.backbone)
+        return self._validation
+
     def _keep(self, target: Path, record: dict[str, Any]) -> None:
         target.parent.mkdir(exist_ok=True)
         write_json(target, record)
 
-    def _validation(self, backbone: Any) -> Workload:
+    def _load(self, backbone: str | None) -> Workload:
         options = self.options
         return Workload.load(
             options.env,

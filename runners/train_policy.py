@@ -229,16 +229,15 @@ class PolicyTraining:
         progress_after = (self.update + 1) / phase.updates
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
-        figures = {}
+        figures = rollout_figures(rollout)
         if phase.agent is self.reinforce and not self.reinforce.budgeted:
-            final = rollout.final_info
-            figures = self._budgets.account(float(final["full_flops"].sum()), float(final["reduced_flops"].sum()))
+            figures |= self._budgets.account(figures["charts/flops_speedup"])
         figures |= phase.agent.learn(rollout)
         if self.options.calibration_rate:
             assert phase.env.last_outcome is not None
             figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
-        return {**rollout_figures(rollout), **figures, "charts/length_penalty": phase.env.length_penalty}
+        return figures | {"charts/length_penalty": phase.env.length_penalty}
 
     def watch(self) -> dict[str, float]:
         """Nothing along the way: the encoder does not change."""

@@ -39,10 +39,10 @@ class Preset:
         max_tokens: The most tokens of one text, special tokens included.
         stride: Tokens that neighbouring windows of a long text share (the tokenizers' sense).
         max_question_tokens: Tokens that a question is cut at.
-        epochs: N: passes over the training split in stage 1 (fine-tuning), and in stage 3 (joint).
-        learning_rate: AdamW's peak learning rate in stages 1 and 3.
+        epochs: N: passes over the training split in stage 1 (fine-tuning); the paper's stage 3 takes as many.
+        learning_rate: AdamW's peak learning rate in stage 1.
         warmup: Share of the optimiser steps, 0 to 1, over which the learning rate rises from 0.
-        batch_size: Texts of one optimiser step in stages 1 and 3.
+        batch_size: Texts of one optimiser step in stage 1.
         length_penalty: Lambda of stage 2 (policy), in nats per kept token, converted from the released
             alpha by :func:`penalty_from_alpha`.
         joint_length_penalty: Lambda of stage 3, in nats per kept token, converted likewise.

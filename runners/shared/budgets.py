@@ -68,9 +68,9 @@ class Budgets:
         if self._choices:
             self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
 
-    def account(self, full_flops: float, reduced_flops: float) -> dict[str, float]:
-        """Take in what an update without a budget cost; returns figures to log."""
-        return {} if self._controller is None else self._controller.update(full_flops, reduced_flops)
+    def account(self, speedup: float) -> dict[str, float]:
+        """Take in the FLOPs speed-up of an update without a budget; returns figures to log."""
+        return {} if self._controller is None else self._controller.update(speedup)
 
     def state_dict(self) -> dict[str, Any]:
         """The multiplier; budgets are drawn by the run's own generator."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -29,8 +28,3 @@ def training_dtype(wanted: str, device: torch.device) -> DType:
 def evaluation_dtype(wanted: str) -> DType:
     """Resolve ``"auto"`` for evaluation: float32, so that figures are exact."""
     return "bfloat16" if wanted == "bfloat16" else "float32"
-
-
-def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]:
-    """Matrix products in ``dtype``, weights and reductions in float32."""
-    return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
