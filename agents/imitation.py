@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.base import Rollout
 from agents.heuristics import ImportanceTokens
 from agents.reinforce import Reinforce, padded_logits
-
-
-class CentredAgent(Protocol):
-    """An agent that tells the log-odds of its choices."""
-
-    def centred_logits(self, rollout: Rollout, reduction: int) -> Tensor:
-        """``(rows, max_tokens)``, with gradients."""
-        ...
-
-
-def keep_answers(agent: CentredAgent, rollout: Rollout, answers: Tensor) -> tuple[Tensor, float]:
-    """Cross-entropy of keeping the gold answer's tokens, at every reduction that they reach.
-
-    A token of the answer that stops early costs nats, and its likelihood teaches the policy so by trial;
-    where it stands, is known. Nothing is said of all other tokens: the budget keeps the balance.
-
-    Args:
-        agent: Whose choices are guided.
-        rollout: What it did.
-        answers: ``(rows, max_tokens)`` bool, the tokens of the gold answer.
-
-    Returns:
-        The loss, averaged over the tokens of the answers and summed over reductions; and the share of
-        answer tokens that went on after the last reduction.
-    """
-    loss, alive = torch.zeros((), device=answers.device), answers
-    for reduction, keep in enumerate(rollout.actions):
-        if bool(alive.any()):
-            loss = loss - logsigmoid(agent.centred_logits(rollout, reduction)[alive]).mean()
-        alive = alive & keep
-    total = int(answers.sum())
-    return loss, float(alive.sum()) / total if total else 1.0
 
 
 class ResidualCloning:

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from agents.base import Agent, Rollout
 from agents.distillation import Teacher, computing_in
-from agents.imitation import keep_answers
 from agents.rollouts import rollout_figures
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
@@ -43,9 +42,6 @@ class JointOptions:
     policy_weight: float = 0.0
     """How much of the policy loss's gradient reaches the encoder through the states; 1 is the paper's."""
 
-    guidance: float = 0.0
-    """Weight of keeping the gold answer's own tokens in the loss; its gradient goes where the policy's goes."""
-
     reward: Literal["likelihood", "distillation"] = "likelihood"
     """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
 
@@ -58,10 +54,6 @@ class JointAgent(Agent, Protocol):
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """What it descends on, with gradients, and figures to log."""
-        ...
-
-    def centred_logits(self, rollout: Rollout, reduction: int) -> Tensor:
-        """``(rows, max_tokens)``, with gradients: log-odds of keeping each token in the masks it samples."""
         ...
 
     def clear_gradients(self) -> None:
@@ -168,12 +160,6 @@ class JointLearner:
             if self.agent is not None:
                 policy_loss, policy_figures = self.agent.loss(rollout)
                 loss, figures = loss + policy_loss, figures | policy_figures
-                if self.options.guidance:
-                    answers = self.task.answer_tokens(texts, rollout.actions[0].shape[1])
-                    answers = answers.repeat_interleave(self.samples, 0).to(self.model.device)
-                    guidance, survival = keep_answers(self.agent, rollout, answers)
-                    loss = loss + self.options.guidance * guidance
-                    figures |= {"losses/guidance_loss": float(guidance.detach()), "charts/answers_kept": survival}
         return rollout, loss, figures | rollout_figures(rollout)
 
     def _play(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Outcome]:

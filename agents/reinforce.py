@@ -221,25 +221,20 @@ class Reinforce:
         """
         total = torch.zeros_like(rollout.returns)
         entropies = []
+        full_lengths = rollout.observations[0]["token_mask"].sum(1)
         for reduction, (observation, infos, keep) in enumerate(
             zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
         ):
-            logits = self.centred_logits(rollout, reduction)
-            free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+            mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
+            logits = padded_logits(self.policy, observation, infos)
+            logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
+            free = mask & ~forced
             signed = torch.where(keep, logits, -logits)
             per_token = torch.where(free, logsigmoid(signed), 0.0)
             row = per_token.sum(1)
             total = total + (row if self.options.log_probability == "sum" else row / free.sum(1).clamp(min=1))
             entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
         return total, torch.stack(entropies).mean()
-
-    def centred_logits(self, rollout: Rollout, reduction: int) -> Tensor:
-        """``(rows, max_tokens)``, with gradients: log-odds of keeping each token in the masks it samples."""
-        observation, infos = rollout.observations[reduction], rollout.infos[reduction]
-        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-        full_lengths = rollout.observations[0]["token_mask"].sum(1)
-        logits = padded_logits(self.policy, observation, infos)
-        return self.sampler.centred(logits, mask, forced, full_lengths, reduction)
 
     def _centre_biases(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
         """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.

@@ -140,7 +140,7 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
         super().check()
         within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
         check_reinforce(self)
-        at_least(0, encoder_rate=self.encoder_rate, guidance=self.guidance)
+        at_least(0, encoder_rate=self.encoder_rate)
         at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)
         at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
@@ -389,7 +389,8 @@ class JointTraining:
             reduction_layers=self.encoder.reduction_layers,
             decision=keep_all if self.options.unreduced else self._decision,
             calibration=self.calibration,
-            backbone_name=self.workload.backbone.name,
+            # Its unreduced figures are no longer the backbone's.
+            backbone_name=f"{self.workload.backbone.name}, joint",
             trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,
         )
         if not self.options.unreduced:

@@ -187,7 +187,7 @@ class SpeedTable:
             >>> SpeedTable(speedups=(1.0, 4.0), thresholds=(0.2, 0.8)).threshold(2.0)
             0.5
         """
-        if not self.speedups or not self.speedups[0] <= speedup <= self.speedups[-1]:
+        if len(self.speedups) < 2 or not self.speedups[0] <= speedup <= self.speedups[-1]:
             known = f"{self.speedups[0]:.2f} to {self.speedups[-1]:.2f}" if self.speedups else "none"
             raise ValueError(f"speed-up {speedup} is not among those that this model was calibrated for: {known}")
         right = max(1, next(i for i, value in enumerate(self.speedups) if value >= speedup))

@@ -20,8 +20,8 @@ from trbert_env.texts import EncodedText
 MEASURED_TEXTS, TABLE_SIZE = 256, 12
 #: The table reaches from about no reduction to about the latter, where the policy goes so far.
 SLOWEST, FASTEST = 1.05, 5.0
-#: Log-odds beyond which a threshold tells no tokens apart any more.
-FARTHEST = 30.0
+#: How far the log-odds go to either side until that is reached; beyond, a threshold tells no tokens apart.
+REACH = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 def check_target(target: float, length_penalty: float | None, penalty_rise: float = 0.0) -> None:
@@ -54,11 +54,12 @@ def settle_speed(
     """
     table = measure_speeds(model, texts, dtype, device)
     model.speed_table = table
-    reached = bool(table.speedups) and target is not None and table.speedups[0] <= target <= table.speedups[-1]
-    if target is not None and reached:
+    if target is None:
+        return
+    try:
         model.set_decision(DecisionRule(threshold=table.threshold(target)))
-    elif target is not None:
-        announce(f"no threshold gives a speed-up of {target:.2f} on training texts: the decision rule stays as it was")
+    except ValueError as error:  # a policy that tells tokens hardly apart; the run is not lost for that
+        announce(f"{error}; the decision rule stays as it was")
 
 
 def measure_speeds(
@@ -88,14 +89,12 @@ def measure_speeds(
 def tabulate(speedup: Callable[[float], float]) -> SpeedTable:
     """A table of a function of the threshold's log-odds, that grows with them, about even in log speed-up."""
     points = {0.0: speedup(0.0)}
-    odds = 1.0
-    while odds <= FARTHEST and points[max(points)] < FASTEST:
-        points[odds] = speedup(odds)
-        odds *= 2.0
-    odds = -1.0
-    while odds >= -FARTHEST and points[min(points)] > SLOWEST:
-        points[odds] = speedup(odds)
-        odds *= 2.0
+    for odds in REACH:
+        if points[max(points)] < FASTEST:
+            points[odds] = speedup(odds)
+    for odds in REACH:
+        if points[min(points)] > SLOWEST:
+            points[-odds] = speedup(-odds)
     while len(points) < TABLE_SIZE:
         known = sorted(points)
         gaps = [math.log(points[high] / points[low]) for low, high in itertools.pairwise(known)]

@@ -7,6 +7,7 @@ from torch.nn.functional import gelu
 
 from trbert_env.policy import (
     DecisionRule,
+    SpeedTable,
     TokenPolicy,
     check_keep_fractions,
     keep_above,
@@ -153,3 +154,39 @@ def test_fractions_that_fit(fractions: tuple[float, ...]) -> None:
 def test_fractions_that_do_not(fractions: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_keep_fractions(fractions, 2)
+
+
+# -- many speeds -----------------------------------------------------------------------------------------------
+
+
+def test_a_threshold_between_two_of_the_table() -> None:
+    table = SpeedTable(speedups=(1.2, 2.0, 3.2), thresholds=(0.1, 0.5, 1 - 1e-9))
+    assert table.threshold(1.2) == pytest.approx(0.1)
+    assert table.threshold(2.0) == pytest.approx(0.5)
+    assert table.threshold(3.2) == pytest.approx(1 - 1e-9, abs=1e-12)
+    middle = (1.2 * 2.0) ** 0.5
+    assert table.threshold(middle) == pytest.approx(0.25)  # odds of 1/9 and 1: 1/3 lies between
+    for outside in (1.1, 3.3):
+        with pytest.raises(ValueError, match=r"calibrated for: 1\.20 to 3\.20"):
+            table.threshold(outside)
+    for few in (SpeedTable((), ()), SpeedTable((2.0,), (0.5,))):
+        with pytest.raises(ValueError, match="calibrated for"):
+            few.threshold(2.0)
+
+
+def test_sure_tokens_are_told_apart() -> None:
+    """Probabilities of logits 18 and 20 are the same in float32, and a threshold between them keeps one."""
+    logits = torch.tensor([[20.0, 18.0]])
+    threshold = 1.0 / (1.0 + 2.718281828459045**-19.0)
+    kept = keep_above(logits, mask("11"), mask("00"), threshold)
+    assert show(kept) == ["10"]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_rescaled_logits(overlap: bool) -> None:
+    policy = TokenPolicy(16, 2, 8, overlap=overlap)
+    states, features = torch.randn(7, 16), torch.rand(7, 4)
+    before = [policy(states, reduction, features).detach() for reduction in range(2)]
+    policy.rescale(1, shift=0.7, scale=2.5)
+    torch.testing.assert_close(policy(states, 0, features), before[0])
+    torch.testing.assert_close(policy(states, 1, features), (before[1] - 0.7) / 2.5)

@@ -66,10 +66,6 @@ class Task(ABC):
     def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
         """Quality of the predictions, from 0 to 100; the first key is the main one."""
 
-    def answer_tokens(self, texts: Sequence[EncodedText], width: int) -> Tensor:
-        """Which tokens are the gold answer itself, ``(num_texts, width)`` bool; none, unless a task knows them."""
-        return torch.zeros(len(texts), width, dtype=torch.bool)
-
     @staticmethod
     def targets(texts: Sequence[EncodedText]) -> Tensor:
         """Stack the gold answers of a batch: ``(num_texts, target_size)`` int64."""

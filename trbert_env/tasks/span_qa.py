@@ -197,12 +197,6 @@ class SpanQA(Task):
         terms = (teacher.exp() * (teacher - student)).masked_fill(~real[..., None], 0.0)
         return terms.sum(1).mean(-1) * temperature**2
 
-    def answer_tokens(self, texts: Sequence[EncodedText], width: int) -> Tensor:
-        """The gold span of each window; none where there is no answer in it."""
-        start, end = self.targets(texts).unbind(1)
-        places = torch.arange(width)
-        return (places >= start[:, None]) & (places <= end[:, None]) & (start > 0)[:, None]
-
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
     ) -> dict[str, str]:

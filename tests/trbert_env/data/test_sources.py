@@ -13,6 +13,7 @@ import pytest
 from datasets import Dataset
 
 from trbert_env.data import load_examples, sample, sources
+from trbert_env.data.sources import hold_out
 
 
 def rows(count: int, prefix: str = "q") -> list[dict[str, Any]]:
@@ -197,6 +198,18 @@ def test_the_embedded_corpus_has_the_same_columns_and_does_not_warn(folder: Path
     local = load_examples("squad_v2", "train", data_dir=str(folder)).dataset
     assert set(embedded.column_names) == set(local.column_names)
     assert set(embedded[0]["answers"]) == {"text", "answer_start"}
+
+
+def test_what_is_held_out_is_in_no_smaller_sample() -> None:
+    data = Dataset.from_dict({"id": [str(index) for index in range(40)]})
+    rest, aside = hold_out(data, 10)
+    assert sorted(rest["id"][:] + aside["id"][:], key=int) == data["id"][:]
+    assert rest["id"][:] == sample(data, 30)["id"][:]
+    rest, aside = hold_out(data, 0)
+    assert (len(rest), len(aside)) == (40, 0)
+    for wrong in (40, -1):
+        with pytest.raises(ValueError, match="cannot be held out"):
+            hold_out(data, wrong)
 
 
 def test_sample_is_random_fixed_and_nested() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from torch.nn.functional import kl_div
 from transformers import (
     AutoModelForQuestionAnswering,
     BertConfig,
@@ -70,6 +71,34 @@ def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
     ours_gradient = torch.autograd.grad(ours.sum(), weights)
     stock_gradient = torch.autograd.grad(-torch.stack(losses).sum(), weights)
     torch.testing.assert_close(ours_gradient, stock_gradient)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_divergence_and_its_gradient_are_those_of_torchs_kl(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([4, 1, 7])
+    logits = torch.randn(12, 2, generator=generator, requires_grad=True)
+    teacher = torch.randn(12, 2, generator=generator, requires_grad=True)
+    found = SpanQA().divergence(logits, teacher, lengths, temperature)
+    expected = []
+    for student_of, teacher_of in zip(logits.split(lengths.tolist()), teacher.split(lengths.tolist()), strict=True):
+        both = [
+            kl_div(
+                (student_of[:, side] / temperature).log_softmax(0),
+                (teacher_of[:, side].detach() / temperature).log_softmax(0),
+                reduction="sum",
+                log_target=True,
+            )
+            for side in range(2)
+        ]
+        expected.append((both[0] + both[1]) / 2 * temperature**2)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-6)
+    (ours,) = torch.autograd.grad(found.sum(), logits, retain_graph=True)
+    (theirs,) = torch.autograd.grad(torch.stack(expected).sum(), logits)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    assert not torch.isnan(ours).any()
+    assert torch.autograd.grad(found.sum(), teacher, allow_unused=True) == (None,)
+    assert SpanQA().divergence(teacher, teacher, lengths).abs().max() < 1e-6
 
 
 def test_likelihood_of_half_precision_is_float32_and_lengths_must_agree() -> None:
