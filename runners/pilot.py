@@ -26,7 +26,7 @@ from runners.shared.display import Cell, print_table
 from runners.shared.evaluation import evaluation_conditions, evaluation_env, pass_figures, run_pass
 from runners.shared.files import write_csv
 from runners.shared.options import CommonOptions, resolve_device
-from runners.shared.plots import line_plot, save_plot
+from runners.shared.plots import line_plot, metric_label, save_plot
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.tracking import Tracker
@@ -89,7 +89,7 @@ def report(
     """Table, plot, TensorBoard and ``metrics.json``."""
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     panels = {
-        metric.replace("_", " "): {
+        metric_label(metric): {
             strategy: [(100 * row["kept"], row[metric]) for row in rows if row["strategy"] == strategy]
             for strategy in strategies
         }

@@ -30,7 +30,7 @@ from runners.shared.files import read_json, write_csv, write_json
 from runners.shared.matching import fractions_for_speedup
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, resolve_device
-from runners.shared.plots import line_plot, save_plot
+from runners.shared.plots import line_plot, metric_label, save_plot
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
@@ -246,7 +246,7 @@ def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
     for metric in metrics:
         lines = {name: mean_line([row for row in rows if row["series"] == name], metric) for name in series}
         first = rows[0]
-        panels[metric.replace("_", " ")] = {"unreduced": [(1.0, first[f"full_{metric}"])], **lines}
+        panels[metric_label(metric)] = {"unreduced": [(1.0, first[f"full_{metric}"])], **lines}
     first = rows[0]
     seeds = len({row["seed"] for row in rows if row["series"] == series[0]})
     caption = f"{first['num_examples']:,} examples, backbone {Path(first['backbone']).name}, mean of {seeds} seed(s)"

@@ -41,6 +41,11 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
     return figure
 
 
+def metric_label(name: str) -> str:
+    """A metric's name for readers: ``has_answer_f1`` is "has answer F1"."""
+    return name.replace("_", " ").replace("f1", "F1")
+
+
 def save_plot(figure: Figure, path: Path) -> None:
     """Write it as PNG."""
     figure.savefig(path, dpi=150)
