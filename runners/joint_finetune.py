@@ -43,10 +43,11 @@ from runners.shared.evaluation import (
 )
 from runners.shared.loop import train
 from runners.shared.models import load_model, model_type_in
-from runners.shared.options import CommonOptions, at_least, check_reinforce, flag, own_options, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, check_reinforce, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
+from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import Backbone, cache_folder, load_backbone, move
 from trbert_env.calibration import Calibration
@@ -153,11 +154,7 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
         if self.imitation_fraction:
             raise UserError("there is no imitation in joint training: leave --imitation-fraction out")
         if self.policy is not None:
-            brought = ("backbone", "reduction_layers", "policy_size", "overlap")
-            defaults = JointFinetuneOptions()
-            given = [flag(name) for name in brought if getattr(self, name) != getattr(defaults, name)]
-            if given:
-                raise UserError(f"--policy brings its own encoder, cuts and heads: leave {' '.join(given)} out")
+            check_brought(self, JointFinetuneOptions())
         if self.unreduced and (self.target_speedup or self.speedup_range):
             raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
         if self.target_speedup and self.speedup_range:
@@ -176,59 +173,17 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
 
 
-@dataclass(frozen=True)
-class Start:
-    """What stage 3 starts from.
-
-    Attributes:
-        backbone: The unreduced model, fine-tuned; never changed.
-        reduction_layers: The cuts.
-        options: With what a run of stage 2 settles: the policy's form and budget.
-        model: The run's model; None without one.
-    """
-
-    backbone: Backbone
-    reduction_layers: tuple[int, ...]
-    options: JointFinetuneOptions
-    model: TokenReducedModel | None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the options do not say, for ``config.json``."""
-        fractions = self.options.keep_fractions
-        return {
-            "backbone": self.backbone.source,
-            "reduction_layers": list(self.reduction_layers),
-            "policy_size": self.options.policy_size,
-            "overlap": self.options.overlap,
-            "keep_fractions": None if fractions is None else list(fractions),
-        }
-
-    @classmethod
-    def load(cls, options: JointFinetuneOptions, data_source: str) -> Start:
-        """From a run of stage 2, or from a fine-tuned backbone alone."""
-        preset = get_preset(options.env)
-        if options.policy is None:
-            backbone = load_backbone(preset, make_task(preset), options.backbone, data_source)
-            if not backbone.fine_tuned:
-                raise UserError(
-                    f"backbone '{backbone.name}' is not fine-tuned for {options.env}: run runners/finetune.py first"
-                )
-            return cls(
-                backbone, StagedEncoder(backbone.model, options.reduction_layers).reduction_layers, options, None
-            )
-        model, backbone = load_model(options.policy, "cpu")
-        if model.config.env != options.env:
-            raise UserError(f"{options.policy} is a run on {model.config.env}, not on {options.env}: give --env")
-        trained = model.config.trained_fractions
-        fractions = options.keep_fractions or (tuple(trained) if trained else model.decision.keep_fractions)
-        options = replace(
-            options,
-            policy_size=model.config.policy_size,
-            overlap=model.config.overlap,
-            keep_fractions=fractions,
+def load_start(options: JointFinetuneOptions, data_source: str) -> Start[JointFinetuneOptions]:
+    """What stage 3 starts from: a run of stage 2, or a fine-tuned backbone alone."""
+    if options.policy is not None:
+        return Start.from_run(options.policy, options)
+    preset = get_preset(options.env)
+    backbone = load_backbone(preset, make_task(preset), options.backbone, data_source)
+    if not backbone.fine_tuned:
+        raise UserError(
+            f"backbone '{backbone.name}' is not fine-tuned for {options.env}: run runners/finetune.py first"
         )
-        return cls(backbone, model.encoder.reduction_layers, options, model)
+    return Start(backbone, options)
 
 
 @dataclass(frozen=True)
@@ -256,12 +211,14 @@ class JointTraining:
         device: Where it computes.
     """
 
-    def __init__(self, start: Start, splits: Splits, teacher: Teacher, device: torch.device) -> None:
+    def __init__(
+        self, start: Start[JointFinetuneOptions], splits: Splits, teacher: Teacher, device: torch.device
+    ) -> None:
         self.options = options = start.options
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
         self.model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
-        self.encoder = StagedEncoder(self.model, start.reduction_layers)
+        self.encoder = StagedEncoder(self.model, options.reduction_layers)
         self.calibration = Calibration(self.encoder.num_reductions, workload.task.token_logits).to(device)
         self.agent = Reinforce(
             self.encoder.hidden_size,
@@ -271,9 +228,7 @@ class JointTraining:
             options.seed,
             device,
         )
-        if start.model is not None:
-            self.agent.policy.load_state_dict(start.model.policy.state_dict())
-            self.calibration.load_state_dict(start.model.calibration.state_dict())
+        start.hand_over(self.agent.policy, self.calibration)
         given = options.length_penalty
         self.price = LengthPrice(
             workload.preset.joint_length_penalty if given is None else given,
@@ -446,7 +401,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     device = resolve_device(options.device)
     earlier = earlier_record(options.full_from)
     source, rest, aside, held_out = load_examples(options)
-    start = Start.load(options, source)
+    start = load_start(options, source)
     teacher_model = load_teacher(options, start.backbone, source)
 
     def encoded(examples: Dataset, split: str) -> Workload:

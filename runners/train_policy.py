@@ -38,6 +38,7 @@ from runners.shared.options import CommonOptions, at_least, check_reinforce, own
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
+from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, Backbone, load_backbone
 from trbert_env.calibration import Calibration
@@ -98,6 +99,9 @@ class PolicyOptions(ReinforceOptions):
 class TrainPolicyOptions(PolicyOptions, CommonOptions):
     """Options of stage 2."""
 
+    policy: Path | None = None
+    """A run to go on from, with its encoder, policy and calibration; stage 3's makes this a stage behind it."""
+
     target_speedup: float | None = None
     """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
 
@@ -119,6 +123,8 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
             check_length_penalty(self.length_penalty)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
+        if self.policy is not None:
+            check_brought(self, TrainPolicyOptions())
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
         """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
@@ -154,14 +160,15 @@ class PolicyTraining:
     """A run of stage 2: its phases, how far it is, and its checkpoints.
 
     Args:
-        options: The run's.
+        start: What it starts from, and its options.
         workload: The training split.
         folder: Where it writes.
         device: Where it computes.
     """
 
-    def __init__(self, options: TrainPolicyOptions, workload: Workload, folder: RunFolder, device: str) -> None:
-        self.options, self.workload, self.folder = options, workload, folder
+    def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, folder: RunFolder, device: str) -> None:
+        self.options = options = start.options.for_workload(workload)
+        self.workload, self.folder = workload, folder
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.calibration
@@ -174,6 +181,7 @@ class PolicyTraining:
             options.seed,
             device,
         )
+        start.hand_over(self.reinforce.policy, self.calibration)
         cost = CostModel.of(env.encoder, self.reinforce.policy.flops_per_token)
         self._budgets = Budgets(self.reinforce, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
@@ -306,10 +314,10 @@ def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbo
     return load_backbone(preset, task, backbone.name, data_source)
 
 
-def prepare(options: TrainPolicyOptions) -> tuple[Workload, Workload]:
-    """Training and validation split with a fine-tuned backbone.
+def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Workload, Workload]:
+    """What the run starts from, and the training and validation split.
 
-    Both at once, so that what is wrong with either is known before the work begins.
+    All at once, so that what is wrong with any is known before the work begins.
     """
     preset = get_preset(options.env)
     found, examples = Workload.load_examples(
@@ -319,9 +327,12 @@ def prepare(options: TrainPolicyOptions) -> tuple[Workload, Workload]:
     _, held_out = Workload.load_examples(
         options.env, "validation", found.source, options.data_dir, options.max_eval_texts
     )
-    backbone = fine_tuned_backbone(options, found.source)
-    train = Workload.encode(preset, examples, backbone, "train", found.source)
-    return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
+    if options.policy is None:
+        start = Start(fine_tuned_backbone(options, found.source), options)
+    else:
+        start = Start.from_run(options.policy, options)
+    train = Workload.encode(preset, examples, start.backbone, "train", found.source)
+    return start, train, Workload.encode(preset, held_out, start.backbone, "validation", found.source)
 
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
@@ -334,16 +345,16 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         state = load_state(folder.checkpoint_dir)
     device = str(resolve_device(options.device))
     earlier = earlier_record(options.full_from)
-    workload, validation = prepare(options)
+    start, workload, validation = prepare(options)
     check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
-    facts = {"data_source": workload.data_source, "backbone": workload.backbone.source}
+    facts = start.facts | {"data_source": workload.data_source}
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)
         folder.write_config(options, facts)
     else:
         folder.check_facts(facts)
     print(f"run folder: {folder.path}")
-    training = PolicyTraining(options.for_workload(workload), workload, folder, device)
+    training = PolicyTraining(start, workload, folder, device)
     if state is not None:
         training.load_state_dict(state)
     train(

@@ -19,6 +19,8 @@ from runners.evaluate import main as evaluate
 from runners.joint_finetune import JointFinetuneOptions
 from runners.joint_finetune import main as joint_finetune
 from runners.shared.cli import run
+from runners.train_policy import TrainPolicyOptions
+from runners.train_policy import main as train_policy
 from trbert_env.model import TokenReducedModel
 
 SMALL = [
@@ -95,6 +97,20 @@ def test_its_model_is_evaluated_with_its_own_encoder(joint: Any, in_process: Any
         assert again[name] == pytest.approx(record[name], abs=1e-5), name
         if name != "flops_speedup":
             assert again[f"full_{name}"] == pytest.approx(record[f"keep_all_{name}"], abs=1e-5), name
+
+
+def test_a_policy_can_be_trained_on_behind_it(joint: Any, in_process: Any) -> None:
+    folder = joint("before")
+    sizes = ["--total-texts", "16", "--texts-per-step", "4", "--samples-per-text", "4"]
+    run(train_policy, TrainPolicyOptions, ["--policy", str(folder), *in_process.common("behind"), *sizes])
+    behind = in_process.only_run("behind")
+    first, second = (load_file(path / "model" / "model.safetensors") for path in (folder, behind))
+    for name, values in first.items():
+        same = values.equal(second[name])
+        assert same if name.startswith("backbone") else not same or "prior" in name, name
+    record, before = record_in(behind), record_in(folder)
+    assert record["full_f1"] == before["keep_all_f1"]
+    assert record["backbone"] == f"{before['backbone']}, joint"
 
 
 def test_the_unreduced_control(joint: Any, policy: Path) -> None:
