@@ -10,11 +10,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.base import Rollout
 from agents.heuristics import ImportanceTokens
-from agents.reinforce import Reinforce, padded_logits
+from agents.policy_gradient import PolicyGradient, padded_logits
 
 
 class ResidualCloning:
-    """Teaches a REINFORCE agent's policy to keep what the residual importance ranks first.
+    """Teaches a policy-gradient agent's policy to keep what the residual importance ranks first.
 
     Args:
         agent: Whose policy is taught; its keep fractions say how many tokens are shown as kept.
@@ -23,7 +23,7 @@ class ResidualCloning:
 
     info_scores: Literal["residual"] = "residual"
 
-    def __init__(self, agent: Reinforce, learning_rate: float = 1e-3) -> None:
+    def __init__(self, agent: PolicyGradient, learning_rate: float = 1e-3) -> None:
         self._agent = agent
         self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
         self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions))

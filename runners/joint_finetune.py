@@ -43,7 +43,7 @@ from runners.shared.evaluation import (
 )
 from runners.shared.loop import train
 from runners.shared.models import load_model, model_type_in
-from runners.shared.options import CommonOptions, at_least, check_reinforce, own_options, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, check_policy_gradient, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -140,7 +140,7 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
         """Refuse values that could only fail later."""
         super().check()
         within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
-        check_reinforce(self)
+        check_policy_gradient(self)
         at_least(0, encoder_rate=self.encoder_rate)
         at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)

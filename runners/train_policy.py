@@ -25,7 +25,8 @@ import torch
 from agents.base import Agent
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
-from agents.reinforce import DEFAULT_KEEP_FRACTIONS, Reinforce, ReinforceOptions
+from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
+from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.budgets import Budgets
@@ -34,7 +35,7 @@ from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions
 from runners.shared.loop import train
-from runners.shared.options import CommonOptions, at_least, check_reinforce, own_options, resolve_device, within
+from runners.shared.options import CommonOptions, at_least, check_policy_gradient, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -114,7 +115,7 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        check_reinforce(self)
+        check_policy_gradient(self)
         within(0, 1, penalty_rise=self.penalty_rise)
         at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.budget import BudgetController
-from agents.reinforce import Reinforce
+from agents.policy_gradient import PolicyGradient
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from trbert_env.cost import CostModel
 from trbert_env.texts import EncodedText
@@ -34,7 +34,7 @@ class Budgets:
 
     def __init__(
         self,
-        agent: Reinforce,
+        agent: PolicyGradient,
         cost: CostModel,
         texts: Sequence[EncodedText],
         price: float,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from agents.reinforce import ReinforceOptions
+from agents.policy_gradient import PolicyGradientOptions
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 GroupT = TypeVar("GroupT")
@@ -93,8 +93,8 @@ def within(least: float, most: float, **options: float | None) -> None:
             raise ValueError(f"{flag(name)} is {value}; it must lie in {least:g} to {most:g}")
 
 
-def check_reinforce(options: ReinforceOptions) -> None:
-    """Refuse options of REINFORCE that could only fail later.
+def check_policy_gradient(options: PolicyGradientOptions) -> None:
+    """Refuse options of policy gradients that could only fail later.
 
     Raises:
         ValueError: The message names the option, its value and what it may be.

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from agents.base import Agent, Rollout
-from agents.reinforce import Reinforce, ReinforceOptions, padded_logits
+from agents.policy_gradient import padded_logits
+from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.samplers import BudgetedSampler
 from runners.shared.checkpoint import load_state, save_state
