@@ -66,6 +66,21 @@ class PolicyGradientOptions:
         return 0.2 if self.sampler == "bernoulli" else 0.0
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen at one reduction.
+
+    Attributes:
+        log_probabilities: ``(rows, max_tokens)``, with gradients; 0 where there was no choice.
+        free: ``(rows, max_tokens)`` bool: where there was one.
+        entropy: Mean entropy of a choice, nats.
+    """
+
+    log_probabilities: Tensor
+    free: Tensor
+    entropy: Tensor
+
+
 class PolicyGradient(ABC):
     """A policy of eq. 2 and its sampler; what it learns from a rollout is a subclass's own.
 
@@ -184,38 +199,51 @@ class PolicyGradient(ABC):
         Args:
             rollout: The last that they came from.
         """
+        figures = self.step()
+        self.finish(rollout)
+        return figures
+
+    def step(self) -> dict[str, float]:
+        """One step of the optimiser; returns figures to log."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.options.learning_rate * (1.0 - self._progress)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
+        return {"losses/gradient_norm": float(norm)}
+
+    def finish(self, rollout: Rollout) -> None:
+        """Move on behind the last step on a rollout: biases, phase and rates."""
         sampler = self.sampler
         if isinstance(sampler, BudgetedSampler):
             hands_over = self.options.budgeted_share < 1.0 and rollout.progress >= self.options.budgeted_share
             self._centre_biases(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
         self._progress = rollout.progress
-        return {"losses/gradient_norm": float(norm)}
 
     def log_probability(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Log-probability of each row's masks, ``(rows,)`` with gradients, and the mean entropy of a choice.
 
         Forced and padded tokens contribute 0.
         """
-        total = torch.zeros_like(rollout.returns)
-        entropies = []
+        choices = [self.choices(rollout, reduction) for reduction in range(len(rollout.actions))]
+        total = torch.stack([self.over_tokens(choice.log_probabilities, choice.free) for choice in choices]).sum(0)
+        return total, torch.stack([choice.entropy for choice in choices]).mean()
+
+    def choices(self, rollout: Rollout, reduction: int) -> Choices:
+        """What was chosen at a reduction, as the policy now is; with gradients."""
+        observation, infos = rollout.observations[reduction], rollout.infos[reduction]
+        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
         full_lengths = rollout.observations[0]["token_mask"].sum(1)
-        for reduction, (observation, infos, keep) in enumerate(
-            zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
-        ):
-            mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-            logits = padded_logits(self.policy, observation, infos)
-            logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
-            free = mask & ~forced
-            signed = torch.where(keep, logits, -logits)
-            per_token = torch.where(free, logsigmoid(signed), 0.0)
-            row = per_token.sum(1)
-            total = total + (row if self.options.log_probability == "sum" else row / free.sum(1).clamp(min=1))
-            entropies.append(bernoulli_entropy(logits.detach()[free]).mean())
-        return total, torch.stack(entropies).mean()
+        logits = padded_logits(self.policy, observation, infos)
+        logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
+        free = mask & ~forced
+        signed = torch.where(rollout.actions[reduction], logits, -logits)
+        log_probabilities = torch.where(free, logsigmoid(signed), 0.0)
+        return Choices(log_probabilities, free, bernoulli_entropy(logits.detach()[free]).mean())
+
+    def over_tokens(self, values: Tensor, free: Tensor) -> Tensor:
+        """``(rows,)``: values of tokens summed or averaged over those that could be chosen, as the options say."""
+        row = values.sum(1)
+        return row if self.options.log_probability == "sum" else row / free.sum(1).clamp(min=1)
 
     def _centre_biases(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
         """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.

@@ -1,4 +1,4 @@
-"""Invariant 6: the REINFORCE gradient is the gradient of the expected return, worked out by enumeration."""
+"""Invariant 6: policy gradients are those of what they say they ascend on, worked out by enumeration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from agents.grpo import Grpo, GrpoOptions
+from agents.policy_gradient import PolicyGradient
 from agents.reinforce import Reinforce, ReinforceOptions
+from agents.rloo import Rloo
 from agents.rollouts import RolloutCollector
 from trbert_env.encoder import StagedForward
 from trbert_env.policy import TokenPolicy
@@ -65,10 +68,10 @@ def plackett_luce(logits: Tensor, in_play: tuple[int, ...], kept: tuple[int, ...
     return torch.stack(orders).sum().log()
 
 
-def exact_gradient(
+def enumerate_all(
     env: TokenReductionVectorEnv, policy: TokenPolicy, trajectories: list[Trajectory], log_probability: Any
-) -> Tensor:
-    """d/dtheta of the sum over trajectories of pi(trajectory) R(trajectory), flat."""
+) -> tuple[Tensor, Tensor]:
+    """Log-probability, with gradients, and return of every trajectory."""
     text = env.workload.texts[0]
     everything = tuple(range(TOKENS))
     with torch.no_grad():
@@ -89,16 +92,34 @@ def exact_gradient(
         two = log_probability(second_logits, first, second, offset)
         log_probabilities.append(one + two)
         offset += len(first)
-    probabilities = torch.stack(log_probabilities).exp()
-    assert float(probabilities.detach().sum()) == pytest.approx(1.0, abs=1e-5)
-    return flat(torch.autograd.grad((probabilities * returns).sum(), list(policy.parameters())))
+    found = torch.stack(log_probabilities)
+    assert float(found.detach().exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    return found, returns
+
+
+def exact_gradient(
+    env: TokenReductionVectorEnv, policy: TokenPolicy, trajectories: list[Trajectory], log_probability: Any
+) -> Tensor:
+    """d/dtheta of the sum over trajectories of pi(trajectory) R(trajectory), flat."""
+    log_probabilities, returns = enumerate_all(env, policy, trajectories, log_probability)
+    return flat(torch.autograd.grad((log_probabilities.exp() * returns).sum(), list(policy.parameters())))
+
+
+def exact_grpo_gradient(env: TokenReductionVectorEnv, policy: TokenPolicy) -> Tensor:
+    """The expected ascent direction at 2 samples: all pairs of trajectories, each compared with the other."""
+    log_probabilities, returns = enumerate_all(env, policy, all_trajectories(), bernoulli)
+    half = (returns[:, None] - returns[None, :]) / 2  # what one of two is above their mean
+    advantages = half / (half.abs() + 1e-6)
+    probabilities = log_probabilities.detach().exp()
+    expected = (probabilities[None, :] * advantages).sum(1)
+    return flat(torch.autograd.grad((probabilities * expected * log_probabilities).sum(), list(policy.parameters())))
 
 
 def flat(tensors: Any) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
-def estimates(env: TokenReductionVectorEnv, agent: Reinforce) -> Tensor:
+def estimates(env: TokenReductionVectorEnv, agent: PolicyGradient) -> Tensor:
     """``(ROLLOUTS, parameters)``: the ascent direction that `learn` finds in each rollout."""
     collector = RolloutCollector(env, agent)
     collector.reset(seed=0)
@@ -109,11 +130,14 @@ def estimates(env: TokenReductionVectorEnv, agent: Reinforce) -> Tensor:
     return torch.stack(found)
 
 
-def make_agent(env: TokenReductionVectorEnv, **options: Any) -> Reinforce:
+KINDS: dict[Any, Any] = {Reinforce: ReinforceOptions, Rloo: ReinforceOptions, Grpo: GrpoOptions}
+
+
+def make_agent(env: TokenReductionVectorEnv, kind: Any = Reinforce, **options: Any) -> Any:
     """An agent that stands still (learning rate 0), so that `learn` only leaves its gradient."""
     settings = {"learning_rate": 0.0, "imitation_fraction": 0.0, "policy_size": 4, "max_gradient_norm": 1e9}
     settings["overlap"] = False
-    agent = Reinforce(env.hidden_size, 2, SAMPLES, ReinforceOptions(**{**settings, **options}), seed=2)
+    agent = kind(env.hidden_size, 2, env.samples_per_text, KINDS[kind](**{**settings, **options}), seed=2)
     with torch.no_grad():
         for head in agent.policy.heads:  # the untrained last layer is nearly 0, and with it most of the gradient
             head[-1].weight.normal_(std=0.7, generator=torch.Generator().manual_seed(5))
@@ -125,18 +149,38 @@ def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
     return make_env((TOKENS,), num_envs=GROUPS * SAMPLES, samples_per_text=SAMPLES)
 
 
-@pytest.mark.parametrize(("baseline", "factor"), [("leave-one-out", 1.0), ("mean", (SAMPLES - 1) / SAMPLES)])
-def test_the_gradient_is_exact(env: TokenReductionVectorEnv, baseline: str, factor: float) -> None:
-    agent = make_agent(env, sampler="bernoulli", baseline=baseline)
+@pytest.mark.parametrize(
+    ("kind", "options", "factor"),
+    [
+        (Reinforce, {"baseline": "leave-one-out"}, 1.0),
+        (Reinforce, {"baseline": "mean"}, (SAMPLES - 1) / SAMPLES),
+        (Rloo, {}, 1.0),
+    ],
+)
+def test_the_gradient_is_exact(env: TokenReductionVectorEnv, kind: Any, options: Any, factor: float) -> None:
+    agent = make_agent(env, kind, sampler="bernoulli", **options)
     exact = exact_gradient(env, agent.policy, all_trajectories(), bernoulli)
-    found = estimates(env, agent)
+    check_estimates(estimates(env, agent), exact, factor, resolution=(1 / SAMPLES) / 8)
+
+
+def test_grpos_gradient_is_that_of_its_surrogate(make_env: MakeEnv) -> None:
+    env = make_env((TOKENS,), num_envs=GROUPS * SAMPLES, samples_per_text=2)
+    agent = make_agent(env, Grpo, sampler="bernoulli", steps_per_rollout=1)
+    check_estimates(estimates(env, agent), exact_grpo_gradient(env, agent.policy), 1.0, resolution=0.03)
+    # It is not the gradient of the expected return.
+    other = exact_gradient(env, agent.policy, all_trajectories(), bernoulli)
+    assert float((exact_grpo_gradient(env, agent.policy) - other).norm()) > 0.15 * float(other.norm())
+
+
+def check_estimates(found: Tensor, exact: Tensor, factor: float, resolution: float) -> None:
+    """Whether estimates agree with ``factor`` times the exact gradient, within their own errors."""
     mean, error = found.mean(0), found.std(0) / ROLLOUTS**0.5
     # Along the exact gradient: the length.
     projections = found @ exact / exact.square().sum()
     spread = float(projections.std()) / ROLLOUTS**0.5
     assert abs(float(projections.mean()) - factor) < 4 * spread
-    # The other baseline's factor must be told apart, or this test says nothing.
-    assert spread < (1 / SAMPLES) / 8
+    # Another baseline's factor must be told apart, or this test says nothing.
+    assert spread < resolution
     # In all directions: squared deviations, in units of their errors, are 1 on average.
     moving = error > 1e-8
     deviations = ((mean - factor * exact)[moving] / error[moving]).square().mean()

@@ -1,0 +1,92 @@
+"""GRPO: a clipped policy gradient on returns that are normalised within each text's samples (Shao et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.base import Rollout
+from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions
+
+
+@dataclass(frozen=True)
+class GrpoOptions(PolicyGradientOptions):
+    """What GRPO can be told beyond what all policy gradients can."""
+
+    clip: float = 0.2
+    """How far the probability ratio of a token may move what it earns (epsilon)."""
+
+    steps_per_rollout: int = 2
+    """Steps on each rollout; from the second on, ratios differ from 1."""
+
+
+class Grpo(PolicyGradient):
+    """Group-relative policy optimisation, without a value network and without a reference policy.
+
+    The ratio is each token's own and clipped there: a product over hundreds of tokens would leave the
+    clip range at once.
+    """
+
+    options: GrpoOptions
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_reductions: int,
+        samples_per_text: int = 8,
+        options: GrpoOptions | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        options = GrpoOptions() if options is None else options
+        if not 0.0 < options.clip < 1.0:
+            raise ValueError(f"clip {options.clip}: it must lie between 0 and 1")
+        if options.steps_per_rollout < 1:
+            raise ValueError(f"steps_per_rollout {options.steps_per_rollout}: give at least 1")
+        super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """Several clipped steps on one rollout; see :class:`agents.base.Agent`."""
+        with torch.no_grad():
+            before = [self.choices(rollout, reduction) for reduction in range(len(rollout.actions))]
+        for _ in range(self.options.steps_per_rollout):
+            loss, figures = self.loss(rollout, before)
+            self.clear_gradients()
+            loss.backward()
+            figures |= self.step()
+        self.finish(rollout)
+        return figures
+
+    def loss(self, rollout: Rollout, before: list[Choices] | None = None) -> tuple[Tensor, dict[str, float]]:
+        """Minus the clipped surrogate, and figures to log.
+
+        Args:
+            rollout: What was done.
+            before: The choices as the policy was that made them; as it is now where None.
+        """
+        advantages = self.advantages(rollout.returns, rollout.samples_per_text)[:, None]
+        surrogate = torch.zeros_like(rollout.returns)
+        entropies, clipped = [], []
+        for reduction in range(len(rollout.actions)):
+            now = self.choices(rollout, reduction)
+            then = now.log_probabilities.detach() if before is None else before[reduction].log_probabilities
+            ratio = torch.exp(now.log_probabilities - then)
+            limited = ratio.clamp(1.0 - self.options.clip, 1.0 + self.options.clip)
+            gain = torch.minimum(ratio * advantages, limited * advantages)
+            surrogate = surrogate + self.over_tokens(torch.where(now.free, gain, 0.0), now.free)
+            entropies.append(now.entropy)
+            clipped.append((ratio != limited)[now.free].float().mean())
+        loss = -surrogate.mean()
+        return loss, {
+            "losses/policy_loss": float(loss.detach()),
+            "losses/entropy": float(torch.stack(entropies).mean()),
+            "losses/clipped_share": float(torch.stack(clipped).mean()),
+        }
+
+    def advantages(self, returns: Tensor, samples: int) -> Tensor:
+        """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same."""
+        grouped = returns.view(-1, samples)
+        centred = grouped - grouped.mean(1, keepdim=True)
+        return (centred / (grouped.std(1, correction=0, keepdim=True) + 1e-6)).flatten()
