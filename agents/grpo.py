@@ -21,6 +21,17 @@ class GrpoOptions(PolicyGradientOptions):
     steps_per_rollout: int = 2
     """Steps on each rollout; from the second on, ratios differ from 1."""
 
+    def __post_init__(self) -> None:
+        """Check both.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        if not 0.0 < self.clip < 1.0:
+            raise ValueError(f"clip {self.clip}: it must lie between 0 and 1")
+        if self.steps_per_rollout < 1:
+            raise ValueError(f"steps_per_rollout {self.steps_per_rollout}: give at least 1")
+
 
 class Grpo(PolicyGradient):
     """Group-relative policy optimisation, without a value network and without a reference policy.
@@ -41,10 +52,6 @@ class Grpo(PolicyGradient):
         device: torch.device | str = "cpu",
     ) -> None:
         options = GrpoOptions() if options is None else options
-        if not 0.0 < options.clip < 1.0:
-            raise ValueError(f"clip {options.clip}: it must lie between 0 and 1")
-        if options.steps_per_rollout < 1:
-            raise ValueError(f"steps_per_rollout {options.steps_per_rollout}: give at least 1")
         super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:

@@ -18,15 +18,16 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from agents.base import Agent
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
-from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
-from agents.reinforce import Reinforce, ReinforceOptions
+from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS, PolicyGradientOptions
+from agents.registry import agent_options, make_policy_gradient
+from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.budgets import Budgets
@@ -35,7 +36,15 @@ from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions
 from runners.shared.loop import train
-from runners.shared.options import CommonOptions, at_least, check_policy_gradient, own_options, resolve_device, within
+from runners.shared.options import (
+    CommonOptions,
+    at_least,
+    check_policy_gradient,
+    named_values,
+    own_options,
+    resolve_device,
+    within,
+)
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
 from runners.shared.speeds import check_target, settle_speed
@@ -65,8 +74,11 @@ EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
 class PolicyOptions(ReinforceOptions):
     """What is stage 2's own in its options."""
 
-    agent: Literal["reinforce"] = "reinforce"
-    """The algorithm."""
+    agent: str = "reinforce"
+    """The algorithm: reinforce, rloo or grpo."""
+
+    agent_options: tuple[str, ...] = ()
+    """What only this algorithm can be told, as name=value: clip=0.2 steps_per_rollout=4 of grpo."""
 
     total_texts: int | None = None
     """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
@@ -116,6 +128,7 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
         """Refuse values that could only fail later."""
         super().check()
         check_policy_gradient(self)
+        self.of_agent()
         within(0, 1, penalty_rise=self.penalty_rise)
         at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
@@ -126,6 +139,11 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
             check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
         if self.policy is not None:
             check_brought(self, TrainPolicyOptions())
+
+    def of_agent(self) -> PolicyGradientOptions:
+        """The agent's options."""
+        shared = own_options(self, ReinforceOptions)
+        return agent_options(self.agent, shared, named_values("--agent-options", self.agent_options))
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
         """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
@@ -174,22 +192,23 @@ class PolicyTraining:
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.calibration
         self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
-        self.reinforce = Reinforce(
+        self.agent = make_policy_gradient(
+            options.agent,
             env.hidden_size,
             env.num_reductions,
             options.samples_per_text,
-            own_options(options, ReinforceOptions),
+            options.of_agent(),
             options.seed,
             device,
         )
-        start.hand_over(self.reinforce.policy, self.calibration)
-        cost = CostModel.of(env.encoder, self.reinforce.policy.flops_per_token)
-        self._budgets = Budgets(self.reinforce, cost, workload.texts, env.length_penalty, options.target_speedup)
+        start.hand_over(self.agent.policy, self.calibration)
+        cost = CostModel.of(env.encoder, self.agent.policy.flops_per_token)
+        self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
-        self.phases = [Phase("reinforce", env, self.reinforce, updates, options.texts_per_step)]
+        self.phases = [Phase(options.agent, env, self.agent, updates, options.texts_per_step)]
         if options.cloning_texts:
             rows = options.texts_per_step
-            cloning = ResidualCloning(self.reinforce, options.learning_rate)
+            cloning = ResidualCloning(self.agent, options.learning_rate)
             updates = max(1, round(options.cloning_texts / rows))
             self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
@@ -239,7 +258,7 @@ class PolicyTraining:
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
         figures = rollout_figures(rollout)
-        if phase.agent is self.reinforce and not self.reinforce.budgeted:
+        if phase.agent is self.agent and not self.agent.budgeted:
             figures |= self._budgets.account(figures["charts/flops_speedup"])
         figures |= phase.agent.learn(rollout)
         if self.options.calibration_rate:
@@ -283,10 +302,10 @@ class PolicyTraining:
         """What came out, ready for its speed."""
         model = TokenReducedModel.from_parts(
             self.workload.backbone.model,
-            self.reinforce.policy,
+            self.agent.policy,
             env=self.workload.preset.name,
             reduction_layers=self.encoder.reduction_layers,
-            decision=self.reinforce.decision,
+            decision=self.agent.decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
             trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -107,6 +109,28 @@ def check_policy_gradient(options: PolicyGradientOptions) -> None:
         raise ValueError(f"--initial-keep-probability is {value}; it must lie strictly between 0 and 1")
     if not min(options.exploration) > 0.0:
         raise ValueError(f"--exploration is {options.exploration}; both must be greater than 0")
+
+
+def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` items as a dict; values are JSON, or strings where they are none.
+
+    Example:
+        >>> named_values("--agent-options", ["clip=0.2", "form=sum"])
+        {'clip': 0.2, 'form': 'sum'}
+
+    Raises:
+        ValueError: An item has no name or no value.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not name or not equals or not value:
+            raise ValueError(f"{option} has {item!r}: give name=value")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 def resolve_device(name: str) -> torch.device:

@@ -54,7 +54,8 @@ def test_rloo_compares_with_the_others(env: TokenReductionVectorEnv) -> None:
 def test_the_surrogate_is_clipped_token_by_token(env: TokenReductionVectorEnv, log_probability: Any) -> None:
     agent = make_grpo(env, clip=0.1, log_probability=log_probability, sampler="bernoulli", imitation_fraction=0.0)
     rollout = collect(env, agent)
-    before = [agent.choices(rollout, reduction) for reduction in range(2)]
+    with torch.no_grad():
+        before = [agent.choices(rollout, reduction) for reduction in range(2)]
     for parameter in agent.policy.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     loss, figures = agent.loss(rollout, before)
@@ -62,7 +63,8 @@ def test_the_surrogate_is_clipped_token_by_token(env: TokenReductionVectorEnv, l
     total, clipped, free_tokens = 0.0, 0, 0
     for row in range(len(advantages)):
         for reduction in range(2):
-            now, then = agent.choices(rollout, reduction), before[reduction]
+            with torch.no_grad():
+                now, then = agent.choices(rollout, reduction), before[reduction]
             gains = []
             for token in torch.nonzero(now.free[row]).flatten().tolist():
                 ratio = float(torch.exp(now.log_probabilities[row, token] - then.log_probabilities[row, token]))

@@ -188,6 +188,14 @@ def test_a_reduction_layer_beyond_the_depth_before_stage_1(fail: Fail, in_proces
         (["--total-texts", "0"], "--total-texts is 0"),
         (["--exploration", "0.5", "0"], "--exploration is (0.5, 0.0)"),
         (["--seed", "-1"], "--seed is -1"),
+        (["--agent", "reinforced"], "did you mean 'reinforce'?"),
+        (["--agent", "ppo3"], "use one of reinforce, rloo, grpo"),
+        (["--agent", "grpo", "--agent-options", "clip"], "--agent-options has 'clip'"),
+        (["--agent", "grpo", "--agent-options", "klip=1"], "has no option 'klip'"),
+        (["--agent", "grpo", "--agent-options", "clip=wide"], "give float"),
+        (["--agent", "grpo", "--agent-options", "clip=2"], "clip 2"),
+        (["--target-speedup", "0.5"], "--target-speedup is 0.5"),
+        (["--target-speedup", "2", "--penalty-rise", "0.5"], "--penalty-rise has no meaning"),
     ],
 )
 def test_options_of_train_policy(arguments: list[str], named: str, fail: Fail, in_process: Any) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 #: Small steps with a checkpoint after each: 4 of cloning, then 160, of which the first 80 imitate. Many, so that a
@@ -94,6 +95,24 @@ def test_a_killed_policy_run_goes_on_bit_for_bit(place: Any) -> None:
     assert record(broken) == record(whole)
     for key in ("charts/episodic_return", "charts/length_penalty"):
         assert curve(broken, key) == curve(whole, key)
+
+
+@pytest.mark.parametrize("agent", [["rloo"], ["grpo", "--agent-options", "clip=0.1", "steps_per_rollout=3"]])
+def test_other_agents_go_on_bit_for_bit(agent: list[str], place: Any) -> None:
+    name = agent[0]
+    options = ["--backbone", str(place.fine_tuned), "--agent", *agent, *POLICY]
+    options[options.index("640")] = "320"
+    place.command("train_policy", *options, *place.common(f"whole-{name}"))
+    whole, root = only_run(place.root / f"whole-{name}"), place.root / f"broken-{name}"
+    assert whole is not None
+    assert whole.parent.name == f"policy-{name}"
+    process = place.start("train_policy", *options, *place.common(f"broken-{name}"))
+    status, _ = stop(process, root, 6, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    broken = only_run(root)
+    assert broken is not None
+    place.command("train_policy", "--resume", str(broken))
+    assert weights(broken) == weights(whole)
 
 
 def test_a_killed_finetuning_goes_on_bit_for_bit(place: Any) -> None:
