@@ -37,9 +37,36 @@ class Rollout:
         return self.rewards.sum(0)
 
 
+@dataclass(frozen=True)
+class AgentSpec:
+    """What an agent is made for.
+
+    Attributes:
+        hidden_size: Width of the hidden states.
+        num_reductions: T: actions of an episode.
+        max_tokens: Width of the observations.
+        samples_per_text: Rows of each text; copies are neighbours.
+        seed: Of its weights and its choices.
+        device: Where tensors are.
+    """
+
+    hidden_size: int
+    num_reductions: int
+    max_tokens: int
+    samples_per_text: int
+    seed: int
+    device: str
+
+
 @runtime_checkable
 class Agent(Protocol):
-    """An algorithm: acts on observations and learns from rollouts."""
+    """An algorithm: acts on observations and learns from rollouts.
+
+    A class of one's own (``--agent package.module:Class``) is made by ``Class(spec, **options)``, with an
+    :class:`AgentSpec` and what ``--agent-options`` says. Where it has attributes ``policy`` (a
+    :class:`~trbert_env.policy.TokenPolicy`) and ``decision``, a run ends in a model to ship; else it is
+    evaluated as it acts. With an attribute ``info_scores``, infos bring those scores.
+    """
 
     def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
         """Keep masks, ``(rows, max_tokens)`` bool.

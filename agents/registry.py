@@ -1,14 +1,16 @@
-"""The project's own policy gradients, by their names on the command line."""
+"""Agents by their names on the command line: the project's own, and anyone's."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-import torch
-
+from agents.base import Agent, AgentSpec
 from agents.grpo import Grpo, GrpoOptions
 from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
 from agents.reinforce import Reinforce, ReinforceOptions
@@ -30,7 +32,8 @@ def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, An
     """
     if name not in POLICY_GRADIENTS:
         nearest = difflib.get_close_matches(name, POLICY_GRADIENTS, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(POLICY_GRADIENTS)}"
+        known_names = f"{', '.join(POLICY_GRADIENTS)}, or package.module:Class"
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
         raise ValueError(f"agent {name!r} is unknown: {hint}")
     kind = POLICY_GRADIENTS[name][1]
     known = {field.name: field for field in fields(kind)}
@@ -48,21 +51,62 @@ def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, An
     return kind(**values)
 
 
-def make_policy_gradient(
-    name: str,
-    hidden_size: int,
-    num_reductions: int,
-    samples_per_text: int,
-    options: PolicyGradientOptions,
-    seed: int,
-    device: torch.device | str,
-) -> PolicyGradient:
-    """Make an agent with the options of :func:`agent_options`.
+def make_agent(name: str, spec: AgentSpec, shared: PolicyGradientOptions, own: Mapping[str, Any]) -> Agent:
+    """Make an agent by its name, or by ``package.module:Class``.
+
+    Args:
+        name: See :data:`POLICY_GRADIENTS`.
+        spec: What it is made for.
+        shared: Options of all policy gradients; a class of one's own is not told them.
+        own: Its own options.
 
     Raises:
-        ValueError: Options that do not fit.
+        ValueError: It cannot be found or made, or is no agent.
     """
-    agent: PolicyGradient = POLICY_GRADIENTS[name][0](
-        hidden_size, num_reductions, samples_per_text, options, seed, device
+    if ":" in name:
+        return _make_plug_in(name, spec, own)
+    kind = POLICY_GRADIENTS[name][0] if name in POLICY_GRADIENTS else None
+    options = agent_options(name, shared, own)
+    assert kind is not None  # agent_options() knows the name
+    agent: PolicyGradient = kind(
+        spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device
     )
+    return agent
+
+
+def find_plug_in(name: str) -> Any:
+    """The class that ``package.module:Class`` names; the current directory is looked at too.
+
+    Raises:
+        ValueError: There is no such module or class.
+    """
+    module_name, _, class_name = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the module is there; what it imports is not
+        raise ValueError(
+            f"agent {name!r}: there is no module {module_name!r}; install it, or run where it can be imported from"
+        ) from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise ValueError(f"agent {name!r}: module {module_name!r} has no {class_name!r}")
+    return found
+
+
+def _make_plug_in(name: str, spec: AgentSpec, own: Mapping[str, Any]) -> Agent:
+    kind = find_plug_in(name)
+    try:
+        agent = kind(spec, **own)
+    except TypeError as error:
+        raise ValueError(
+            f"agent {name!r} could not be made ({error}): it is called as Class(spec, **options)"
+        ) from error
+    if not isinstance(agent, Agent):
+        needed = ("act", "learn", "state_dict", "load_state_dict")
+        missing = [method for method in needed if not hasattr(agent, method)]
+        raise ValueError(f"agent {name!r} lacks {', '.join(missing)}: see agents.base.Agent")
     return agent

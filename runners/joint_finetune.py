@@ -276,7 +276,7 @@ class JointTraining:
         """One update."""
         progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
         self.budgets.draw(self._generator)
-        self.price.length_penalty, priced = self.budgets.price, not self.agent.budgeted
+        self.price.length_penalty, priced = self.budgets.price, self.budgets.priced
         figures = self.learner.step(self._parts(), progress)
         if priced and not self.options.unreduced:
             figures |= self.budgets.account(figures["charts/flops_speedup"])

@@ -22,19 +22,19 @@ from typing import Any
 
 import torch
 
-from agents.base import Agent
+from agents.base import Agent, AgentSpec
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
-from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS, PolicyGradientOptions
-from agents.registry import agent_options, make_policy_gradient
+from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS, PolicyGradient
+from agents.registry import agent_options, find_plug_in, make_agent
 from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.budgets import Budgets
 from runners.shared.checkpoint import load_state
-from runners.shared.cli import run
+from runners.shared.cli import UserError, run
 from runners.shared.display import announce
-from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions
+from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.shared.loop import train
 from runners.shared.options import (
     CommonOptions,
@@ -52,10 +52,10 @@ from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, Backbone, load_backbone
 from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
+from trbert_env.cost import CostModel, policy_flops_per_token
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
-from trbert_env.policy import check_keep_fractions
+from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
 from trbert_env.reward import Penalty, check_length_penalty
 from trbert_env.tasks import make_task
@@ -75,7 +75,7 @@ class PolicyOptions(ReinforceOptions):
     """What is stage 2's own in its options."""
 
     agent: str = "reinforce"
-    """The algorithm: reinforce, rloo or grpo."""
+    """The algorithm: reinforce, rloo, grpo, or package.module:Class for one of your own."""
 
     agent_options: tuple[str, ...] = ()
     """What only this algorithm can be told, as name=value: clip=0.2 steps_per_rollout=4 of grpo."""
@@ -128,7 +128,7 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
         """Refuse values that could only fail later."""
         super().check()
         check_policy_gradient(self)
-        self.of_agent()
+        self._check_agent()
         within(0, 1, penalty_rise=self.penalty_rise)
         at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
@@ -140,10 +140,14 @@ class TrainPolicyOptions(PolicyOptions, CommonOptions):
         if self.policy is not None:
             check_brought(self, TrainPolicyOptions())
 
-    def of_agent(self) -> PolicyGradientOptions:
-        """The agent's options."""
-        shared = own_options(self, ReinforceOptions)
-        return agent_options(self.agent, shared, named_values("--agent-options", self.agent_options))
+    def _check_agent(self) -> None:
+        own = named_values("--agent-options", self.agent_options)
+        if ":" not in self.agent:
+            agent_options(self.agent, own_options(self, ReinforceOptions), own)
+            return
+        find_plug_in(self.agent)
+        if self.cloning_texts or self.policy is not None:
+            raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {self.agent}")
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
         """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
@@ -192,21 +196,18 @@ class PolicyTraining:
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.calibration
         self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
-        self.agent = make_policy_gradient(
-            options.agent,
-            env.hidden_size,
-            env.num_reductions,
-            options.samples_per_text,
-            options.of_agent(),
-            options.seed,
-            device,
+        spec = AgentSpec(
+            env.hidden_size, env.num_reductions, env.max_tokens, options.samples_per_text, options.seed, device
         )
-        start.hand_over(self.agent.policy, self.calibration)
-        cost = CostModel.of(env.encoder, self.agent.policy.flops_per_token)
+        own = named_values("--agent-options", options.agent_options)
+        self.agent = make_agent(options.agent, spec, own_options(options, ReinforceOptions), own)
+        if isinstance(self.agent, PolicyGradient):
+            start.hand_over(self.agent.policy, self.calibration)
+        cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
         self.phases = [Phase(options.agent, env, self.agent, updates, options.texts_per_step)]
-        if options.cloning_texts:
+        if options.cloning_texts and isinstance(self.agent, PolicyGradient):
             rows = options.texts_per_step
             cloning = ResidualCloning(self.agent, options.learning_rate)
             updates = max(1, round(options.cloning_texts / rows))
@@ -258,7 +259,7 @@ class PolicyTraining:
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
         figures = rollout_figures(rollout)
-        if phase.agent is self.agent and not self.agent.budgeted:
+        if phase.agent is self.agent and self._budgets.priced:
             figures |= self._budgets.account(figures["charts/flops_speedup"])
         figures |= phase.agent.learn(rollout)
         if self.options.calibration_rate:
@@ -298,14 +299,17 @@ class PolicyTraining:
         self._collector = RolloutCollector(phase.env, phase.agent)
         self._collector.resume(state["env"])
 
-    def model(self) -> TokenReducedModel:
-        """What came out, ready for its speed."""
+    def model(self) -> TokenReducedModel | None:
+        """What came out, ready for its speed; None where the agent's policy is not of the kind that is shipped."""
+        policy, decision = getattr(self.agent, "policy", None), getattr(self.agent, "decision", None)
+        if not isinstance(policy, TokenPolicy) or not isinstance(decision, DecisionRule):
+            return None
         model = TokenReducedModel.from_parts(
             self.workload.backbone.model,
-            self.agent.policy,
+            policy,
             env=self.workload.preset.name,
             reduction_layers=self.encoder.reduction_layers,
-            decision=self.agent.decision,
+            decision=decision,
             calibration=self.calibration,
             backbone_name=self.workload.backbone.name,
             trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,
@@ -385,21 +389,24 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         resumed=state is not None,
         shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
     )
-    model = training.model()
-    model.save_pretrained(folder.model_dir)
-    workload.backbone.tokenizer.save_pretrained(folder.model_dir)
-    evaluate_and_report(options, training, model, validation)
+    evaluate_and_report(options, training, validation)
     return folder
 
 
-def evaluate_and_report(
-    options: TrainPolicyOptions, training: PolicyTraining, model: TokenReducedModel, validation: Workload
-) -> None:
-    """Evaluate on the validation split, print the table, write ``metrics.json`` and TensorBoard's table."""
-    folder = training.folder
-    device = str(resolve_device(options.device))
+def evaluate_and_report(options: TrainPolicyOptions, training: PolicyTraining, validation: Workload) -> None:
+    """Save the model, if there is one, evaluate, print the table, write ``metrics.json`` and TensorBoard's table."""
+    folder, model = training.folder, training.model()
+    dtype, device = evaluation_dtype(options.dtype), str(resolve_device(options.device))
     earlier = earlier_record(options.full_from)
-    record = evaluate_model(model, validation, evaluation_dtype(options.dtype), device, earlier=earlier)
+    if model is None:
+        layers = training.encoder.reduction_layers
+        record = evaluate_agent(
+            options.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
+        )
+    else:
+        model.save_pretrained(folder.model_dir)
+        validation.backbone.tokenizer.save_pretrained(folder.model_dir)
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier)
     folder.write_metrics(record)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_evaluation(record, training.total_texts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.base import Agent
 from agents.budget import BudgetController
 from agents.policy_gradient import PolicyGradient
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
@@ -24,7 +25,8 @@ class Budgets:
     the price becomes a multiplier that holds it to the target.
 
     Args:
-        agent: Whose keep fractions are set; those that it has are the shape of all budgets.
+        agent: Whose keep fractions are set, where it is a policy gradient; those that it has are the shape
+            of all budgets. Any other agent is held to a target by the price alone.
         cost: Of the encoder and the policy.
         texts: Training texts, which say what fractions cost.
         price: Lambda of eq. 4 where there is no target, and where the multiplier starts.
@@ -34,29 +36,39 @@ class Budgets:
 
     def __init__(
         self,
-        agent: PolicyGradient,
+        agent: Agent,
         cost: CostModel,
         texts: Sequence[EncodedText],
         price: float,
         target_speedup: float | None = None,
         speedup_range: tuple[float, float] | None = None,
     ) -> None:
-        self._agent, self._price = agent, price
-        shape = agent.keep_fractions
+        self._price = price
+        self._agent = agent if isinstance(agent, PolicyGradient) else None
         self._choices: list[tuple[float, ...]] = []
         self._controller: BudgetController | None = None
         #: What was trained for: the target, or what the budget comes to; None where a price decides.
         self.target_speedup = target_speedup
+        #: The budget, before any is drawn; None for an agent that knows none.
+        self.fractions: tuple[float, ...] | None = None
         if target_speedup is not None:
-            agent.keep_fractions = fractions_for_speedup(target_speedup, shape, cost, texts)
             self._controller = BudgetController(target_speedup, price)
-        elif agent.ends_budgeted:
+        if self._agent is None:
+            return
+        shape = self._agent.keep_fractions
+        if target_speedup is not None:
+            self._agent.keep_fractions = fractions_for_speedup(target_speedup, shape, cost, texts)
+        elif self._agent.ends_budgeted:
             self.target_speedup = fractions_speedup(shape, cost, full_layout(texts))
         if speedup_range is not None:
             speeds = np.geomspace(*speedup_range, num=RANGE_STEPS)
             self._choices = [fractions_for_speedup(float(speed), shape, cost, texts) for speed in speeds]
-        #: The budget, before any is drawn.
-        self.fractions = agent.keep_fractions
+        self.fractions = self._agent.keep_fractions
+
+    @property
+    def priced(self) -> bool:
+        """Whether the price decides what the coming update costs, and not a budget."""
+        return self._agent is None or not self._agent.budgeted
 
     @property
     def price(self) -> float:
@@ -65,7 +77,7 @@ class Budgets:
 
     def draw(self, generator: np.random.Generator) -> None:
         """Set the budget of the coming update, where there is a range of them."""
-        if self._choices:
+        if self._choices and self._agent is not None:
             self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
 
     def account(self, speedup: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from runners.shared.display import Cell, print_table, progress
 from runners.shared.timing import stock_model, stock_outputs, wall_speedups
 from trbert_env.backbones import move
 from trbert_env.calibration import Calibration
+from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.vector_env import DType, TokenReductionVectorEnv
@@ -217,10 +218,36 @@ def evaluate_heuristic(
     if name == "stock":
         record |= {"agent": name, **pass_figures(run_stock_pass(workload, dtype, device))}
         return _with_full(record, workload, dtype, device, earlier)
+    num_reductions = StagedEncoder(workload.backbone.model, reduction_layers).num_reductions
+    heuristic = make_heuristic(name, keep_fractions, num_reductions, seed)
+    return evaluate_agent(name, heuristic, workload, dtype, device, reduction_layers, None, earlier)
+
+
+def evaluate_agent(
+    name: str,
+    agent: Agent,
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    reduction_layers: tuple[int, ...] | None = None,
+    calibration: Calibration | None = None,
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Quality and FLOPs of any agent, as it acts when it is deterministic; see :func:`evaluate_model`.
+
+    The FLOPs of its own network are not known here, and not counted; and it has no clock.
+    """
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
+    scores = HEURISTIC_SCORES.get(name, getattr(agent, "info_scores", None))
     env = evaluation_env(
-        workload, info_scores=HEURISTIC_SCORES.get(name), reduction_layers=reduction_layers, dtype=dtype, device=device
+        workload,
+        info_scores=scores,
+        reduction_layers=reduction_layers,
+        dtype=dtype,
+        device=device,
+        calibration=calibration,
     )
-    agent = make_heuristic(name, keep_fractions, env.num_reductions, seed)
     record |= {"agent": name, **pass_figures(run_pass(env, agent, name))}
     return _with_full(record, workload, dtype, device, earlier)
 

@@ -1,0 +1,97 @@
+"""An agent of one's own, by its class's name: trained, evaluated, resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from runners.shared.cli import run
+from runners.train_policy import TrainPolicyOptions
+from runners.train_policy import main as train_policy
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "linear_agent.py"
+OPTIONS = [
+    *("--agent", "my_agents:LinearAgent", "--agent-options", "rate=0.05", "--total-texts", "480"),
+    *("--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
+]
+
+
+@pytest.fixture
+def here(place: Any) -> Any:
+    """The place, with the example's module in the directory that commands are run from."""
+    (place.root / "my_agents.py").write_text(EXAMPLE.read_text())
+    return place
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    (latest,) = folder.glob("checkpoint/step-*")
+    return load_file(latest / "state.safetensors")
+
+
+def test_what_a_plug_in_gets_for_free(here: Any) -> None:
+    options = ["--backbone", str(here.fine_tuned), *OPTIONS]
+    here.command("train_policy", *options, *here.common("plug-whole"))
+    whole = here.only_run("plug-whole")
+    record = json.loads((whole / "metrics.json").read_text())
+    assert record["agent"] == "my_agents:LinearAgent"
+    assert record.keys() >= {"f1", "full_f1", "flops_speedup", "kept_fraction_1", "log_likelihood"}
+    assert not (whole / "model").exists()  # its policy is not of the kind that is shipped
+    events = EventAccumulator(str(whole))
+    events.Reload()
+    curves = events.Tags()["scalars"]
+    assert {"charts/episodic_return", "charts/flops_speedup", "losses/policy_loss", "eval/f1"} <= set(curves)
+
+    process = here.start("train_policy", *options, *here.common("plug-broken"))
+    while not list((here.root / "plug-broken").glob("SQuAD2/*/*/checkpoint/latest.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    broken = here.only_run("plug-broken")
+    assert not (broken / "metrics.json").exists()
+    here.command("train_policy", "--resume", str(broken))
+    one, other = state_of(whole), state_of(broken)
+    assert one.keys() == other.keys()
+    assert all(values.equal(other[name]) for name, values in one.items())
+
+
+def test_a_price_holds_it_to_a_target(here: Any) -> None:
+    options = ["--backbone", str(here.fine_tuned), *OPTIONS, "--target-speedup", "1.3"]
+    here.command("train_policy", *options, *here.common("plug-target"))
+    events = EventAccumulator(str(here.only_run("plug-target")))
+    events.Reload()
+    assert len(events.Scalars("charts/multiplier")) == 120
+
+
+def test_the_example_is_short_and_in_the_readme() -> None:
+    text = EXAMPLE.read_text()
+    assert len(text.splitlines()) <= 60
+    assert text in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--agent", "nowhere.to_be:Found"], "there is no module 'nowhere.to_be'"),
+        (["--agent", "json:Nothing"], "module 'json' has no 'Nothing'"),
+        (["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"], "could not be made"),
+        (["--agent", "my_agents:AgentSpec"], "could not be made"),
+        (["--agent", "my_agents:LinearAgent", "--cloning-texts", "8"], "--cloning-texts"),
+        (["--agent", "types:SimpleNamespace"], "types:SimpleNamespace"),
+    ],
+)
+def test_errors(options: list[str], named: str, here: Any, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(train_policy, TrainPolicyOptions, ["--backbone", str(here.fine_tuned), *here.common("bad"), *options])
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert named in line
