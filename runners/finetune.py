@@ -160,9 +160,8 @@ class Finetuner:
         self.updates += 1
         return {"losses/task_loss": float(loss.detach()), "charts/learning_rate": rate}
 
-    def watch(self) -> dict[str, float]:
+    def watch(self, tracker: Tracker) -> None:
         """Nothing along the way."""
-        return {}
 
     def loss(self, texts: list[EncodedText]) -> Tensor:
         """Mean negative log-likelihood of the gold answers."""

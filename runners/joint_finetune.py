@@ -41,11 +41,12 @@ from runners.shared.evaluation import (
     full_figures,
     run_pass,
 )
-from runners.shared.loop import train
+from runners.shared.loop import marks, train
 from runners.shared.models import load_model, model_type_in
 from runners.shared.options import CommonOptions, at_least, check_policy_gradient, own_options, resolve_device, within
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
@@ -289,13 +290,25 @@ class JointTraining:
         size = self.options.texts_per_step // self.options.accumulate
         return [texts[first : first + size] for first in range(0, len(texts), size)]
 
-    def watch(self) -> dict[str, float]:
-        """Quality on the held-out texts, now and then: of the encoder with keep-all, and of its reduced self."""
-        parts = range(self.options.watch + 1)
-        marks = {round(part * self._total_updates / max(1, self.options.watch)) for part in parts}
-        if self.holdout is None or not self.options.watch or self.updates not in marks:
-            return {}
-        workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=self.model))
+    def watch(self, tracker: Tracker) -> None:
+        """Quality on the held-out texts, now and then, and one of them as the policy reduces it."""
+        if self.holdout is None or self.updates not in marks(self._total_updates, self.options.watch):
+            return
+        figures = self._watched(self.holdout)
+        tracker.log(figures, self.texts_seen)
+        shown = {name.removeprefix("holdout/"): round(value, 2) for name, value in figures.items()}
+        print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
+        if not self.options.unreduced:
+            policy = TrainedPolicy(self.agent.policy, self._decision)
+            tokenizer, text = self.workload.backbone.tokenizer, self.holdout.texts[0]
+            sample = text_sample(
+                policy, self.model, self.encoder, self.workload.task, text, tokenizer, self.price, self.device
+            )
+            tracker.log_text("sample/text", sample, self.texts_seen)
+
+    def _watched(self, holdout: Workload) -> dict[str, float]:
+        """Of the encoder as it now is with keep-all, and of its reduced self."""
+        workload = replace(holdout, backbone=replace(holdout.backbone, model=self.model))
         dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
         full = full_figures(workload, dtype, device)
         figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
@@ -312,8 +325,6 @@ class JointTraining:
             figures |= {f"holdout/{name}": value for name, value in reduced.quality.items()}
             figures["holdout/log_likelihood"] = reduced.log_likelihood
             figures["holdout/flops_speedup"] = reduced.flops_speedup
-        shown = {name.removeprefix("holdout/"): round(value, 2) for name, value in figures.items()}
-        print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
         return figures
 
     def state_dict(self) -> dict[str, Any]:

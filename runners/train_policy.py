@@ -35,7 +35,7 @@ from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
-from runners.shared.loop import train
+from runners.shared.loop import marks, train
 from runners.shared.options import (
     CommonOptions,
     at_least,
@@ -47,6 +47,7 @@ from runners.shared.options import (
 )
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
@@ -57,7 +58,7 @@ from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
-from trbert_env.reward import Penalty, check_length_penalty
+from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
 from trbert_env.tasks import make_task
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -66,6 +67,8 @@ from trbert_env.workload import Workload
 DEFAULT_TEXTS = 20_000
 #: What fits the demo's minutes instead.
 EMBEDDED_TEXTS = 3_200
+#: Times along a run that a text is shown as the agent reduces it.
+SAMPLES_PER_RUN = 4
 #: Of its short passages less can be skipped; the small encoder knows the answer from its fourth layer on.
 EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
 
@@ -268,9 +271,29 @@ class PolicyTraining:
         self.update += 1
         return figures | {"charts/length_penalty": phase.env.length_penalty}
 
-    def watch(self) -> dict[str, float]:
-        """Nothing along the way: the encoder does not change."""
-        return {}
+    def watch(self, tracker: Tracker) -> None:
+        """A few times along the way, a training text as the agent reduces it."""
+        if self.updates not in marks(self._total_updates, SAMPLES_PER_RUN):
+            return
+        backbone = self.workload.backbone
+        encoder = StagedEncoder(backbone.model, self.options.reduction_layers)
+        price = LengthPrice(0.0, "tokens", CostModel.of(encoder))
+        device = torch.device(self._device)
+        sample = text_sample(
+            self.agent,
+            backbone.model,
+            encoder,
+            self.workload.task,
+            self.workload.texts[0],
+            backbone.tokenizer,
+            price,
+            device,
+        )
+        tracker.log_text("sample/text", sample, self.texts_seen)
+
+    @property
+    def _total_updates(self) -> int:
+        return sum(phase.updates for phase in self.phases)
 
     def _price(self, progress_after: float) -> float:
         """Lambda of the coming rollout."""

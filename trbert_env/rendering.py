@@ -1,9 +1,12 @@
-"""Texts in a terminal, skipped tokens struck out."""
+"""Texts in a terminal or in TensorBoard, skipped tokens struck out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+#: What Markdown would take for markup.
+_MARKUP, _ESCAPED = re.compile(r"([\\`*_<])"), r"\\\1"
 _STRIKE, _PLAIN = "\x1b[9;2m", "\x1b[0m"
 
 
@@ -27,3 +30,33 @@ def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
         shown = word if in_play[index] else f"{_STRIKE}{word}{_PLAIN}"
         pieces.append(shown if continues or index == 0 else f" {shown}")
     return "".join(pieces)
+
+
+def render_stops(tokens: Sequence[str], stops: Sequence[int], num_reductions: int) -> str:
+    """Markdown: one paragraph a reduction, what goes on in bold, what stops there struck out.
+
+    Args:
+        tokens: In text order.
+        stops: The reduction that each stopped at, ``num_reductions`` where it went to the end.
+        num_reductions: T.
+
+    Example:
+        >>> print(render_stops(["[CLS]", "who", "?"], [1, 0, 1], 1))
+        **Reduction 1:** **[CLS]** w̶h̶o̶ **?**
+    """
+    paragraphs = []
+    for reduction in range(num_reductions):
+        words = [
+            f"**{_MARKUP.sub(_ESCAPED, token)}**"
+            if stop > reduction
+            else "".join(f"{letter}\u0336" for letter in token)
+            for token, stop in zip(tokens, stops, strict=True)
+            if stop >= reduction
+        ]
+        paragraphs.append(f"**Reduction {reduction + 1}:** " + " ".join(words))
+    return "\n\n".join(paragraphs)
+
+
+def _struck_out(token: str) -> str:
+    """Every letter with a stroke of its own: TensorBoard's Markdown knows no other."""
+    return "".join(f"{letter}\u0336" for letter in token)

@@ -35,13 +35,23 @@ class Training(Protocol):
         """One update; returns figures to log, by TensorBoard key."""
         ...
 
-    def watch(self) -> dict[str, float]:
-        """What is measured before the first update and after some; empty where nothing is due."""
+    def watch(self, tracker: Tracker) -> None:
+        """Called before the first update and after each: to log what is measured now and then, where it is due."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
         ...
+
+
+def marks(total: int, parts: int) -> set[int]:
+    """Updates at which something is looked at: before the first, and after each of some equal parts of the run.
+
+    Example:
+        >>> sorted(marks(10, 4)), marks(10, 0)
+        ([0, 2, 5, 8, 10], set())
+    """
+    return {round(part * total / parts) for part in range(parts + 1)} if parts else set()
 
 
 def train(
@@ -70,7 +80,7 @@ def train(
     bar_of_run = progress(label, training.total_texts, done=training.texts_seen)
     with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
         if not training.updates:
-            tracker.log(training.watch(), 0)
+            training.watch(tracker)
         while training.texts_seen < training.total_texts:
             started, before = time.perf_counter(), training.texts_seen
             figures = training.step()
@@ -78,7 +88,7 @@ def train(
             figures["charts/texts_per_second"] = count / (time.perf_counter() - started)
             tracker.log(figures, training.texts_seen)
             bar.update(count, **{name: figures[key] for name, key in shown.items() if key in figures})
-            tracker.log(training.watch(), training.texts_seen)
+            training.watch(tracker)
             if training.updates % checkpoint_every == 0 or interrupt.raised:
                 tracker.flush()
                 save_state(folder.checkpoint_dir, training.state_dict())

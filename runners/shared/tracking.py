@@ -39,6 +39,10 @@ class Tracker:
         """Add the figures of an evaluation record, as ``eval/<name>``."""
         self.log({f"eval/{name}": float(value) for name, value in record.items() if _is_number(value)}, step)
 
+    def log_text(self, name: str, text: str, step: int) -> None:
+        """Add a piece of Markdown."""
+        self._writer.add_text(name, text, step)
+
     def log_figure(self, name: str, figure: Figure) -> None:
         """Add a plot as an image."""
         self._writer.add_figure(name, figure, close=False)

@@ -130,6 +130,18 @@ def test_train_policy_curves(trained: Path) -> None:
         assert value == pytest.approx(record[key], rel=1e-6), key
 
 
+def test_a_text_is_shown_a_few_times(trained: Path) -> None:
+    events = EventAccumulator(str(trained))
+    events.Reload()
+    shown = events.Tensors("sample/text/text_summary")
+    assert [event.step for event in shown] == [0, 32, 60, 88, 120]
+    for event in shown:
+        text = event.tensor_proto.string_val[0].decode()
+        assert text.count("**Reduction ") == 2
+        assert text.count("**[CLS]**") == 2  # it goes on at each
+        assert "\u0336" in text  # something is struck out
+
+
 def test_the_model_loads_and_answers(trained: Path) -> None:
     model = TokenReducedModel.from_pretrained(trained / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(trained / "model")

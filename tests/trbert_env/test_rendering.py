@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from trbert_env.rendering import render_reduction
+from trbert_env.rendering import render_reduction, render_stops
 
 STRIKE, PLAIN = "\x1b[9;2m", "\x1b[0m"
 
@@ -22,3 +22,10 @@ def test_padding_beyond_the_text_does_not_matter() -> None:
 
 def test_no_token_no_text() -> None:
     assert render_reduction([], [False]) == ""
+
+
+def test_stops_in_markdown() -> None:
+    shown = render_stops(["[CLS]", "a*b", "no", "x_y"], [2, 0, 1, 2], 2)
+    first, second = shown.split("\n\n")
+    assert first == "**Reduction 1:** **[CLS]** a\u0336*\u0336b\u0336 **no** **x\\_y**"
+    assert second == "**Reduction 2:** **[CLS]** n\u0336o\u0336 **x\\_y**"
