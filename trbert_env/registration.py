@@ -1,4 +1,4 @@
-"""The registered ids: ``TRBERT/<Name>-v0``, one for each preset."""
+"""The registered ids: ``TRBERT/<Name>-v0``, one for each preset, and the toy ``TRBERT/Identity-v0``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ def env_id(name: str) -> str:
 
 
 def register_envs() -> None:
-    """Register every preset that is not registered yet."""
+    """Register every preset and the toy, where they are not registered yet."""
+    if env_id("Identity") not in gymnasium.registry:
+        gymnasium.register(
+            id=env_id("Identity"), entry_point=None, vector_entry_point="trbert_env.identity:IdentityVectorEnv"
+        )
     for name in PRESETS:
         if env_id(name) not in gymnasium.registry:
             gymnasium.register(
