@@ -176,8 +176,9 @@ class Sweep:
     def _one_model(self, speedup: float, seed: int) -> list[dict[str, Any]]:
         """One run at all speeds, by its thresholds."""
         path = self._trained(speedup, seed)
-        model, backbone = load_model(path, self._device)
-        workload, earlier = replace(self._validation, backbone=backbone), read_json(path / "metrics.json")
+        model, _ = load_model(path, self._device)
+        # Compared with the encoder that the sweep began with, also where stage 3 has changed the model's own.
+        workload, earlier = self._tuned_validation(), read_json(path / "metrics.json")
         rows = []
         for wanted in self.options.speedups:
             target = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
