@@ -27,7 +27,7 @@ from trbert_env.texts import EncodedText
 class JointOptions:
     """What joint training can be told."""
 
-    encoder_rate: float = 5e-5
+    encoder_rate: float = 1e-4
     """Peak learning rate of the encoder and its task head."""
 
     warmup: float = 0.1

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -78,6 +78,9 @@ class JointStageOptions(JointOptions, ReinforceOptions):
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
 
+    budget_scope: Literal["text", "batch"] = "batch"
+    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
+
     imitation_fraction: float | None = 0.0
     """None: the stage has no imitation."""
 
@@ -93,8 +96,8 @@ class JointStageOptions(JointOptions, ReinforceOptions):
     accumulate: int = 2
     """Parts of an update that go through the encoder one after the other, to save memory."""
 
-    samples_per_text: int = 8
-    """Rows that hold the same text, each with masks of its own."""
+    samples_per_text: int = 2
+    """Rows that hold the same text, each with masks of its own; the paper has 8. With 1 the policy learns nothing."""
 
     length_penalty: float | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
