@@ -40,19 +40,8 @@ class Grpo(PolicyGradient):
     clip range at once.
     """
 
+    options_class = GrpoOptions
     options: GrpoOptions
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_reductions: int,
-        samples_per_text: int = 8,
-        options: GrpoOptions | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        options = GrpoOptions() if options is None else options
-        super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Several clipped steps on one rollout; see :class:`agents.base.Agent`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -96,6 +96,9 @@ class PolicyGradient(ABC):
         ValueError: Options that do not fit.
     """
 
+    #: What it is told; the defaults of this where nothing is given.
+    options_class: ClassVar[type[PolicyGradientOptions]] = PolicyGradientOptions
+
     def __init__(
         self,
         hidden_size: int,
@@ -105,7 +108,7 @@ class PolicyGradient(ABC):
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.options = options = PolicyGradientOptions() if options is None else options
+        self.options = options = self.options_class() if options is None else options
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = TokenPolicy(

@@ -11,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import Agent, AgentSpec
-from agents.grpo import Grpo, GrpoOptions
+from agents.grpo import Grpo
 from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
-from agents.reinforce import Reinforce, ReinforceOptions
+from agents.reinforce import Reinforce
 from agents.rloo import Rloo
 
-#: Name -> agent and the options that it can be told.
-POLICY_GRADIENTS: dict[str, tuple[type[Any], type[PolicyGradientOptions]]] = {
-    "reinforce": (Reinforce, ReinforceOptions),
-    "rloo": (Rloo, ReinforceOptions),
-    "grpo": (Grpo, GrpoOptions),
-}
+#: The project's own, by name.
+POLICY_GRADIENTS: dict[str, type[PolicyGradient]] = {"reinforce": Reinforce, "rloo": Rloo, "grpo": Grpo}
 
 
 def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, Any]) -> PolicyGradientOptions:
@@ -35,7 +31,7 @@ def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, An
         known_names = f"{', '.join(POLICY_GRADIENTS)}, or package.module:Class"
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
         raise ValueError(f"agent {name!r} is unknown: {hint}")
-    kind = POLICY_GRADIENTS[name][1]
+    kind = POLICY_GRADIENTS[name].options_class
     known = {field.name: field for field in fields(kind)}
     values = {key: getattr(shared, key) for key in known if hasattr(shared, key)}
     for key, value in own.items():
@@ -65,13 +61,10 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyGradientOptions, own: M
     """
     if ":" in name:
         return _make_plug_in(name, spec, own)
-    kind = POLICY_GRADIENTS[name][0] if name in POLICY_GRADIENTS else None
     options = agent_options(name, shared, own)
-    assert kind is not None  # agent_options() knows the name
-    agent: PolicyGradient = kind(
+    return POLICY_GRADIENTS[name](
         spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device
     )
-    return agent
 
 
 def find_plug_in(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from agents.base import Rollout
@@ -23,19 +22,8 @@ class ReinforceOptions(PolicyGradientOptions):
 class Reinforce(PolicyGradient):
     """The policy-gradient agent of the paper; see :class:`PolicyGradient`."""
 
+    options_class = ReinforceOptions
     options: ReinforceOptions
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_reductions: int,
-        samples_per_text: int = 8,
-        options: ReinforceOptions | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        options = ReinforceOptions() if options is None else options
-        super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """Minus the surrogate whose gradient is eq. 6, and figures to log."""

@@ -304,9 +304,7 @@ class JointTraining:
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)
             tokenizer, text = self.workload.backbone.tokenizer, self.holdout.texts[0]
-            sample = text_sample(
-                policy, self.model, self.encoder, self.workload.task, text, tokenizer, self.price, self.device
-            )
+            sample = text_sample(policy, self.model, self.encoder, self.workload.task, text, tokenizer, self.device)
             tracker.log_text("sample/text", sample, self.texts_seen)
 
     def _watched(self, holdout: Workload) -> dict[str, float]:

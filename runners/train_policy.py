@@ -58,7 +58,7 @@ from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
-from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.reward import Penalty, check_length_penalty
 from trbert_env.tasks import make_task
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -277,18 +277,8 @@ class PolicyTraining:
             return
         backbone = self.workload.backbone
         encoder = StagedEncoder(backbone.model, self.options.reduction_layers)
-        price = LengthPrice(0.0, "tokens", CostModel.of(encoder))
-        device = torch.device(self._device)
-        sample = text_sample(
-            self.agent,
-            backbone.model,
-            encoder,
-            self.workload.task,
-            self.workload.texts[0],
-            backbone.tokenizer,
-            price,
-            device,
-        )
+        text, device = self.workload.texts[0], torch.device(self._device)
+        sample = text_sample(self.agent, backbone.model, encoder, self.workload.task, text, backbone.tokenizer, device)
         tracker.log_text("sample/text", sample, self.texts_seen)
 
     @property
@@ -412,15 +402,16 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         resumed=state is not None,
         shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
     )
-    evaluate_and_report(options, training, validation)
+    evaluate_and_report(options, training, validation, earlier)
     return folder
 
 
-def evaluate_and_report(options: TrainPolicyOptions, training: PolicyTraining, validation: Workload) -> None:
+def evaluate_and_report(
+    options: TrainPolicyOptions, training: PolicyTraining, validation: Workload, earlier: dict[str, Any] | None
+) -> None:
     """Save the model, if there is one, evaluate, print the table, write ``metrics.json`` and TensorBoard's table."""
     folder, model = training.folder, training.model()
     dtype, device = evaluation_dtype(options.dtype), str(resolve_device(options.device))
-    earlier = earlier_record(options.full_from)
     if model is None:
         layers = training.encoder.reduction_layers
         record = evaluate_agent(

@@ -47,9 +47,7 @@ def render_stops(tokens: Sequence[str], stops: Sequence[int], num_reductions: in
     paragraphs = []
     for reduction in range(num_reductions):
         words = [
-            f"**{_MARKUP.sub(_ESCAPED, token)}**"
-            if stop > reduction
-            else "".join(f"{letter}\u0336" for letter in token)
+            f"**{_MARKUP.sub(_ESCAPED, token)}**" if stop > reduction else _struck_out(token)
             for token, stop in zip(tokens, stops, strict=True)
             if stop >= reduction
         ]

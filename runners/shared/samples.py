@@ -9,7 +9,6 @@ from agents.base import Agent
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode
 from trbert_env.rendering import render_stops
-from trbert_env.reward import LengthPrice
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText
 
@@ -21,7 +20,6 @@ def text_sample(
     task: Task,
     text: EncodedText,
     tokenizer: PreTrainedTokenizerBase,
-    price: LengthPrice,
     device: torch.device,
 ) -> str:
     """Play one text as in evaluation; Markdown with the tokens that went on in bold, the others struck out.
@@ -33,7 +31,6 @@ def text_sample(
         task: Its task.
         text: What is played.
         tokenizer: Turns ids into tokens.
-        price: Needed to step; what it says is not looked at.
         device: Where the agent computes.
     """
     episode = Episode(model, encoder, task, [text], 1, model.device)
@@ -41,7 +38,7 @@ def text_sample(
         parts = (episode.observation(len(text)), episode.infos(len(text)))
         observation, infos = ({name: value.to(device) for name, value in part.items()} for part in parts)
         keep = agent.act(observation, infos, deterministic=True)
-        episode.step(keep.to(model.device), price)
+        episode.replay(episode.forward.tokens.layout.gather(keep.to(model.device)))
     _, stops = episode.forward.final_states()
     tokens = list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
     return render_stops(tokens, stops.tolist(), encoder.num_reductions)
