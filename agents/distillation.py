@@ -80,7 +80,7 @@ class Teacher:
     def _compute(self, texts: Sequence[EncodedText]) -> Tensor:
         batch = TextBatch.from_texts(texts, self._model.device)
         with torch.no_grad(), computing_in(self._autocast, self._model.device):
-            tokens = self._encoder.run_layers(self._encoder.embed(batch), 0, self._encoder.num_layers)
+            tokens = self._encoder.run_unreduced(batch)
             return self._task.logits(self._model, tokens.states, batch.layout.text_lengths).float()
 
     def _fingerprint(self, texts: Sequence[EncodedText]) -> str:

@@ -22,16 +22,14 @@ from typing import Any, Literal
 
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
-from runners.shared.evaluation import evaluate_heuristic, evaluate_model
+from runners.shared.evaluation import evaluate_heuristic, evaluate_model, load_split
 from runners.shared.matching import match_fractions
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, earlier_record
-from trbert_env.backbones import Backbone
 from trbert_env.encoder import StagedEncoder
 from trbert_env.policy import DecisionRule, check_keep_fractions
-from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     elif options.keep_fractions is not None:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)
-    workload = load_split(options, backbone)
+    workload = load_split(options, backbone, options.split)
     return evaluate_model(
         model, workload, evaluation_dtype(options.dtype), device, decision, earlier_record(options.full_from)
     )
@@ -105,7 +103,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
 def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--agent``."""
     assert options.agent is not None
-    workload = load_split(options, options.backbone)
+    workload = load_split(options, options.backbone, options.split)
     encoder = StagedEncoder(workload.backbone.model, options.reduction_layers)
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
@@ -122,18 +120,6 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
         encoder.reduction_layers,
         options.seed,
         earlier_record(options.full_from),
-    )
-
-
-def load_split(options: EvaluateOptions, backbone: Backbone | str | None) -> Workload:
-    """The split to evaluate on."""
-    return Workload.load(
-        options.env,
-        options.split,
-        backbone=backbone,
-        data_source=options.data_source,
-        data_dir=options.data_dir,
-        max_examples=options.max_eval_texts,
     )
 
 

@@ -168,7 +168,7 @@ class Finetuner:
         batch = TextBatch.from_texts(texts, self.device)
         task = self.workload.task
         with computing_in(self.dtype, self.device):
-            tokens = self.encoder.run_layers(self.encoder.embed(batch), 0, self.encoder.num_layers)
+            tokens = self.encoder.run_unreduced(batch)
             logits = task.logits(self.model, tokens.states, batch.layout.text_lengths)
         targets = task.targets(texts).to(self.device)
         return -task.log_likelihood(logits.float(), batch.layout.text_lengths, targets).mean()

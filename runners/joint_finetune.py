@@ -37,9 +37,9 @@ from runners.shared.evaluation import (
     check_conditions,
     evaluate_model,
     evaluation_conditions,
-    evaluation_env,
     full_figures,
-    run_pass,
+    pass_figures,
+    run_policy_pass,
 )
 from runners.shared.loop import marks, train
 from runners.shared.models import load_model, model_type_in
@@ -314,18 +314,9 @@ class JointTraining:
         full = full_figures(workload, dtype, device)
         figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
         if not self.options.unreduced:
-            env = evaluation_env(
-                workload,
-                reduction_layers=self.encoder.reduction_layers,
-                policy_size=self.options.policy_size,
-                dtype=dtype,
-                device=device,
-                calibration=self.calibration,
-            )
-            reduced = run_pass(env, TrainedPolicy(self.agent.policy, self._decision), "reduced")
-            figures |= {f"holdout/{name}": value for name, value in reduced.quality.items()}
-            figures["holdout/log_likelihood"] = reduced.log_likelihood
-            figures["holdout/flops_speedup"] = reduced.flops_speedup
+            policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.encoder.reduction_layers
+            reduced = run_policy_pass(policy, workload, layers, self.calibration, dtype, device)
+            figures |= {f"holdout/{name}": value for name, value in pass_figures(reduced).items()}
         return figures
 
     def state_dict(self) -> dict[str, Any]:

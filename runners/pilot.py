@@ -23,7 +23,7 @@ from typing import Any, Literal
 from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from runners.shared.cli import run
 from runners.shared.display import Cell, print_table
-from runners.shared.evaluation import evaluation_conditions, evaluation_env, pass_figures, run_pass
+from runners.shared.evaluation import evaluation_conditions, evaluation_env, load_split, pass_figures, run_pass
 from runners.shared.files import write_csv
 from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.plots import line_plot, metric_label, save_plot
@@ -122,14 +122,7 @@ def report(
 
 def main(options: PilotOptions) -> None:
     """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
-    workload = Workload.load(
-        options.env,
-        "validation",
-        backbone=options.backbone,
-        data_source=options.data_source,
-        data_dir=options.data_dir,
-        max_examples=options.max_eval_texts,
-    )
+    workload = load_split(options, options.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins

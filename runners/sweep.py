@@ -17,7 +17,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
@@ -25,11 +25,11 @@ from runners.joint_finetune import JointFinetuneOptions, JointStageOptions, join
 from runners.shared.checkpoint import has_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, print_table
-from runners.shared.evaluation import evaluate_heuristic, evaluate_model
+from runners.shared.evaluation import evaluate_heuristic, evaluate_model, load_split
 from runners.shared.files import read_json, write_csv, write_json
 from runners.shared.matching import fractions_for_speedup
 from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, resolve_device
+from runners.shared.options import CommonOptions, option_values, resolve_device
 from runners.shared.plots import line_plot, metric_label, save_plot
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, reopen
@@ -92,18 +92,15 @@ class SweepOptions(CommonOptions):
 
     def stage2(self, speedup: float, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one run of stage 2."""
-        shared = {item.name: getattr(self, item.name) for item in fields(CommonOptions)}
-        shared |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup}
-        own = {item.name: getattr(self.policy, item.name) for item in fields(PolicyOptions)}
-        return TrainPolicyOptions(**shared, **own)
+        values = option_values(self, CommonOptions) | option_values(self.policy, PolicyOptions)
+        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup}
+        return TrainPolicyOptions(**values)
 
     def stage3(self, speedup: float, seed: int, output_dir: Path, policy: Path) -> JointFinetuneOptions:
         """The options of one run of stage 3; encoder and cuts are those of its policy's run."""
-        shared = {item.name: getattr(self, item.name) for item in fields(CommonOptions)}
-        shared |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup, "policy": policy}
-        shared |= {"backbone": None, "reduction_layers": None}
-        own = {item.name: getattr(self.joint, item.name) for item in fields(JointStageOptions)}
-        return JointFinetuneOptions(**shared, **own)
+        values = option_values(self, CommonOptions) | option_values(self.joint, JointStageOptions)
+        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup, "policy": policy}
+        return JointFinetuneOptions(**values | {"backbone": None, "reduction_layers": None})
 
 
 class Sweep:
@@ -119,7 +116,7 @@ class Sweep:
         self._device, self._dtype = str(resolve_device(options.device)), evaluation_dtype(options.dtype)
         #: A run whose figures of the unreduced backbone serve the others.
         self._full_from: Path | None = None
-        self._validation = self._load(options.backbone)
+        self._validation = load_split(options, options.backbone)
         # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
         filled = options.stage2(options.speedups[0], 0, Path()).for_workload(self._validation)
         self._encoder = StagedEncoder(self._validation.backbone.model, filled.reduction_layers)
@@ -219,23 +216,12 @@ class Sweep:
     def _tuned_validation(self) -> Workload:
         """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
         if not self._validation.backbone.fine_tuned:
-            self._validation = self._load(self.options.backbone)
+            self._validation = load_split(self.options, self.options.backbone)
         return self._validation
 
     def _keep(self, target: Path, record: dict[str, Any]) -> None:
         target.parent.mkdir(exist_ok=True)
         write_json(target, record)
-
-    def _load(self, backbone: str | None) -> Workload:
-        options = self.options
-        return Workload.load(
-            options.env,
-            "validation",
-            backbone=backbone,
-            data_source=options.data_source,
-            data_dir=options.data_dir,
-            max_examples=options.max_eval_texts,
-        )
 
 
 def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:

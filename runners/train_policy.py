@@ -17,7 +17,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ from runners.shared.options import (
     at_least,
     check_policy_gradient,
     named_values,
+    option_values,
     own_options,
     resolve_device,
     within,
@@ -346,8 +347,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbo
     if backbone.fine_tuned:
         return backbone
     announce(f"backbone '{backbone.name}' is not fine-tuned for {options.env}: stage 1 runs first")
-    shared = {field.name: getattr(options, field.name) for field in fields(CommonOptions)}
-    finetune(FinetuneOptions(**{**shared, "backbone": backbone.name}))
+    finetune(FinetuneOptions(**option_values(options, CommonOptions) | {"backbone": backbone.name}))
     return load_backbone(preset, task, backbone.name, data_source)
 
 

@@ -148,6 +148,10 @@ class StagedEncoder:
             states = self._layers[index](states, attention_mask=None, packed=packed)
         return PackedTokens(states[0, :total], tokens.layout)
 
+    def run_unreduced(self, batch: TextBatch) -> PackedTokens:
+        """Embed a batch and run all layers, with nothing skipped."""
+        return self.run_layers(self.embed(batch), 0, self.num_layers)
+
     def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
         """Run the layers of one stage; see :attr:`stage_bounds`."""
         return self.run_layers(tokens, *self.stage_bounds[stage], received)

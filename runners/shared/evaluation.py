@@ -12,8 +12,9 @@ from agents.base import Agent
 from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.shared.display import Cell, print_table, progress
+from runners.shared.options import CommonOptions
 from runners.shared.timing import stock_model, stock_outputs, wall_speedups
-from trbert_env.backbones import move
+from trbert_env.backbones import Backbone, move
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
@@ -40,6 +41,18 @@ class PassResult:
     flops_speedup: float
     kept_fractions: tuple[float, ...]
     log_likelihood: float
+
+
+def load_split(options: CommonOptions, backbone: Backbone | str | None, split: str = "validation") -> Workload:
+    """The split to evaluate on, with a backbone that is loaded or to be found."""
+    return Workload.load(
+        options.env,
+        split,
+        backbone=backbone,
+        data_source=options.data_source,
+        data_dir=options.data_dir,
+        max_examples=options.max_eval_texts,
+    )
 
 
 def evaluation_env(
@@ -160,6 +173,26 @@ def check_conditions(conditions: Mapping[str, Any], earlier: Mapping[str, Any] |
             )
 
 
+def run_policy_pass(
+    agent: TrainedPolicy,
+    workload: Workload,
+    reduction_layers: tuple[int, ...],
+    calibration: Calibration,
+    dtype: DType,
+    device: str,
+) -> PassResult:
+    """Go once over a split with a policy, whose own FLOPs are counted too."""
+    env = evaluation_env(
+        workload,
+        reduction_layers=reduction_layers,
+        policy_size=agent.policy.policy_size,
+        dtype=dtype,
+        device=device,
+        calibration=calibration,
+    )
+    return run_pass(env, agent, "reduced model")
+
+
 def evaluate_model(
     model: TokenReducedModel,
     workload: Workload,
@@ -185,16 +218,9 @@ def evaluate_model(
     check_conditions(record, earlier)
     decision = model.decision if decision is None else decision
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    env = evaluation_env(
-        own,
-        reduction_layers=model.encoder.reduction_layers,
-        policy_size=model.config.policy_size,
-        dtype=dtype,
-        device=device,
-        calibration=model.calibration.to(device),
-    )
-    policy = move(model.policy, device, torch.float32)
-    record |= pass_figures(run_pass(env, TrainedPolicy(policy, decision), "reduced model"))
+    agent = TrainedPolicy(move(model.policy, device, torch.float32), decision)
+    layers, calibration = model.encoder.reduction_layers, model.calibration.to(device)
+    record |= pass_figures(run_policy_pass(agent, own, layers, calibration, dtype, device))
     record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
     return _with_full(record, workload, dtype, device, earlier)
 

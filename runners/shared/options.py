@@ -172,7 +172,12 @@ def changed_options(options: CommonOptions) -> list[str]:
 
 def own_options(options: Any, kind: type[GroupT]) -> GroupT:
     """What of some options belongs to a base class of theirs, such as ``ReinforceOptions``."""
-    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+    return kind(**option_values(options, kind))
+
+
+def option_values(options: Any, kind: type[Any]) -> dict[str, Any]:
+    """The same as keywords, to make options of another class from."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 def _plain(value: Any) -> Any:

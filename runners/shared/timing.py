@@ -109,7 +109,7 @@ def keep_all_pass(
         with torch.inference_mode():
             for first in range(0, len(texts), batch_size):
                 batch = TextBatch.from_texts(texts[first : first + batch_size], device)
-                tokens = encoder.run_layers(encoder.embed(batch), 0, encoder.num_layers)
+                tokens = encoder.run_unreduced(batch)
                 task.logits(model, tokens.states, batch.layout.text_lengths)
 
     return run
