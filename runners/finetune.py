@@ -26,14 +26,13 @@ from torch import Tensor, nn
 
 from agents.distillation import computing_in
 from agents.joint import warmup_decay
-from runners.shared.checkpoint import load_state
 from runners.shared.cli import run
 from runners.shared.display import announce, print_table
 from runners.shared.evaluation import full_figures
 from runners.shared.loop import train
-from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.options import TrainingOptions, at_least, resolve_device
 from runners.shared.precision import training_dtype
-from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.run_folder import RunFolder, begin, reopen_if_resumed
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import EMBEDDED_BACKBONE, leave_fine_tuned, load_backbone, move
 from trbert_env.encoder import StagedEncoder
@@ -44,7 +43,7 @@ from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)
-class FinetuneOptions(CommonOptions):
+class FinetuneOptions(TrainingOptions):
     """Options of stage 1."""
 
     epochs: float | None = None
@@ -61,9 +60,6 @@ class FinetuneOptions(CommonOptions):
 
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
-
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
 
     def check(self) -> None:
         """Refuse values that could only fail later."""
@@ -209,30 +205,20 @@ class Finetuner:
 
 def finetune(options: FinetuneOptions) -> Path:
     """Run stage 1; returns the folder of the fine-tuned backbone."""
-    folder, resumed = None, None
-    if options.resume is not None:
-        options, folder = reopen(options, options.resume)
-        resumed = load_state(folder.checkpoint_dir)
+    options, folder, state = reopen_if_resumed(options)
     device = resolve_device(options.device)
     workload, validation = load_workloads(options)
-    if folder is None:
-        name = options.backbone or "default"
-        folder = RunFolder.create(options.output_dir, options.env, "finetune", name, options.seed)
-    print(f"run folder: {folder.path}")
     dtype = training_dtype(options.dtype, device)
+    facts = {"data_source": workload.data_source, "backbone": workload.backbone.source, "dtype": dtype}
+    folder = begin(folder, options, "finetune", options.backbone or "default", facts)
     schedule = make_schedule(options, workload)
-    folder.write_config(
-        options, {"data_source": workload.data_source, "backbone": workload.backbone.source, "dtype": dtype}
-    )
     trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
-    if resumed is not None:
-        trainer.load_state_dict(resumed)
     train(
         trainer,
         folder,
         label="fine-tuning",
         checkpoint_every=options.checkpoint_every,
-        resumed=resumed is not None,
+        state=state,
         shown={"loss": "losses/task_loss"},
     )
     return finish(trainer, folder, validation)

@@ -30,7 +30,6 @@ from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.shared.budgets import Budgets
-from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, print_table, progress
 from runners.shared.evaluation import (
@@ -43,9 +42,16 @@ from runners.shared.evaluation import (
 )
 from runners.shared.loop import marks, train
 from runners.shared.models import load_model, model_type_in
-from runners.shared.options import CommonOptions, at_least, check_policy_gradient, own_options, resolve_device, within
+from runners.shared.options import (
+    PolicyRunOptions,
+    at_least,
+    check_policy_gradient,
+    own_options,
+    resolve_device,
+    within,
+)
 from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.run_folder import RunFolder, begin, earlier_record, reopen_if_resumed
 from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
@@ -119,7 +125,7 @@ class JointStageOptions(JointOptions, ReinforceOptions):
 
 
 @dataclass(frozen=True)
-class JointFinetuneOptions(JointStageOptions, CommonOptions):
+class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
     """Options of stage 3."""
 
     policy: Path | None = None
@@ -128,17 +134,8 @@ class JointFinetuneOptions(JointStageOptions, CommonOptions):
     unreduced: bool = False
     """The control: the same training of the same encoder, with nothing skipped."""
 
-    target_speedup: float | None = None
-    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
-
     speedup_range: tuple[float, float] | None = None
     """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
-
-    full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
-
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
 
     def check(self) -> None:
         """Refuse values that could only fail later."""
@@ -397,10 +394,7 @@ def load_examples(options: JointFinetuneOptions) -> tuple[str, Dataset, Dataset,
 
 def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     """Run stage 3 to its end; returns the run's folder."""
-    folder, state = None, None
-    if options.resume is not None:
-        options, folder = reopen(options, options.resume)
-        state = load_state(folder.checkpoint_dir)
+    options, folder, state = reopen_if_resumed(options)
     device = resolve_device(options.device)
     earlier = earlier_record(options.full_from)
     source, rest, aside, held_out = load_examples(options)
@@ -420,24 +414,16 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)
     training = JointTraining(start, splits, teacher, device)
     facts = start.facts | {"data_source": source, "dtype": dtype, "teacher": teacher_model.source}
-    if folder is None:
-        kind = "unreduced" if options.unreduced else "reinforce"
-        folder = RunFolder.create(options.output_dir, options.env, "joint", kind, options.seed)
-        folder.write_config(options, facts)
-    else:
-        folder.check_facts(facts)
-    print(f"run folder: {folder.path}")
+    folder = begin(folder, options, "joint", "unreduced" if options.unreduced else "reinforce", facts)
     if options.remember_teacher and training.learner.needs_teacher:
         with progress("teacher's logits", len(splits.train.texts)) as bar:
             teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)
-    if state is not None:
-        training.load_state_dict(state)
     train(
         training,
         folder,
         label="joint training",
         checkpoint_every=options.checkpoint_every,
-        resumed=state is not None,
+        state=state,
         shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
     )
     finish(training, folder, splits.validation, earlier)

@@ -31,13 +31,13 @@ from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.budgets import Budgets
-from runners.shared.checkpoint import load_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.shared.loop import marks, train
 from runners.shared.options import (
     CommonOptions,
+    PolicyRunOptions,
     at_least,
     check_policy_gradient,
     named_values,
@@ -47,7 +47,7 @@ from runners.shared.options import (
     within,
 )
 from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, earlier_record, reopen
+from runners.shared.run_folder import RunFolder, begin, earlier_record, reopen_if_resumed
 from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
@@ -113,20 +113,11 @@ class PolicyOptions(ReinforceOptions):
 
 
 @dataclass(frozen=True)
-class TrainPolicyOptions(PolicyOptions, CommonOptions):
+class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
     """Options of stage 2."""
 
     policy: Path | None = None
     """A run to go on from, with its encoder, policy and calibration; stage 3's makes this a stage behind it."""
-
-    target_speedup: float | None = None
-    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
-
-    full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
-
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
 
     def check(self) -> None:
         """Refuse values that could only fail later."""
@@ -374,32 +365,19 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Wor
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
     """Run stage 2 to its end; returns the run's folder."""
-    state = None
-    if options.resume is None:
-        folder = None
-    else:
-        options, folder = reopen(options, options.resume)
-        state = load_state(folder.checkpoint_dir)
+    options, folder, state = reopen_if_resumed(options)
     device = str(resolve_device(options.device))
     earlier = earlier_record(options.full_from)
     start, workload, validation = prepare(options)
     check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
-    facts = start.facts | {"data_source": workload.data_source}
-    if folder is None:
-        folder = RunFolder.create(options.output_dir, options.env, "policy", options.agent, options.seed)
-        folder.write_config(options, facts)
-    else:
-        folder.check_facts(facts)
-    print(f"run folder: {folder.path}")
+    folder = begin(folder, options, "policy", options.agent, start.facts | {"data_source": workload.data_source})
     training = PolicyTraining(start, workload, folder, device)
-    if state is not None:
-        training.load_state_dict(state)
     train(
         training,
         folder,
         label="training",
         checkpoint_every=options.checkpoint_every,
-        resumed=state is not None,
+        state=state,
         shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
     )
     evaluate_and_report(options, training, validation, earlier)

@@ -43,6 +43,10 @@ class Training(Protocol):
         """All that a resume needs."""
         ...
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        ...
+
 
 def marks(total: int, parts: int) -> set[int]:
     """Updates at which something is looked at: before the first, and after each of some equal parts of the run.
@@ -60,23 +64,25 @@ def train(
     *,
     label: str,
     checkpoint_every: int,
-    resumed: bool,
+    state: Any,
     shown: Mapping[str, str],
 ) -> None:
-    """Run to the end, from wherever ``training`` stands.
+    """Run to the end, from the beginning or from a saved state.
 
     Args:
         training: What is trained.
         folder: Where curves and checkpoints go.
         label: Of the progress bar.
         checkpoint_every: Updates between two checkpoints.
-        resumed: Whether curves of an interrupted run are continued.
+        state: What an interrupted run saved; its curves are continued. None for a new run.
         shown: What the bar shows: name -> TensorBoard key.
 
     Raises:
         KeyboardInterrupt: The user asked to stop; a checkpoint was written.
     """
-    tracker = Tracker(folder.events_dir, resume_step=training.texts_seen + 1 if resumed else None)
+    if state is not None:
+        training.load_state_dict(state)
+    tracker = Tracker(folder.events_dir, resume_step=None if state is None else training.texts_seen + 1)
     bar_of_run = progress(label, training.total_texts, done=training.texts_seen)
     with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
         if not training.updates:

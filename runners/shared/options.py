@@ -16,6 +16,7 @@ import torch
 from agents.policy_gradient import PolicyGradientOptions
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
+TrainingOptionsT = TypeVar("TrainingOptionsT", bound="TrainingOptions")
 GroupT = TypeVar("GroupT")
 
 
@@ -66,6 +67,25 @@ class CommonOptions:
         """
         at_least(0, seed=self.seed)
         at_least(1, max_train_texts=self.max_train_texts, max_eval_texts=self.max_eval_texts)
+
+
+@dataclass(frozen=True)
+class TrainingOptions(CommonOptions):
+    """What every runner that trains can be told."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+
+@dataclass(frozen=True)
+class PolicyRunOptions(TrainingOptions):
+    """What the runners of stage 2 and stage 3 can be told."""
+
+    target_speedup: float | None = None
+    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
+
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
 
 
 def flag(name: str) -> str:

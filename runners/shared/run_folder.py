@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from runners.shared.checkpoint import load_state
 from runners.shared.files import read_json, write_json
 from runners.shared.options import (
     CommonOptions,
     OptionsT,
+    TrainingOptions,
+    TrainingOptionsT,
     changed_options,
     options_from_json,
     options_to_json,
@@ -177,6 +180,43 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     if others:
         raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
     return run.read_options(type(options)), run
+
+
+def reopen_if_resumed(options: TrainingOptionsT) -> tuple[TrainingOptionsT, RunFolder | None, Any]:
+    """The options, folder and saved state of the run that ``--resume`` names; a new run has neither of the latter.
+
+    Raises:
+        ValueError: See :func:`reopen`, or the state is damaged.
+        FileNotFoundError: There is no such run, or it wrote no checkpoint.
+    """
+    if options.resume is None:
+        return options, None, None
+    options, folder = reopen(options, options.resume)
+    return options, folder, load_state(folder.checkpoint_dir)
+
+
+def begin(
+    folder: RunFolder | None, options: TrainingOptions, stage: str, agent: str, facts: Mapping[str, Any]
+) -> RunFolder:
+    """Make a new run's folder and write its options, or check that a resumed run finds what it began with.
+
+    Args:
+        folder: Of a resumed run; None for a new one.
+        options: The run's.
+        stage: The job, such as ``policy``.
+        agent: What acts.
+        facts: See :meth:`RunFolder.write_config`.
+
+    Raises:
+        ValueError: A resumed run would go on with something else.
+    """
+    if folder is None:
+        folder = RunFolder.create(options.output_dir, options.env, stage, agent, options.seed)
+        folder.write_config(options, facts)
+    else:
+        folder.check_facts(facts)
+    print(f"run folder: {folder.path}")
+    return folder
 
 
 def earlier_record(path: Path | None) -> dict[str, Any] | None:
