@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
-from runners.joint_finetune import JointFinetuneOptions, JointStageOptions, joint_finetune
+from runners.joint_finetune import joint_finetune
 from runners.shared.checkpoint import has_state
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, print_table
@@ -34,7 +34,9 @@ from runners.shared.plots import line_plot, metric_label, save_plot
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, reopen
 from runners.shared.tracking import Tracker
-from runners.train_policy import PolicyOptions, TrainPolicyOptions, train_policy
+from runners.stages.joint import JointFinetuneOptions, JointStageOptions
+from runners.stages.policy import PolicyOptions, TrainPolicyOptions
+from runners.train_policy import train_policy
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
 from trbert_env.policy import DecisionRule
