@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +170,25 @@ class Place:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, f"{job} {arguments}\n{out}\n{err}"
         return out
+
+    def checkpoints_written(self, output: str) -> int:
+        """The number of the latest checkpoint of the one run below an output folder; 0 before the first."""
+        pointers = list((self.root / output).glob("SQuAD2/*/*/checkpoint/latest.json"))
+        if not pointers:
+            return 0
+        (pointer,) = pointers
+        return int(json.loads(pointer.read_text())["folder"].removeprefix("step-"))
+
+    def stop(
+        self, process: subprocess.Popen[str], output: str, checkpoints: int, how: signal.Signals = signal.SIGKILL
+    ) -> tuple[int, str]:
+        """Send a signal once so many checkpoints are written; the exit status and stderr."""
+        while self.checkpoints_written(output) < checkpoints:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=120)
+        return process.returncode, err
 
     def only_run(self, output: str, stage: str = "*") -> Path:
         """The one run folder of a stage."""

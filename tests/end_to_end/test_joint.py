@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +156,8 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tm
     options[options.index("48")] = "640"  # so many that a busy machine sees the first checkpoints long before the last
     place.command("joint_finetune", *options, *place.common("joint-whole"))
     process = place.start("joint_finetune", *options, *place.common("joint-broken"))
-    kill_after(process, place.root / "joint-broken", checkpoint=4)
+    status, _ = place.stop(process, "joint-broken", 4)
+    assert status == -signal.SIGKILL
     broken = place.only_run("joint-broken")
     assert not (broken / "model").exists()
     place.command("joint_finetune", "--resume", str(broken))
@@ -166,16 +165,6 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tm
     assert (broken / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
     for key in ("losses/task_loss", "charts/episodic_return", "charts/multiplier", "holdout/f1"):
         assert curves(broken)[key] == curves(whole)[key], key
-
-
-def kill_after(process: subprocess.Popen[str], root: Path, checkpoint: int) -> None:
-    """Send SIGKILL once so many checkpoints are written."""
-    while max((int(path.name[5:]) for path in root.glob("SQuAD2/*/*/checkpoint/step-??????")), default=0) < checkpoint:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

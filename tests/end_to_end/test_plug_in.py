@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,8 @@ def test_what_a_plug_in_gets_for_free(here: Any) -> None:
     assert {"charts/episodic_return", "charts/flops_speedup", "losses/policy_loss", "eval/f1"} <= set(curves)
 
     process = here.start("train_policy", *options, *here.common("plug-broken"))
-    while not list((here.root / "plug-broken").glob("SQuAD2/*/*/checkpoint/latest.json")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    status, _ = here.stop(process, "plug-broken", 1)
+    assert status == -signal.SIGKILL
     broken = here.only_run("plug-broken")
     assert not (broken / "metrics.json").exists()
     here.command("train_policy", "--resume", str(broken))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +24,6 @@ FINETUNE = [
 
 def only_run(root: Path) -> Path | None:
     return next(iter(root.glob("SQuAD2/*/*")), None)
-
-
-def checkpoints_written(root: Path) -> int:
-    """The number of the latest checkpoint."""
-    folder = only_run(root)
-    pointer = folder / "checkpoint" / "latest.json" if folder else None
-    if pointer is None or not pointer.exists():
-        return 0
-    return int(json.loads(pointer.read_text())["folder"].removeprefix("step-"))
-
-
-def stop(process: subprocess.Popen[str], root: Path, checkpoint: int, how: signal.Signals) -> tuple[int, str]:
-    """Send a signal once a checkpoint is written; the exit status and stderr."""
-    while checkpoints_written(root) < checkpoint:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=120)
-    return process.returncode, err
 
 
 def curve(folder: Path, key: str) -> list[tuple[int, float]]:
@@ -73,20 +52,20 @@ def test_a_killed_policy_run_goes_on_bit_for_bit(place: Any) -> None:
     # Ctrl-C while cloning: exit status 130, and a checkpoint to go on from.
     root = place.root / "broken"
     process = place.start("train_policy", *backbone, *place.common("broken"), *POLICY)
-    status, err = stop(process, root, 1, signal.SIGINT)
+    status, err = place.stop(process, "broken", 1, signal.SIGINT)
     assert status == 130, err
     assert err.splitlines()[-1].startswith("interrupted; go on")
     assert "Traceback" not in err
     broken = only_run(root)
     assert broken is not None
-    stopped_at = checkpoints_written(root)
+    stopped_at = place.checkpoints_written("broken")
     assert 1 <= stopped_at < 164
 
     # SIGKILL while imitating.
     process = place.start("train_policy", "--resume", str(broken))
-    status, _ = stop(process, root, max(stopped_at + 2, 8), signal.SIGKILL)
+    status, _ = place.stop(process, "broken", max(stopped_at + 2, 8))
     assert status == -signal.SIGKILL
-    assert checkpoints_written(root) < 164
+    assert place.checkpoints_written("broken") < 164
     assert not (broken / "model").exists()
 
     place.command("train_policy", "--resume", str(broken))
@@ -107,7 +86,7 @@ def test_other_agents_go_on_bit_for_bit(agent: list[str], place: Any) -> None:
     assert whole is not None
     assert whole.parent.name == f"policy-{name}"
     process = place.start("train_policy", *options, *place.common(f"broken-{name}"))
-    status, _ = stop(process, root, 6, signal.SIGKILL)
+    status, _ = place.stop(process, f"broken-{name}", 6)
     assert status == -signal.SIGKILL
     broken = only_run(root)
     assert broken is not None
@@ -123,7 +102,7 @@ def test_a_killed_finetuning_goes_on_bit_for_bit(place: Any) -> None:
 
     root = place.root / "broken-tuned"
     process = place.start("finetune", *backbone, *place.common("broken-tuned"), *FINETUNE)
-    status, _ = stop(process, root, 5, signal.SIGKILL)
+    status, _ = place.stop(process, "broken-tuned", 5)
     assert status == -signal.SIGKILL
     broken = only_run(root)
     assert broken is not None
