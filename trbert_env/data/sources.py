@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
@@ -85,8 +86,7 @@ def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset
     """
     if max_examples is not None and max_examples < 1:
         raise ValueError(f"the number of examples is {max_examples}: give at least 1, or none for all")
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    return dataset.select(order[:max_examples])
+    return dataset.select(_order(dataset, seed)[:max_examples])
 
 
 def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -107,9 +107,13 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
     """
     if not 0 <= count < len(dataset):
         raise ValueError(f"{count} of {len(dataset)} examples cannot be held out: some must be left to train on")
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    rest = len(dataset) - count
+    order, rest = _order(dataset, seed), len(dataset) - count
     return dataset.select(order[:rest]), dataset.select(order[rest:])
+
+
+def _order(dataset: Dataset, seed: int) -> npt.NDArray[np.int64]:
+    """The random order that samples are the beginning of, and what is held out the end."""
+    return np.random.default_rng(seed).permutation(len(dataset))
 
 
 def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
