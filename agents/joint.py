@@ -17,7 +17,6 @@ from agents.rollouts import rollout_figures
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
-from trbert_env.packing import Layout
 from trbert_env.reward import LengthPrice
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText
@@ -187,9 +186,8 @@ class JointLearner:
     def _teacher_logits(self, texts: Sequence[EncodedText]) -> Tensor:
         """``(tokens of all rows, token_logits)`` float32, each text's as often as it has samples."""
         assert self._teacher is not None
-        layout = Layout.from_lengths([len(text) for text in texts], [1] * len(texts), self.model.device)
-        _, source = layout.expand(self.samples)
-        return self._teacher.logits(texts)[source]
+        pieces = self._teacher.logits(texts).split([len(text) for text in texts])
+        return torch.cat([piece for piece in pieces for _ in range(self.samples)])
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)
