@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions
+from agents.policy_agent import PolicyAgentOptions
+from agents.policy_gradient import Choices, PolicyGradient
 
 
 @dataclass(frozen=True)
-class GrpoOptions(PolicyGradientOptions):
+class GrpoOptions(PolicyAgentOptions):
     """What GRPO can be told beyond what all policy gradients can."""
 
     clip: float = 0.2

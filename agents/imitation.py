@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.base import Rollout
 from agents.heuristics import ImportanceTokens
-from agents.policy_gradient import PolicyGradient, padded_logits
+from agents.policy_agent import PolicyAgent, padded_logits
 
 
 class ResidualCloning:
@@ -23,7 +23,7 @@ class ResidualCloning:
 
     info_scores: Literal["residual"] = "residual"
 
-    def __init__(self, agent: PolicyGradient, learning_rate: float = 1e-3) -> None:
+    def __init__(self, agent: PolicyAgent, learning_rate: float = 1e-3) -> None:
         self._agent = agent
         self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
         self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions))

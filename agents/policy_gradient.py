@@ -1,69 +1,17 @@
-"""What policy-gradient agents share: acting, sampling, log-probabilities, and the step along a gradient."""
+"""What policy-gradient agents share: log-probabilities of what was chosen, and the step along a gradient."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from agents.base import FullLengths, Rollout
-from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
-from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
-
-#: About 2.05x fewer FLOPs in an encoder of 6 or 12 layers.
-DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)
-
-
-@dataclass(frozen=True)
-class PolicyGradientOptions:
-    """What every policy-gradient agent can be told."""
-
-    learning_rate: float = 3e-3
-    """Peak learning rate of the policy; it falls linearly to 0."""
-
-    sampler: Literal["bernoulli", "budgeted"] = "budgeted"
-    """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
-
-    keep_fractions: tuple[float, ...] | None = None
-    """What the budgeted sampler keeps at each reduction; 0.64 0.22 by default, 0.89 0.12 in the demo."""
-
-    exploration: tuple[float, float] = (0.5, 0.2)
-    """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
-
-    budgeted_share: float = 1.0
-    """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
-
-    budget_scope: Literal["text", "batch"] = "text"
-    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
-
-    log_probability: Literal["sum", "mean"] = "sum"
-    """Sum the tokens' log-probabilities (eq. 6), or average them over the tokens of each reduction."""
-
-    imitation_fraction: float | None = None
-    """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""
-
-    policy_size: int = DEFAULT_POLICY_SIZE
-    """Width of the policy heads."""
-
-    overlap: bool = True
-    """Let the policy see which places of a passage share words with the question; the paper's does not."""
-
-    initial_keep_probability: float = 0.5
-    """What every token's keep probability starts at."""
-
-    max_gradient_norm: float = 1.0
-    """The gradient is scaled down to this norm."""
-
-    @property
-    def resolved_imitation_fraction(self) -> float:
-        """The paper's 20 % for its own sampler; under a budget it was measured to harm (RESULTS.md)."""
-        if self.imitation_fraction is not None:
-            return self.imitation_fraction
-        return 0.2 if self.sampler == "bernoulli" else 0.0
+from agents.base import Rollout
+from agents.policy_agent import PolicyAgent, PolicyAgentOptions, padded_logits
 
 
 @dataclass(frozen=True)
@@ -81,14 +29,14 @@ class Choices:
     entropy: Tensor
 
 
-class PolicyGradient(ABC):
-    """A policy of eq. 2 and its sampler; what it learns from a rollout is a subclass's own.
+class PolicyGradient(PolicyAgent):
+    """Descends on a loss that a subclass works out of a rollout; see :class:`PolicyAgent`.
 
     Args:
         hidden_size: Of the encoder.
         num_reductions: T.
         samples_per_text: Rows of each text.
-        options: See :class:`PolicyGradientOptions`.
+        options: See :class:`PolicyAgentOptions`.
         seed: Of its weights and its sampling noise.
         device: Where the policy computes.
 
@@ -96,87 +44,17 @@ class PolicyGradient(ABC):
         ValueError: Options that do not fit.
     """
 
-    #: What it is told; the defaults of this where nothing is given.
-    options_class: ClassVar[type[PolicyGradientOptions]] = PolicyGradientOptions
-
     def __init__(
         self,
         hidden_size: int,
         num_reductions: int,
         samples_per_text: int = 8,
-        options: PolicyGradientOptions | None = None,
+        options: PolicyAgentOptions | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.options = options = self.options_class() if options is None else options
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.policy = TokenPolicy(
-                hidden_size, num_reductions, options.policy_size, options.initial_keep_probability, options.overlap
-            ).to(device)
-        self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=options.learning_rate, weight_decay=0.0)
-        self._generator = torch.Generator().manual_seed(seed)
-        self.keep_fractions = check_keep_fractions(options.keep_fractions or DEFAULT_KEEP_FRACTIONS, num_reductions)
-        self._lengths = FullLengths()
-        self._samples = samples_per_text
-        self._progress = 0.0
-
-    # -- what it does now ------------------------------------------------------------------------------
-
-    @property
-    def budgeted(self) -> bool:
-        """Whether it samples under a budget now, so that no price changes what it costs."""
-        return self.options.sampler == "budgeted" and self._progress < self.options.budgeted_share
-
-    @property
-    def ends_budgeted(self) -> bool:
-        """Whether it samples under a budget to the end of its run."""
-        return self.options.sampler == "budgeted" and self.options.budgeted_share >= 1.0
-
-    @property
-    def sampler(self) -> Sampler:
-        """The sampler of the present phase."""
-        if self.budgeted:
-            start, end = self.options.exploration
-            exploration = start + (end - start) * self._progress / self.options.budgeted_share
-            return BudgetedSampler(self.keep_fractions, exploration, self.options.budget_scope)
-        return BernoulliSampler()
-
-    @property
-    def imitates(self) -> bool:
-        """Whether one sample of each text follows the residual importance now."""
-        return self._progress < self.options.resolved_imitation_fraction
-
-    @property
-    def info_scores(self) -> Literal["residual"] | None:
-        """What the environment's infos must bring for the next action."""
-        return "residual" if self.imitates else None
-
-    @property
-    def decision(self) -> DecisionRule:
-        """How it decides when it is deterministic."""
-        by_fractions = self.ends_budgeted and self.options.budget_scope == "text"
-        return DecisionRule(keep_fractions=self.keep_fractions if by_fractions else None)
-
-    # -- acting ----------------------------------------------------------------------------------------
-
-    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
-        """Keep masks, ``(rows, max_tokens)`` bool; see :class:`agents.base.Agent`."""
-        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-        lengths, reduction = self._lengths.of(observation), int(observation["reduction"][0])
-        with torch.no_grad():
-            logits = padded_logits(self.policy, observation, infos)
-        if deterministic:
-            return self.decision(logits, mask, forced, lengths, reduction)
-        noise = torch.rand(logits.shape, generator=self._generator).to(logits.device)
-        keep = self.sampler.sample(logits, mask, forced, lengths, reduction, noise)
-        if self.imitates:
-            counts = self.sampler.expected_counts(logits, mask, forced, lengths, reduction)
-            shown = keep_top(infos["importance"], mask, forced, counts)
-            keep[:: self._samples] = shown[:: self._samples]
-        return keep
-
-    # -- learning --------------------------------------------------------------------------------------
+        super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
+        self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=self.options.learning_rate, weight_decay=0.0)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """One step along the gradient of :meth:`loss`; see :class:`agents.base.Agent`."""
@@ -214,14 +92,6 @@ class PolicyGradient(ABC):
         self._optimizer.step()
         return {"losses/gradient_norm": float(norm)}
 
-    def finish(self, rollout: Rollout) -> None:
-        """Move on behind the last step on a rollout: biases, phase and rates."""
-        sampler = self.sampler
-        if isinstance(sampler, BudgetedSampler):
-            hands_over = self.options.budgeted_share < 1.0 and rollout.progress >= self.options.budgeted_share
-            self._centre_biases(rollout, sampler, rate=1.0 if hands_over else 0.1, sharpen=hands_over)
-        self._progress = rollout.progress
-
     def log_probability(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Log-probability of each row's masks, ``(rows,)`` with gradients, and the mean entropy of a choice.
 
@@ -248,55 +118,14 @@ class PolicyGradient(ABC):
         row = values.sum(1)
         return row if self.options.log_probability == "sum" else row / free.sum(1).clamp(min=1)
 
-    def _centre_biases(self, rollout: Rollout, sampler: BudgetedSampler, rate: float, sharpen: bool) -> None:
-        """Shift the biases so that probability 1/2 stands at the budget; a budgeted choice does not see it.
-
-        What is learned is then ready for a threshold of 0.5 and, once the logits are divided by the
-        temperature that they were sampled at, for the Bernoulli sampler.
-
-        Args:
-            rollout: Says where the budget stands.
-            sampler: Knows the temperature.
-            rate: How much of the way the biases go.
-            sharpen: Whether to divide the logits by their temperature.
-        """
-        with torch.no_grad():
-            for reduction, (observation, infos, keep) in enumerate(
-                zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
-            ):
-                free = observation["token_mask"].bool() & ~infos["forced_tokens"]
-                if not bool(free.any()):
-                    continue
-                logits = padded_logits(self.policy, observation, infos)
-                shift = rate * float(torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
-                scale = float(sampler.temperature(logits, free)) if sharpen else 1.0
-                self.policy.rescale(reduction, shift, scale)
-
-    # -- going on later --------------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, generator and progress."""
-        return {
-            "policy": self.policy.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "generator": self._generator.get_state(),
-            "progress": self._progress,
-        }
+        return super().state_dict() | {"optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self.policy.load_state_dict(state["policy"])
+        super().load_state_dict(state)
         self._optimizer.load_state_dict(state["optimizer"])
-        self._generator.set_state(state["generator"])
-        self._progress = state["progress"]
-
-
-def padded_logits(policy: TokenPolicy, observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
-    """Logits of keeping, ``(rows, max_tokens)``, 0 where no token is in play; computed on tokens in play only."""
-    mask = observation["token_mask"].bool()
-    overlap = infos["overlap"][mask] if policy.overlap else None
-    logits = policy(observation["hidden_states"][mask], int(observation["reduction"][0]), overlap)
-    return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, logits)
 
 
 def bernoulli_entropy(logits: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 
 from agents.base import Agent, AgentSpec
 from agents.grpo import Grpo
-from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
+from agents.policy_agent import PolicyAgentOptions
+from agents.policy_gradient import PolicyGradient
 from agents.reinforce import Reinforce
 from agents.rloo import Rloo
 
@@ -20,7 +21,7 @@ from agents.rloo import Rloo
 POLICY_GRADIENTS: dict[str, type[PolicyGradient]] = {"reinforce": Reinforce, "rloo": Rloo, "grpo": Grpo}
 
 
-def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, Any]) -> PolicyGradientOptions:
+def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> PolicyAgentOptions:
     """The options of an agent: what all share, and its own by name.
 
     Raises:
@@ -47,7 +48,7 @@ def agent_options(name: str, shared: PolicyGradientOptions, own: Mapping[str, An
     return kind(**values)
 
 
-def make_agent(name: str, spec: AgentSpec, shared: PolicyGradientOptions, own: Mapping[str, Any]) -> Agent:
+def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Agent:
     """Make an agent by its name, or by ``package.module:Class``.
 
     Args:

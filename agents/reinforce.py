@@ -8,11 +8,12 @@ from typing import Literal
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
+from agents.policy_agent import PolicyAgentOptions
+from agents.policy_gradient import PolicyGradient
 
 
 @dataclass(frozen=True)
-class ReinforceOptions(PolicyGradientOptions):
+class ReinforceOptions(PolicyAgentOptions):
     """What REINFORCE can be told."""
 
     baseline: Literal["mean", "leave-one-out", "none"] = "mean"

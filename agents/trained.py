@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.base import FullLengths, Heuristic
-from agents.policy_gradient import padded_logits
+from agents.policy_agent import padded_logits
 from trbert_env.policy import DecisionRule, TokenPolicy
 
 

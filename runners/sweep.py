@@ -20,7 +20,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.joint_finetune import joint_finetune
 from runners.shared.checkpoint import has_state
 from runners.shared.cli import UserError, run

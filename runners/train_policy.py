@@ -19,7 +19,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
 
 from typing import Any
 
-from agents.policy_gradient import DEFAULT_KEEP_FRACTIONS
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.finetune import FinetuneOptions, finetune
 from runners.shared.cli import run
 from runners.shared.display import announce

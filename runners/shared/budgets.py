@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.base import Agent
 from agents.budget import BudgetController
-from agents.policy_gradient import PolicyGradient
+from agents.policy_agent import PolicyAgent
 from runners.shared.matching import fractions_for_speedup, fractions_speedup, full_layout
 from trbert_env.cost import CostModel
 from trbert_env.texts import EncodedText
@@ -44,7 +44,7 @@ class Budgets:
         speedup_range: tuple[float, float] | None = None,
     ) -> None:
         self._price = price
-        self._agent = agent if isinstance(agent, PolicyGradient) else None
+        self._agent = agent if isinstance(agent, PolicyAgent) else None
         self._choices: list[tuple[float, ...]] = []
         self._controller: BudgetController | None = None
         #: What was trained for: the target, or what the budget comes to; None where a price decides.

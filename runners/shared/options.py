@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from agents.policy_gradient import PolicyGradientOptions
+from agents.policy_agent import PolicyAgentOptions
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 TrainingOptionsT = TypeVar("TrainingOptionsT", bound="TrainingOptions")
@@ -115,8 +115,8 @@ def within(least: float, most: float, **options: float | None) -> None:
             raise ValueError(f"{flag(name)} is {value}; it must lie in {least:g} to {most:g}")
 
 
-def check_policy_gradient(options: PolicyGradientOptions) -> None:
-    """Refuse options of policy gradients that could only fail later.
+def check_policy_agent(options: PolicyAgentOptions) -> None:
+    """Refuse options of agents with a policy that could only fail later.
 
     Raises:
         ValueError: The message names the option, its value and what it may be.

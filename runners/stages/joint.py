@@ -21,7 +21,7 @@ from runners.shared.loop import marks
 from runners.shared.options import (
     PolicyRunOptions,
     at_least,
-    check_policy_gradient,
+    check_policy_agent,
     own_options,
     within,
 )
@@ -112,7 +112,7 @@ class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
         """Refuse values that could only fail later."""
         super().check()
         within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
-        check_policy_gradient(self)
+        check_policy_agent(self)
         at_least(0, encoder_rate=self.encoder_rate)
         at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
         at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)

@@ -11,7 +11,7 @@ import torch
 from agents.base import Agent, AgentSpec
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
-from agents.policy_gradient import PolicyGradient
+from agents.policy_agent import PolicyAgent
 from agents.registry import agent_options, find_plug_in, make_agent
 from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
@@ -21,7 +21,7 @@ from runners.shared.loop import marks
 from runners.shared.options import (
     PolicyRunOptions,
     at_least,
-    check_policy_gradient,
+    check_policy_agent,
     named_values,
     own_options,
     resolve_device,
@@ -101,7 +101,7 @@ class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        check_policy_gradient(self)
+        check_policy_agent(self)
         self._check_agent()
         within(0, 1, penalty_rise=self.penalty_rise)
         at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
@@ -175,13 +175,13 @@ class PolicyTraining:
         )
         own = named_values("--agent-options", options.agent_options)
         self.agent = make_agent(options.agent, spec, own_options(options, ReinforceOptions), own)
-        if isinstance(self.agent, PolicyGradient):
+        if isinstance(self.agent, PolicyAgent):
             start.hand_over(self.agent.policy, self.calibration)
         cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
         self.phases = [Phase(options.agent, env, self.agent, updates, options.texts_per_step)]
-        if options.cloning_texts and isinstance(self.agent, PolicyGradient):
+        if options.cloning_texts and isinstance(self.agent, PolicyAgent):
             rows = options.texts_per_step
             cloning = ResidualCloning(self.agent, options.learning_rate)
             updates = max(1, round(options.cloning_texts / rows))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agents.base import Agent, Rollout
-from agents.policy_gradient import padded_logits
+from agents.policy_agent import padded_logits
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.samplers import BudgetedSampler
