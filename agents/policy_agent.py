@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.base import FullLengths, Rollout
+from agents.base import AgentSpec, FullLengths, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
 
@@ -103,6 +103,16 @@ class PolicyAgent(ABC):
         self._lengths = FullLengths()
         self._samples = samples_per_text
         self._progress = 0.0
+
+    @classmethod
+    def from_spec(cls, spec: AgentSpec, options: PolicyAgentOptions) -> PolicyAgent:
+        """Make one for an environment.
+
+        Args:
+            spec: What it is made for.
+            options: Of :attr:`options_class`.
+        """
+        return cls(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
 
     # -- what it does now ------------------------------------------------------------------------------
 

@@ -12,13 +12,19 @@ from typing import Any
 
 from agents.base import Agent, AgentSpec
 from agents.grpo import Grpo
-from agents.policy_agent import PolicyAgentOptions
-from agents.policy_gradient import PolicyGradient
+from agents.policy_agent import PolicyAgent, PolicyAgentOptions
 from agents.reinforce import Reinforce
 from agents.rloo import Rloo
+from agents.sb3.agent import A2cAgent, PpoAgent
 
-#: The project's own, by name.
-POLICY_GRADIENTS: dict[str, type[PolicyGradient]] = {"reinforce": Reinforce, "rloo": Rloo, "grpo": Grpo}
+#: What --agent can name.
+AGENTS: dict[str, type[PolicyAgent]] = {
+    "reinforce": Reinforce,
+    "rloo": Rloo,
+    "grpo": Grpo,
+    "ppo": PpoAgent,
+    "a2c": A2cAgent,
+}
 
 
 def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> PolicyAgentOptions:
@@ -27,12 +33,12 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
     Raises:
         ValueError: The agent or an option is unknown, or a value is of another type.
     """
-    if name not in POLICY_GRADIENTS:
-        nearest = difflib.get_close_matches(name, POLICY_GRADIENTS, n=1)
-        known_names = f"{', '.join(POLICY_GRADIENTS)}, or package.module:Class"
+    if name not in AGENTS:
+        nearest = difflib.get_close_matches(name, AGENTS, n=1)
+        known_names = f"{', '.join(AGENTS)}, or package.module:Class"
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
         raise ValueError(f"agent {name!r} is unknown: {hint}")
-    kind = POLICY_GRADIENTS[name].options_class
+    kind = AGENTS[name].options_class
     known = {field.name: field for field in fields(kind)}
     values = {key: getattr(shared, key) for key in known if hasattr(shared, key)}
     for key, value in own.items():
@@ -52,9 +58,9 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapp
     """Make an agent by its name, or by ``package.module:Class``.
 
     Args:
-        name: See :data:`POLICY_GRADIENTS`.
+        name: See :data:`AGENTS`.
         spec: What it is made for.
-        shared: Options of all policy gradients; a class of one's own is not told them.
+        shared: Options that all of them know; a class of one's own is not told them.
         own: Its own options.
 
     Raises:
@@ -63,9 +69,7 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapp
     if ":" in name:
         return _make_plug_in(name, spec, own)
     options = agent_options(name, shared, own)
-    return POLICY_GRADIENTS[name](
-        spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device
-    )
+    return AGENTS[name].from_spec(spec, options)
 
 
 def find_plug_in(name: str) -> Any:

@@ -51,6 +51,10 @@ class BernoulliSampler:
         """The logits as they are: log-probabilities are exact."""
         return logits
 
+    def settled(self, logits: Tensor, free: Tensor) -> BernoulliSampler:
+        """Itself: nothing in it depends on other rows."""
+        return self
+
 
 class BudgetedSampler:
     """Exactly K tokens a text and reduction: the top K of logit + Gumbel noise.
@@ -67,16 +71,26 @@ class BudgetedSampler:
         exploration: Noise in units of the logits' deviation.
         scope: ``"text"``, or ``"batch"`` to keep the sum of the K over all rows: counts then adapt to the
             text as a threshold's do, and samples of a text no longer cost the same.
+        temperature: What logits are divided by, instead of what ``exploration`` makes of them.
     """
 
     name = "budgeted"
 
     def __init__(
-        self, keep_fractions: Sequence[float], exploration: float = 0.5, scope: Literal["text", "batch"] = "text"
+        self,
+        keep_fractions: Sequence[float],
+        exploration: float = 0.5,
+        scope: Literal["text", "batch"] = "text",
+        temperature: float | None = None,
     ) -> None:
         self.keep_fractions = tuple(keep_fractions)
         self.exploration = exploration
         self.scope = scope
+        self._temperature = temperature
+
+    def settled(self, logits: Tensor, free: Tensor) -> BudgetedSampler:
+        """The same at the temperature that it has on these rows, whatever rows come later."""
+        return BudgetedSampler(self.keep_fractions, self.exploration, self.scope, float(self.temperature(logits, free)))
 
     def temperature(self, logits: Tensor, free: Tensor) -> Tensor:
         """What logits are divided by; a scalar without gradient.
@@ -85,6 +99,8 @@ class BudgetedSampler:
             logits: ``(rows, width)``.
             free: ``(rows, width)`` bool, tokens that can be kept or skipped.
         """
+        if self._temperature is not None:
+            return logits.new_tensor(self._temperature)
         deviation = logits.detach()[free].std() if int(free.sum()) > 1 else logits.new_ones(())
         return (self.exploration * deviation).clamp(min=1.0)
 

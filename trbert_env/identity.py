@@ -26,7 +26,7 @@ from trbert_env.workload import Workload
 
 #: Token ids: the first token of a text, the mark, and how many words there are besides.
 FIRST, MARK, NUM_WORDS = 0, 1, 30
-MAX_TOKENS, MIN_TOKENS = 16, 8
+MAX_TOKENS, MIN_TOKENS = 64, 32
 HIDDEN_SIZE, NUM_TEXTS = 32, 256
 
 
@@ -119,7 +119,7 @@ def identity_model(seed: int = 0) -> PreTrainedModel:
 
 
 class IdentityVectorEnv(TokenReductionVectorEnv):
-    """The toy, ``TRBERT/Identity-v0``: one reduction, texts of 8 to 16 tokens, returns from 0 to 1.
+    """The toy, ``TRBERT/Identity-v0``: one reduction, texts of 32 to 64 tokens, returns from 0 to 1.
 
     Args:
         num_envs: Rows; a multiple of ``samples_per_text``.

@@ -172,7 +172,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._price = LengthPrice(price, penalty, self._cost)
         self._order = TextOrder(len(workload.texts), order)
         self._importance = ImportanceCache(self._model, self._encoder, workload.task)
-        self._want_final_obs = final_obs
+        #: Whether the last observation of an episode is handed out too (SAME_STEP).
+        self.final_obs = final_obs
         self._episode: Episode | None = None
         self._indices: npt.NDArray[np.int64] = np.arange(0)
         self._row_valid = np.ones(num_envs, dtype=np.bool_)
@@ -304,7 +305,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             infos = {**self._infos(), **finished}
             return self._observe(), rewards, self._flags(True), self._flags(False), infos
         final: Infos = self._masked({"final_info": finished})
-        if self._want_final_obs:
+        if self.final_obs:
             final = {**self._masked({"final_obs": self._observe()}), **final}
         observation, infos = self._begin()
         return observation, rewards, self._flags(True), self._flags(False), {**infos, **final}

@@ -10,7 +10,7 @@ import pytest
 
 import trbert_env  # noqa: F401
 from agents.base import AgentSpec
-from agents.registry import POLICY_GRADIENTS, make_agent
+from agents.registry import AGENTS, make_agent
 from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector
 from trbert_env.checks import check_vector_env
@@ -63,7 +63,7 @@ def learned(name: str, seed: int, updates: int = 250) -> float:
     return float(collector.collect(1.0, deterministic=True).returns.mean())
 
 
-@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+@pytest.mark.parametrize("name", AGENTS)
 def test_every_algorithm_learns_it(name: str) -> None:
     assert min(learned(name, seed) for seed in range(3)) > 0.95
 

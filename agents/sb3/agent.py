@@ -1,0 +1,245 @@
+"""PPO and A2C of Stable-Baselines3 as agents: their update, on our rollouts."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from agents.base import AgentSpec, Rollout
+from agents.policy_agent import PolicyAgent, PolicyAgentOptions
+from agents.sb3.observations import sb3_observation, sb3_observation_space
+from agents.sb3.policy import TokenActorCriticPolicy
+from trbert_env.spaces import action_space
+
+#: Stable-Baselines3's names of figures, and those that every agent here uses.
+FIGURES = {
+    "train/policy_gradient_loss": "losses/policy_loss",
+    "train/policy_loss": "losses/policy_loss",
+    "train/value_loss": "losses/value_loss",
+    "train/explained_variance": "losses/explained_variance",
+    "train/clip_fraction": "losses/clipped_share",
+    "train/approx_kl": "losses/approximate_kl",
+}
+
+
+@dataclass(frozen=True)
+class ActorCriticOptions(PolicyAgentOptions):
+    """What PPO and A2C can both be told; names are Stable-Baselines3's."""
+
+    gae_lambda: float = 1.0
+    """Bias against variance of the advantages; 1 trusts returns, 0 the critic."""
+
+    ent_coef: float = 0.0
+    """Weight of the entropy."""
+
+    vf_coef: float = 0.5
+    """Weight of the critic's loss."""
+
+    normalize_advantage: bool = True
+    """Whether advantages are divided by their deviation."""
+
+    group_advantages: bool = True
+    """Whether advantages are compared within the samples of a text: most of a return is the text's, not the mask's."""
+
+    half_precision: bool = True
+    """Whether the rollout buffer holds states as float16."""
+
+
+@dataclass(frozen=True)
+class PpoOptions(ActorCriticOptions):
+    """What PPO can be told."""
+
+    n_epochs: int = 2
+    """Passes over each rollout."""
+
+    batch_size: int = 128
+    """Rows of a minibatch."""
+
+    clip_range: float = 0.2
+    """How far the mean ratio of a row's tokens may move what it earns."""
+
+    def __post_init__(self) -> None:
+        """Check what Stable-Baselines3 does not.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        if self.n_epochs < 1 or self.batch_size < 2:
+            raise ValueError(
+                f"n_epochs {self.n_epochs} and batch_size {self.batch_size}: give at least 1 epoch and 2 rows"
+            )
+        if not self.clip_range > 0.0:
+            raise ValueError(f"clip_range {self.clip_range}: it must be above 0")
+
+
+@dataclass(frozen=True)
+class A2cOptions(ActorCriticOptions):
+    """What A2C can be told."""
+
+    use_rms_prop: bool = False
+    """Whether to step by RMSprop, as A2C first did, instead of Adam."""
+
+
+class Sb3Agent(PolicyAgent):
+    """Acts as every agent here does; each rollout then goes into a rollout buffer, and ``train()`` learns from it.
+
+    The actor is the policy that is shipped. The memory of a rollout is that of its states:
+    T x rows x tokens x hidden size x 2 bytes (4 without ``half_precision``).
+
+    Args:
+        spec: What it is made for.
+        options: See :class:`PpoOptions` and :class:`A2cOptions`.
+
+    Raises:
+        ValueError: Options that do not fit.
+    """
+
+    options: ActorCriticOptions
+
+    def __init__(self, spec: AgentSpec, options: ActorCriticOptions | None = None) -> None:
+        super().__init__(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
+        if self.options.budget_scope != "text":
+            raise ValueError("budget_scope 'batch': ppo and a2c learn from minibatches, so use 'text'")
+        self._device = spec.device
+        self._spaces = (
+            sb3_observation_space(spec.max_tokens, spec.hidden_size, spec.num_reductions, self.options.half_precision),
+            action_space(spec.max_tokens),
+        )
+        self._algorithm = self._make_algorithm(spec.seed)
+        self._actor_critic: TokenActorCriticPolicy = self._algorithm.policy  # type: ignore[assignment]
+
+    @classmethod
+    def from_spec(cls, spec: AgentSpec, options: PolicyAgentOptions) -> Sb3Agent:
+        """See :meth:`PolicyAgent.from_spec`."""
+        return cls(spec, options)  # type: ignore[arg-type]
+
+    @abstractmethod
+    def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
+        """The algorithm without an environment, not set up yet."""
+
+    def _make_algorithm(self, seed: int) -> OnPolicyAlgorithm:
+        options = self.options
+        algorithm = self._unset(
+            {
+                "policy": TokenActorCriticPolicy,
+                "env": None,
+                "learning_rate": lambda progress_left: options.learning_rate * progress_left,
+                "n_steps": len(self.keep_fractions),
+                "gamma": 1.0,
+                "gae_lambda": options.gae_lambda,
+                "ent_coef": options.ent_coef,
+                "vf_coef": options.vf_coef,
+                "max_grad_norm": options.max_gradient_norm,
+                "normalize_advantage": options.normalize_advantage,
+                "device": self._device,
+                "policy_kwargs": {"actor": self.policy},
+                "_init_setup_model": False,
+            }
+        )
+        algorithm.observation_space, algorithm.action_space = self._spaces
+        algorithm.n_envs = 1
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            algorithm._setup_model()
+        algorithm.set_logger(Logger(None, []))
+        return algorithm
+
+    # -- learning --------------------------------------------------------------------------------------
+
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """Stable-Baselines3's own update; see :class:`agents.base.Agent`."""
+        algorithm = self._algorithm
+        algorithm.rollout_buffer = self._fill(rollout)
+        algorithm._current_progress_remaining = 1.0 - self._progress
+        with numpy_seed(int(torch.randint(2**31, (1,), generator=self._generator))):
+            algorithm.train()
+        found = dict(algorithm.logger.name_to_value)
+        algorithm.logger.dump()
+        figures = {ours: float(found[theirs]) for theirs, ours in FIGURES.items() if theirs in found}
+        # Returns that do not differ leave nothing to explain, and NaN spoils a curve.
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self.finish(rollout)
+        return figures | {"losses/entropy": -float(found["train/entropy_loss"])}
+
+    def _fill(self, rollout: Rollout) -> DictRolloutBuffer:
+        """The rollout as Stable-Baselines3 keeps one, with values and log-probabilities of the policy as it is."""
+        rows, policy = len(rollout.returns), self._actor_critic
+        buffer = DictRolloutBuffer(
+            len(rollout.actions), *self._spaces, self._device, self.options.gae_lambda, gamma=1.0, n_envs=rows
+        )
+        full_lengths = rollout.observations[0]["token_mask"].sum(1, dtype=torch.int64)
+        policy.sampler = self.sampler
+        policy.set_training_mode(False)
+        steps = zip(rollout.observations, rollout.infos, rollout.actions, rollout.rewards, strict=True)
+        for step, (observation, infos, keep, rewards) in enumerate(steps):
+            seen = sb3_observation(observation, infos, full_lengths, self.options.half_precision)
+            on_device = {name: value.to(self._device) for name, value in seen.items()}
+            with torch.no_grad():
+                policy.settle(on_device)
+                values, log_probabilities, _ = policy.evaluate_actions(on_device, keep)
+            arrays = {name: value.numpy() for name, value in seen.items()}
+            starts = np.full(rows, step == 0)
+            buffer.add(arrays, keep.cpu().numpy(), rewards.cpu().numpy(), starts, values, log_probabilities)
+        buffer.compute_returns_and_advantage(torch.zeros(rows), np.ones(rows, dtype=np.bool_))
+        if self.options.group_advantages and rollout.samples_per_text > 1:
+            grouped = buffer.advantages.reshape(len(rollout.actions), -1, rollout.samples_per_text)
+            buffer.advantages = (grouped - grouped.mean(-1, keepdims=True)).reshape(buffer.advantages.shape)
+        return buffer
+
+    # -- going on later --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Actor, critic, optimiser, generator and progress."""
+        return super().state_dict() | {
+            "critic": self._actor_critic.critic.state_dict(),
+            "optimizer": self._actor_critic.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self._actor_critic.critic.load_state_dict(state["critic"])
+        self._actor_critic.optimizer.load_state_dict(state["optimizer"])
+
+
+class PpoAgent(Sb3Agent):
+    """Proximal policy optimisation (Schulman et al. 2017), ``--agent ppo``."""
+
+    options_class = PpoOptions
+    options: PpoOptions
+
+    def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
+        options = self.options
+        return PPO(n_epochs=options.n_epochs, batch_size=options.batch_size, clip_range=options.clip_range, **settings)
+
+
+class A2cAgent(Sb3Agent):
+    """Advantage actor-critic (Mnih et al. 2016), ``--agent a2c``: one step a rollout."""
+
+    options_class = A2cOptions
+    options: A2cOptions
+
+    def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
+        return A2C(use_rms_prop=self.options.use_rms_prop, **settings)
+
+
+@contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator, which shuffles minibatches, and put it back after."""
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)

@@ -1,0 +1,170 @@
+"""A per-token actor-critic that Stable-Baselines3's PPO and A2C can train over hundreds of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from agents.policy_gradient import bernoulli_entropy
+from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy
+
+Observation = dict[str, Tensor]
+
+
+class TokenActorCriticPolicy(ActorCriticPolicy):
+    """The policy of eq. 2 as the actor; the mean of a second one over the tokens in play as the critic.
+
+    A row's log-probability is the *mean* over the tokens that could be chosen; padded, forced and skipped
+    tokens add nothing to it or to the entropy. PPO's ratio is then the geometric mean of the tokens' ratios
+    and stays near its clip range, which a product over hundreds of tokens leaves at once.
+
+    Args:
+        observation_space: :func:`agents.sb3.observations.sb3_observation_space`.
+        action_space: ``MultiBinary(max_tokens)``.
+        lr_schedule: Of the optimiser.
+        use_sde: Must be False.
+        keep_fractions: Sample under this budget, one a reduction; token by token where None.
+        exploration: Noise of the budgeted sampler, in units of the logits' deviation.
+        policy_size: Width of the heads.
+        keep_probability: What every token's keep probability starts at.
+        overlap: Whether the policy sees lexical overlap.
+        actor: The policy to train, instead of a new one.
+        kwargs: Of the optimiser: ``optimizer_class`` and ``optimizer_kwargs``.
+
+    Raises:
+        ValueError: ``use_sde`` is True: its noise is for continuous actions.
+    """
+
+    sampler: Sampler
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.MultiBinary,
+        lr_schedule: Schedule,
+        use_sde: bool = False,
+        *,
+        keep_fractions: Sequence[float] | None = None,
+        exploration: float = 0.5,
+        policy_size: int = DEFAULT_POLICY_SIZE,
+        keep_probability: float = 0.5,
+        overlap: bool = True,
+        actor: TokenPolicy | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if use_sde:
+            raise ValueError("use_sde is True: state-dependent noise is for continuous actions, leave it out")
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+        self._own_arguments = {
+            "keep_fractions": keep_fractions,
+            "exploration": exploration,
+            "policy_size": policy_size,
+            "keep_probability": keep_probability,
+            "overlap": overlap,
+        }
+        hidden_size = int(observation_space["hidden_states"].shape[-1])  # type: ignore[index]
+        reductions = int(observation_space["reduction"].n) - 1  # type: ignore[attr-defined]
+        self.actor = actor or TokenPolicy(hidden_size, reductions, policy_size, keep_probability, overlap)
+        self.critic = TokenPolicy(hidden_size, reductions, policy_size, overlap=self.actor.overlap)
+        self.sampler = (
+            BernoulliSampler() if keep_fractions is None else BudgetedSampler(tuple(keep_fractions), exploration)
+        )
+        #: The sampler that each reduction was last acted with; what log-probabilities are those of.
+        self._settled: dict[int, Sampler] = {}
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Nothing: there is no flattened network to build."""
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        used = ("observation_space", "action_space", "lr_schedule", "use_sde", "optimizer_class", "optimizer_kwargs")
+        known = super()._get_constructor_parameters()
+        return {name: known[name] for name in used} | self._own_arguments
+
+    # -- what Stable-Baselines3 calls ------------------------------------------------------------------
+
+    def forward(self, obs: Observation, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Actions ``(rows, max_tokens)`` int8, values ``(rows, 1)`` and log-probabilities ``(rows,)``."""
+        self.settle(obs)
+        actions = self._predict(obs, deterministic)
+        values, log_probabilities, _ = self.evaluate_actions(obs, actions)
+        return actions, values, log_probabilities
+
+    def _predict(self, observation: Observation, deterministic: bool = False) -> Tensor:  # type: ignore[override]
+        """Keep masks, ``(rows, max_tokens)`` int8."""
+        logits = self._per_token(self.actor, observation)
+        keep = torch.zeros_like(logits, dtype=torch.bool)
+        for reduction, rows, mask, forced, lengths in self._by_reduction(observation):
+            if deterministic:
+                keep[rows] = self._decision(logits[rows], mask, forced, lengths, reduction)
+            else:
+                noise = torch.rand(logits[rows].shape).to(logits.device)
+                keep[rows] = self.sampler.sample(logits[rows], mask, forced, lengths, reduction, noise)
+        return keep.to(torch.int8)
+
+    def evaluate_actions(self, obs: Observation, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Values ``(rows, 1)``, and log-probability and entropy ``(rows,)``, means over a row's choices."""
+        logits = self._per_token(self.actor, obs)
+        log_probabilities, entropies = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
+        for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
+            sampler, free = self._settled.get(reduction, self.sampler), mask & ~forced
+            centred = sampler.centred(logits[rows], mask, forced, lengths, reduction)
+            signed = torch.where(actions[rows].bool(), centred, -centred)
+            choices = free.sum(1).clamp(min=1)
+            log_probabilities[rows] = torch.where(free, logsigmoid(signed), 0.0).sum(1) / choices
+            entropies[rows] = torch.where(free, bernoulli_entropy(centred), 0.0).sum(1) / choices
+        return self.predict_values(obs), log_probabilities, entropies
+
+    def predict_values(self, obs: Observation) -> Tensor:  # type: ignore[override]
+        """``(rows, 1)``; 0 once a text has ended."""
+        mask = obs["token_mask"].bool()
+        return (self._per_token(self.critic, obs) * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+
+    # -- small parts -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def settle(self, obs: Observation) -> None:
+        """Hold the sampler's temperature at what it is on these rows.
+
+        It depends on all rows of a rollout; were it taken anew from each minibatch, ratios would differ from 1
+        before anything was learned.
+        """
+        logits = self._per_token(self.actor, obs)
+        for reduction, rows, mask, forced, _ in self._by_reduction(obs):
+            self._settled[reduction] = self.sampler.settled(logits[rows], mask & ~forced)
+
+    @property
+    def _decision(self) -> DecisionRule:
+        fractions = self.sampler.keep_fractions if isinstance(self.sampler, BudgetedSampler) else None
+        return DecisionRule(keep_fractions=fractions)
+
+    def _per_token(self, network: TokenPolicy, obs: Observation) -> Tensor:
+        """``(rows, max_tokens)`` of an actor or a critic, 0 where no token is in play."""
+        mask, reductions = obs["token_mask"].bool(), obs["reduction"].flatten()
+        found = torch.zeros(mask.shape, device=mask.device)
+        for reduction in range(len(network.heads)):
+            here = mask & (reductions == reduction)[:, None]
+            overlap = obs["overlap"][here] if network.overlap else None
+            found = found.masked_scatter(here, network(obs["hidden_states"][here].float(), reduction, overlap))
+        return found
+
+    def _by_reduction(self, obs: Observation) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
+        """Reduction, rows at it, and their mask, forced tokens and full lengths; a minibatch mixes reductions."""
+        reductions = obs["reduction"].flatten()
+        for reduction in range(len(self.actor.heads)):
+            rows = (reductions == reduction).nonzero().flatten()
+            if len(rows):
+                mask, forced = (obs[name][rows].bool() for name in ("token_mask", "forced_tokens"))
+                yield reduction, rows, mask, forced, obs["full_length"][rows].flatten()
