@@ -18,16 +18,16 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         sys.exit(2)
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.joint_finetune import joint_finetune
-from runners.shared.checkpoint import has_state
+from runners.shared.children import HeuristicPoints, ended_run, kept_record, run_to_end
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, print_table
-from runners.shared.evaluation import evaluate_heuristic, evaluate_model, load_split
-from runners.shared.files import read_json, write_csv, write_json
-from runners.shared.matching import fractions_for_speedup
+from runners.shared.evaluation import evaluate_model, load_split
+from runners.shared.files import read_json, write_csv
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, option_values, resolve_device
 from runners.shared.plots import line_plot, metric_label, save_plot
@@ -37,10 +37,7 @@ from runners.shared.tracking import Tracker
 from runners.stages.joint import JointFinetuneOptions, JointStageOptions
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
-from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder
 from trbert_env.policy import DecisionRule
-from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -118,14 +115,13 @@ class Sweep:
         self._device, self._dtype = str(resolve_device(options.device)), evaluation_dtype(options.dtype)
         #: A run whose figures of the unreduced backbone serve the others.
         self._full_from: Path | None = None
-        self._validation = load_split(options, options.backbone)
+        validation = load_split(options, options.backbone)
         # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
-        filled = options.stage2(options.speedups[0], 0, Path()).for_workload(self._validation)
-        self._encoder = StagedEncoder(self._validation.backbone.model, filled.reduction_layers)
-        shape, cost = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS, CostModel.of(self._encoder)
-        self._fractions = {  # says which speed-up is out of reach before the first run
-            speedup: fractions_for_speedup(speedup, shape, cost, self._validation.texts) for speedup in options.speedups
-        }
+        filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
+        shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
+        self._heuristic_points = HeuristicPoints(
+            options, validation, filled.reduction_layers, shape, options.speedups, folder.path / "heuristics"
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """All that is measured, one row a point; runs what is missing."""
@@ -147,83 +143,55 @@ class Sweep:
     def _trained(self, speedup: float, seed: int) -> Path:
         place = self.folder.path / f"{speedup:g}x-seed{seed}"
         options = self.options.stage2(speedup, seed, place)
-        policy = self._done(place / options.env, "policy-*")
+        runs = place / options.env
+        policy = ended_run(runs, "policy-*")
         if policy is None:
             announce(f"stage 2 for {speedup:g}x, seed {seed}")
-            policy = self._run(place / options.env, "policy-*", train_policy, TrainPolicyOptions, options)
+            options = replace(options, full_from=self._full_from)
+            policy = run_to_end(train_policy, options, runs, "policy-*")
         self._full_from = self._full_from or policy
         if self.options.stage == "policy":
             return policy
-        joint = self._done(place / options.env, "joint-*")
+        joint = ended_run(runs, "joint-*")
         if joint is None:
             announce(f"stage 3 for {speedup:g}x, seed {seed}")
-            later = self.options.stage3(speedup, seed, place, policy)
-            joint = self._run(place / options.env, "joint-*", joint_finetune, JointFinetuneOptions, later)
+            later = replace(self.options.stage3(speedup, seed, place, policy), full_from=self._full_from)
+            joint = run_to_end(joint_finetune, later, runs, "joint-*")
         return joint
-
-    def _done(self, place: Path, pattern: str) -> Path | None:
-        """The run that has ended, if one has."""
-        return next((path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json"))), None)
-
-    def _run(self, place: Path, pattern: str, runner: Any, kind: Any, options: Any) -> Path:
-        """Run to the end, from its checkpoint where there is one."""
-        for path in sorted(place.glob(f"{pattern}/*")):
-            if has_state(path / "checkpoint"):
-                return Path(runner(kind(resume=path)).path)
-        return Path(runner(replace(options, full_from=self._full_from)).path)
 
     def _one_model(self, speedup: float, seed: int) -> list[dict[str, Any]]:
         """One run at all speeds, by its thresholds."""
         path = self._trained(speedup, seed)
         model, _ = load_model(path, self._device)
         # Compared with the encoder that the sweep began with, also where stage 3 has changed the model's own.
-        workload, earlier = self._tuned_validation(), read_json(path / "metrics.json")
+        workload, earlier = self._heuristic_points.validation, read_json(path / "metrics.json")
         rows = []
         for wanted in self.options.speedups:
-            target = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
-            if not target.exists():
-                try:
-                    decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
-                except ValueError as error:  # the other speeds are worth having without it
-                    announce(f"left out of the one model's frontier: {error}")
-                    continue
-                self._keep(target, evaluate_model(model, workload, self._dtype, self._device, decision, earlier))
+            try:
+                decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
+            except ValueError as error:  # the other speeds are worth having without it
+                announce(f"left out of the one model's frontier: {error}")
+                continue
+            evaluate = partial(evaluate_model, model, workload, self._dtype, self._device, decision, earlier)
+            record = kept_record(self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json", evaluate)
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
-            rows.append({"series": name, "target": wanted, "seed": seed, **read_json(target), "run": path.name})
+            rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
         return rows
 
     def _heuristics(self) -> list[dict[str, Any]]:
         """Heuristics at the same FLOPs, with the same cuts."""
         path = self._trained(self.options.speedups[0], self.options.seeds[0])
-        earlier = read_json(path / "metrics.json")
-        rows = []
-        for name in self.options.heuristics:
-            for speedup in self.options.speedups:
-                target = self.folder.path / "heuristics" / f"{name}-{speedup:g}x.json"
-                if not target.exists():
-                    record = evaluate_heuristic(
-                        name,
-                        self._fractions[speedup],
-                        self._tuned_validation(),
-                        self._dtype,
-                        self._device,
-                        self._encoder.reduction_layers,
-                        self.options.seed,
-                        earlier,
-                    )
-                    self._keep(target, record)
-                rows.append({"series": name, "target": speedup, "seed": self.options.seed, **read_json(target)})
-        return rows
-
-    def _tuned_validation(self) -> Workload:
-        """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
-        if not self._validation.backbone.fine_tuned:
-            self._validation = load_split(self.options, self.options.backbone)
-        return self._validation
-
-    def _keep(self, target: Path, record: dict[str, Any]) -> None:
-        target.parent.mkdir(exist_ok=True)
-        write_json(target, record)
+        earlier, seed = read_json(path / "metrics.json"), self.options.seed
+        return [
+            {
+                "series": name,
+                "target": speedup,
+                "seed": seed,
+                **self._heuristic_points.record(name, speedup, seed, earlier),
+            }
+            for name in self.options.heuristics
+            for speedup in self.options.speedups
+        ]
 
 
 def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:

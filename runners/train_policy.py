@@ -17,6 +17,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
+from dataclasses import replace
 from typing import Any
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
@@ -25,7 +26,7 @@ from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.shared.loop import train
-from runners.shared.options import CommonOptions, option_values, resolve_device
+from runners.shared.options import CommonOptions, option_values, resolve_device, spelled_out
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, begin, earlier_record, reopen_if_resumed
 from runners.shared.start import Start
@@ -81,6 +82,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Wor
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
     """Run stage 2 to its end; returns the run's folder."""
     options, folder, state = reopen_if_resumed(options)
+    options = replace(options, agent_options=spelled_out("--agent-options", options.agent_options))
     device = str(resolve_device(options.device))
     earlier = earlier_record(options.full_from)
     start, workload, validation = prepare(options)

@@ -167,6 +167,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell
     Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """The same as Markdown.
+
+    Example:
+        >>> print(markdown_table(["agent", "F1"], [["reinforce", 59.0]]))
+        | agent | F1 |
+        |---|---|
+        | reinforce | 59.00 |
+    """
+    lines = [list(columns), ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
+    texts = [f"|{'|'.join(line)}|" if index == 1 else f"| {' | '.join(line)} |" for index, line in enumerate(lines)]
+    return "\n".join(texts) + "\n"
+
+
 def announce(message: str) -> None:
     """Say on stderr, in a frame, what a user must not overlook, such as a fallback."""
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+import yaml
 
 from agents.policy_agent import PolicyAgentOptions
 
@@ -139,18 +140,44 @@ def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
         {'clip': 0.2, 'form': 'sum'}
 
     Raises:
-        ValueError: An item has no name or no value.
+        ValueError: An item has no name or no value, or names a file that is missing or no mapping.
     """
     found: dict[str, Any] = {}
     for item in items:
+        if item.endswith((".yaml", ".yml")) and "=" not in item:
+            found |= _read_mapping(option, Path(item))
+            continue
         name, equals, value = item.partition("=")
         if not name or not equals or not value:
-            raise ValueError(f"{option} has {item!r}: give name=value")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
+            raise ValueError(f"{option} has {item!r}: give name=value, or a file.yaml of them")
+        found[name] = _value_of(value)
     return found
+
+
+def spelled_out(option: str, items: Sequence[str]) -> tuple[str, ...]:
+    """The same items with files replaced by what they hold, so that a record needs no file."""
+    return tuple(f"{name}={json.dumps(value)}" for name, value in named_values(option, items).items())
+
+
+def _read_mapping(option: str, path: Path) -> dict[str, Any]:
+    """A YAML file of names and values."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{option} names {path}, and there is no such file") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{option} names {path}, which is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"{option} names {path}: it must hold lines of name: value")
+    return {name: _value_of(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _value_of(text: str) -> Any:
+    """JSON where it is some, else the string; YAML 1.1 takes 1e-3 for a string."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def resolve_device(name: str) -> torch.device:

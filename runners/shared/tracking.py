@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from runners.shared.options import CommonOptions, options_to_json
@@ -76,6 +77,15 @@ class Tracker:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def read_curve(events_dir: Path, key: str) -> list[tuple[int, float]]:
+    """A run's curve, as ``(step, value)``; empty where it has none of that key."""
+    events = EventAccumulator(str(events_dir), size_guidance={SCALARS: 0})  # 0: all of them
+    events.Reload()
+    if key not in events.Tags()[SCALARS]:
+        return []
+    return [(event.step, event.value) for event in events.Scalars(key)]
 
 
 def _scalar(value: Any) -> bool | int | float | str:

@@ -58,10 +58,10 @@ class PolicyOptions(ReinforceOptions):
     """What is stage 2's own in its options."""
 
     agent: str = "reinforce"
-    """The algorithm: reinforce, rloo, grpo, or package.module:Class for one of your own."""
+    """The algorithm: reinforce, rloo, grpo, ppo, a2c, or package.module:Class for one of your own."""
 
     agent_options: tuple[str, ...] = ()
-    """What only this algorithm can be told, as name=value: clip=0.2 steps_per_rollout=4 of grpo."""
+    """What only this algorithm can be told, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
 
     total_texts: int | None = None
     """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import runners.shared.children
 import runners.sweep
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
@@ -70,7 +71,9 @@ def test_pilot_errors(options: list[str], named: str, in_process: Any, capsys: p
 def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     common = ["--backbone", str(in_process.fine_tuned), *in_process.common("sweep")]
     started: list[str] = []
-    real = {name: getattr(runners.sweep, name) for name in ("train_policy", "joint_finetune", "evaluate_heuristic")}
+    homes = dict.fromkeys(("train_policy", "joint_finetune"), runners.sweep)
+    homes["evaluate_heuristic"] = runners.shared.children
+    real = {name: getattr(home, name) for name, home in homes.items()}
 
     def counted(name: str, limit: int) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -82,7 +85,7 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
         return call
 
     for name in real:
-        monkeypatch.setattr(runners.sweep, name, counted(name, 7))
+        monkeypatch.setattr(homes[name], name, counted(name, 7))
     with pytest.raises(SystemExit) as caught:
         run(sweep, SweepOptions, [*common, *SWEEP, "--stage", "joint"])
     assert caught.value.code == 130
@@ -90,7 +93,7 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
     assert started == ["train_policy", "joint_finetune"] * 3 + ["train_policy"]
 
     for name in real:
-        monkeypatch.setattr(runners.sweep, name, counted(name, 100))
+        monkeypatch.setattr(homes[name], name, counted(name, 100))
     run(sweep, SweepOptions, ["--resume", str(folder)])
     assert started[7:] == ["joint_finetune"] + ["evaluate_heuristic"] * 4
     rows = rows_in(folder / "frontier.csv")

@@ -1,0 +1,278 @@
+"""Algorithms against each other: the same texts for all, at the same FLOPs, over several seeds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
+    try:
+        import trbert_env  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "trbert_env":
+            raise
+        mend = "run `make venv`, then `source .venv/bin/activate`"
+        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
+        sys.exit(2)
+
+import difflib
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from agents.heuristics import HEURISTIC_SCORES
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
+from agents.registry import AGENTS
+from runners.shared.children import HeuristicPoints, ended_run, run_to_end
+from runners.shared.cli import UserError, run
+from runners.shared.display import announce, markdown_table, print_table
+from runners.shared.evaluation import load_split
+from runners.shared.files import read_json, write_csv, write_durably
+from runners.shared.options import CommonOptions, at_least, option_values, spelled_out
+from runners.shared.plots import line_plot, save_plot
+from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.tracking import Tracker, read_curve
+from runners.stages.policy import PolicyOptions, TrainPolicyOptions
+from runners.train_policy import train_policy
+
+#: Agents that need no training; the residual scores see the gold answer.
+HEURISTICS = tuple(name for name in HEURISTIC_SCORES if name != "keep-all")
+#: Of those, the ones that a seed changes.
+SEEDED_HEURISTICS = ("random",)
+#: Curves of the plot, and the points that each is averaged into.
+CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
+
+
+@dataclass(frozen=True)
+class CompareOptions(CommonOptions):
+    """Options of a comparison."""
+
+    agents: tuple[str, ...] = ("reinforce", "rloo", "grpo", "ppo", "a2c", "random", "attention", "residual")
+    """Learning agents, package.module:Class of your own among them, and heuristics."""
+
+    seeds: int = 3
+    """How many seeds each is trained with: 0, 1, 2 ..."""
+
+    target_speedup: float = 2.0
+    """The FLOPs speed-up that all are trained for and compared at."""
+
+    agent_options: tuple[str, ...] = ()
+    """What only one of the agents is told, as agent.name=value: ppo.n_epochs=4."""
+
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
+    """Of stage 2, for all of them."""
+
+    resume: Path | None = None
+    """Go on with this comparison: what is done is not done again."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        at_least(1, seeds=self.seeds)
+        if not self.agents or len(set(self.agents)) != len(self.agents):
+            raise UserError(f"--agents is {self.agents}; name at least one, and none twice")
+        if self.policy.agent != PolicyOptions().agent or self.policy.agent_options:
+            raise UserError(
+                "--policy.agent and --policy.agent-options are set for each agent: use --agents, --agent-options"
+            )
+        known = [*AGENTS, *HEURISTICS]
+        for name in self.agents:
+            if name not in known and ":" not in name:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                hint = (
+                    f"did you mean {nearest[0]!r}?" if nearest else f"use {', '.join(known)}, or package.module:Class"
+                )
+                raise UserError(f"--agents has {name!r}: {hint}")
+        for item in self.agent_options:
+            if not any(item.startswith(f"{name}.") for name in self.learners):
+                raise UserError(
+                    f"--agent-options has {item!r}: begin with one of {', '.join(self.learners)}, and a dot"
+                )
+        for name in self.learners:
+            self.stage2(name, 0, Path()).check()
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """The agents that are trained."""
+        return tuple(name for name in self.agents if name not in HEURISTICS)
+
+    def stage2(self, agent: str, seed: int, output_dir: Path) -> TrainPolicyOptions:
+        """The options of one agent's run."""
+        own = [item.removeprefix(f"{agent}.") for item in self.agent_options if item.startswith(f"{agent}.")]
+        values = option_values(self, CommonOptions) | option_values(self.policy, PolicyOptions)
+        values |= {"agent": agent, "agent_options": spelled_out("--agent-options", own)}
+        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": self.target_speedup}
+        return TrainPolicyOptions(**values)
+
+
+class Comparison:
+    """The runs of a comparison, in one folder; what is done is found and left alone.
+
+    Args:
+        options: The comparison's.
+        folder: Holds ``<agent>-seed<n>/`` with the runs, and ``heuristics/`` with records.
+    """
+
+    def __init__(self, options: CompareOptions, folder: RunFolder) -> None:
+        self.options, self.folder = options, folder
+        validation = load_split(options, options.backbone)
+        filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
+        shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
+        self._heuristic_points = HeuristicPoints(
+            options, validation, filled.reduction_layers, shape, [options.target_speedup], folder.path / "heuristics"
+        )
+        #: The figures of the unreduced backbone that the first evaluation took serve the others.
+        self._full_from: Path | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a run; runs what is missing, seed by seed, so that all agents soon have one."""
+        rows = []
+        for seed in range(self.options.seeds):
+            for agent in self.options.learners:
+                path = self._trained(agent, seed)
+                record = read_json(path / "metrics.json")
+                rows.append({**record, "agent": agent, "seed": seed, **training_cost(path), "run": str(path)})
+        heuristics = [name for name in self.options.agents if name in HEURISTICS]
+        for name in heuristics:
+            for seed in range(self.options.seeds if name in SEEDED_HEURISTICS else 1):
+                earlier = read_json(self._full_from / "metrics.json") if self._full_from else None
+                record = self._heuristic_points.record(name, self.options.target_speedup, seed, earlier)
+                rows.append({**record, "agent": name, "seed": seed})
+        return rows
+
+    def _trained(self, agent: str, seed: int) -> Path:
+        place = self.folder.path / f"{agent.replace(':', '.')}-seed{seed}"
+        runs = place / self.options.env
+        path = ended_run(runs, "policy-*")
+        if path is None:
+            announce(f"{agent}, seed {seed}")
+            options = replace(self.options.stage2(agent, seed, place), full_from=self._full_from)
+            path = run_to_end(train_policy, options, runs, "policy-*")
+        self._full_from = self._full_from or path
+        return path
+
+
+def training_cost(run_dir: Path) -> dict[str, float]:
+    """``texts_per_second`` and ``training_minutes`` of a run, from its curve; pauses between resumes do not count."""
+    curve = read_curve(run_dir, "charts/texts_per_second")
+    before = [0, *(step for step, _ in curve[:-1])]
+    seconds = sum((step - last) / rate for (step, rate), last in zip(curve, before, strict=True))
+    return {"texts_per_second": curve[-1][0] / seconds, "training_minutes": seconds / 60}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % interval by Student's t; NaN for a single value.
+
+    Example:
+        >>> mean, half = interval([1.0, 2.0, 3.0])
+        >>> mean, round(half, 3)
+        (2.0, 2.484)
+    """
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan
+    return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def leaderboard(rows: list[dict[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """One row an agent, best first by the first of the metrics: means over seeds, and intervals of the metrics."""
+    board = []
+    for agent in dict.fromkeys(row["agent"] for row in rows):
+        chosen = [row for row in rows if row["agent"] == agent]
+        entry: dict[str, Any] = {"agent": agent, "seeds": len(chosen)}
+        entry["flops_speedup"] = statistics.fmean(row["flops_speedup"] for row in chosen)
+        for metric in metrics:
+            entry[metric], entry[f"{metric}_interval"] = interval([row[metric] for row in chosen])
+        for name in ("texts_per_second", "training_minutes"):
+            entry[name] = statistics.fmean(row.get(name, math.nan) for row in chosen)
+        board.append(entry)
+    return sorted(board, key=lambda entry: -entry[metrics[0]])
+
+
+def learning_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """A panel a curve, a line an agent: the mean over its seeds, in pieces of equal numbers of updates."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for key in CURVES:
+        lines = {}
+        for agent in dict.fromkeys(row["agent"] for row in rows if "run" in row):
+            curves = [read_curve(Path(row["run"]), key) for row in rows if row["agent"] == agent]
+            if all(curves):  # one of your own may log another figure
+                lines[agent] = averaged(curves)
+        panels[key.partition("/")[2].replace("_", " ")] = lines
+    return panels
+
+
+def averaged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[float, float]]:
+    """The mean of curves with the same steps, in at most :data:`CURVE_POINTS` pieces.
+
+    Example:
+        >>> averaged([[(1, 0.0), (2, 2.0)], [(1, 2.0), (2, 4.0)]])
+        [(1.0, 1.0), (2.0, 3.0)]
+    """
+    points = np.array(curves, dtype=np.float64).mean(0)
+    pieces = np.array_split(points, min(CURVE_POINTS, len(points)))
+    return [(float(piece[:, 0].mean()), float(piece[:, 1].mean())) for piece in pieces]
+
+
+def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
+    """CSV, Markdown, plot, TensorBoard, ``metrics.json`` and the closing table."""
+    first = rows[0]
+    metrics = [name for name in ("f1", "accuracy", "has_answer_f1", "log_likelihood") if name in first]
+    board = leaderboard(rows, metrics)
+    write_csv(folder.path / "runs.csv", rows)
+    write_csv(folder.path / "leaderboard.csv", board)
+    full = {"agent": "unreduced", "flops_speedup": 1.0} | {name: first[f"full_{name}"] for name in metrics}
+    headings = ["agent", "seeds", "FLOPs", *(name.replace("_", " ") for name in metrics), "texts/s", "minutes"]
+    cells = [_cells(entry, metrics) for entry in [full, *board]]
+    on_what = f"{first['env']} {first['split']} ({first['data_source']}), {first['num_examples']:,} examples"
+    title = f"algorithms on {on_what}, mean and 95 % interval over seeds"
+    write_durably(folder.path / "leaderboard.md", f"{title}\n\n{markdown_table(headings, cells)}")
+    flat = {f"{row['agent']}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
+    folder.write_metrics(flat)
+    with Tracker(folder.events_dir) as tracker:
+        tracker.log_text("leaderboard", markdown_table(headings, cells), 0)
+        if any("run" in row for row in rows):
+            caption = f"{first['env']}, backbone {Path(first['backbone']).name}, training texts, mean over seeds"
+            figure = line_plot("learning curves", "texts seen", learning_curves(rows), caption)
+            save_plot(figure, folder.path / "learning_curves.png")
+            tracker.log_figure("learning_curves", figure)
+    print_table(title, headings, cells)
+
+
+def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+    """A row of the table as text."""
+
+    def shown(name: str, digits: int = 2) -> str:
+        value = entry.get(name, math.nan)
+        return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+    quality = []
+    for metric in metrics:
+        half = shown(f"{metric}_interval")
+        quality.append(f"{shown(metric)} ± {half}" if half else shown(metric))
+    count = str(entry.get("seeds", ""))
+    cost = [shown("texts_per_second", 1), shown("training_minutes", 1)]
+    return [entry["agent"], count, f"{shown('flops_speedup')}x", *quality, *cost]
+
+
+def main(options: CompareOptions) -> None:
+    """Algorithms against each other: the same texts for all, at the same FLOPs, over several seeds."""
+    if options.resume is None:
+        folder = RunFolder.create(options.output_dir, options.env, "compare", "agents", options.seed)
+        folder.write_config(options)
+    else:
+        options, folder = reopen(options, options.resume)
+    print(f"run folder: {folder.path}")
+    report(Comparison(options, folder).rows(), folder)
+    print(f"table: {folder.path / 'leaderboard.md'}, plot: {folder.path / 'learning_curves.png'}")
+
+
+if __name__ == "__main__":
+    run(main, CompareOptions)

@@ -1,0 +1,100 @@
+"""Runs of other runners inside of one run's folder: what is done is found, what was begun goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runners.shared.checkpoint import has_state
+from runners.shared.evaluation import evaluate_heuristic, load_split
+from runners.shared.files import read_json, write_json
+from runners.shared.matching import fractions_for_speedup
+from runners.shared.options import CommonOptions, TrainingOptions, resolve_device
+from runners.shared.precision import evaluation_dtype
+from runners.shared.run_folder import RunFolder
+from trbert_env.cost import CostModel
+from trbert_env.encoder import StagedEncoder
+from trbert_env.workload import Workload
+
+TrainingOptionsT = TypeVar("TrainingOptionsT", bound=TrainingOptions)
+
+
+def ended_run(place: Path, pattern: str) -> Path | None:
+    """The run under ``place`` that has ended, if one has; ``pattern`` is of its stage and agent."""
+    return next((path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json"))), None)
+
+
+def run_to_end(
+    runner: Callable[[TrainingOptionsT], RunFolder], options: TrainingOptionsT, place: Path, pattern: str
+) -> Path:
+    """Run to the end, from its checkpoint where there is one; returns the run's folder."""
+    for path in sorted(place.glob(f"{pattern}/*")):
+        if has_state(path / "checkpoint"):
+            return runner(type(options)(resume=path)).path
+    return runner(options).path
+
+
+def kept_record(path: Path, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of an evaluation that is done once, and kept as JSON."""
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, evaluate())
+    record: dict[str, Any] = read_json(path)
+    return record
+
+
+class HeuristicPoints:
+    """Heuristics beside trained runs: at the same FLOPs, with the same cuts, on the same texts.
+
+    Args:
+        options: Of the runner.
+        validation: The split, as first loaded.
+        reduction_layers: The cuts; None for the encoder's own.
+        shape: Keep fractions that are bent to the speed-ups.
+        speedups: All that will be asked for.
+        folder: Records are kept in it.
+
+    Raises:
+        ValueError: A speed-up is out of reach; said before the first run.
+    """
+
+    def __init__(
+        self,
+        options: CommonOptions,
+        validation: Workload,
+        reduction_layers: tuple[int, ...] | None,
+        shape: Sequence[float],
+        speedups: Sequence[float],
+        folder: Path,
+    ) -> None:
+        self._options, self._validation, self._folder = options, validation, folder
+        encoder = StagedEncoder(validation.backbone.model, reduction_layers)
+        self._layers, cost = encoder.reduction_layers, CostModel.of(encoder)
+        self._fractions = {
+            speedup: fractions_for_speedup(speedup, tuple(shape), cost, validation.texts) for speedup in speedups
+        }
+
+    @property
+    def validation(self) -> Workload:
+        """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
+        if not self._validation.backbone.fine_tuned:
+            self._validation = load_split(self._options, self._options.backbone)
+        return self._validation
+
+    def record(self, name: str, speedup: float, seed: int, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a heuristic reaches at a speed-up.
+
+        Args:
+            name: Of the heuristic.
+            speedup: One of those that were named.
+            seed: Of its choices.
+            earlier: A record with the unreduced backbone's figures, if there is one.
+        """
+
+        def evaluate() -> dict[str, Any]:
+            dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
+            fractions = self._fractions[speedup]
+            return evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
+
+        return kept_record(self._folder / f"{name}-{speedup:g}x-seed{seed}.json", evaluate)

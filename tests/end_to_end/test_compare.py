@@ -1,0 +1,111 @@
+"""The leaderboard through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runners.compare
+from runners.compare import CompareOptions, interval, leaderboard, training_cost
+from runners.compare import main as compare
+from runners.shared.cli import run
+from runners.shared.tracking import Tracker
+
+AGENTS = ["reinforce", "ppo", "random", "residual"]
+COMPARE = [
+    *("--agents", *AGENTS, "--seeds", "2", "--target-speedup", "1.5", "--agent-options", "ppo.n_epochs=3"),
+    *("--policy.total-texts", "16", "--policy.texts-per-step", "4", "--policy.samples-per-text", "4"),
+]
+
+
+def rows_in(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_compare_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, int]] = []
+    real = runners.compare.train_policy
+
+    def counted(limit: int) -> Any:
+        def call(options: Any) -> Any:
+            if len(started) == limit:
+                raise KeyboardInterrupt
+            started.append((options.agent, options.seed))
+            return real(options)
+
+        return call
+
+    monkeypatch.setattr(runners.compare, "train_policy", counted(3))
+    with pytest.raises(SystemExit):
+        run(compare, CompareOptions, ["--backbone", str(in_process.fine_tuned), *in_process.common("all"), *COMPARE])
+    folder = in_process.only_run("all", "compare-agents")
+    monkeypatch.setattr(runners.compare, "train_policy", counted(100))
+    run(compare, CompareOptions, ["--resume", str(folder)])
+    assert started == [("reinforce", 0), ("ppo", 0), ("reinforce", 1), ("ppo", 1)]
+
+    rows = rows_in(folder / "runs.csv")
+    heuristics = [("random", 0), ("random", 1), ("residual", 0)]
+    assert [(row["agent"], int(row["seed"])) for row in rows] == [*started, *heuristics]
+    for row in rows:
+        assert float(row["flops_speedup"]) == pytest.approx(1.5, rel=0.15), row
+    (own,) = (folder / "ppo-seed1").glob("*/policy-ppo/*/config.json")
+    assert json.loads(own.read_text())["options"]["agent_options"] == ["n_epochs=3"]
+    board = rows_in(folder / "leaderboard.csv")
+    assert sorted(entry["agent"] for entry in board) == sorted(AGENTS)
+    assert [float(entry["f1"]) for entry in board] == sorted((float(entry["f1"]) for entry in board), reverse=True)
+    table = (folder / "leaderboard.md").read_text()
+    assert all(f"| {name} |" in table for name in ("unreduced", *AGENTS))
+    assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--agents", "reinforc"], "did you mean 'reinforce'?"),
+        (["--agents", "ppo", "ppo"], "none twice"),
+        (["--agents", "ppo", "--agent-options", "clip_range=0.1"], "must begin with one of ppo."),
+        (["--agents", "ppo", "--agent-options", "ppo.clip=0.1"], "no option 'clip'"),
+        (["--agents", "nowhere:Agent"], "no module 'nowhere'"),
+        (["--policy.agent", "ppo"], "--agents"),
+        (["--seeds", "0"], "--seeds is 0"),
+    ],
+)
+def test_errors(options: list[str], named: str, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(compare, CompareOptions, ["--backbone", str(in_process.fine_tuned), *in_process.common(), *options])
+    assert named in capsys.readouterr().err
+
+
+def test_interval_by_hand() -> None:
+    mean, half = interval([58.0, 59.0, 60.0, 63.0])
+    # s = sqrt((4 + 1 + 0 + 9) / 3) = 2.1602; t(0.975, 3) = 3.1824; 3.1824 x 2.1602 / 2
+    assert (mean, half) == (60.0, pytest.approx(3.4374, abs=1e-3))
+    assert math.isnan(interval([1.0])[1])
+
+
+def test_leaderboard_takes_means_over_seeds_and_the_best_first() -> None:
+    rows = [
+        {"agent": "a", "f1": 50.0, "flops_speedup": 2.0, "texts_per_second": 8.0},
+        {"agent": "a", "f1": 54.0, "flops_speedup": 2.2, "texts_per_second": 12.0},
+        {"agent": "b", "f1": 53.0, "flops_speedup": 2.1},
+    ]
+    first, second = leaderboard(rows, ["f1"])
+    assert (first["agent"], first["f1"], first["seeds"]) == ("b", 53.0, 1)
+    assert math.isnan(first["texts_per_second"])
+    assert (second["f1"], second["texts_per_second"], second["seeds"]) == (52.0, 10.0, 2)
+    assert second["flops_speedup"] == pytest.approx(2.1)
+
+
+def test_training_cost_adds_up_updates(tmp_path: Path) -> None:
+    with Tracker(tmp_path) as tracker:
+        for step, rate in ((16, 8.0), (32, 4.0), (64, 16.0)):
+            tracker.log({"charts/texts_per_second": rate}, step)
+    cost = training_cost(tmp_path)
+    assert cost["training_minutes"] == pytest.approx((2 + 4 + 2) / 60)
+    assert cost["texts_per_second"] == pytest.approx(64 / 8)
