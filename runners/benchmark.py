@@ -17,37 +17,25 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from transformers import BertConfig
 
-from agents.distillation import Teacher
-from agents.heuristics import RandomTokens
-from agents.joint import JointLearner, JointOptions
-from agents.reinforce import Reinforce, ReinforceOptions
-from agents.rollouts import RolloutCollector
 from runners.shared.cli import UserError, run
 from runners.shared.display import print_table
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, at_least, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
+from runners.shared.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.shared.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
 from trbert_env.backbones import Backbone, move
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
-from trbert_env.reward import LengthPrice
 from trbert_env.texts import EncodedText
-from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
 
@@ -156,133 +144,6 @@ def time_inference(
     }
 
 
-@contextmanager
-def layers_clock() -> Iterator[list[float]]:
-    """Adds up the seconds that encoder layers run, over all encoders."""
-    spent = [0.0]
-    original = StagedEncoder.run_layers
-
-    def timed(self: StagedEncoder, *args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            spent[0] += time.perf_counter() - started
-
-    StagedEncoder.run_layers = timed  # type: ignore[method-assign]
-    try:
-        yield spent
-    finally:
-        StagedEncoder.run_layers = original  # type: ignore[method-assign]
-
-
-def training_env(workload: Workload, options: BenchmarkOptions, device: str) -> TokenReductionVectorEnv:
-    """16 texts, 8 samples of each: what train_policy runs."""
-    return TokenReductionVectorEnv(
-        num_envs=128,
-        samples_per_text=8,
-        workload=workload,
-        reduction_layers=options.reduction_layers,
-        dtype=evaluation_dtype(options.dtype),
-        device=device,
-        array_type="torch",
-    )
-
-
-def time_environment(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
-    """The share of the environment's steps that is spent outside of the encoder's layers."""
-    env = training_env(workload, options, device)
-    agent = RandomTokens(options.keep_fractions, env.num_reductions)
-    observation, infos = env.reset(seed=options.seed)
-    shares = []
-    for episode in range(options.rounds + 1):
-        step_seconds = 0.0
-        with layers_clock() as spent:
-            for _ in range(env.num_reductions):
-                action = agent.act(observation, infos)
-                started = time.perf_counter()
-                observation, _, _, _, infos = env.step(action)
-                step_seconds += time.perf_counter() - started
-        if episode:
-            shares.append(1.0 - spent[0] / step_seconds)
-    return {"outside_layers_share": float(torch.tensor(shares).median())}
-
-
-def time_training(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
-    """Texts per second of REINFORCE updates, against the naive way.
-
-    The naive way runs every text 8 times by itself through the stock encoder, padded to 384, with
-    skipped tokens masked: nothing is shared and nothing dropped. Its policy and its learning are
-    not even counted.
-    """
-    env = training_env(workload, options, device)
-    reinforce = ReinforceOptions(keep_fractions=options.keep_fractions, imitation_fraction=0.0)
-    agent = Reinforce(env.hidden_size, env.num_reductions, 8, reinforce, options.seed, device)
-    collector = RolloutCollector(env, agent)
-    collector.reset(seed=options.seed)
-    texts = list(workload.texts)[:16]
-    naive = move(copy.deepcopy(workload.backbone.model), device, inference_dtype(options))
-    one_sample = stock_pass(naive, texts, len(texts), device, width=env.max_tokens)
-
-    def update() -> None:
-        agent.learn(collector.collect(0.5))
-
-    def eight_samples() -> None:
-        for _ in range(8):
-            one_sample()
-
-    sides: dict[str, Callable[[], None]] = {
-        "ours": update,
-        "naive": eight_samples,
-    }
-    timings = measure(sides, options.rounds, device)
-    ours, naive_rate = (16 / timings[name].median for name in ("ours", "naive"))
-    return {
-        "training_texts_per_second": ours,
-        "naive_texts_per_second": naive_rate,
-        "training_speedup": ours / naive_rate,
-    }
-
-
-def time_joint(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
-    """A step of joint training (8 samples, teacher, policy), against unreduced fine-tuning on the same texts.
-
-    Forward and backward of 16 texts each; the optimiser is left out on both sides.
-    """
-    texts = list(workload.texts)[:16]
-    autocast = evaluation_dtype(options.dtype)
-
-    def learner(samples: int, **settings: Any) -> JointLearner:
-        model = move(copy.deepcopy(workload.backbone.model), device, torch.float32)
-        encoder = StagedEncoder(model, options.reduction_layers)
-        reinforce = ReinforceOptions(keep_fractions=options.keep_fractions, imitation_fraction=0.0)
-        agent = Reinforce(encoder.hidden_size, encoder.num_reductions, samples, reinforce, options.seed, device)
-        return JointLearner(
-            model,
-            encoder,
-            workload.task,
-            agent if samples > 1 else None,
-            Calibration(encoder.num_reductions, workload.task.token_logits).to(device),
-            samples,
-            JointOptions(**settings),
-            Teacher(move(workload.backbone.model, device, torch.float32), workload.task, autocast),
-            LengthPrice(0.0, "tokens", CostModel.of(encoder)),
-            autocast=autocast,
-        )
-
-    def step(of: JointLearner) -> Callable[[], None]:
-        def run_it() -> None:
-            of.model.zero_grad(set_to_none=True)
-            of.loss(texts, 0.5)[1].backward()
-
-        return run_it
-
-    sides = {"joint": step(learner(8)), "fine-tuning": step(learner(1, distillation=0.0))}
-    timings = measure(sides, options.rounds, device)
-    joint, unreduced = (timings[name].median for name in ("joint", "fine-tuning"))
-    return {"joint_seconds": joint, "finetuning_seconds": unreduced, "joint_over_finetuning": joint / unreduced}
-
-
 def main(options: BenchmarkOptions) -> None:
     """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
     device = str(resolve_device(options.device))
@@ -301,9 +162,12 @@ def main(options: BenchmarkOptions) -> None:
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }
     if options.training:
-        record |= time_environment(workload, options, device)
-        record |= time_training(workload, options, device)
-        record |= time_joint(workload, options, device)
+        dtype = evaluation_dtype(options.dtype)
+        settings = StepSettings(
+            options.keep_fractions, options.reduction_layers, dtype, device, options.rounds, options.seed
+        )
+        for part in (time_environment, time_training, time_joint, time_sb3):
+            record |= part(workload, settings)
     record |= time_inference(workload, model or random_model(workload, options), options, device)
     folder = RunFolder.create(options.output_dir, options.env, "benchmark", options.architecture, options.seed)
     folder.write_config(options)

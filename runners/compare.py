@@ -92,9 +92,8 @@ class CompareOptions(CommonOptions):
                 raise UserError(f"--agents has {name!r}: {hint}")
         for item in self.agent_options:
             if not any(item.startswith(f"{name}.") for name in self.learners):
-                raise UserError(
-                    f"--agent-options has {item!r}: begin with one of {', '.join(self.learners)}, and a dot"
-                )
+                prefixes = ", ".join(f"{name}." for name in self.learners)
+                raise UserError(f"--agent-options has {item!r}: it must begin with one of {prefixes}")
         for name in self.learners:
             self.stage2(name, 0, Path()).check()
 

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertForTokenClassification, PreTrainedModel
 
 from trbert_env.backbones import Backbone
 from trbert_env.presets import get_preset
+from trbert_env.single_env import TokenReductionEnv
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -166,3 +167,9 @@ class IdentityVectorEnv(TokenReductionVectorEnv):
         text = self._running.texts[row // self.samples_per_text]
         names = {FIRST: "[CLS]", MARK: "*"}
         return [names.get(token, f"w{token}") for token in text.input_ids.tolist()]
+
+
+class IdentityEnv(TokenReductionEnv):
+    """One row of the toy, for tools that know no vector environments."""
+
+    vector_env_class = IdentityVectorEnv

@@ -21,7 +21,9 @@ def register_envs() -> None:
     """Register every preset and the toy, where they are not registered yet."""
     if env_id("Identity") not in gymnasium.registry:
         gymnasium.register(
-            id=env_id("Identity"), entry_point=None, vector_entry_point="trbert_env.identity:IdentityVectorEnv"
+            id=env_id("Identity"),
+            entry_point="trbert_env.identity:IdentityEnv",
+            vector_entry_point="trbert_env.identity:IdentityVectorEnv",
         )
     for name in PRESETS:
         if env_id(name) not in gymnasium.registry:

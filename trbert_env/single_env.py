@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -22,9 +22,11 @@ class TokenReductionEnv(gymnasium.Env[Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    #: What it is one row of.
+    vector_env_class: ClassVar[type[TokenReductionVectorEnv]] = TokenReductionVectorEnv
 
     def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
-        self._vector_env = TokenReductionVectorEnv(
+        self._vector_env = self.vector_env_class(
             num_envs=1,
             samples_per_text=1,
             array_type="numpy",

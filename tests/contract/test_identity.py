@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 import trbert_env  # noqa: F401
 from agents.base import AgentSpec
@@ -21,6 +22,15 @@ ID = "TRBERT/Identity-v0"
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
 def test_it_keeps_the_contract(mode: str) -> None:
     assert check_vector_env(gymnasium.make_vec(ID, num_envs=4, autoreset_mode=mode, final_obs=True)) == []
+
+
+def test_its_one_row_view_is_a_plain_environment() -> None:
+    env: Any = gymnasium.make(ID)
+    check_env(env.unwrapped)
+    env.reset(seed=1)
+    marked = env.unwrapped.vector_env.marked[0]
+    _, reward, terminated, _, _ = env.step(marked)
+    assert (reward, terminated) == (1.0, True)
 
 
 def test_returns_are_the_share_of_right_decisions() -> None:
