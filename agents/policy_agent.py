@@ -40,7 +40,7 @@ class PolicyAgentOptions:
     """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
 
     log_probability: Literal["sum", "mean"] = "sum"
-    """Sum the tokens' log-probabilities (eq. 6), or average them over the tokens of each reduction."""
+    """Sum the tokens' log-probabilities (eq. 6), or average them over a reduction's, as ppo and a2c always do."""
 
     imitation_fraction: float | None = None
     """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""

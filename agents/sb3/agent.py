@@ -55,6 +55,15 @@ class ActorCriticOptions(PolicyAgentOptions):
     half_precision: bool = True
     """Whether the rollout buffer holds states as float16."""
 
+    def __post_init__(self) -> None:
+        """Check what can only be so.
+
+        Raises:
+            ValueError: Texts share a budget: in a minibatch there are other texts.
+        """
+        if self.budget_scope != "text":
+            raise ValueError(f"budget_scope {self.budget_scope!r}: ppo and a2c learn from minibatches, so use 'text'")
+
 
 @dataclass(frozen=True)
 class PpoOptions(ActorCriticOptions):
@@ -75,6 +84,7 @@ class PpoOptions(ActorCriticOptions):
         Raises:
             ValueError: One is out of range.
         """
+        super().__post_init__()
         if self.n_epochs < 1 or self.batch_size < 2:
             raise ValueError(
                 f"n_epochs {self.n_epochs} and batch_size {self.batch_size}: give at least 1 epoch and 2 rows"
@@ -109,8 +119,6 @@ class Sb3Agent(PolicyAgent):
 
     def __init__(self, spec: AgentSpec, options: ActorCriticOptions | None = None) -> None:
         super().__init__(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
-        if self.options.budget_scope != "text":
-            raise ValueError("budget_scope 'batch': ppo and a2c learn from minibatches, so use 'text'")
         self._device = spec.device
         self._spaces = (
             sb3_observation_space(spec.max_tokens, spec.hidden_size, spec.num_reductions, self.options.half_precision),

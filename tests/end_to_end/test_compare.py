@@ -20,6 +20,7 @@ AGENTS = ["reinforce", "ppo", "random", "residual"]
 COMPARE = [
     *("--agents", *AGENTS, "--seeds", "2", "--target-speedup", "1.5", "--agent-options", "ppo.n_epochs=3"),
     *("--policy.total-texts", "16", "--policy.texts-per-step", "4", "--policy.samples-per-text", "4"),
+    *("--policy.cloning-texts", "4"),  # every agent with a policy can be shown the residual ranking first
 ]
 
 

@@ -13,9 +13,11 @@ from runners.shared.options import (
     CommonOptions,
     at_least,
     changed_options,
+    named_values,
     options_from_json,
     options_to_json,
     resolve_device,
+    spelled_out,
 )
 
 
@@ -167,3 +169,28 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda")
     assert resolve_device("cpu") == torch.device("cpu")
+
+
+def test_named_values_from_a_file_and_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "ppo.yaml"
+    file.write_text("n_epochs: 4\nclip_range: 1e-1  # a string to YAML 1.1\nnormalize_advantage: false\n")
+    found = named_values("--agent-options", [str(file), "n_epochs=2", "name=sum"])
+    assert found == {"n_epochs": 2, "clip_range": 0.1, "normalize_advantage": False, "name": "sum"}
+    file.unlink()  # what is spelled out needs no file
+    items = ("n_epochs=2", "clip_range=0.1", "normalize_advantage=false", 'name="sum"')
+    assert spelled_out("--agent-options", items) == items
+    assert named_values("--agent-options", items) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [(None, "no such file"), ("- 1\n- 2\n", "name: value"), ("a: [1\n", "no YAML"), ("1: 2\n", "name: value")],
+)
+def test_files_of_values_that_cannot_be_read(tmp_path: Path, text: str | None, named: str) -> None:
+    file = tmp_path / "options.yml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=named) as caught:
+        named_values("--agent-options", [str(file)])
+    assert "options.yml" in str(caught.value)
+    assert "\n" not in str(caught.value)
