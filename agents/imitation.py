@@ -14,7 +14,7 @@ from agents.policy_agent import PolicyAgent, padded_logits
 
 
 class ResidualCloning:
-    """Teaches a policy-gradient agent's policy to keep what the residual importance ranks first.
+    """Teaches an agent's policy to keep what the residual importance ranks first.
 
     Args:
         agent: Whose policy is taught; its keep fractions say how many tokens are shown as kept.

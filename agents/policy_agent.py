@@ -19,7 +19,7 @@ DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)
 
 @dataclass(frozen=True)
 class PolicyAgentOptions:
-    """What every policy-gradient agent can be told."""
+    """What every agent with a policy of eq. 2 can be told."""
 
     learning_rate: float = 3e-3
     """Peak learning rate of the policy; it falls linearly to 0."""

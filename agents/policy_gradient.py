@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from agents.base import Rollout
 from agents.policy_agent import PolicyAgent, PolicyAgentOptions, padded_logits
+from agents.samplers import bernoulli_entropy
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,3 @@ class PolicyGradient(PolicyAgent):
         """Go on from :meth:`state_dict`."""
         super().load_state_dict(state)
         self._optimizer.load_state_dict(state["optimizer"])
-
-
-def bernoulli_entropy(logits: Tensor) -> Tensor:
-    """Entropy of Bernoulli(sigmoid(logits)) in nats, of the same shape."""
-    return -(torch.sigmoid(logits) * logsigmoid(logits) + torch.sigmoid(-logits) * logsigmoid(-logits))

@@ -39,11 +39,12 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
         raise ValueError(f"agent {name!r} is unknown: {hint}")
     kind = AGENTS[name].options_class
-    known = {field.name: field for field in fields(kind)}
-    values = {key: getattr(shared, key) for key in known if hasattr(shared, key)}
+    values = {field.name: getattr(shared, field.name) for field in fields(kind) if hasattr(shared, field.name)}
+    known = {field.name: field for field in fields(kind) if not hasattr(shared, field.name)}
     for key, value in own.items():
         if key not in known:
-            raise ValueError(f"agent {name!r} has no option {key!r}: it has {', '.join(sorted(known))}")
+            own_names = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"agent {name!r} has no option {key!r} of its own: it has {own_names}")
         expected = type(known[key].default)
         if expected in (int, float, bool, str) and type(value) not in (
             expected,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from trbert_env.policy import keep_counts, keep_top
 
@@ -150,3 +151,8 @@ class BudgetedSampler:
 
 
 Sampler = BernoulliSampler | BudgetedSampler
+
+
+def bernoulli_entropy(logits: Tensor) -> Tensor:
+    """Entropy of Bernoulli(sigmoid(logits)) in nats, of the same shape."""
+    return -(torch.sigmoid(logits) * logsigmoid(logits) + torch.sigmoid(-logits) * logsigmoid(-logits))

@@ -46,6 +46,8 @@ from runners.train_policy import train_policy
 HEURISTICS = tuple(name for name in HEURISTIC_SCORES if name != "keep-all")
 #: Of those, the ones that a seed changes.
 SEEDED_HEURISTICS = ("random",)
+#: Share that a speed may be off the target before the table says so.
+OFF_TARGET = 0.03
 #: Curves of the plot, and the points that each is averaged into.
 CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
 
@@ -58,13 +60,13 @@ class CompareOptions(CommonOptions):
     """Learning agents, package.module:Class of your own among them, and heuristics."""
 
     seeds: int = 3
-    """How many seeds each is trained with: 0, 1, 2 ..."""
+    """How many seeds each is trained with, from --seed on: 0, 1, 2 ..."""
 
     target_speedup: float = 2.0
     """The FLOPs speed-up that all are trained for and compared at."""
 
     agent_options: tuple[str, ...] = ()
-    """What only one of the agents is told, as agent.name=value: ppo.n_epochs=4."""
+    """What only one of the agents is told, as agent.name=value or agent=FILE.yaml: ppo.n_epochs=4 grpo=grpo.yaml."""
 
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     """Of stage 2, for all of them."""
@@ -91,11 +93,14 @@ class CompareOptions(CommonOptions):
                 )
                 raise UserError(f"--agents has {name!r}: {hint}")
         for item in self.agent_options:
-            if not any(item.startswith(f"{name}.") for name in self.learners):
+            if not any(_said_to(name, item) for name in self.learners):
                 prefixes = ", ".join(f"{name}." for name in self.learners)
                 raise UserError(f"--agent-options has {item!r}: it must begin with one of {prefixes}")
         for name in self.learners:
-            self.stage2(name, 0, Path()).check()
+            try:
+                self.stage2(name, 0, Path()).check()
+            except (ValueError, UserError) as error:
+                raise UserError(f"in the options of {name}, which are those behind --policy.: {error}") from error
 
     @property
     def learners(self) -> tuple[str, ...]:
@@ -104,11 +109,33 @@ class CompareOptions(CommonOptions):
 
     def stage2(self, agent: str, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one agent's run."""
-        own = [item.removeprefix(f"{agent}.") for item in self.agent_options if item.startswith(f"{agent}.")]
         values = option_values(self, CommonOptions) | option_values(self.policy, PolicyOptions)
-        values |= {"agent": agent, "agent_options": spelled_out("--agent-options", own)}
+        values |= {"agent": agent, "agent_options": self.own_options(agent)}
         values |= {"seed": seed, "output_dir": output_dir, "target_speedup": self.target_speedup}
         return TrainPolicyOptions(**values)
+
+    def own_options(self, agent: str) -> tuple[str, ...]:
+        """What this agent alone is told, files read."""
+        own = [said for item in self.agent_options if (said := _said_to(agent, item))]
+        return spelled_out("--agent-options", own)
+
+    def without_files(self) -> CompareOptions:
+        """The same with the files of agents' options read, so that to go on needs none."""
+        spelled = [f"{agent}.{item}" for agent in self.learners for item in self.own_options(agent)]
+        return replace(self, agent_options=tuple(spelled))
+
+
+def _said_to(agent: str, item: str) -> str:
+    """An item's own part, ``name=value`` or a file; empty where it is for another agent.
+
+    Example:
+        >>> _said_to("ppo", "ppo.n_epochs=4"), _said_to("ppo", "ppo=fast.yaml"), _said_to("a2c", "ppo.n_epochs=4")
+        ('n_epochs=4', 'fast.yaml', '')
+    """
+    for start in (f"{agent}.", f"{agent}="):
+        if item.startswith(start):
+            return item.removeprefix(start)
+    return ""
 
 
 class Comparison:
@@ -133,18 +160,22 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """One row a run; runs what is missing, seed by seed, so that all agents soon have one."""
         rows = []
-        for seed in range(self.options.seeds):
+        for seed in self._seeds:
             for agent in self.options.learners:
                 path = self._trained(agent, seed)
                 record = read_json(path / "metrics.json")
                 rows.append({**record, "agent": agent, "seed": seed, **training_cost(path), "run": str(path)})
         heuristics = [name for name in self.options.agents if name in HEURISTICS]
         for name in heuristics:
-            for seed in range(self.options.seeds if name in SEEDED_HEURISTICS else 1):
+            for seed in self._seeds if name in SEEDED_HEURISTICS else self._seeds[:1]:
                 earlier = read_json(self._full_from / "metrics.json") if self._full_from else None
                 record = self._heuristic_points.record(name, self.options.target_speedup, seed, earlier)
                 rows.append({**record, "agent": name, "seed": seed})
         return rows
+
+    @property
+    def _seeds(self) -> range:
+        return range(self.options.seed, self.options.seed + self.options.seeds)
 
     def _trained(self, agent: str, seed: int) -> Path:
         place = self.folder.path / f"{agent.replace(':', '.')}-seed{seed}"
@@ -188,11 +219,13 @@ def leaderboard(rows: list[dict[str, Any]], metrics: Sequence[str]) -> list[dict
         entry: dict[str, Any] = {"agent": agent, "seeds": len(chosen)}
         entry["flops_speedup"] = statistics.fmean(row["flops_speedup"] for row in chosen)
         for metric in metrics:
-            entry[metric], entry[f"{metric}_interval"] = interval([row[metric] for row in chosen])
+            # A record has null for what was no number.
+            values = [math.nan if row[metric] is None else row[metric] for row in chosen]
+            entry[metric], entry[f"{metric}_interval"] = interval(values)
         for name in ("texts_per_second", "training_minutes"):
             entry[name] = statistics.fmean(row.get(name, math.nan) for row in chosen)
         board.append(entry)
-    return sorted(board, key=lambda entry: -entry[metrics[0]])
+    return sorted(board, key=lambda entry: math.inf if math.isnan(entry[metrics[0]]) else -entry[metrics[0]])
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
@@ -209,18 +242,19 @@ def learning_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[tupl
 
 
 def averaged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[float, float]]:
-    """The mean of curves with the same steps, in at most :data:`CURVE_POINTS` pieces.
+    """The mean of curves over the steps that all of them have, in at most :data:`CURVE_POINTS` pieces.
 
     Example:
         >>> averaged([[(1, 0.0), (2, 2.0)], [(1, 2.0), (2, 4.0)]])
         [(1.0, 1.0), (2.0, 3.0)]
     """
-    points = np.array(curves, dtype=np.float64).mean(0)
+    common = set.intersection(*({step for step, _ in curve} for curve in curves))
+    points = np.array([[point for point in curve if point[0] in common] for curve in curves], dtype=np.float64).mean(0)
     pieces = np.array_split(points, min(CURVE_POINTS, len(points)))
     return [(float(piece[:, 0].mean()), float(piece[:, 1].mean())) for piece in pieces]
 
 
-def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
+def report(rows: list[dict[str, Any]], folder: RunFolder, target: float) -> None:
     """CSV, Markdown, plot, TensorBoard, ``metrics.json`` and the closing table."""
     first = rows[0]
     metrics = [name for name in ("f1", "accuracy", "has_answer_f1", "log_likelihood") if name in first]
@@ -229,9 +263,11 @@ def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
     write_csv(folder.path / "leaderboard.csv", board)
     full = {"agent": "unreduced", "flops_speedup": 1.0} | {name: first[f"full_{name}"] for name in metrics}
     headings = ["agent", "seeds", "FLOPs", *(name.replace("_", " ") for name in metrics), "texts/s", "minutes"]
-    cells = [_cells(entry, metrics) for entry in [full, *board]]
+    cells = [_cells(entry, metrics, target) for entry in [full, *board]]
     on_what = f"{first['env']} {first['split']} ({first['data_source']}), {first['num_examples']:,} examples"
-    title = f"algorithms on {on_what}, mean and 95 % interval over seeds"
+    title = (
+        f"algorithms at {target:g}x on {on_what}, mean and 95 % interval over seeds (* off that speed by 3 % and more)"
+    )
     write_durably(folder.path / "leaderboard.md", f"{title}\n\n{markdown_table(headings, cells)}")
     flat = {f"{row['agent']}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
     folder.write_metrics(flat)
@@ -245,7 +281,7 @@ def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
     print_table(title, headings, cells)
 
 
-def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+def _cells(entry: dict[str, Any], metrics: Sequence[str], target: float) -> list[str]:
     """A row of the table as text."""
 
     def shown(name: str, digits: int = 2) -> str:
@@ -258,19 +294,21 @@ def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
         quality.append(f"{shown(metric)} ± {half}" if half else shown(metric))
     count = str(entry.get("seeds", ""))
     cost = [shown("texts_per_second", 1), shown("training_minutes", 1)]
-    return [entry["agent"], count, f"{shown('flops_speedup')}x", *quality, *cost]
+    off = "seeds" in entry and abs(entry["flops_speedup"] / target - 1.0) > OFF_TARGET
+    return [entry["agent"], count, f"{shown('flops_speedup')}x{'*' if off else ''}", *quality, *cost]
 
 
 def main(options: CompareOptions) -> None:
     """Algorithms against each other: the same texts for all, at the same FLOPs, over several seeds."""
     if options.resume is None:
         folder = RunFolder.create(options.output_dir, options.env, "compare", "agents", options.seed)
+        options = options.without_files()
         folder.write_config(options)
     else:
         options, folder = reopen(options, options.resume)
     print(f"run folder: {folder.path}")
-    report(Comparison(options, folder).rows(), folder)
-    print(f"table: {folder.path / 'leaderboard.md'}, plot: {folder.path / 'learning_curves.png'}")
+    report(Comparison(options, folder).rows(), folder, options.target_speedup)
+    print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv and the learning curves")
 
 
 if __name__ == "__main__":

@@ -50,17 +50,24 @@ class ActorCriticOptions(PolicyAgentOptions):
     """Whether advantages are divided by their deviation."""
 
     group_advantages: bool = True
-    """Whether advantages are compared within the samples of a text: most of a return is the text's, not the mask's."""
+    """Whether advantages are compared within the samples of a text: most of a return is the text's, not the mask's.
+
+    What the critic says of a text that nothing was skipped of yet is the same for all its samples, so with
+    gae_lambda 1 it counts from the second reduction on."""
 
     half_precision: bool = True
     """Whether the rollout buffer holds states as float16."""
 
     def __post_init__(self) -> None:
-        """Check what can only be so.
+        """Check what Stable-Baselines3 does not.
 
         Raises:
-            ValueError: Texts share a budget: in a minibatch there are other texts.
+            ValueError: One is out of range, or texts share a budget: in a minibatch there are other texts.
         """
+        if not 0.0 <= self.gae_lambda <= 1.0:
+            raise ValueError(f"gae_lambda {self.gae_lambda}: it must lie in 0 to 1")
+        if min(self.ent_coef, self.vf_coef) < 0.0:
+            raise ValueError(f"ent_coef {self.ent_coef} and vf_coef {self.vf_coef}: they must be at least 0")
         if self.budget_scope != "text":
             raise ValueError(f"budget_scope {self.budget_scope!r}: ppo and a2c learn from minibatches, so use 'text'")
 
@@ -72,8 +79,8 @@ class PpoOptions(ActorCriticOptions):
     n_epochs: int = 2
     """Passes over each rollout."""
 
-    batch_size: int = 128
-    """Rows of a minibatch."""
+    batch_size: int = 256
+    """Rows of a minibatch, of all reductions; 256 are all of a rollout as it is by default."""
 
     clip_range: float = 0.005
     """How far the mean ratio of a row's tokens may move what it earns: means move far less than one token's does."""
@@ -85,9 +92,10 @@ class PpoOptions(ActorCriticOptions):
             ValueError: One is out of range.
         """
         super().__post_init__()
-        if self.n_epochs < 1 or self.batch_size < 2:
+        least = 2 if self.normalize_advantage else 1
+        if self.n_epochs < 1 or self.batch_size < least:
             raise ValueError(
-                f"n_epochs {self.n_epochs} and batch_size {self.batch_size}: give at least 1 epoch and 2 rows"
+                f"n_epochs {self.n_epochs} and batch_size {self.batch_size}: give at least 1 epoch and {least} rows"
             )
         if not self.clip_range > 0.0:
             raise ValueError(f"clip_range {self.clip_range}: it must be above 0")
@@ -183,12 +191,15 @@ class Sb3Agent(PolicyAgent):
     def _fill(self, rollout: Rollout) -> DictRolloutBuffer:
         """The rollout as Stable-Baselines3 keeps one, with values and log-probabilities of the policy as it is."""
         rows, policy = len(rollout.returns), self._actor_critic
+        if rows * len(rollout.actions) == 1 and self.options.normalize_advantage:
+            raise ValueError("a rollout of one row has no deviation to normalise by: raise --samples-per-text")
         buffer = DictRolloutBuffer(
             len(rollout.actions), *self._spaces, self._device, self.options.gae_lambda, gamma=1.0, n_envs=rows
         )
         full_lengths = rollout.observations[0]["token_mask"].sum(1, dtype=torch.int64)
         policy.sampler = self.sampler
-        policy.set_training_mode(False)
+        policy.set_training_mode(True)
+        policy.set_training_mode(False)  # a rollout begins
         steps = zip(rollout.observations, rollout.infos, rollout.actions, rollout.rewards, strict=True)
         for step, (observation, infos, keep, rewards) in enumerate(steps):
             seen = sb3_observation(observation, infos, full_lengths, self.options.half_precision)
@@ -239,7 +250,7 @@ class A2cAgent(Sb3Agent):
     options: A2cOptions
 
     def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
-        return A2C(use_rms_prop=self.options.use_rms_prop, **settings)
+        return A2C(use_rms_prop=self.options.use_rms_prop, rms_prop_eps=1e-8, **settings)
 
 
 @contextmanager

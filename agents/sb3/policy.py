@@ -9,11 +9,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from agents.policy_gradient import bernoulli_entropy
-from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler, bernoulli_entropy
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy
 
 Observation = dict[str, Tensor]
@@ -23,8 +22,9 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
     """The policy of eq. 2 as the actor; the mean of a second one over the tokens in play as the critic.
 
     A row's log-probability is the *mean* over the tokens that could be chosen; padded, forced and skipped
-    tokens add nothing to it or to the entropy. PPO's ratio is then the geometric mean of the tokens' ratios
-    and stays near its clip range, which a product over hundreds of tokens leaves at once.
+    tokens add nothing to it or to the entropy. PPO's ratio is then the geometric mean of the tokens' ratios:
+    a product over hundreds of tokens leaves any clip range at once, their mean stays far inside of the usual
+    0.2, so give a narrow ``clip_range``, such as 0.005.
 
     Args:
         observation_space: :func:`agents.sb3.observations.sb3_observation_space`.
@@ -62,22 +62,26 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
     ) -> None:
         if use_sde:
             raise ValueError("use_sde is True: state-dependent noise is for continuous actions, leave it out")
-        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
-        self._own_arguments = {
-            "keep_fractions": keep_fractions,
-            "exploration": exploration,
-            "policy_size": policy_size,
-            "keep_probability": keep_probability,
-            "overlap": overlap,
-        }
+        # Adam's eps is 1e-5 in Stable-Baselines3; gradients of a mean over tokens are smaller than that.
+        optimizer_kwargs = {"eps": 1e-8} | (kwargs.pop("optimizer_kwargs", None) or {})
+        super().__init__(observation_space, action_space, lr_schedule, optimizer_kwargs=optimizer_kwargs, **kwargs)
         hidden_size = int(observation_space["hidden_states"].shape[-1])  # type: ignore[index]
         reductions = int(observation_space["reduction"].n) - 1  # type: ignore[attr-defined]
         self.actor = actor or TokenPolicy(hidden_size, reductions, policy_size, keep_probability, overlap)
-        self.critic = TokenPolicy(hidden_size, reductions, policy_size, overlap=self.actor.overlap)
+        self.critic = TokenPolicy(hidden_size, reductions, self.actor.policy_size, overlap=self.actor.overlap)
+        for prior in self.critic.priors:  # where words are shared is where to keep, not what it is worth
+            nn.init.zeros_(prior["logit"].weight)  # type: ignore[index]
+        self._own_arguments = {
+            "keep_fractions": keep_fractions,
+            "exploration": exploration,
+            "policy_size": self.actor.policy_size,
+            "keep_probability": keep_probability,
+            "overlap": self.actor.overlap,
+        }
         self.sampler = (
             BernoulliSampler() if keep_fractions is None else BudgetedSampler(tuple(keep_fractions), exploration)
         )
-        #: The sampler that each reduction was last acted with; what log-probabilities are those of.
+        #: What each reduction is sampled with in this rollout; log-probabilities are those of it.
         self._settled: dict[int, Sampler] = {}
         self.optimizer = self.optimizer_class(
             self.parameters(),
@@ -95,36 +99,27 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
 
     # -- what Stable-Baselines3 calls ------------------------------------------------------------------
 
+    def set_training_mode(self, mode: bool) -> None:
+        """As everywhere; a rollout begins where training ends, and with it what it is sampled with."""
+        if self.training and not mode:
+            self._settled.clear()
+        super().set_training_mode(mode)
+
     def forward(self, obs: Observation, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """Actions ``(rows, max_tokens)`` int8, values ``(rows, 1)`` and log-probabilities ``(rows,)``."""
-        self.settle(obs)
-        actions = self._predict(obs, deterministic)
-        values, log_probabilities, _ = self.evaluate_actions(obs, actions)
-        return actions, values, log_probabilities
+        logits = self._per_token(self.actor, obs)
+        self._settle(obs, logits)
+        keep = self._choose(obs, logits, deterministic)
+        log_probabilities, _ = self._score(obs, logits, keep)
+        return keep.to(torch.int8), self.predict_values(obs), log_probabilities
 
     def _predict(self, observation: Observation, deterministic: bool = False) -> Tensor:  # type: ignore[override]
         """Keep masks, ``(rows, max_tokens)`` int8."""
-        logits = self._per_token(self.actor, observation)
-        keep = torch.zeros_like(logits, dtype=torch.bool)
-        for reduction, rows, mask, forced, lengths in self._by_reduction(observation):
-            if deterministic:
-                keep[rows] = self._decision(logits[rows], mask, forced, lengths, reduction)
-            else:
-                noise = torch.rand(logits[rows].shape).to(logits.device)
-                keep[rows] = self.sampler.sample(logits[rows], mask, forced, lengths, reduction, noise)
-        return keep.to(torch.int8)
+        return self._choose(observation, self._per_token(self.actor, observation), deterministic).to(torch.int8)
 
     def evaluate_actions(self, obs: Observation, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         """Values ``(rows, 1)``, and log-probability and entropy ``(rows,)``, means over a row's choices."""
-        logits = self._per_token(self.actor, obs)
-        log_probabilities, entropies = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
-        for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
-            sampler, free = self._settled.get(reduction, self.sampler), mask & ~forced
-            centred = sampler.centred(logits[rows], mask, forced, lengths, reduction)
-            signed = torch.where(actions[rows].bool(), centred, -centred)
-            choices = free.sum(1).clamp(min=1)
-            log_probabilities[rows] = torch.where(free, logsigmoid(signed), 0.0).sum(1) / choices
-            entropies[rows] = torch.where(free, bernoulli_entropy(centred), 0.0).sum(1) / choices
+        log_probabilities, entropies = self._score(obs, self._per_token(self.actor, obs), actions.bool())
         return self.predict_values(obs), log_probabilities, entropies
 
     def predict_values(self, obs: Observation) -> Tensor:  # type: ignore[override]
@@ -132,18 +127,45 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         mask = obs["token_mask"].bool()
         return (self._per_token(self.critic, obs) * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
 
-    # -- small parts -----------------------------------------------------------------------------------
-
     @torch.no_grad()
     def settle(self, obs: Observation) -> None:
-        """Hold the sampler's temperature at what it is on these rows.
+        """Hold the sampler of these rows' reductions at the temperature that it has on them, to the rollout's end.
 
-        It depends on all rows of a rollout; were it taken anew from each minibatch, ratios would differ from 1
-        before anything was learned.
+        It depends on all rows; were it taken anew from each step or minibatch, ratios would differ from 1 before
+        anything was learned.
         """
-        logits = self._per_token(self.actor, obs)
+        self._settle(obs, self._per_token(self.actor, obs))
+
+    # -- small parts -----------------------------------------------------------------------------------
+
+    def _settle(self, obs: Observation, logits: Tensor) -> None:
         for reduction, rows, mask, forced, _ in self._by_reduction(obs):
-            self._settled[reduction] = self.sampler.settled(logits[rows], mask & ~forced)
+            if reduction not in self._settled:
+                self._settled[reduction] = self.sampler.settled(logits[rows], mask & ~forced)
+
+    def _choose(self, obs: Observation, logits: Tensor, deterministic: bool) -> Tensor:
+        """``(rows, max_tokens)`` bool."""
+        keep = torch.zeros_like(logits, dtype=torch.bool)
+        for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
+            if deterministic:
+                keep[rows] = self._decision(logits[rows], mask, forced, lengths, reduction)
+            else:
+                sampler = self._settled.get(reduction, self.sampler)
+                noise = torch.rand(logits[rows].shape).to(logits.device)
+                keep[rows] = sampler.sample(logits[rows], mask, forced, lengths, reduction, noise)
+        return keep
+
+    def _score(self, obs: Observation, logits: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies, ``(rows,)``."""
+        log_probabilities, entropies = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
+        for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
+            sampler, free = self._settled.get(reduction, self.sampler), mask & ~forced
+            centred = sampler.centred(logits[rows], mask, forced, lengths, reduction)
+            signed = torch.where(keep[rows], centred, -centred)
+            choices = free.sum(1).clamp(min=1)
+            log_probabilities[rows] = torch.where(free, logsigmoid(signed), 0.0).sum(1) / choices
+            entropies[rows] = torch.where(free, bernoulli_entropy(centred), 0.0).sum(1) / choices
+        return log_probabilities, entropies
 
     @property
     def _decision(self) -> DecisionRule:

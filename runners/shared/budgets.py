@@ -25,7 +25,7 @@ class Budgets:
     the price becomes a multiplier that holds it to the target.
 
     Args:
-        agent: Whose keep fractions are set, where it is a policy gradient; those that it has are the shape
+        agent: Whose keep fractions are set, where it has a policy of eq. 2; those that it has are the shape
             of all budgets. Any other agent is held to a target by the price alone.
         cost: Of the encoder and the policy.
         texts: Training texts, which say what fractions cost.

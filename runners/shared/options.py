@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import types
 import typing
@@ -169,6 +170,8 @@ def _read_mapping(option: str, path: Path) -> dict[str, Any]:
         raise ValueError(f"{option} names {path}, which is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{option} names {path}: it must hold lines of name: value")
+    if odd := [name for name, value in values.items() if isinstance(value, datetime.date)]:
+        raise ValueError(f"{option} names {path}, where {odd[0]} is a date: put it in quotes")
     return {name: _value_of(value) if isinstance(value, str) else value for name, value in values.items()}
 
 

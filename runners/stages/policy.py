@@ -70,7 +70,7 @@ class PolicyOptions(ReinforceOptions):
     """Texts of one update."""
 
     samples_per_text: int = 8
-    """Rows that hold the same text; their mean return is the baseline."""
+    """Rows that hold the same text, which returns are compared within."""
 
     length_penalty: float | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
@@ -82,7 +82,7 @@ class PolicyOptions(ReinforceOptions):
     """Share of the run over which lambda rises from 0 to its value."""
 
     cloning_texts: int = 0
-    """Texts on which to clone the residual ranking before REINFORCE starts."""
+    """Texts on which to clone the residual ranking before reinforcement learning starts."""
 
     calibration_rate: float = 0.05
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves the task head as it is."""
@@ -118,6 +118,8 @@ class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
         own = named_values("--agent-options", self.agent_options)
         if ":" not in self.agent:
             agent_options(self.agent, own_options(self, ReinforceOptions), own)
+            if self.agent != "reinforce" and self.baseline != ReinforceOptions().baseline:
+                raise UserError(f"--baseline is of --agent reinforce; {self.agent} has its own: leave it out")
             return
         find_plug_in(self.agent)
         if self.cloning_texts or self.policy is not None:

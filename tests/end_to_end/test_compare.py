@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 import runners.compare
-from runners.compare import CompareOptions, interval, leaderboard, training_cost
+from runners.compare import CompareOptions, averaged, interval, leaderboard, training_cost
 from runners.compare import main as compare
 from runners.shared.cli import run
 from runners.shared.tracking import Tracker
 
 AGENTS = ["reinforce", "ppo", "random", "residual"]
 COMPARE = [
-    *("--agents", *AGENTS, "--seeds", "2", "--target-speedup", "1.5", "--agent-options", "ppo.n_epochs=3"),
+    *("--agents", *AGENTS, "--seeds", "2", "--seed", "4", "--target-speedup", "1.5", "--agent-options", "ppo=ppo.yaml"),
     *("--policy.total-texts", "16", "--policy.texts-per-step", "4", "--policy.samples-per-text", "4"),
     *("--policy.cloning-texts", "4"),  # every agent with a policy can be shown the residual ranking first
 ]
@@ -29,7 +29,9 @@ def rows_in(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_compare_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_and_what_is_done_is_not_done_again(
+    in_process: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     started: list[tuple[str, int]] = []
     real = runners.compare.train_policy
 
@@ -43,19 +45,22 @@ def test_compare_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch
         return call
 
     monkeypatch.setattr(runners.compare, "train_policy", counted(3))
+    monkeypatch.chdir(tmp_path)
+    Path("ppo.yaml").write_text("n_epochs: 3")
     with pytest.raises(SystemExit):
         run(compare, CompareOptions, ["--backbone", str(in_process.fine_tuned), *in_process.common("all"), *COMPARE])
     folder = in_process.only_run("all", "compare-agents")
+    Path("ppo.yaml").unlink()  # what it held is in the record
     monkeypatch.setattr(runners.compare, "train_policy", counted(100))
     run(compare, CompareOptions, ["--resume", str(folder)])
-    assert started == [("reinforce", 0), ("ppo", 0), ("reinforce", 1), ("ppo", 1)]
+    assert started == [("reinforce", 4), ("ppo", 4), ("reinforce", 5), ("ppo", 5)]
 
     rows = rows_in(folder / "runs.csv")
-    heuristics = [("random", 0), ("random", 1), ("residual", 0)]
+    heuristics = [("random", 4), ("random", 5), ("residual", 4)]
     assert [(row["agent"], int(row["seed"])) for row in rows] == [*started, *heuristics]
     for row in rows:
         assert float(row["flops_speedup"]) == pytest.approx(1.5, rel=0.15), row
-    (own,) = (folder / "ppo-seed1").glob("*/policy-ppo/*/config.json")
+    (own,) = (folder / "ppo-seed5").glob("*/policy-ppo/*/config.json")
     assert json.loads(own.read_text())["options"]["agent_options"] == ["n_epochs=3"]
     board = rows_in(folder / "leaderboard.csv")
     assert sorted(entry["agent"] for entry in board) == sorted(AGENTS)
@@ -75,6 +80,8 @@ def test_compare_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch
         (["--agents", "nowhere:Agent"], "no module 'nowhere'"),
         (["--policy.agent", "ppo"], "--agents"),
         (["--seeds", "0"], "--seeds is 0"),
+        (["--policy.total-texts", "0"], "behind --policy.: --total-texts is 0"),
+        (["--agents", "ppo", "--policy.baseline", "none"], "--baseline is of --agent reinforce"),
     ],
 )
 def test_errors(options: list[str], named: str, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +108,15 @@ def test_leaderboard_takes_means_over_seeds_and_the_best_first() -> None:
     assert math.isnan(first["texts_per_second"])
     assert (second["f1"], second["texts_per_second"], second["seeds"]) == (52.0, 10.0, 2)
     assert second["flops_speedup"] == pytest.approx(2.1)
+
+
+def test_leaderboard_puts_last_what_is_no_number() -> None:
+    rows = [{"agent": "a", "f1": None, "flops_speedup": 2.0}, {"agent": "b", "f1": 1.0, "flops_speedup": 2.0}]
+    assert [entry["agent"] for entry in leaderboard(rows, ["f1"])] == ["b", "a"]
+
+
+def test_curves_are_averaged_over_the_steps_that_all_have() -> None:
+    assert averaged([[(1, 0.0), (2, 2.0), (3, 9.0)], [(1, 2.0), (2, 4.0)]]) == [(1.0, 1.0), (2.0, 3.0)]
 
 
 def test_training_cost_adds_up_updates(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+import trbert_env  # noqa: F401
 from agents.base import AgentSpec, Rollout
 from agents.policy_agent import padded_logits
+from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3.agent import A2cAgent, A2cOptions, PpoAgent, PpoOptions, numpy_seed
 from agents.trained import TrainedPolicy
@@ -71,11 +75,63 @@ def test_what_a_rollout_is_filled_with(make_env: Any, kind: Any) -> None:
     buffer = agent._fill(rollout)
     np.testing.assert_allclose(buffer.rewards, rollout.rewards)
     np.testing.assert_allclose(buffer.returns[0], rollout.returns, rtol=1e-5)  # gae_lambda 1: nothing but returns
+    np.testing.assert_allclose(buffer.returns[1], rollout.rewards[1], rtol=1e-5)
     np.testing.assert_allclose(buffer.advantages.reshape(2, 4, 4).mean(-1), 0.0, atol=1e-5)
     assert (buffer.observations["reduction"][:, :, 0] == np.array([[0], [1]])).all()
-    alone = kind(spec_of(env), kind.options_class(**SHARED, keep_fractions=(0.6, 0.3), group_advantages=False))
-    apart = alone._fill(rollout)
-    np.testing.assert_allclose(apart.advantages, apart.returns - apart.values, atol=1e-5)
+
+
+def test_advantages_by_hand(make_env: Any) -> None:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16) over two steps, the critic's word included."""
+    env = make_env([6, 9, 12, 16], num_envs=16, samples_per_text=4)
+    agent = A2cAgent(
+        spec_of(env), A2cOptions(**SHARED, keep_fractions=(0.6, 0.3), gae_lambda=0.7, group_advantages=False)
+    )
+    for parameter in agent._actor_critic.critic.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    rollout = played(env, agent)
+    buffer = agent._fill(rollout)
+    first, second = buffer.values
+    assert np.abs(second).min() > 0
+    last_step = rollout.rewards[1].numpy() - second
+    first_step = rollout.rewards[0].numpy() + second - first
+    np.testing.assert_allclose(buffer.advantages, [first_step + 0.7 * last_step, last_step], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(buffer.returns, buffer.advantages + buffer.values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("half_precision", [False, True])
+def test_log_probabilities_are_those_of_the_sampler_that_acted(make_env: Any, half_precision: bool) -> None:
+    """Under a budget too: the mean over tokens of what REINFORCE sums."""
+    env = make_env([6, 9, 12, 16], num_envs=16, samples_per_text=4)
+    shared: dict[str, Any] = {"sampler": "budgeted", "keep_fractions": (0.6, 0.3), "exploration": (2.0, 1.0)}
+    agent = PpoAgent(spec_of(env), PpoOptions(**shared, half_precision=half_precision))
+    reinforce = Reinforce(env.hidden_size, 2, 4, ReinforceOptions(**shared, log_probability="mean"))
+    for parameter in agent.policy.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    reinforce.policy.load_state_dict(agent.policy.state_dict())
+    rollout = played(env, agent)
+    buffer = agent._fill(rollout)
+    assert buffer.observations["hidden_states"].dtype == (np.float16 if half_precision else np.float32)
+    for reduction in range(2):
+        choices = reinforce.choices(rollout, reduction)
+        expected = reinforce.over_tokens(choices.log_probabilities, choices.free).detach().numpy()
+        tolerance = 2e-2 if half_precision else 1e-5
+        np.testing.assert_allclose(buffer.log_probs[reduction], expected, rtol=tolerance, atol=tolerance)
+
+
+def test_what_it_is_told_reaches_the_algorithm(make_env: Any) -> None:
+    env = make_env([6, 9], num_envs=8, samples_per_text=4)
+    told: dict[str, Any] = {"gae_lambda": 0.9, "ent_coef": 0.02, "vf_coef": 0.3, "n_epochs": 3, "batch_size": 4}
+    options = PpoOptions(**SHARED, **told, clip_range=0.01, max_gradient_norm=0.7, learning_rate=0.02, policy_size=24)
+    agent = PpoAgent(spec_of(env), replace(options, keep_fractions=(0.6, 0.3)))
+    algorithm: Any = agent._algorithm
+    assert {name: getattr(algorithm, name) for name in told} == told
+    assert (algorithm.clip_range(1.0), algorithm.max_grad_norm, algorithm.gamma) == (0.01, 0.7, 1.0)
+    assert algorithm.policy.critic.policy_size == algorithm.policy.actor.policy_size == 24
+    collector = RolloutCollector(env, agent)
+    collector.reset(seed=0)
+    for progress, rate in ((0.25, 0.02), (0.5, 0.015)):  # the rate of an update is that of what was done before it
+        agent.learn(collector.collect(progress))
+        assert algorithm.policy.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_the_actor_is_the_policy_that_is_shipped(make_env: Any) -> None:
@@ -111,3 +167,16 @@ def test_options_that_cannot_work_are_refused() -> None:
         PpoOptions(clip_range=0.0)
     with pytest.raises(ValueError, match="batch_size 1"):
         PpoOptions(batch_size=1)
+    assert PpoOptions(batch_size=1, normalize_advantage=False).batch_size == 1
+    with pytest.raises(ValueError, match="gae_lambda 5"):
+        A2cOptions(gae_lambda=5.0)
+    with pytest.raises(ValueError, match="ent_coef -1"):
+        PpoOptions(ent_coef=-1.0)
+
+
+def test_a_rollout_of_one_row_is_refused() -> None:
+    """Its advantage has no deviation, and NaN would spread to all weights without a word."""
+    envs: Any = gymnasium.make_vec("TRBERT/Identity-v0", num_envs=1, array_type="torch").unwrapped
+    agent = A2cAgent(spec_of(envs), A2cOptions(**SHARED, keep_fractions=(0.5,)))
+    with pytest.raises(ValueError, match="raise --samples-per-text"):
+        agent.learn(played(envs, agent))

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import trbert_env  # noqa: F401
+from agents.samplers import BudgetedSampler
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
+from trbert_env.policy import TokenPolicy
 from trbert_env.vector_env import TokenReductionVectorEnv
 
 TWO_STEPS = (0.6, 0.3)
@@ -95,25 +98,47 @@ def test_a_minibatch_may_mix_reductions_and_be_any_part_of_the_rows(
         torch.testing.assert_close(torch.cat([found[index] for found in apart])[rows], mixed[index])
 
 
-def test_ratios_are_1_before_anything_is_learned(vec_env: TokenReductionVecEnv) -> None:
-    """In Stable-Baselines3's own loop: with no step taken, nothing is clipped and nothing has diverged."""
+def test_ratios_are_1_before_anything_is_learned(make_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Stable-Baselines3's own loop, where a rollout holds several episodes and minibatches mix them.
+
+    The texts differ from episode to episode, and so does the temperature that they would have by themselves.
+    """
+    env = make_env([6, 7, 8, 9, 12, 16, 5, 11], num_envs=4, samples_per_text=1, final_obs=True)
     model = PPO(
         TokenActorCriticPolicy,
-        vec_env,
-        n_steps=4,
+        TokenReductionVecEnv(env),
+        n_steps=8,
         batch_size=4,
         n_epochs=1,
         learning_rate=0.0,
         gamma=1.0,
-        policy_kwargs={"keep_fractions": TWO_STEPS},
+        policy_kwargs={"keep_fractions": TWO_STEPS, "exploration": 1.0},
         seed=0,
     )
     for parameter in model.policy.parameters():
-        parameter.data += 0.3 * torch.randn(parameter.shape)
-    model.learn(16)
-    figures = model.logger.name_to_value
-    assert figures["train/clip_fraction"] == 0.0
-    assert abs(figures["train/approx_kl"]) < 1e-6
+        parameter.data += 0.5 * torch.randn(parameter.shape)
+    policy, found, temperatures = model.policy, [], set()
+    real_add, real_settle = DictRolloutBuffer.add, BudgetedSampler.settled
+
+    def add(buffer: DictRolloutBuffer, *arguments: Any) -> None:
+        found.append(arguments[-1])
+        real_add(buffer, *arguments)
+
+    def settled(sampler: BudgetedSampler, *arguments: Any) -> BudgetedSampler:
+        one = real_settle(sampler, *arguments)
+        temperatures.add(float(one.temperature(*arguments)))
+        return one
+
+    monkeypatch.setattr(DictRolloutBuffer, "add", add)
+    monkeypatch.setattr(BudgetedSampler, "settled", settled)
+    model.learn(32)
+    assert min(temperatures) > 1.0  # else it would be the same for all
+    assert len(temperatures) == 2  # one a reduction, for the whole rollout
+    for batch in model.rollout_buffer.get(4):
+        _, again, _ = policy.evaluate_actions(batch.observations, batch.actions)  # type: ignore[arg-type]
+        torch.testing.assert_close(torch.exp(again - batch.old_log_prob), torch.ones(4), rtol=0, atol=1e-5)
+    model.learn(32, reset_num_timesteps=False)
+    assert len(temperatures) == 4  # the next rollout has its own
 
 
 def test_budgets_are_kept(vec_env: TokenReductionVecEnv) -> None:
@@ -138,6 +163,26 @@ def test_a_saved_policy_comes_back(vec_env: TokenReductionVecEnv, tmp_path: Any)
     seen = vec_env.reset()
     one, two = (each.predict(seen, deterministic=True)[0] for each in (policy, loaded))  # type: ignore[arg-type]
     np.testing.assert_array_equal(one, two)
+
+
+def test_a_policy_around_an_actor_comes_back_too(vec_env: TokenReductionVecEnv, tmp_path: Any) -> None:
+    policy = make_policy(vec_env, actor=TokenPolicy(16, 2, policy_size=24, overlap=False))
+    policy.save(tmp_path / "policy.zip")
+    assert TokenActorCriticPolicy.load(tmp_path / "policy.zip").critic.policy_size == 24
+
+
+def test_values_begin_near_0_whatever_words_are_shared(vec_env: TokenReductionVecEnv) -> None:
+    """What says where to keep says nothing of what a text is worth."""
+    torch.manual_seed(0)
+    spaces: Any = (vec_env.observation_space, vec_env.action_space)
+    policy = TokenActorCriticPolicy(*spaces, lambda _: 1e-3)
+    observation = {name: torch.as_tensor(values) for name, values in vec_env.reset().items()}
+    observation["overlap"] = torch.ones_like(observation["overlap"])
+    assert policy.predict_values(observation).abs().max() < 0.5
+
+
+def test_small_gradients_are_not_lost_in_the_optimiser(vec_env: TokenReductionVecEnv) -> None:
+    assert make_policy(vec_env).optimizer.defaults["eps"] == 1e-8
 
 
 def test_noise_for_continuous_actions_is_refused(vec_env: TokenReductionVecEnv) -> None:

@@ -57,6 +57,8 @@ def test_a_step_tells_each_row_what_is_its_own() -> None:
         assert vec_env.observation_space.contains(last)
         assert last["reduction"] == 1
         np.testing.assert_array_equal(last["token_mask"][1:], marked[row][1:])
+        assert not last["overlap"].any()  # those would be the next text's
+        assert not last["forced_tokens"].any()
     assert (after["reduction"] == 0).all()
     assert not np.array_equal(after["hidden_states"], before["hidden_states"])
     kept = infos[0]["terminal_observation"]["token_mask"].copy()
@@ -102,6 +104,8 @@ def test_attributes_and_methods_are_the_environments() -> None:
     vec_env.set_options([{"reset_mask": np.ones(4, dtype=bool)}, {}, {}, {}])
     with pytest.raises(ValueError, match="options differ"):
         vec_env.reset()
+    vec_env.set_options([{"reset_mask": np.ones(4, dtype=bool)} for _ in range(4)])
+    assert vec_env.reset()["token_mask"].shape == (4, vec_env.env.max_tokens)
 
 
 def test_environments_that_cannot_be_viewed_are_refused() -> None:
