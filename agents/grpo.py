@@ -20,7 +20,7 @@ class GrpoOptions(PolicyAgentOptions):
     """How far the probability ratio of a token may move what it earns (epsilon)."""
 
     steps_per_rollout: int = 2
-    """Steps on each rollout; from the second on, ratios differ from 1."""
+    """Steps on each rollout, which share its learning rate; from the second on, ratios differ from 1."""
 
     def __post_init__(self) -> None:
         """Check both.
@@ -52,7 +52,7 @@ class Grpo(PolicyGradient):
             loss, figures = self.loss(rollout, before)
             self.clear_gradients()
             loss.backward()
-            figures |= self.step()
+            figures |= self.step(1.0 / self.options.steps_per_rollout)
         self.finish(rollout)
         return figures
 

@@ -22,7 +22,7 @@ class PolicyAgentOptions:
     """What every agent with a policy of eq. 2 can be told."""
 
     learning_rate: float = 3e-3
-    """Peak learning rate of the policy; it falls linearly to 0."""
+    """Peak learning rate of a rollout, shared out where an agent takes several steps on it; it falls linearly to 0."""
 
     sampler: Literal["bernoulli", "budgeted"] = "budgeted"
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""

@@ -85,10 +85,14 @@ class PolicyGradient(PolicyAgent):
         self.finish(rollout)
         return figures
 
-    def step(self) -> dict[str, float]:
-        """One step of the optimiser; returns figures to log."""
+    def step(self, share: float = 1.0) -> dict[str, float]:
+        """One step of the optimiser; returns figures to log.
+
+        Args:
+            share: Of the learning rate that a rollout has.
+        """
         for group in self._optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * (1.0 - self._progress)
+            group["lr"] = self.options.learning_rate * (1.0 - self._progress) * share
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.options.max_gradient_norm)
         self._optimizer.step()
         return {"losses/gradient_norm": float(norm)}

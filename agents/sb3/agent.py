@@ -77,7 +77,7 @@ class PpoOptions(ActorCriticOptions):
     """What PPO can be told."""
 
     n_epochs: int = 2
-    """Passes over each rollout."""
+    """Passes over each rollout; the steps on it share the learning rate."""
 
     batch_size: int = 256
     """Rows of a minibatch, of all reductions; 256 are all of a rollout as it is by default."""
@@ -127,7 +127,7 @@ class Sb3Agent(PolicyAgent):
 
     def __init__(self, spec: AgentSpec, options: ActorCriticOptions | None = None) -> None:
         super().__init__(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
-        self._device = spec.device
+        self._device, self._steps = spec.device, 1
         self._spaces = (
             sb3_observation_space(spec.max_tokens, spec.hidden_size, spec.num_reductions, self.options.half_precision),
             action_space(spec.max_tokens),
@@ -141,6 +141,10 @@ class Sb3Agent(PolicyAgent):
         return cls(spec, options)  # type: ignore[arg-type]
 
     @abstractmethod
+    def _steps_on(self, rows: int) -> int:
+        """Steps on a rollout of so many rows, all reductions together."""
+
+    @abstractmethod
     def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
         """The algorithm without an environment, not set up yet."""
 
@@ -150,7 +154,7 @@ class Sb3Agent(PolicyAgent):
             {
                 "policy": TokenActorCriticPolicy,
                 "env": None,
-                "learning_rate": lambda progress_left: options.learning_rate * progress_left,
+                "learning_rate": lambda progress_left: options.learning_rate * progress_left / self._steps,
                 "n_steps": len(self.keep_fractions),
                 "gamma": 1.0,
                 "gae_lambda": options.gae_lambda,
@@ -177,6 +181,7 @@ class Sb3Agent(PolicyAgent):
         """Stable-Baselines3's own update; see :class:`agents.base.Agent`."""
         algorithm = self._algorithm
         algorithm.rollout_buffer = self._fill(rollout)
+        self._steps = self._steps_on(len(rollout.returns) * len(rollout.actions))
         algorithm._current_progress_remaining = 1.0 - self._progress
         with numpy_seed(int(torch.randint(2**31, (1,), generator=self._generator))):
             algorithm.train()
@@ -238,6 +243,9 @@ class PpoAgent(Sb3Agent):
     options_class = PpoOptions
     options: PpoOptions
 
+    def _steps_on(self, rows: int) -> int:
+        return self.options.n_epochs * math.ceil(rows / self.options.batch_size)
+
     def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
         options = self.options
         return PPO(n_epochs=options.n_epochs, batch_size=options.batch_size, clip_range=options.clip_range, **settings)
@@ -248,6 +256,9 @@ class A2cAgent(Sb3Agent):
 
     options_class = A2cOptions
     options: A2cOptions
+
+    def _steps_on(self, rows: int) -> int:
+        return 1
 
     def _unset(self, settings: dict[str, Any]) -> OnPolicyAlgorithm:
         return A2C(use_rms_prop=self.options.use_rms_prop, rms_prop_eps=1e-8, **settings)

@@ -81,8 +81,9 @@ def test_the_surrogate_is_clipped_token_by_token(env: TokenReductionVectorEnv, l
 def test_it_takes_several_steps_on_a_rollout(env: TokenReductionVectorEnv) -> None:
     weights = []
     for steps in (1, 3):
-        agent = make_grpo(env, steps_per_rollout=steps, learning_rate=1e-2)
+        agent = make_grpo(env, steps_per_rollout=steps, learning_rate=1e-1)
         figures = agent.learn(collect(env, agent))
+        assert agent._optimizer.param_groups[0]["lr"] == pytest.approx(1e-1 / steps)  # they share it
         assert (figures["losses/clipped_share"] > 0) == (steps > 1)
         weights.append(agent.policy.state_dict()["heads.0.1.weight"])
     assert not weights[0].equal(weights[1])

@@ -235,10 +235,15 @@ def test_benchmark(place: Any, trained: Path) -> None:
     out = place.command("benchmark", "--backbone", str(place.pretrained), *place.common("clock"), *sizes)
     record = record_in(place.only_run("clock"))
     ratios = {"wall_speedup_stock", "wall_speedup_packed", "training_speedup", "joint_over_finetuning"}
+    ratios |= {"sb3_over_native", "sb3_buffer_megabytes_float16"}
     assert record.keys() >= ratios | {"flops_speedup", "outside_layers_share", "training_texts_per_second"}
     assert all(record[name] > 0 for name in ratios)
     assert 0 < record["outside_layers_share"] < 1
     assert record["wall_speedup_stock"] == pytest.approx(record["stock_seconds"] / record["reduced_seconds"])
+    assert record["sb3_over_native"] == pytest.approx(
+        record["sb3_seconds_per_step"] / record["native_seconds_per_step"]
+    )
+    assert 0.5 < record["sb3_buffer_megabytes_float16"] / record["sb3_buffer_megabytes_float32"] < 0.8  # states halve
     assert record["joint_over_finetuning"] == pytest.approx(record["joint_seconds"] / record["finetuning_seconds"])
     assert "metrics.json" in out
 
