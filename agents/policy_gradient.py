@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from agents.base import Rollout
-from agents.policy_agent import PolicyAgent, PolicyAgentOptions, padded_logits
+from agents.policy_agent import PolicyAgent, padded_logits
 from agents.samplers import bernoulli_entropy
 
 
@@ -31,31 +32,11 @@ class Choices:
 
 
 class PolicyGradient(PolicyAgent):
-    """Descends on a loss that a subclass works out of a rollout; see :class:`PolicyAgent`.
+    """Descends on a loss that a subclass works out of a rollout; made as :class:`PolicyAgent` says."""
 
-    Args:
-        hidden_size: Of the encoder.
-        num_reductions: T.
-        samples_per_text: Rows of each text.
-        options: See :class:`PolicyAgentOptions`.
-        seed: Of its weights and its sampling noise.
-        device: Where the policy computes.
-
-    Raises:
-        ValueError: Options that do not fit.
-    """
-
-    def __init__(
-        self,
-        hidden_size: int,
-        num_reductions: int,
-        samples_per_text: int = 8,
-        options: PolicyAgentOptions | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        super().__init__(hidden_size, num_reductions, samples_per_text, options, seed, device)
-        self._optimizer = torch.optim.AdamW(self.policy.parameters(), lr=self.options.learning_rate, weight_decay=0.0)
+    @cached_property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.policy.parameters(), lr=self.options.learning_rate, weight_decay=0.0)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """One step along the gradient of :meth:`loss`; see :class:`agents.base.Agent`."""
