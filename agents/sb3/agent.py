@@ -210,7 +210,6 @@ class Sb3Agent(PolicyAgent):
             seen = sb3_observation(observation, infos, full_lengths, self.options.half_precision)
             on_device = {name: value.to(self._device) for name, value in seen.items()}
             with torch.no_grad():
-                policy.settle(on_device)
                 values, log_probabilities, _ = policy.evaluate_actions(on_device, keep)
             arrays = {name: value.numpy() for name, value in seen.items()}
             starts = np.full(rows, step == 0)

@@ -127,18 +127,14 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         mask = obs["token_mask"].bool()
         return (self._per_token(self.critic, obs) * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
 
-    @torch.no_grad()
-    def settle(self, obs: Observation) -> None:
-        """Hold the sampler of these rows' reductions at the temperature that it has on them, to the rollout's end.
+    # -- small parts -----------------------------------------------------------------------------------
+
+    def _settle(self, obs: Observation, logits: Tensor) -> None:
+        """Hold the sampler of reductions first seen in a rollout at the temperature that it has on these rows.
 
         It depends on all rows; were it taken anew from each step or minibatch, ratios would differ from 1 before
         anything was learned.
         """
-        self._settle(obs, self._per_token(self.actor, obs))
-
-    # -- small parts -----------------------------------------------------------------------------------
-
-    def _settle(self, obs: Observation, logits: Tensor) -> None:
         for reduction, rows, mask, forced, _ in self._by_reduction(obs):
             if reduction not in self._settled:
                 self._settled[reduction] = self.sampler.settled(logits[rows], mask & ~forced)
@@ -157,10 +153,11 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
 
     def _score(self, obs: Observation, logits: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies, ``(rows,)``."""
+        self._settle(obs, logits)
         log_probabilities, entropies = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
         for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
-            sampler, free = self._settled.get(reduction, self.sampler), mask & ~forced
-            centred = sampler.centred(logits[rows], mask, forced, lengths, reduction)
+            free = mask & ~forced
+            centred = self._settled[reduction].centred(logits[rows], mask, forced, lengths, reduction)
             signed = torch.where(keep[rows], centred, -centred)
             choices = free.sum(1).clamp(min=1)
             log_probabilities[rows] = torch.where(free, logsigmoid(signed), 0.0).sum(1) / choices

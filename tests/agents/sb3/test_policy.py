@@ -55,7 +55,6 @@ def both_steps(vec_env: TokenReductionVecEnv, policy: TokenActorCriticPolicy) ->
 def test_only_choices_count(vec_env: TokenReductionVecEnv, fractions: Any) -> None:
     policy = make_policy(vec_env, keep_fractions=fractions)
     for observation, actions in both_steps(vec_env, policy):
-        policy.settle(observation)
         values, log_probability, entropy = policy.evaluate_actions(observation, actions)
         no_choice = (observation["token_mask"] == 0) | (observation["forced_tokens"] == 1)
         assert no_choice.any()
