@@ -20,8 +20,8 @@ from trbert_env.encoder import StagedEncoder
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText, TextBatch
 
-#: Texts that run together when all are computed beforehand.
-CACHED_ROWS = 64
+#: Texts that run together when all are computed beforehand, by the kind of device.
+CACHED_ROWS = {"cpu": 64, "cuda": 512}
 
 
 class Teacher:
@@ -61,8 +61,9 @@ class Teacher:
         logits = _read(path)
         if logits is None:
             found = []
-            for first in range(0, len(texts), CACHED_ROWS):
-                rows = texts[first : first + CACHED_ROWS]
+            size = CACHED_ROWS[self._model.device.type]
+            for first in range(0, len(texts), size):
+                rows = texts[first : first + size]
                 found.append(self._compute(rows).cpu())
                 if advance is not None:
                     advance(len(rows))

@@ -143,6 +143,7 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
     trained = replace(validation, backbone=replace(validation.backbone, model=training.model))
     keep_all = full_figures(trained, dtype, device)
     record |= {f"keep_all_{name.removeprefix('full_')}": value for name, value in keep_all.items()}
+    record |= training.holdout_figures(model)
     rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in keep_all.items()]
     print_table("the trained encoder with keep-all", ["", "value"], rows)
     folder.write_metrics(record)

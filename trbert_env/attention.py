@@ -82,7 +82,7 @@ def packed_attention(
         packed.received.append(attention_received(query, key, packed.lengths, scaling))
     if query.device.type == "cpu":
         return _by_sequence(query, key, value, packed.lengths, scaling), None
-    if query.dtype in (torch.float16, torch.bfloat16):
+    if _fits_varlen(query):
         return _varlen(query, key, value, packed, scaling), None
     return _padded(query, key, value, packed.lengths, scaling), None
 
@@ -119,8 +119,14 @@ def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float)
     return torch.bmm(torch.softmax(scores, dim=-1), value)
 
 
+def _fits_varlen(query: Tensor) -> bool:
+    """Whether the varlen kernel takes these heads: CUDA, half precision, a width that it was built for."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+
+
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
-    """One kernel over all sequences; CUDA, half precision only."""
+    """One kernel over all sequences; see :func:`_fits_varlen`."""
     from torch.nn.attention.varlen import varlen_attn
 
     total = query.shape[2]
@@ -132,7 +138,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, 
 
 
 def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
-    """Pad, mask, and take the padding out again: for float32 on CUDA, where varlen kernels do not run."""
+    """Pad, mask, and take the padding out again: where there is a GPU but no varlen kernel, as for float32."""
     total = query.shape[2]
     counts = torch.tensor(lengths, device=query.device)
     mask = torch.arange(max(lengths), device=query.device) < counts[:, None]

@@ -202,8 +202,9 @@ class StagedForward:
         """
         keep = keep | self.tokens.layout.first_tokens
         self._stopped.append(self.tokens.select(~keep))
-        kept = self.tokens.select(keep)
-        self.overlap = self.overlap[keep]
+        index = keep.nonzero().squeeze(1)
+        kept = self.tokens.select(keep, index)
+        self.overlap = self.overlap.index_select(0, index)
         self.layouts.append(kept.layout)
         self.reduction += 1
         self.tokens = self._run(kept)

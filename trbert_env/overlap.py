@@ -37,7 +37,7 @@ def lexical_overlap(batch: TextBatch) -> Tensor:
     layout = batch.layout
     lengths = layout.sequence_lengths.to(layout.device)
     starts = segment_starts(lengths)
-    sequence = torch.repeat_interleave(lengths)
+    sequence = torch.repeat_interleave(lengths, output_size=layout.total_tokens)
     separators = batch.input_ids == batch.input_ids[(starts + lengths - 1)[sequence]]
     before = separators.long().cumsum(0) - separators.long()
     first = before == before[starts][sequence]

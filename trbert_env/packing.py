@@ -94,14 +94,20 @@ class Layout:
         first[self.sequence_starts.to(self.device)] = True
         return first
 
-    def select(self, keep: Tensor) -> Layout:
-        """The layout of the tokens where ``keep`` ((total,) bool) is True."""
+    def select(self, keep: Tensor, index: Tensor | None = None) -> Layout:
+        """The layout of the tokens where ``keep`` ((total,) bool) is True.
+
+        Args:
+            keep: The mask.
+            index: Where it is True, if that is known already; finding it makes a GPU wait.
+        """
+        index = keep.nonzero().squeeze(1) if index is None else index
         running = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         starts = self.sequence_starts.to(self.device)
         counts = running[starts + self.sequence_lengths.to(self.device)] - running[starts]
         return Layout(
-            self.text_index[keep],
-            self.positions[keep],
+            self.text_index.index_select(0, index),
+            self.positions.index_select(0, index),
             counts.cpu(),
             self.sequences_per_text,
             self.text_lengths,
@@ -149,9 +155,10 @@ class PackedTokens:
     states: Tensor
     layout: Layout
 
-    def select(self, keep: Tensor) -> PackedTokens:
-        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order."""
-        return PackedTokens(self.states[keep], self.layout.select(keep))
+    def select(self, keep: Tensor, index: Tensor | None = None) -> PackedTokens:
+        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order; see :meth:`Layout.select`."""
+        index = keep.nonzero().squeeze(1) if index is None else index
+        return PackedTokens(self.states.index_select(0, index), self.layout.select(keep, index))
 
     def expand(self, samples: int) -> tuple[PackedTokens, Tensor]:
         """Every text ``samples`` times, copies as neighbours; see :meth:`Layout.expand`."""

@@ -26,7 +26,7 @@ def choose(name: str, value: T, known: Sequence[object]) -> T:
 
 
 def check_device(name: str) -> torch.device:
-    """Return the device, if it is there.
+    """Return the device, if it is there; "cuda" is the current one, by its number, as tensors on it say.
 
     Raises:
         ValueError: It is unknown, or this machine has none.
@@ -37,6 +37,8 @@ def check_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} is unknown: use cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: torch finds no CUDA device here; use cpu")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

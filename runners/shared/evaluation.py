@@ -23,7 +23,7 @@ from trbert_env.vector_env import DType, TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
 #: Texts that run together; packed execution is exact, so it moves speed only.
-EVALUATION_ROWS = 64
+EVALUATION_ROWS = {"cpu": 64, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def evaluation_env(
     policy_size: int = 0,
     dtype: DType = "float32",
     device: str = "cpu",
-    rows: int = EVALUATION_ROWS,
+    rows: int | None = None,
     calibration: Calibration | None = None,
 ) -> TokenReductionVectorEnv:
     """An environment that goes once over a split, one row a text."""
     return TokenReductionVectorEnv(
-        num_envs=rows,
+        num_envs=_rows(device) if rows is None else rows,
         workload=workload,
         info_scores=info_scores,  # type: ignore[arg-type]
         reduction_layers=reduction_layers,
@@ -79,6 +79,10 @@ def evaluation_env(
         order="once",
         calibration=calibration,
     )
+
+
+def _rows(device: str) -> int:
+    return EVALUATION_ROWS[torch.device(device).type]
 
 
 def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluating") -> PassResult:
@@ -136,8 +140,8 @@ def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
     order = sorted(range(len(workload.texts)), key=lambda index: len(workload.texts[index]))
     logits: dict[int, torch.Tensor] = {}
     with progress("stock transformers", len(order)) as bar:
-        for first in range(0, len(order), EVALUATION_ROWS):
-            places = order[first : first + EVALUATION_ROWS]
+        for first in range(0, len(order), _rows(device)):
+            places = order[first : first + _rows(device)]
             outputs = stock_outputs(stock, [workload.texts[place] for place in places], device)
             pairs = torch.stack([outputs.start_logits, outputs.end_logits], -1).float().cpu()
             logits |= {place: pairs[row, : len(workload.texts[place])] for row, place in enumerate(places)}

@@ -274,6 +274,18 @@ class JointTraining:
             figures |= {f"holdout/{name}": value for name, value in pass_figures(reduced).items()}
         return figures
 
+    def holdout_figures(self, model: TokenReducedModel) -> dict[str, float]:
+        """Of what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
+        if self.holdout is None:
+            return {}
+        workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=model.backbone))
+        policy = TrainedPolicy(move(model.policy, self.device, torch.float32), model.decision)
+        dtype, calibration = evaluation_dtype(self.options.dtype), model.calibration.to(self.device)
+        reduced = run_policy_pass(
+            policy, workload, model.encoder.reduction_layers, calibration, dtype, str(self.device)
+        )
+        return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
+
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
         return {

@@ -112,10 +112,13 @@ def test_a_policy_can_be_trained_on_behind_it(joint: Any, in_process: Any) -> No
 
 
 def test_the_unreduced_control(joint: Any, policy: Path) -> None:
-    record = record_in(joint("control", "--unreduced"))
+    folder = joint("control", "--unreduced")
+    record = record_in(folder)
     assert record["kept_fraction_1"] == record["kept_fraction_2"] == 1.0
     assert record["f1"] == record["keep_all_f1"]
     assert record["log_likelihood"] != record["full_log_likelihood"]  # it has learned something
+    assert record["holdout_log_likelihood"] != record["log_likelihood"]
+    assert record["holdout_log_likelihood"] == pytest.approx(curves(folder)["holdout/keep_all_log_likelihood"][-1][1])
 
 
 def test_a_control_can_teach(joint: Any) -> None:
