@@ -7,8 +7,11 @@ and where it does not come, the call falls through to stock SDPA with its paddin
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,21 +122,32 @@ def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float)
     return torch.bmm(torch.softmax(scores, dim=-1), value)
 
 
+@cache
+def _varlen_kernel() -> Callable[..., Tensor] | None:
+    """Torch's own, from the version on that lets a scale be given (2.11); None before."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    takes_scale = "scale" in inspect.signature(varlen_attn).parameters
+    return cast(Callable[..., Tensor], varlen_attn) if takes_scale else None
+
+
 def _fits_varlen(query: Tensor) -> bool:
     """Whether the varlen kernel takes these heads: CUDA, half precision, a width that it was built for."""
     half = query.dtype in (torch.float16, torch.bfloat16)
-    return query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+    fits = query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+    return fits and _varlen_kernel() is not None
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
     """One kernel over all sequences; see :func:`_fits_varlen`."""
-    from torch.nn.attention.varlen import varlen_attn
-
+    kernel = _varlen_kernel()
+    assert kernel is not None
     total = query.shape[2]
     longest = max(packed.lengths)
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    output = varlen_attn(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
-    assert isinstance(output, Tensor)
+    output = kernel(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
     return output.view(1, total, *output.shape[1:])
 
 
