@@ -20,8 +20,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trbert_env.packing import Layout
-
 PACKED_ATTENTION = "trbert_packed"
 #: Tokens below which the fused kernel wins in bfloat16 on a CPU too, without gradients.
 SHORT = 96
@@ -42,11 +40,11 @@ class PackedSequences:
     received: list[Tensor] | None = field(default=None)
 
     @classmethod
-    def of(cls, layout: Layout) -> PackedSequences:
-        """The sequences of ``layout``."""
-        ends = torch.cumsum(layout.sequence_lengths, 0)
-        cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(layout.device)
-        return cls(layout.sequence_lengths.tolist(), cu_seqlens)
+    def of(cls, lengths: Tensor, device: torch.device | str) -> PackedSequences:
+        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end on ``device``."""
+        ends = torch.cumsum(lengths, 0)
+        cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device)
+        return cls(lengths.tolist(), cu_seqlens)
 
 
 def packed_attention(

@@ -26,6 +26,8 @@ FAMILIES = {
 
 #: The most rows that padding goes by; see :func:`padded_rows`.
 MOST_PADDING = 512
+#: Bytes of the widest intermediate result on a CPU; beyond 32 MiB malloc maps pages anew at each call.
+MOST_BYTES = 20 << 20
 
 
 def padded_rows(total: int) -> int:
@@ -40,6 +42,24 @@ def padded_rows(total: int) -> int:
     """
     step = min(max((1 << total.bit_length()) // 16, 64), MOST_PADDING)
     return -(-total // step) * step
+
+
+def group_sizes(lengths: Tensor, most_tokens: int) -> list[int]:
+    """How many consecutive sequences run together, so that a group has about ``most_tokens`` at most.
+
+    Args:
+        lengths: ``(num_sequences,)`` int64.
+        most_tokens: Groups are of about equal size, and no sequence is cut.
+
+    Example:
+        >>> group_sizes(torch.tensor([5, 5, 5, 5, 5, 5]), 10), group_sizes(torch.tensor([30, 2]), 10)
+        ([2, 2, 2], [1, 1])
+    """
+    total = int(lengths.sum())
+    groups = max(1, -(-total // most_tokens))
+    middles = lengths.cumsum(0) - lengths / 2
+    sizes = (middles * groups / max(total, 1)).long().bincount(minlength=1)
+    return [int(size) for size in sizes if size]
 
 
 def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
@@ -137,16 +157,37 @@ class StagedEncoder:
             last: One past the last layer.
             received: Where given, the last layer appends the attention that each token received.
         """
-        packed = PackedSequences.of(tokens.layout)
-        total = tokens.layout.total_tokens
-        states = tokens.states
+        lengths, parts = tokens.layout.sequence_lengths, list[Tensor]()
+        groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
+        states = tokens.states.split([int(group.sum()) for group in groups])
+        outputs = [
+            self._run_group(piece, group, first, last, None if received is None else parts)
+            for piece, group in zip(states, groups, strict=True)
+        ]
+        if received is not None:
+            received.append(torch.cat(parts))
+        return PackedTokens(outputs[0] if len(outputs) == 1 else torch.cat(outputs), tokens.layout)
+
+    def _run_group(
+        self, states: Tensor, lengths: Tensor, first: int, last: int, received: list[Tensor] | None
+    ) -> Tensor:
+        """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
+        packed = PackedSequences.of(lengths, states.device)
+        total = len(states)
         if _pads_rows(states):
             states = pad(states, (0, 0, 0, padded_rows(total) - total))
         states = states[None]
         for index in range(first, last):
             packed.received = received if index == last - 1 else None
             states = self._layers[index](states, attention_mask=None, packed=packed)
-        return PackedTokens(states[0, :total], tokens.layout)
+        return states[0, :total]
+
+    def _most_tokens(self, states: Tensor) -> int:
+        """Tokens that run together: all of them on a GPU, as many as fit :data:`MOST_BYTES` on a CPU."""
+        if states.device.type != "cpu":
+            return max(1, len(states))
+        size = 2 if _pads_rows(states) else states.element_size()
+        return max(1, MOST_BYTES // (self.intermediate_size * size))
 
     def run_unreduced(self, batch: TextBatch) -> PackedTokens:
         """Embed a batch and run all layers, with nothing skipped."""

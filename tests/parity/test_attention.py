@@ -20,7 +20,7 @@ from trbert_env.attention import (
     packed_attention,
 )
 from trbert_env.backbones import move
-from trbert_env.encoder import StagedEncoder, StagedForward, padded_rows
+from trbert_env.encoder import StagedEncoder, StagedForward, group_sizes, padded_rows
 from trbert_env.packing import Layout
 from trbert_env.texts import EncodedText, TextBatch
 
@@ -89,7 +89,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 @pytest.mark.parametrize("gradients", [False, True])
 def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow(lengths: list[int], gradients: bool) -> None:
     halves = [tensor.bfloat16().requires_grad_(gradients) for tensor in random_heads(sum(lengths))]
-    packed = PackedSequences.of(Layout.from_lengths(lengths, [1] * len(lengths)))
+    packed = PackedSequences.of(torch.tensor(lengths), "cpu")
     output, _ = packed_attention(torch.nn.Module(), halves[0], halves[1], halves[2], None, packed)
     query, key, value = (tensor.detach().float() for tensor in halves)
     assert output.dtype == torch.bfloat16
@@ -108,7 +108,7 @@ def test_without_sequences_the_call_is_a_stock_one() -> None:
 
 def test_the_offsets_are_those_of_the_layout() -> None:
     layout = Layout.from_lengths([2, 3, 1], [2, 1])
-    packed = PackedSequences.of(layout.select(torch.tensor([1, 0, 1, 1, 0, 1]).bool()))
+    packed = PackedSequences.of(layout.select(torch.tensor([1, 0, 1, 1, 0, 1]).bool()).sequence_lengths, "cpu")
     assert packed.lengths == [1, 2, 1]
     assert packed.cu_seqlens.tolist() == [0, 1, 3, 4]
     assert packed.cu_seqlens.dtype == torch.int32
@@ -200,3 +200,37 @@ def test_autocast_pads_rows_as_well(model: PreTrainedModel, texts: list[EncodedT
         rounded = StagedForward(StagedEncoder(model, (2,)), batch).tokens.states
     assert rounded.shape == exact.shape
     torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("most_bytes", [1, 2_000, 5_000])
+def test_sequences_that_run_in_groups_give_the_same(
+    model: PreTrainedModel,
+    make_texts: Callable[..., list[EncodedText]],
+    most_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = TextBatch.from_texts(make_texts((9,), (14, 5), (1,), (6,)))
+    encoder = StagedEncoder(model, (3,))
+    results = []
+    for limit in (1 << 30, most_bytes):
+        monkeypatch.setattr("trbert_env.encoder.MOST_BYTES", limit)
+        received: list[Tensor] = []
+        states = encoder.run_layers(encoder.embed(batch), 0, 4, received).states
+        (gradient,) = torch.autograd.grad(states.square().sum(), [next(encoder._layers.parameters())])
+        results.append((states.detach(), gradient, received))
+    (whole, gradient, (attention,)), (grouped, other, (parts,)) = results
+    torch.testing.assert_close(grouped, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(parts, attention, rtol=0, atol=1e-5)
+
+
+def test_groups_hold_all_sequences_and_few_tokens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for most in (1, 100, 384, 1_000, 50_000):
+        lengths = torch.randint(1, 385, (40,), generator=generator)
+        sizes = group_sizes(lengths, most)
+        assert sum(sizes) == 40
+        assert min(sizes) > 0
+        # A group ends with the sequence whose middle lies in it.
+        assert all(int(group.sum()) <= most + 384 for group in lengths.split(sizes))
+    assert group_sizes(torch.tensor([7]), 3) == [1]

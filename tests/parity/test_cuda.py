@@ -15,7 +15,6 @@ from trbert_env.attention import PackedSequences, _fits_varlen, packed_attention
 from trbert_env.backbones import move
 from trbert_env.encoder import StagedEncoder, StagedForward
 from trbert_env.model import TokenReducedModel
-from trbert_env.packing import Layout
 from trbert_env.policy import DecisionRule, TokenPolicy
 from trbert_env.texts import EncodedText, TextBatch
 from trbert_env.vector_env import TokenReductionVectorEnv
@@ -55,7 +54,7 @@ def test_attention_and_its_gradients_equal_one_dense_call(
     (expected * weights).sum().backward()
 
     ours = [tensor.to("cuda", dtype).requires_grad_() for tensor in random_heads(width)]
-    packed = PackedSequences.of(Layout.from_lengths(LENGTHS, [1] * len(LENGTHS), "cuda"))
+    packed = PackedSequences.of(torch.tensor(LENGTHS), "cuda")
     assert _fits_varlen(ours[0]) is varlen
     output, _ = packed_attention(torch.nn.Module(), ours[0], ours[1], ours[2], None, packed, scaling=scaling)
     (output * weights.to("cuda", dtype)).sum().backward()
