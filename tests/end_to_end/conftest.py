@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,12 +93,14 @@ def write_data(
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """WordPiece over the words of the data."""
     texts = [row[column] for row in rows("train", 24) for column in ("context", "question")]
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(texts, vocab_size=200, min_frequency=1, show_progress=False)
-    ids = trained.get_vocab()
-    trained.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    words = {word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())}
+    # Not trained: that finds other pieces in another order each time, and what is learned from them would differ.
+    pieces = sorted(words | set("".join(words)) | {f"##{letter}" for letter in "".join(words)})
+    ids = {piece: number for number, piece in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces])}
+    backend = BertWordPieceTokenizer(vocab=ids)
+    backend.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer,
+        tokenizer_object=backend._tokenizer,
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
