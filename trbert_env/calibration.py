@@ -57,7 +57,7 @@ class Calibration(nn.Module):
         skipped = (stops < self.num_reductions).float()
         per_text = torch.zeros(layout.num_texts, device=stops.device).index_add(0, layout.text_index, skipped)
         share = per_text / layout.text_lengths
-        # Not by an index: its gradient adds up a million times to a few rows, one after the other on a GPU.
+        # Not by an index: its gradient would add up all tokens to a few rows, one after the other on a GPU.
         reductions = torch.arange(self.num_reductions, device=stops.device)
         of_stops = ((stops[:, None] == reductions)[..., None] * offsets[:-1]).sum(1)
         of_first = (layout.first_tokens * share[layout.text_index])[:, None] * offsets[-1]
