@@ -16,12 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import StagedEncoder
+from trbert_env.encoder import StagedEncoder, pass_rows
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText, TextBatch
-
-#: Texts that run together when all are computed beforehand, by the kind of device.
-CACHED_ROWS = {"cpu": 64, "cuda": 512}
 
 
 class Teacher:
@@ -61,7 +58,7 @@ class Teacher:
         logits = _read(path)
         if logits is None:
             found = []
-            size = CACHED_ROWS[self._model.device.type]
+            size = pass_rows(self._model.device)
             for first in range(0, len(texts), size):
                 rows = texts[first : first + size]
                 found.append(self._compute(rows).cpu())

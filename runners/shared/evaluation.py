@@ -16,14 +16,11 @@ from runners.shared.options import CommonOptions
 from runners.shared.timing import stock_model, stock_outputs, wall_speedups
 from trbert_env.backbones import Backbone, move
 from trbert_env.calibration import Calibration
-from trbert_env.encoder import StagedEncoder
+from trbert_env.encoder import StagedEncoder, pass_rows
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.vector_env import DType, TokenReductionVectorEnv
 from trbert_env.workload import Workload
-
-#: Texts that run together; packed execution is exact, so it moves speed only.
-EVALUATION_ROWS = {"cpu": 64, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def evaluation_env(
 ) -> TokenReductionVectorEnv:
     """An environment that goes once over a split, one row a text."""
     return TokenReductionVectorEnv(
-        num_envs=_rows(device) if rows is None else rows,
+        num_envs=pass_rows(device) if rows is None else rows,
         workload=workload,
         info_scores=info_scores,  # type: ignore[arg-type]
         reduction_layers=reduction_layers,
@@ -79,10 +76,6 @@ def evaluation_env(
         order="once",
         calibration=calibration,
     )
-
-
-def _rows(device: str) -> int:
-    return EVALUATION_ROWS[torch.device(device).type]
 
 
 def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluating") -> PassResult:
@@ -140,8 +133,8 @@ def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
     order = sorted(range(len(workload.texts)), key=lambda index: len(workload.texts[index]))
     logits: dict[int, torch.Tensor] = {}
     with progress("stock transformers", len(order)) as bar:
-        for first in range(0, len(order), _rows(device)):
-            places = order[first : first + _rows(device)]
+        for first in range(0, len(order), pass_rows(device)):
+            places = order[first : first + pass_rows(device)]
             outputs = stock_outputs(stock, [workload.texts[place] for place in places], device)
             pairs = torch.stack([outputs.start_logits, outputs.end_logits], -1).float().cpu()
             logits |= {place: pairs[row, : len(workload.texts[place])] for row, place in enumerate(places)}
@@ -197,6 +190,16 @@ def run_policy_pass(
     return run_pass(env, agent, "reduced model")
 
 
+def run_model_pass(
+    model: TokenReducedModel, workload: Workload, dtype: DType, device: str, decision: DecisionRule | None = None
+) -> PassResult:
+    """Go once over a split with a model, by its own decision rule or another."""
+    own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
+    agent = TrainedPolicy(move(model.policy, device, torch.float32), model.decision if decision is None else decision)
+    layers, calibration = model.encoder.reduction_layers, model.calibration.to(device)
+    return run_policy_pass(agent, own, layers, calibration, dtype, device)
+
+
 def evaluate_model(
     model: TokenReducedModel,
     workload: Workload,
@@ -221,10 +224,7 @@ def evaluate_model(
     record = evaluation_conditions(workload, dtype)
     check_conditions(record, earlier)
     decision = model.decision if decision is None else decision
-    own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    agent = TrainedPolicy(move(model.policy, device, torch.float32), decision)
-    layers, calibration = model.encoder.reduction_layers, model.calibration.to(device)
-    record |= pass_figures(run_policy_pass(agent, own, layers, calibration, dtype, device))
+    record |= pass_figures(run_model_pass(model, workload, dtype, device, decision))
     record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
     return _with_full(record, workload, dtype, device, earlier)
 

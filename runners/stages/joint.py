@@ -16,7 +16,7 @@ from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.shared.budgets import Budgets
 from runners.shared.cli import UserError
-from runners.shared.evaluation import full_figures, pass_figures, run_policy_pass
+from runners.shared.evaluation import full_figures, pass_figures, run_model_pass, run_policy_pass
 from runners.shared.loop import marks
 from runners.shared.options import (
     PolicyRunOptions,
@@ -278,12 +278,7 @@ class JointTraining:
         """Of what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
         if self.holdout is None:
             return {}
-        workload = replace(self.holdout, backbone=replace(self.holdout.backbone, model=model.backbone))
-        policy = TrainedPolicy(move(model.policy, self.device, torch.float32), model.decision)
-        dtype, calibration = evaluation_dtype(self.options.dtype), model.calibration.to(self.device)
-        reduced = run_policy_pass(
-            policy, workload, model.encoder.reduction_layers, calibration, dtype, str(self.device)
-        )
+        reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.dtype), str(self.device))
         return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
 
     def state_dict(self) -> dict[str, Any]:
