@@ -55,7 +55,8 @@ class Teacher:
             advance: Told how many texts are done, each time some are.
         """
         path = folder / f"{self._fingerprint(texts)}.safetensors"
-        logits = _read(path)
+        shape = (sum(map(len, texts)), self._task.token_logits)
+        logits = _read(path, shape)
         if logits is None:
             found = []
             size = pass_rows(self._model.device)
@@ -68,7 +69,11 @@ class Teacher:
             folder.mkdir(parents=True, exist_ok=True)
             # A name of its own: another run may be at the same.
             partial = path.with_suffix(f".{os.getpid()}.partial")
-            save_file({"logits": logits}, partial)
+            try:
+                save_file({"logits": logits}, partial)
+            except SafetensorError as error:
+                partial.unlink(missing_ok=True)
+                raise OSError(f"{path} could not be written ({error}): make room, or set TRBERT_CACHE") from error
             partial.replace(path)
         elif advance is not None:
             advance(len(texts))
@@ -93,15 +98,26 @@ class Teacher:
         return digest.hexdigest()[:32]
 
 
-def _read(path: Path) -> Tensor | None:
-    """The logits of an earlier call; None where there are none, or where their file was cut off."""
+def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    """Return the logits of an earlier call; None where there are none, or where their file is damaged."""
     if not path.exists():
         return None
     try:
-        return load_file(path)["logits"]
+        found = load_file(path)
     except SafetensorError as error:
-        warnings.warn(f"{path} is damaged ({error}): its logits are computed again", stacklevel=3)
-        return None
+        reason = str(error)
+    else:
+        logits = found.get("logits")
+        if logits is None:
+            reason = "it holds no logits"
+        elif tuple(logits.shape) != shape:
+            reason = f"its logits have the shape {tuple(logits.shape)}, not {shape}"
+        elif not bool(torch.isfinite(logits).all()):
+            reason = "its logits are not finite"
+        else:
+            return logits
+    warnings.warn(f"{path} is damaged ({reason}): its logits are computed again", stacklevel=3)
+    return None
 
 
 def computing_in(dtype: str, device: torch.device) -> AbstractContextManager[object]:

@@ -34,10 +34,11 @@ from runners.shared.children import HeuristicPoints, ended_run, run_to_end
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, markdown_table, print_table
 from runners.shared.evaluation import load_split
-from runners.shared.files import read_json, write_csv, write_durably
+from runners.shared.files import write_csv, write_durably
 from runners.shared.options import CommonOptions, at_least, option_values, spelled_out
 from runners.shared.plots import line_plot, save_plot
-from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.run_folder import RunFolder, reopen, run_record
+from runners.shared.session import held
 from runners.shared.tracking import Tracker, read_curve
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
@@ -163,12 +164,12 @@ class Comparison:
         for seed in self._seeds:
             for agent in self.options.learners:
                 path = self._trained(agent, seed)
-                record = read_json(path / "metrics.json")
+                record = run_record(path)
                 rows.append({**record, "agent": agent, "seed": seed, **training_cost(path), "run": str(path)})
         heuristics = [name for name in self.options.agents if name in HEURISTICS]
         for name in heuristics:
             for seed in self._seeds if name in SEEDED_HEURISTICS else self._seeds[:1]:
-                earlier = read_json(self._full_from / "metrics.json") if self._full_from else None
+                earlier = run_record(self._full_from) if self._full_from else None
                 record = self._heuristic_points.record(name, self.options.target_speedup, seed, earlier)
                 rows.append({**record, "agent": name, "seed": seed})
         return rows
@@ -270,7 +271,6 @@ def report(rows: list[dict[str, Any]], folder: RunFolder, target: float) -> None
     )
     write_durably(folder.path / "leaderboard.md", f"{title}\n\n{markdown_table(headings, cells)}")
     flat = {f"{row['agent']}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
-    folder.write_metrics(flat)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_text("leaderboard", markdown_table(headings, cells), 0)
         if any("run" in row for row in rows):
@@ -279,6 +279,7 @@ def report(rows: list[dict[str, Any]], folder: RunFolder, target: float) -> None
             save_plot(figure, folder.path / "learning_curves.png")
             tracker.log_figure("learning_curves", figure)
     print_table(title, headings, cells)
+    folder.write_metrics(flat)
 
 
 def _cells(entry: dict[str, Any], metrics: Sequence[str], target: float) -> list[str]:
@@ -307,7 +308,8 @@ def main(options: CompareOptions) -> None:
     else:
         options, folder = reopen(options, options.resume)
     print(f"run folder: {folder.path}")
-    report(Comparison(options, folder).rows(), folder, options.target_speedup)
+    with held(folder):
+        report(Comparison(options, folder).rows(), folder, options.target_speedup)
     print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv and the learning curves")
 
 

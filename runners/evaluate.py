@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
-from runners.shared.evaluation import evaluate_heuristic, evaluate_model, load_split
+from runners.shared.evaluation import evaluate_heuristic, evaluate_model, keep_all_figures, load_split
 from runners.shared.matching import match_fractions
-from runners.shared.models import load_model
+from runners.shared.models import load_model, load_original
 from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, earlier_record
@@ -57,6 +57,9 @@ class EvaluateOptions(CommonOptions):
     full_from: Path | None = None
     """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
 
+    original: str | None = None
+    """With --model of joint training: folder or hub name of the encoder that it began with, if that was moved."""
+
     split: Literal["train", "validation"] = "validation"
     """The split."""
 
@@ -74,6 +77,8 @@ class EvaluateOptions(CommonOptions):
         ways = (self.speedup, self.threshold, self.keep_fractions)
         if self.speedup is not None and (self.model is None or sum(way is not None for way in ways) > 1):
             raise UserError("--speedup goes with --model, without --threshold and --keep-fractions: leave them out")
+        if self.original is not None and self.model is None:
+            raise UserError("--original is the encoder that --model began with: leave it out without --model")
         if self.match is not None and self.model is not None:
             raise UserError("--match finds the fractions of an --agent: leave it out with --model")
         needs_fractions = self.agent not in (None, "stock", "keep-all")
@@ -94,10 +99,12 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     elif options.keep_fractions is not None:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)
-    workload = load_split(options, backbone, options.split)
-    return evaluate_model(
-        model, workload, evaluation_dtype(options.dtype), device, decision, earlier_record(options.full_from)
-    )
+    # The loss that counts is the one against the encoder that training began with, not against what it became.
+    original = load_original(model, options.original)
+    workload = load_split(options, original or backbone, options.split)
+    dtype, earlier = evaluation_dtype(options.dtype), earlier_record(options.full_from)
+    record = evaluate_model(model, workload, dtype, device, decision, earlier)
+    return record if original is None else record | keep_all_figures(model, workload, dtype, device)
 
 
 def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,13 +29,23 @@ from agents.distillation import computing_in
 from agents.joint import warmup_decay
 from runners.shared.cli import run
 from runners.shared.display import announce, print_table
-from runners.shared.evaluation import full_figures
+from runners.shared.evaluation import evaluation_conditions, full_figures
+from runners.shared.files import replacing_folder
 from runners.shared.loop import train
 from runners.shared.options import TrainingOptions, at_least, resolve_device
 from runners.shared.precision import training_dtype
-from runners.shared.run_folder import RunFolder, begin, reopen_if_resumed
-from runners.shared.tracking import Tracker
-from trbert_env.backbones import EMBEDDED_BACKBONE, leave_fine_tuned, load_backbone, move
+from runners.shared.run_folder import RunFolder
+from runners.shared.session import RunSession
+from runners.shared.start import identity_facts
+from runners.shared.tracking import Tracker, track_end
+from trbert_env.backbones import (
+    EMBEDDED_BACKBONE,
+    check_cache,
+    fine_tuned_folder,
+    leave_fine_tuned,
+    load_backbone,
+    move,
+)
 from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -151,10 +162,11 @@ class Finetuner:
         loss = self.loss(self._texts())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.updates += 1
-        return {"losses/task_loss": float(loss.detach()), "charts/learning_rate": rate}
+        figures = {"losses/task_loss": float(loss.detach()), "losses/gradient_norm": float(norm)}
+        return figures | {"charts/learning_rate": rate}
 
     def watch(self, tracker: Tracker) -> None:
         """Nothing along the way."""
@@ -186,6 +198,10 @@ class Finetuner:
             self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.workload.texts))
         return self._order
 
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """All parameters."""
+        yield from self.model.named_parameters()
+
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
         return {
@@ -205,23 +221,28 @@ class Finetuner:
 
 def finetune(options: FinetuneOptions) -> Path:
     """Run stage 1; returns the folder of the fine-tuned backbone."""
-    options, folder, state = reopen_if_resumed(options)
-    device = resolve_device(options.device)
-    workload, validation = load_workloads(options)
-    dtype = training_dtype(options.dtype, device)
-    facts = {"data_source": workload.data_source, "backbone": workload.backbone.source, "dtype": dtype}
-    folder = begin(folder, options, "finetune", options.backbone or "default", facts)
-    schedule = make_schedule(options, workload)
-    trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
-    train(
-        trainer,
-        folder,
-        label="fine-tuning",
-        checkpoint_every=options.checkpoint_every,
-        state=state,
-        shown={"loss": "losses/task_loss"},
-    )
-    return finish(trainer, folder, validation)
+    with RunSession(options) as session:
+        options = session.options
+        device = resolve_device(options.device)
+        workload, validation = load_workloads(options)
+        target = fine_tuned_folder(workload.preset, workload.backbone.name, workload.data_source)
+        if session.ended_folder is not None:
+            return target
+        check_cache(target)
+        dtype = training_dtype(options.dtype, device)
+        facts = {"backbone": workload.backbone.source, "dtype": dtype}
+        folder = session.begin("finetune", options.backbone or "default", facts | identity_facts(workload, validation))
+        schedule = make_schedule(options, workload)
+        trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
+        train(
+            trainer,
+            folder,
+            label="fine-tuning",
+            checkpoint_every=options.checkpoint_every,
+            state=session.state,
+            shown={"loss": "losses/task_loss"},
+        )
+        return finish(trainer, folder, validation, options)
 
 
 def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
@@ -242,32 +263,26 @@ def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
     return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
 
 
-def finish(trainer: Finetuner, folder: RunFolder, validation: Workload) -> Path:
-    """Save the model, evaluate it, and leave it where environments look."""
+def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options: FinetuneOptions) -> Path:
+    """Save the model, leave it where environments look, and evaluate it; ``metrics.json`` comes last."""
     workload = trainer.workload
     backbone = workload.backbone
-    backbone.model.save_pretrained(folder.model_dir)
-    backbone.tokenizer.save_pretrained(folder.model_dir)
+    with replacing_folder(folder.model_dir) as partial:
+        backbone.model.save_pretrained(partial)
+        backbone.tokenizer.save_pretrained(partial)
     target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, workload.data_source)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
-    env = validation.preset.name
     figures = full_figures(validation, "float32", str(trainer.device))
     record: dict[str, Any] = {
-        "env": env,
-        "split": "validation",
-        "data_source": workload.data_source,
-        "backbone": backbone.name,
-        "num_examples": len(validation.examples),
-        "num_texts": len(validation.texts),
-        "dtype": "float32",
+        **evaluation_conditions(validation, "float32"),
         **{name.removeprefix("full_"): value for name, value in figures.items()},
         **figures,
     }
-    folder.write_metrics(record)
-    with Tracker(folder.events_dir) as tracker:
-        tracker.log_evaluation(record, trainer.total_texts)
+    track_end(folder.events_dir, options, record, trainer.total_texts)
     rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
-    print_table(f"fine-tuned backbone on {env} validation, {len(validation.examples):,} examples", ["", ""], rows)
+    title = f"fine-tuned backbone on {record['env']} validation, {len(validation.examples):,} examples"
+    print_table(title, ["", ""], rows)
+    folder.write_metrics(record)
     return target
 
 

@@ -17,7 +17,6 @@ if __name__ == "__main__":  # take runners/ off the import path: a library's `ev
         print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
         sys.exit(2)
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,18 +24,21 @@ from datasets import Dataset
 
 from agents.distillation import Teacher
 from runners.shared.cli import UserError, run
-from runners.shared.display import announce, print_table, progress
-from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions, full_figures
+from runners.shared.display import announce, progress
+from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions, keep_all_figures
+from runners.shared.files import replacing_folder
 from runners.shared.loop import train
 from runners.shared.models import load_model, model_type_in
 from runners.shared.options import resolve_device
 from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, begin, earlier_record, reopen_if_resumed
-from runners.shared.start import Start
-from runners.shared.tracking import Tracker
+from runners.shared.run_folder import RunFolder, earlier_record
+from runners.shared.session import RunSession
+from runners.shared.start import Start, identity_facts
+from runners.shared.tracking import track_end
 from runners.stages.joint import JointFinetuneOptions, JointTraining, Splits
-from trbert_env.backbones import Backbone, cache_folder, load_backbone, move
+from trbert_env.backbones import Backbone, cache_folder, check_cache, load_backbone, move
 from trbert_env.data.sources import hold_out
+from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedConfig
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -96,60 +98,64 @@ def load_examples(options: JointFinetuneOptions) -> tuple[str, Dataset, Dataset,
 
 def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     """Run stage 3 to its end; returns the run's folder."""
-    options, folder, state = reopen_if_resumed(options)
-    device = resolve_device(options.device)
-    earlier = earlier_record(options.full_from)
-    source, rest, aside, held_out = load_examples(options)
-    start = load_start(options, source)
-    teacher_model = load_teacher(options, start.backbone, source)
+    with RunSession(options) as session:
+        if session.ended_folder is not None:
+            return session.ended_folder
+        options = session.options
+        device = resolve_device(options.device)
+        earlier = earlier_record(options.full_from)
+        source, rest, aside, held_out = load_examples(options)
+        start = load_start(options, source)
+        teacher_model = load_teacher(options, start.backbone, source)
 
-    def encoded(examples: Dataset, split: str) -> Workload:
-        return Workload.encode(get_preset(options.env), examples, start.backbone, split, source)
+        def encoded(examples: Dataset, split: str) -> Workload:
+            return Workload.encode(get_preset(options.env), examples, start.backbone, split, source)
 
-    splits = Splits(
-        encoded(rest, "train"),
-        encoded(aside, "holdout") if options.holdout_texts else None,
-        encoded(held_out, "validation"),
-    )
-    check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.dtype)), earlier)
-    dtype = training_dtype(options.dtype, device)
-    teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)
-    training = JointTraining(start, splits, teacher, device)
-    facts = start.facts | {"data_source": source, "dtype": dtype, "teacher": teacher_model.source}
-    folder = begin(folder, options, "joint", "unreduced" if options.unreduced else "reinforce", facts)
-    if options.remember_teacher and training.learner.needs_teacher:
-        with progress("teacher's logits", len(splits.train.texts)) as bar:
-            teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)
-    train(
-        training,
-        folder,
-        label="joint training",
-        checkpoint_every=options.checkpoint_every,
-        state=state,
-        shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
-    )
-    finish(training, folder, splits.validation, earlier)
-    return folder
+        splits = Splits(
+            encoded(rest, "train"),
+            encoded(aside, "holdout") if options.holdout_texts else None,
+            encoded(held_out, "validation"),
+        )
+        check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.dtype)), earlier)
+        dtype = training_dtype(options.dtype, device)
+        teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)
+        training = JointTraining(start, splits, teacher, device)
+        remembers = options.remember_teacher and training.learner.needs_teacher
+        if remembers:
+            check_cache(cache_folder() / "teachers" / "logits")
+        facts = start.facts | {"dtype": dtype, "teacher": teacher_model.source}
+        facts |= {"teacher_fingerprint": fingerprint_model(teacher_model.model)}
+        facts |= identity_facts(splits.train, splits.validation, splits.holdout)
+        folder = session.begin("joint", "unreduced" if options.unreduced else "reinforce", facts)
+        if remembers:
+            with progress("teacher's logits", len(splits.train.texts)) as bar:
+                teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)
+        train(
+            training,
+            folder,
+            label="joint training",
+            checkpoint_every=options.checkpoint_every,
+            state=session.state,
+            shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
+        )
+        finish(training, folder, splits.validation, earlier)
+        return folder
 
 
 def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: dict[str, Any] | None) -> None:
     """Save the model; evaluate it, and its encoder with keep-all; write and print the record."""
     options = training.options
     model = training.token_reduced_model()
-    model.save_pretrained(folder.model_dir)
-    validation.backbone.tokenizer.save_pretrained(folder.model_dir)
+    with replacing_folder(folder.model_dir) as partial:
+        model.save_pretrained(partial)
+        validation.backbone.tokenizer.save_pretrained(partial)
+    identity = {"model_fingerprint": fingerprint_model(model)}
     dtype, device = evaluation_dtype(options.dtype), str(training.device)
     record = evaluate_model(model, validation, dtype, device, earlier=earlier)
-    trained = replace(validation, backbone=replace(validation.backbone, model=training.model))
-    keep_all = full_figures(trained, dtype, device)
-    record |= {f"keep_all_{name.removeprefix('full_')}": value for name, value in keep_all.items()}
-    record |= training.holdout_figures(model)
-    rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in keep_all.items()]
-    print_table("the trained encoder with keep-all", ["", "value"], rows)
+    record |= keep_all_figures(model, validation, dtype, device)
+    record |= training.holdout_figures(model) | identity
+    track_end(folder.events_dir, options, record, training.total_texts)
     folder.write_metrics(record)
-    with Tracker(folder.events_dir) as tracker:
-        tracker.log_evaluation(record, training.total_texts)
-        tracker.add_hparams(options, record)
 
 
 def main(options: JointFinetuneOptions) -> None:

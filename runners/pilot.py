@@ -105,7 +105,6 @@ def report(
         for name, value in row.items()
         if name not in ("strategy", "kept")
     }
-    folder.write_metrics(conditions | {"after_layer": after_layer} | flat)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_figure("pilot", figure)
         for row in rows:
@@ -118,6 +117,7 @@ def report(
         table.append([f"{kept:.0%}", chosen[0]["flops_speedup"], *cells])
     headings = [f"{metric.replace('_', ' ')}, {strategy}" for metric in metrics for strategy in strategies]
     print_table(title, ["kept", "FLOPs", *headings], table)
+    folder.write_metrics(conditions | {"after_layer": after_layer} | flat)
 
 
 def main(options: PilotOptions) -> None:

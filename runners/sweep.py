@@ -26,13 +26,14 @@ from runners.joint_finetune import joint_finetune
 from runners.shared.children import HeuristicPoints, ended_run, kept_record, run_to_end
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce, print_table
-from runners.shared.evaluation import evaluate_model, load_split
-from runners.shared.files import read_json, write_csv
+from runners.shared.evaluation import evaluate_model, evaluation_conditions, load_split
+from runners.shared.files import write_csv
 from runners.shared.models import load_model
 from runners.shared.options import CommonOptions, option_values, resolve_device
 from runners.shared.plots import line_plot, metric_label, save_plot
 from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder, reopen
+from runners.shared.run_folder import RunFolder, reopen, run_record
+from runners.shared.session import held
 from runners.shared.tracking import Tracker
 from runners.stages.joint import JointFinetuneOptions, JointStageOptions
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
@@ -129,7 +130,7 @@ class Sweep:
         for seed in self.options.seeds:
             for speedup in self.options.speedups:
                 path = self._trained(speedup, seed)
-                record = read_json(path / "metrics.json")
+                record = run_record(path)
                 rows.append({"series": self._name(), "target": speedup, "seed": seed, **record, "run": path.name})
         if self.options.one_model is not None:
             rows += self._one_model(self.options.one_model, self.options.seeds[0])
@@ -164,7 +165,7 @@ class Sweep:
         path = self._trained(speedup, seed)
         model, _ = load_model(path, self._device)
         # Compared with the encoder that the sweep began with, also where stage 3 has changed the model's own.
-        workload, earlier = self._heuristic_points.validation, read_json(path / "metrics.json")
+        workload, earlier = self._heuristic_points.validation, run_record(path)
         rows = []
         for wanted in self.options.speedups:
             try:
@@ -173,7 +174,9 @@ class Sweep:
                 announce(f"left out of the one model's frontier: {error}")
                 continue
             evaluate = partial(evaluate_model, model, workload, self._dtype, self._device, decision, earlier)
-            record = kept_record(self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json", evaluate)
+            conditions = evaluation_conditions(workload, self._dtype)
+            place = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
+            record = kept_record(place, evaluate, conditions)
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
             rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
         return rows
@@ -181,7 +184,7 @@ class Sweep:
     def _heuristics(self) -> list[dict[str, Any]]:
         """Heuristics at the same FLOPs, with the same cuts."""
         path = self._trained(self.options.speedups[0], self.options.seeds[0])
-        earlier, seed = read_json(path / "metrics.json"), self.options.seed
+        earlier, seed = run_record(path), self.options.seed
         return [
             {
                 "series": name,
@@ -210,7 +213,6 @@ def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
     figure = line_plot(f"{first['env']}: quality and speed", "FLOPs speed-up over the backbone", panels, caption)
     save_plot(figure, folder.path / "frontier.png")
     flat = {f"{row['series']}/{row['target']:g}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
-    folder.write_metrics(flat)
     with Tracker(folder.events_dir) as tracker:
         tracker.log_figure("frontier", figure)
     shown = ["flops_speedup", *metrics, "log_likelihood", "wall_speedup_stock", "wall_speedup_packed"]
@@ -219,6 +221,7 @@ def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
         ["", "target", "seed", *(name.replace("_", " ") for name in shown)],
         [[row["series"], row["target"], row["seed"], *(row.get(name) for name in shown)] for row in rows],
     )
+    folder.write_metrics(flat)
 
 
 def mean_line(rows: list[dict[str, Any]], metric: str) -> list[tuple[float, float]]:
@@ -239,7 +242,8 @@ def main(options: SweepOptions) -> None:
     else:
         options, folder = reopen(options, options.resume)
     print(f"run folder: {folder.path}")
-    report(Sweep(options, folder).rows(), folder)
+    with held(folder):
+        report(Sweep(options, folder).rows(), folder)
     print(f"plot: {folder.path / 'frontier.png'}, table: {folder.path / 'frontier.csv'}")
 
 

@@ -25,15 +25,18 @@ from runners.finetune import FinetuneOptions, finetune
 from runners.shared.cli import run
 from runners.shared.display import announce
 from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
+from runners.shared.files import replacing_folder
 from runners.shared.loop import train
 from runners.shared.options import CommonOptions, option_values, resolve_device, spelled_out
-from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder, begin, earlier_record, reopen_if_resumed
-from runners.shared.start import Start
-from runners.shared.tracking import Tracker
+from runners.shared.precision import evaluation_dtype, training_dtype
+from runners.shared.run_folder import RunFolder, earlier_record
+from runners.shared.session import RunSession
+from runners.shared.start import Start, identity_facts
+from runners.shared.tracking import track_end
 from runners.stages.policy import PolicyTraining, TrainPolicyOptions
 from trbert_env.backbones import Backbone, load_backbone
 from trbert_env.encoder import StagedEncoder
+from trbert_env.fingerprints import fingerprint_model
 from trbert_env.policy import check_keep_fractions
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -81,31 +84,40 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Wor
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
     """Run stage 2 to its end; returns the run's folder."""
-    options, folder, state = reopen_if_resumed(options)
-    options = replace(options, agent_options=spelled_out("--agent-options", options.agent_options))
-    device = str(resolve_device(options.device))
-    earlier = earlier_record(options.full_from)
-    start, workload, validation = prepare(options)
-    check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
-    folder = begin(folder, options, "policy", options.agent, start.facts | {"data_source": workload.data_source})
-    training = PolicyTraining(start, workload, folder, device)
-    train(
-        training,
-        folder,
-        label="training",
-        checkpoint_every=options.checkpoint_every,
-        state=state,
-        shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
-    )
-    evaluate_and_report(options, training, validation, earlier)
-    return folder
+    with RunSession(options) as session:
+        if session.ended_folder is not None:
+            return session.ended_folder
+        options = session.options
+        options = replace(options, agent_options=spelled_out("--agent-options", options.agent_options))
+        session.options = options
+        device = resolve_device(options.device)
+        earlier = earlier_record(options.full_from)
+        start, workload, validation = prepare(options)
+        check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
+        training = PolicyTraining(start, workload, str(device))
+        facts = {"dtype": training_dtype(options.dtype, device)}
+        folder = session.begin("policy", options.agent, start.facts | facts | identity_facts(workload, validation))
+        train(
+            training,
+            folder,
+            label="training",
+            checkpoint_every=options.checkpoint_every,
+            state=session.state,
+            shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
+        )
+        evaluate_and_report(options, training, folder, validation, earlier)
+        return folder
 
 
 def evaluate_and_report(
-    options: TrainPolicyOptions, training: PolicyTraining, validation: Workload, earlier: dict[str, Any] | None
+    options: TrainPolicyOptions,
+    training: PolicyTraining,
+    folder: RunFolder,
+    validation: Workload,
+    earlier: dict[str, Any] | None,
 ) -> None:
-    """Save the model, if there is one, evaluate, print the table, write ``metrics.json`` and TensorBoard's table."""
-    folder, model = training.folder, training.model()
+    """Save the model, if there is one, evaluate, print the table, log the record; ``metrics.json`` comes last."""
+    model = training.model()
     dtype, device = evaluation_dtype(options.dtype), str(resolve_device(options.device))
     if model is None:
         layers = training.encoder.reduction_layers
@@ -113,13 +125,13 @@ def evaluate_and_report(
             options.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
         )
     else:
-        model.save_pretrained(folder.model_dir)
-        validation.backbone.tokenizer.save_pretrained(folder.model_dir)
-        record = evaluate_model(model, validation, dtype, device, earlier=earlier)
+        with replacing_folder(folder.model_dir) as partial:
+            model.save_pretrained(partial)
+            validation.backbone.tokenizer.save_pretrained(partial)
+        identity = {"model_fingerprint": fingerprint_model(model)}
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier) | identity
+    track_end(folder.events_dir, options, record, training.total_texts)
     folder.write_metrics(record)
-    with Tracker(folder.events_dir) as tracker:
-        tracker.log_evaluation(record, training.total_texts)
-        tracker.add_hparams(options, record)
 
 
 def main(options: TrainPolicyOptions) -> None:

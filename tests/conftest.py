@@ -16,6 +16,15 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedMo
 
 torch.set_num_threads(1)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-disk-operation",
+        action="store_true",
+        help="let tests/end_to_end/test_disk_faults.py fail at every disk operation of a run, not at a sample of them",
+    )
+
+
 FAMILIES = ("bert", "distilbert", "electra", "roberta")
 MakeModel = Callable[..., PreTrainedModel]
 

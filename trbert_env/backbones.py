@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
+from filelock import FileLock
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +29,8 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 #: The name of the small encoder that the ``embedded`` extra installs.
 EMBEDDED_BACKBONE = "embedded"
+#: Bytes of a name in the cache, beyond which it is shortened.
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -55,26 +63,64 @@ def cache_folder() -> Path:
 
 
 def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
-    """Where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one."""
+    """Return where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one."""
     key = str(Path(name).resolve()) if Path(name).is_dir() else name
-    return cache_folder() / "backbones" / preset.name / data_source / key.strip("/").replace("/", "--")
+    key = key.strip("/").replace("/", "--")
+    if len(key.encode()) > LONGEST_NAME:
+        # File systems know names of up to 255 bytes; the end of a path tells more than its beginning.
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        key = f"{digest}--{key.encode()[-100:].decode(errors='ignore')}"
+    return cache_folder() / "backbones" / preset.name / data_source / key
+
+
+def check_cache(target: Path) -> None:
+    """Check that something can be left in the cache, before the work that is to be left there.
+
+    Args:
+        target: A file or folder in :func:`cache_folder`.
+
+    Raises:
+        OSError: Nothing can be written there; the message names the folder and the variable that moves it.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=target.name[:100], dir=target.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"the cache {target.parent} cannot be written ({error.strerror or error}): "
+            "set TRBERT_CACHE to a folder that can"
+        ) from error
 
 
 def leave_fine_tuned(saved: Path, preset: Preset, name: str, data_source: str) -> Path:
     """Copy a saved backbone to where :func:`load_backbone` finds it; returns that folder.
 
-    The copy is made beside it and renamed, so that it is never found half written.
+    The copy is made beside it under a name of its own and renamed, so that it is never found half written.
+    Where several runs end at the same time, the last one's is found.
     """
     target = fine_tuned_folder(preset, name, data_source)
-    partial, old = target.with_name(f"{target.name}.partial"), target.with_name(f"{target.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(saved, partial)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    check_cache(target)
+    with cache_lock(target):
+        for leftover in target.parent.glob(f"{glob.escape(target.name[:100])}.*.tmp"):  # of runs that were killed
+            shutil.rmtree(leftover)
+        new, old = (Path(tempfile.mkdtemp(f".{what}.tmp", target.name[:100], target.parent)) for what in ("new", "old"))
+        shutil.copytree(saved, new, dirs_exist_ok=True)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+@contextmanager
+def cache_lock(target: Path) -> Iterator[None]:
+    """Hold a place in the cache while the block reads or replaces it; waits for whoever holds it."""
+    if not os.access(target.parent, os.W_OK):  # nobody replaces anything in a cache that is only read
+        yield
+        return
+    with FileLock(target.with_name(f".{target.name[:100]}.lock")):
+        yield
 
 
 def load_backbone(
@@ -99,7 +145,8 @@ def load_backbone(
     left_behind = fine_tuned_folder(preset, name, data_source)
     if pretrained or backbone.fine_tuned or not left_behind.is_dir():
         return backbone
-    return load_backbone_from(str(left_behind), task, name)
+    with cache_lock(left_behind):
+        return load_backbone_from(str(left_behind), task, name)
 
 
 def load_backbone_from(source: str, task: Task, name: str) -> Backbone:

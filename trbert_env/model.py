@@ -36,6 +36,9 @@ class TokenReducedConfig(PreTrainedConfig):
         speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
         thresholds: The thresholds.
         backbone_name: What the backbone is called in records.
+        original_backbone: Folder or hub name of the encoder that joint training began with; empty where the
+            model's own encoder is as it was.
+        original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.fingerprints`.
         kwargs: Handed on to transformers.
     """
 
@@ -54,6 +57,8 @@ class TokenReducedConfig(PreTrainedConfig):
         speedups: Sequence[float] = (),
         thresholds: Sequence[float] = (),
         backbone_name: str = "",
+        original_backbone: str = "",
+        original_fingerprint: str = "",
         **kwargs: Any,
     ) -> None:
         self.backbone = {"model_type": "bert"} if backbone is None else backbone
@@ -66,6 +71,7 @@ class TokenReducedConfig(PreTrainedConfig):
         self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
         self.speedups, self.thresholds = list(speedups), list(thresholds)
         self.backbone_name = backbone_name
+        self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
         super().__init__(**kwargs)
 
     def backbone_config(self) -> PreTrainedConfig:

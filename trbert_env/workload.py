@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
@@ -12,6 +13,7 @@ from datasets import Dataset
 from trbert_env.backbones import Backbone, load_backbone
 from trbert_env.data.sources import Examples, load_examples, sample
 from trbert_env.encoder import StagedEncoder
+from trbert_env.fingerprints import fingerprint_model, fingerprint_texts, fingerprint_tokenizer
 from trbert_env.presets import Preset, get_preset
 from trbert_env.tasks import Task, make_task
 from trbert_env.texts import EncodedText
@@ -38,6 +40,19 @@ class Workload:
     texts: Sequence[EncodedText]
     split: str
     data_source: str
+
+    @cached_property
+    def _texts_fingerprint(self) -> str:
+        return fingerprint_texts(self.texts, self.examples)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What it is made of, beyond names and paths: the encoder as it is now, its tokenizer, and the texts."""
+        return {
+            "encoder_fingerprint": fingerprint_model(self.backbone.model),
+            "tokenizer_fingerprint": fingerprint_tokenizer(self.backbone.tokenizer),
+            "texts_fingerprint": self._texts_fingerprint,
+        }
 
     @classmethod
     def load(

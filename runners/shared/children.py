@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runners.shared.checkpoint import has_state
-from runners.shared.evaluation import evaluate_heuristic, load_split
-from runners.shared.files import read_json, write_json
+from runners.shared.evaluation import evaluate_heuristic, evaluation_conditions, load_split
+from runners.shared.files import read_record, write_json
 from runners.shared.matching import fractions_for_speedup
 from runners.shared.options import CommonOptions, TrainingOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
@@ -21,8 +21,17 @@ TrainingOptionsT = TypeVar("TrainingOptionsT", bound=TrainingOptions)
 
 
 def ended_run(place: Path, pattern: str) -> Path | None:
-    """The run under ``place`` that has ended, if one has; ``pattern`` is of its stage and agent."""
-    return next((path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json"))), None)
+    """Return the run under ``place`` that has ended, if one has.
+
+    Args:
+        place: A folder of runs.
+        pattern: Stage and agent of the run, as in the name of its folder.
+
+    Raises:
+        ValueError: Its record is damaged.
+    """
+    paths = (path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json")))
+    return next((path for path in paths if RunFolder(path).ended), None)
 
 
 def run_to_end(
@@ -35,12 +44,27 @@ def run_to_end(
     return runner(options).path
 
 
-def kept_record(path: Path, evaluate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record of an evaluation that is done once, and kept as JSON."""
+def kept_record(path: Path, evaluate: Callable[[], dict[str, Any]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an evaluation that is done once, and kept as JSON.
+
+    Args:
+        path: The file that keeps it.
+        evaluate: Measures the record where there is none yet.
+        conditions: Entries that a kept record must have, as of now.
+
+    Raises:
+        ValueError: The kept record is damaged, or was made on something else.
+    """
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_json(path, evaluate())
-    record: dict[str, Any] = read_json(path)
+    record = read_record(path, tuple(conditions))
+    for name, value in conditions.items():
+        if record[name] != value:
+            raise ValueError(
+                f"{path} was made with {name} {record[name]!r}, now it is {value!r}: "
+                "restore what it was made with, or delete the file to measure it again"
+            )
     return record
 
 
@@ -91,10 +115,11 @@ class HeuristicPoints:
             seed: Of its choices.
             earlier: A record with the unreduced backbone's figures, if there is one.
         """
+        dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
 
         def evaluate() -> dict[str, Any]:
-            dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
             fractions = self._fractions[speedup]
             return evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
 
-        return kept_record(self._folder / f"{name}-{speedup:g}x-seed{seed}.json", evaluate)
+        conditions = evaluation_conditions(self.validation, dtype)
+        return kept_record(self._folder / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,7 @@ import datasets
 import gymnasium
 import transformers
 import tyro
+from safetensors import SafetensorError
 
 from runners.shared.options import OptionsT
 
@@ -25,8 +26,8 @@ class UserError(Exception):
     """Something that only the user can mend; the message is one line that says how."""
 
 
-#: What bad input raises. OSError covers missing, misplaced and unreadable files and unreachable hubs.
-_USER_ERRORS = (UserError, ValueError, OSError, gymnasium.error.Error)
+#: What bad input raises. OSError covers missing, misplaced and unreadable files, full disks and unreachable hubs.
+_USER_ERRORS = (UserError, ValueError, OSError, SafetensorError, gymnasium.error.Error)
 
 
 def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], arguments: Sequence[str] | None = None) -> None:
@@ -48,14 +49,14 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     except _USER_ERRORS as error:
         _report(error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted{_resume_hint(options_type)}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted{_resume_hint(error)}", file=sys.stderr)
         sys.exit(130)
 
 
 def _report(error: BaseException) -> None:
     """Print an error in one line; a ValueError may also be a defect of ours, so say how to find it."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()) or type(error).__name__
     shown = os.environ.get(TRACEBACK_VARIABLE) == "1"
     if shown:
         traceback.print_exception(error)
@@ -70,7 +71,8 @@ def _quiet_libraries() -> Iterator[None]:
     transformers.logging.disable_progress_bar()
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
-    formatter = warnings.formatwarning
+    formatter, thread_hook = warnings.formatwarning, threading.excepthook
+    threading.excepthook = _thread_failed
     with warnings.catch_warnings():
         # Libraries' notices to their own developers: a user can do nothing about them.
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
@@ -79,7 +81,14 @@ def _quiet_libraries() -> Iterator[None]:
         try:
             yield
         finally:
-            warnings.formatwarning = formatter
+            warnings.formatwarning, threading.excepthook = formatter, thread_hook
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Leave it to the main thread to tell what TensorBoard's writing thread could not write."""
+    # The writer hands the same error to its next call, and every Tracker makes one before the run ends.
+    if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
+        threading.__excepthook__(failure)
 
 
 def _one_line(
@@ -89,10 +98,9 @@ def _one_line(
     return f"warning: {' '.join(str(message).split())}\n"
 
 
-def _resume_hint(options_type: type[OptionsT]) -> str:
-    """How to go on with an interrupted job, if it is one that can go on."""
-    resumable = "resume" in {field.name for field in dataclasses.fields(options_type)}
-    return "; go on from the last checkpoint, if it wrote one, with --resume RUN_DIR" if resumable else ""
+def _resume_hint(error: KeyboardInterrupt) -> str:
+    """Return how to go on with an interrupted job: what the run noted, once it had written a checkpoint."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _description(main: Callable[[OptionsT], None]) -> str | None:

@@ -118,6 +118,7 @@ def evaluation_conditions(workload: Workload, dtype: DType) -> dict[str, Any]:
         "num_examples": len(workload.examples),
         "num_texts": len(workload.texts),
         "dtype": dtype,
+        **workload.fingerprints,
     }
 
 
@@ -154,6 +155,15 @@ def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any
     return {f"full_{name}": value for name, value in full.quality.items()} | {
         "full_log_likelihood": full.log_likelihood
     }
+
+
+def keep_all_figures(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
+    """Measure a model's own encoder with keep-all and print it: ``keep_all_f1`` and the like."""
+    own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
+    figures = {name.removeprefix("full_"): value for name, value in full_figures(own, dtype, device).items()}
+    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in figures.items()]
+    print_table("the trained encoder with keep-all", ["", "value"], rows)
+    return {f"keep_all_{name}": value for name, value in figures.items()}
 
 
 def check_conditions(conditions: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 
 def write_durably(path: Path, text: str) -> None:
@@ -26,6 +31,51 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing_tensors(path: Path) -> Iterator[None]:
+    """Turn what safetensors raises while it writes into the ``OSError`` that it stands for.
+
+    Args:
+        path: The file or folder that is written; named in the error.
+
+    Raises:
+        OSError: The file could not be written: a full disk, for example.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}): make room on the disk") from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to write into, which takes the place of ``path`` at the end of the block.
+
+    Whenever the writing stops, ``path`` is the old folder, missing, or the new one, whole.
+
+    Args:
+        path: The folder that is replaced. One process writes to it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    if partial.exists():  # an interrupted write
+        shutil.rmtree(partial)
+    partial.mkdir()
+    with writing_tensors(path):
+        yield partial
+    for file in partial.iterdir():
+        sync(file)
+    if path.exists():
+        shutil.rmtree(path)
+    os.rename(partial, path)
+    sync(path.parent)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,5 +108,24 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except ValueError as error:  # UnicodeDecodeError is one too
         raise ValueError(f"{path} is not valid JSON ({error}); restore it or start a new run") from error
+
+
+def read_record(path: Path, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON file that holds one record.
+
+    Args:
+        path: The file.
+        needs: Names that the record must have.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no record, or lacks a name; the message names the file.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} holds {type(record).__name__}, not a record: restore it, or delete it to run again")
+    if missing := [name for name in needs if name not in record]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: restore it, or delete it to run again")
+    return record

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer
 
 from runners.shared.files import read_json
-from trbert_env.backbones import Backbone, move
+from trbert_env.backbones import Backbone, load_backbone_from, move
+from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.tasks import Task
 
 
 def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
@@ -31,6 +34,60 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     model.eval()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def load_encoder(source: str, task: Task, name: str) -> Backbone:
+    """Load an unreduced encoder from a folder or a hub name; of a token-reduced model, its own encoder.
+
+    Args:
+        source: The folder of a backbone, of a run or of a model, or a hub name.
+        task: Gives the auto class.
+        name: The encoder's name in records.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is of an unsupported kind, or damaged.
+    """
+    folder = Path(source)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    if model_type_in(folder) == TokenReducedConfig.model_type:
+        return load_model(folder, "cpu")[1]
+    return load_backbone_from(str(folder) if folder.is_dir() else source, task, name)
+
+
+def load_original(model: TokenReducedModel, source: str | None = None) -> Backbone | None:
+    """Load the encoder that a model's joint training began with.
+
+    Args:
+        model: The model, which knows where that encoder was and its fingerprint.
+        source: Where it is now; where it was when not given.
+
+    Returns:
+        The encoder; None where the model's own is as it was, or where it is no longer there, which a warning says.
+
+    Raises:
+        ValueError: ``source`` holds another encoder.
+        FileNotFoundError: ``source`` holds none.
+    """
+    config = model.config
+    if not config.original_fingerprint:
+        return None
+    name = config.backbone_name.removesuffix(", joint")
+    try:
+        found = load_encoder(source or config.original_backbone, model.task, name)
+        if fingerprint_model(found.model) != config.original_fingerprint:
+            raise ValueError(f"{source or config.original_backbone} holds another encoder than training began with")
+    except (FileNotFoundError, ValueError) as error:
+        if source is not None:
+            raise
+        reason = " ".join(str(error).split())
+        warnings.warn(
+            f"the encoder that training began with cannot be compared with ({reason}): the change is against the "
+            "model's own trained encoder, which is not the loss against the original; --original names its folder",
+            stacklevel=2,
+        )
+        return None
+    return found
 
 
 def model_type_in(folder: Path) -> str | None:

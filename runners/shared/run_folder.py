@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,13 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from runners.shared.checkpoint import load_state
-from runners.shared.files import read_json, write_json
+from runners.shared.files import read_json, read_record, write_json
 from runners.shared.options import (
     CommonOptions,
     OptionsT,
-    TrainingOptions,
-    TrainingOptionsT,
     changed_options,
     options_from_json,
     options_to_json,
@@ -111,6 +109,7 @@ class RunFolder:
                 really used, for example.
         """
         record = {
+            "run_id": uuid.uuid4().hex,
             "options": options_to_json(options),
             "facts": dict(facts or {}),
             "versions": versions(),
@@ -119,7 +118,7 @@ class RunFolder:
         write_json(self.config_path, record)
 
     def read_config(self) -> dict[str, Any]:
-        """The record of :meth:`write_config`: ``options``, ``facts``, ``versions``, ``git_commit``.
+        """Return the record of :meth:`write_config`: ``run_id``, ``options``, ``facts``, ``versions``, ``git_commit``.
 
         Raises:
             ValueError: It is not such a record.
@@ -129,19 +128,32 @@ class RunFolder:
             raise ValueError(f"{self.config_path} has no options; restore it or start a new run")
         return record
 
+    @property
+    def run_id(self) -> str:
+        """The run's own name, which its checkpoints carry too."""
+        return str(self.read_config().get("run_id", ""))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end: ``metrics.json`` is the last thing that is written.
+
+        Raises:
+            ValueError: ``metrics.json`` is damaged.
+        """
+        return self.metrics_path.exists() and bool(read_record(self.metrics_path, ("env",)))
+
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Whether what was really used when the run began is what is found now.
+        """Check that what was really used when the run began is what is found now.
 
         Raises:
             ValueError: A fact differs; a resumed run would go on with something else.
         """
-        recorded = self.read_config()["facts"]
-        for name, value in facts.items():
-            if recorded.get(name) != value:
-                raise ValueError(
-                    f"{self.path} began with {name} {recorded.get(name)!r}, now it is {value!r}: "
-                    "restore it, or start a new run"
-                )
+        recorded = self.read_config().get("facts")
+        if not isinstance(recorded, dict):
+            raise ValueError(f"{self.config_path} has no facts; restore it or start a new run")
+        if changed := [name for name, value in facts.items() if recorded.get(name) != value]:
+            told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
+            raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")
 
     def read_options(self, options_type: type[OptionsT]) -> OptionsT:
         """Restore the options.
@@ -182,41 +194,13 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     return run.read_options(type(options)), run
 
 
-def reopen_if_resumed(options: TrainingOptionsT) -> tuple[TrainingOptionsT, RunFolder | None, Any]:
-    """The options, folder and saved state of the run that ``--resume`` names; a new run has neither of the latter.
+def run_record(path: Path) -> dict[str, Any]:
+    """Return the record of a run that has ended, ``metrics.json`` in its folder.
 
     Raises:
-        ValueError: See :func:`reopen`, or the state is damaged.
-        FileNotFoundError: There is no such run, or it wrote no checkpoint.
+        ValueError: It is damaged.
     """
-    if options.resume is None:
-        return options, None, None
-    options, folder = reopen(options, options.resume)
-    return options, folder, load_state(folder.checkpoint_dir)
-
-
-def begin(
-    folder: RunFolder | None, options: TrainingOptions, stage: str, agent: str, facts: Mapping[str, Any]
-) -> RunFolder:
-    """Make a new run's folder and write its options, or check that a resumed run finds what it began with.
-
-    Args:
-        folder: Of a resumed run; None for a new one.
-        options: The run's.
-        stage: The job, such as ``policy``.
-        agent: What acts.
-        facts: See :meth:`RunFolder.write_config`.
-
-    Raises:
-        ValueError: A resumed run would go on with something else.
-    """
-    if folder is None:
-        folder = RunFolder.create(options.output_dir, options.env, stage, agent, options.seed)
-        folder.write_config(options, facts)
-    else:
-        folder.check_facts(facts)
-    print(f"run folder: {folder.path}")
-    return folder
+    return read_record(RunFolder(path).metrics_path, ("env",))
 
 
 def earlier_record(path: Path | None) -> dict[str, Any] | None:
@@ -230,7 +214,7 @@ def earlier_record(path: Path | None) -> dict[str, Any] | None:
     folder = RunFolder.open(path)
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
-    return dict(read_json(folder.metrics_path))
+    return run_record(path)
 
 
 def _file_name(text: str) -> str:

@@ -13,6 +13,7 @@ from trbert_env.backbones import Backbone
 from trbert_env.calibration import Calibration
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import TokenPolicy
+from trbert_env.workload import Workload
 
 #: What an earlier run settles, so that no option may.
 BROUGHT = ("backbone", "reduction_layers", "policy_size", "overlap")
@@ -88,6 +89,24 @@ class Start(Generic[OptionsT]):
             "overlap": self.options.overlap,
             "keep_fractions": None if fractions is None else list(fractions),
         }
+
+
+def identity_facts(train: Workload, validation: Workload, holdout: Workload | None = None) -> dict[str, str]:
+    """Return what a run works on, beyond names and paths, for ``config.json``.
+
+    A path may hold something else when the run is resumed; fingerprints tell.
+
+    Args:
+        train: The training split, with the encoder as the run begins with it.
+        validation: The split of the closing record.
+        holdout: Texts set aside from the training split; None for none.
+    """
+    facts = {"data_source": train.data_source} | train.fingerprints
+    facts["train_texts_fingerprint"] = facts.pop("texts_fingerprint")
+    facts["validation_texts_fingerprint"] = validation.fingerprints["texts_fingerprint"]
+    if holdout is not None:
+        facts["holdout_texts_fingerprint"] = holdout.fingerprints["texts_fingerprint"]
+    return facts
 
 
 def check_brought(options: Any, defaults: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
@@ -34,6 +36,7 @@ from trbert_env.backbones import move
 from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
+from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
@@ -174,6 +177,7 @@ class JointTraining:
         self, start: Start[JointFinetuneOptions], splits: Splits, teacher: Teacher, device: torch.device
     ) -> None:
         self.options = options = start.options
+        self._original = start.backbone
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
         self.model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
@@ -281,6 +285,11 @@ class JointTraining:
         reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.dtype), str(self.device))
         return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
 
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """The parameters of encoder, task head, policy and calibration."""
+        for name, module in (("model", self.model), ("policy", self.agent.policy), ("calibration", self.calibration)):
+            yield from module.named_parameters(name)
+
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
         return {
@@ -313,6 +322,9 @@ class JointTraining:
             backbone_name=f"{self.workload.backbone.name}, joint",
             trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,
         )
+        source = Path(self._original.source)
+        model.config.original_backbone = str(source.resolve()) if source.is_dir() else self._original.source
+        model.config.original_fingerprint = fingerprint_model(self._original.model)
         if not self.options.unreduced:
             dtype = getattr(torch, evaluation_dtype(self.options.dtype))
             settle_speed(model, self.workload.texts, dtype, str(self.device), self.budgets.target_speedup)

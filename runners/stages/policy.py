@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from agents.base import Agent, AgentSpec
 from agents.calibration import CalibrationFit
@@ -28,7 +30,6 @@ from runners.shared.options import (
     within,
 )
 from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder
 from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
@@ -161,13 +162,12 @@ class PolicyTraining:
     Args:
         start: What it starts from, and its options.
         workload: The training split.
-        folder: Where it writes.
         device: Where it computes.
     """
 
-    def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, folder: RunFolder, device: str) -> None:
+    def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, device: str) -> None:
         self.options = options = start.options.for_workload(workload)
-        self.workload, self.folder = workload, folder
+        self.workload = workload
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.calibration
@@ -262,6 +262,12 @@ class PolicyTraining:
         """Lambda of the coming rollout."""
         rise = self.options.penalty_rise
         return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
+
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """The policy's parameters, where the agent has a policy of eq. 2, and the calibration's."""
+        yield from self.calibration.named_parameters("calibration")
+        if isinstance(self.agent, PolicyAgent):
+            yield from self.agent.policy.named_parameters("policy")
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,44 @@ def test_what_a_run_leaves(joint: Any, policy: Path) -> None:
     assert not before["calibration.offsets"].equal(after["calibration.offsets"])
 
 
-def test_its_model_is_evaluated_with_its_own_encoder(joint: Any, in_process: Any) -> None:
+def test_its_model_is_compared_with_the_encoder_that_it_began_with(joint: Any, in_process: Any) -> None:
     folder = joint("own")
     run(evaluate, EvaluateOptions, ["--model", str(folder), *in_process.common("own-evaluated")])
     again, record = record_in(in_process.only_run("own-evaluated")), record_in(folder)
     for name in ("f1", "flops_speedup", "log_likelihood"):
         assert again[name] == pytest.approx(record[name], abs=1e-5), name
         if name != "flops_speedup":
-            assert again[f"full_{name}"] == pytest.approx(record[f"keep_all_{name}"], abs=1e-5), name
+            assert again[f"full_{name}"] == pytest.approx(record[f"full_{name}"], abs=1e-5), name
+            assert again[f"keep_all_{name}"] == pytest.approx(record[f"keep_all_{name}"], abs=1e-5), name
+    assert record["full_log_likelihood"] != record["keep_all_log_likelihood"]
+    for name in ("backbone", "encoder_fingerprint", "tokenizer_fingerprint", "texts_fingerprint"):
+        assert again[name] == record[name], name
+
+
+def test_an_original_that_is_gone_is_said_and_can_be_named(
+    joint: Any, policy: Path, in_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = joint("moved")
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    assert Path(config["original_backbone"]) == (policy / "model").resolve()
+    (model / "config.json").write_text(json.dumps(config | {"original_backbone": str(tmp_path / "gone")}))
+
+    run(evaluate, EvaluateOptions, ["--model", str(model), *in_process.common("moved-alone")])
+    assert "--original names its folder" in capsys.readouterr().err
+    alone, record = record_in(in_process.only_run("moved-alone")), record_in(folder)
+    assert alone["full_log_likelihood"] == pytest.approx(record["keep_all_log_likelihood"], abs=1e-5)
+    assert alone["backbone"].endswith(", joint")
+
+    named = ["--original", str(in_process.fine_tuned)]
+    run(evaluate, EvaluateOptions, ["--model", str(model), *named, *in_process.common("moved-named")])
+    found = record_in(in_process.only_run("moved-named"))
+    assert found["full_log_likelihood"] == pytest.approx(record["full_log_likelihood"], abs=1e-5)
+
+    with pytest.raises(SystemExit) as caught:
+        run(evaluate, EvaluateOptions, ["--model", str(model), "--original", str(folder), *in_process.common()])
+    assert caught.value.code == 2
+    assert "holds another encoder than training began with" in capsys.readouterr().err
 
 
 def test_a_policy_can_be_trained_on_behind_it(joint: Any, in_process: Any) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from runners.shared.checkpoint import has_state, load_state, save_state
+from runners.shared.checkpoint import FORMAT, has_state, load_state, save_state
+from runners.shared.tree import decode_tree
 
 
 def round_trip(tmp_path: Path, state: Any) -> Any:
@@ -285,22 +286,61 @@ def test_a_missing_checkpoint_is_said(tmp_path: Path) -> None:
         load_state(tmp_path)
 
 
+POINTER = {"folder": "step-000001", "format": FORMAT, "run_id": "this run"}
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("latest.json", b"{", "latest.json is not valid JSON"),
+        ("latest.json", b"\xff\xfe", "latest.json is not valid JSON"),
         ("latest.json", b'{"folder": "../../elsewhere"}', "names no step folder"),
-        ("latest.json", b"[]", "names no step folder"),
-        ("step-000001/state.json", b"[1", "state.json is not valid JSON"),
-        ("step-000001/state.json", b'{"tensor": "t9"}', "a missing tensor 't9'"),
-        ("step-000001/state.json", b'{"code": 1}', "unknown kind 'code'"),
-        ("step-000001/state.json", b'{"dict": [], "list": []}', "an object with the keys"),
+        ("latest.json", b'{"folder": 3}', "names no step folder"),
+        ("latest.json", b"[]", "holds list, not a record"),
+        ("latest.json", b"null", "holds NoneType, not a record"),
+        ("latest.json", b"{}", "latest.json lacks folder"),
+        ("latest.json", b'{"folder": "step-000001"}', f"format 1, this version reads {FORMAT}"),
+        ("latest.json", json.dumps(POINTER | {"format": 99}).encode(), "format 99, this version reads"),
+        ("latest.json", json.dumps(POINTER | {"run_id": "x"}).encode(), "belongs to run 'x', not to this one"),
+        ("latest.json", json.dumps(POINTER).encode(), "state.safetensors is damaged"),
+        ("latest.json", json.dumps(POINTER | {"digests": []}).encode(), "state.safetensors is damaged"),
+        ("step-000001/state.json", b"[1", "state.json is damaged"),
+        ("step-000001/state.json", b'{"tensor": "t9"}', "state.json is damaged"),
         ("step-000001/state.safetensors", b"\0" * 30, "state.safetensors is damaged"),
+        ("step-000001/state.safetensors", b"", "state.safetensors is damaged"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, file: str, content: bytes, message: str) -> None:
-    save_state(tmp_path, {"x": torch.ones(3)})
+    save_state(tmp_path, {"x": torch.ones(3)}, "this run")
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
-        load_state(tmp_path)
+        load_state(tmp_path, "this run")
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_single_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    save_state(tmp_path, {"x": torch.ones(3)}, "this run")
+    for name in ("state.safetensors", "state.json"):
+        file = tmp_path / "step-000001" / name
+        content = file.read_bytes()
+        for place in (len(content) // 2, len(content) - 2):
+            flipped = bytearray(content)
+            flipped[place] ^= 4
+            file.write_bytes(flipped)
+            with pytest.raises(ValueError, match=f"{name} is damaged"):
+                load_state(tmp_path, "this run")
+        file.write_bytes(content)
+    assert torch.equal(load_state(tmp_path, "this run")["x"], torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"tensor": "t9"}, "a missing tensor 't9'"),
+        ({"code": 1}, "unknown kind 'code'"),
+        ({"dict": [], "list": []}, "an object with the keys"),
+    ],
+)
+def test_a_tree_of_an_unknown_form_is_refused(tree: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        decode_tree(tree, {})

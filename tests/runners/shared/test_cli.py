@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from safetensors import SafetensorError
 
 from runners.shared.cli import TRACEBACK_VARIABLE, UserError, run
 from runners.shared.options import CommonOptions
@@ -91,8 +92,10 @@ def test_bad_options_are_status_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fail_with(KeyboardInterrupt()) == 130
-    assert "interrupted; go on from the last checkpoint" in capsys.readouterr().err
+    interrupted = KeyboardInterrupt()
+    interrupted.add_note("go on from the last checkpoint with --resume runs/x")
+    assert fail_with(interrupted) == 130
+    assert "interrupted; go on from the last checkpoint with --resume runs/x" in capsys.readouterr().err
 
     def main(options: CommonOptions) -> None:
         raise KeyboardInterrupt
@@ -100,6 +103,15 @@ def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         run(main, CommonOptions, [])
     assert "--resume" not in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_with_what_was_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    for error in (OSError(28, "No space left on device"), SafetensorError("No space left on device")):
+        error.add_note("go on from the last checkpoint with --resume runs/x")
+        assert fail_with(error) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert "No space left on device; go on from the last checkpoint with --resume runs/x" in lines[0]
 
 
 def test_warnings_are_one_line_and_settings_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
