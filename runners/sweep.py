@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import runpy
 from pathlib import Path
 
-if __name__ == "__main__":  # take runners/ off the import path: a library's `evaluate` is not ours
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
-    try:
-        import trbert_env  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "trbert_env":
-            raise
-        mend = "run `make venv`, then `source .venv/bin/activate`"
-        print(f"error: the project is not installed in {sys.executable}; {mend}", file=sys.stderr)
-        sys.exit(2)
+if __name__ == "__main__":  # before all other imports: see there
+    runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, field, replace
 from functools import partial

@@ -64,7 +64,7 @@ def cache_folder() -> Path:
 
 def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
     """Return where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one."""
-    key = str(Path(name).resolve()) if Path(name).is_dir() else name
+    key = str(Path(name).resolve()) if os.path.isdir(name) else name  # not by Path, which fails on long names
     key = key.strip("/").replace("/", "--")
     if len(key.encode()) > LONGEST_NAME:
         # File systems know names of up to 255 bytes; the end of a path tells more than its beginning.

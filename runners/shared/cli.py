@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -41,6 +42,8 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     Raises:
         SystemExit: 2 for bad options or input, 130 when interrupted, 0 after ``--help``.
     """
+    if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "stop_importing":  # of runners/script.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         options = tyro.cli(options_type, args=arguments, description=_description(main))
         options.check()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from runners.shared.files import read_json
+from runners.shared.files import read_json, read_record
 from trbert_env.backbones import Backbone, load_backbone_from, move
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedConfig, TokenReducedModel
@@ -32,8 +32,25 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
         )
     model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
     model.eval()  # type: ignore[no-untyped-call]
+    _check_identity(model, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def _check_identity(model: TokenReducedModel, folder: Path) -> None:
+    """Check that a model which lies in its run's folder is the one that the run ended with.
+
+    Raises:
+        ValueError: It is another one, or the run's record is damaged.
+    """
+    path = folder.parent / "metrics.json"
+    recorded = read_record(path).get("model_fingerprint") if path.exists() else None
+    found = None if recorded is None else fingerprint_model(model)
+    if found != recorded:
+        raise ValueError(
+            f"{folder} is not the model that the run ended with (its fingerprint is {found}, {path} says {recorded}): "
+            "restore it, or copy the folder out of the run to use it as it is"
+        )
 
 
 def load_encoder(source: str, task: Task, name: str) -> Backbone:

@@ -27,6 +27,8 @@ from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions, Finetuner
 from runners.finetune import main as finetune
+from runners.joint_finetune import JointFinetuneOptions
+from runners.joint_finetune import main as joint_finetune
 from runners.shared.cli import run
 from runners.shared.run_folder import RunFolder
 from runners.train_policy import TrainPolicyOptions
@@ -37,10 +39,11 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "benchmark": (benchmark, BenchmarkOptions),
     "evaluate": (evaluate, EvaluateOptions),
     "finetune": (finetune, FinetuneOptions),
+    "joint_finetune": (joint_finetune, JointFinetuneOptions),
     "train_policy": (train_policy, TrainPolicyOptions),
 }
 HEURISTIC = ["--agent", "random", "--keep-fractions", "0.6", "0.3"]
-OWN_OPTIONS = {"evaluate": HEURISTIC}
+OWN_OPTIONS = {"evaluate": HEURISTIC, "joint_finetune": ["--holdout-texts", "4"]}
 
 Fail = Callable[..., str]
 
@@ -309,3 +312,21 @@ def test_saved_backbone_is_what_is_loaded(in_process: Any) -> None:
     env = TokenReductionVectorEnv(data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4)
     loaded = env.workload.backbone.model.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in saved.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("job", "options"),
+    [
+        ("finetune", ["--backbone", "PRETRAINED"]),
+        ("train_policy", ["--backbone", "PRETRAINED"]),  # stage 1 runs first
+        ("joint_finetune", ["--remember-teacher"]),
+    ],
+)
+def test_a_cache_that_cannot_be_written_is_found_before_the_work(
+    job: str, options: list[str], fail: Fail, in_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path / "file" / "cache"))
+    line = fail(job, *[str(in_process.pretrained) if word == "PRETRAINED" else word for word in options])
+    assert "set TRBERT_CACHE" in line
+    assert not (in_process.root / "failed").exists()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +14,18 @@ import pytest
 
 import runners.shared
 
+ROOT = Path(runners.shared.__file__).resolve().parents[1]
+JOBS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("__init__", "script"))
+
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     """A runner of the documented lines, beside a file that would hide a library of the same name."""
     documented = inspect.getdoc(runners.shared) or ""
-    block = documented.partition("other imports::\n")[2].partition("\nand closes with::")[0]
+    block = documented.partition("prepare the process::\n")[2].partition("\nand closes with::")[0]
     lines = inspect.cleandoc("\n" + block)
-    assert "sys.path" in lines
+    assert "script.py" in lines
+    shutil.copy(ROOT / "script.py", tmp_path)
     (tmp_path / "colorsys.py").write_text("raise SystemExit('the wrong module was imported')\n")
     path = tmp_path / "job.py"
     path.write_text(f"{lines}\n\nimport colorsys\n\nprint(colorsys.__file__)\n")
@@ -39,3 +46,25 @@ def test_without_the_project_the_mend_is_said(script: Path) -> None:
     assert done.stderr.startswith("error: the project is not installed in ")
     assert "make venv" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_runner_opens_with_them(job: str) -> None:
+    documented = inspect.getdoc(runners.shared) or ""
+    block = documented.partition("from __future__ import annotations\n")[2].partition("\nand closes with::")[0]
+    assert inspect.cleandoc("\n" + block) in (ROOT / f"{job}.py").read_text()
+
+
+@pytest.mark.parametrize("job", ["finetune", "compare"])
+def test_ctrl_c_during_the_imports_is_one_line(job: str, tmp_path: Path) -> None:
+    # A library that takes its time, and says when its import has begun.
+    (tmp_path / "tyro.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / f"{job}.py")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "interrupted"
