@@ -250,6 +250,10 @@ def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
     )
     torch.manual_seed(options.seed)  # a new task head draws its first weights
     backbone = load_backbone(preset, make_task(preset), options.backbone, found.source, pretrained=True)
+    if not backbone.fine_tuned:
+        announce(
+            f"backbone '{backbone.name}' has no task head for {options.env}: a new one is trained from random weights"
+        )
     train = Workload.encode(preset, examples, backbone, "train", found.source)
     return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
 

@@ -8,11 +8,11 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from filelock import FileLock
@@ -24,6 +24,8 @@ from transformers.utils import logging as transformers_logging
 from trbert_env.encoder import FAMILIES
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+from trbert_env.texts import EncodedText
+from trbert_env.weights import CONFIG_ERRORS, check_backbone_missing, check_files, load_weights
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -156,25 +158,83 @@ def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
     """
+    what = f"backbone '{name}'"
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
-        config = _load_config(source, name)
+        check_files(Path(source), what)
+        config = _load_config(source, name, task)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
-        model, report = task.auto_model.from_pretrained(
-            source, config=config, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
-    except OSError as error:
-        raise FileNotFoundError(
-            f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
-        ) from error
+        model, missing = load_weights(task.auto_model.from_pretrained, source, what, config=config, dtype=torch.float32)
+        fine_tuned = check_backbone_missing(model, missing, what, source)
+        tokenizer = load_tokenizer(source, what)
     finally:
         transformers_logging.set_verbosity(verbosity)
+    return Backbone(model.eval(), tokenizer, name, source, fine_tuned)
+
+
+def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer.
+
+    Args:
+        source: A folder or a hub name.
+        what: The model's name in errors.
+
+    Raises:
+        ValueError: There is none, or it is damaged.
+    """
+    try:
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
+    except Exception as error:  # tokenizers raises nothing more special for a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"the tokenizer of {what} could not be loaded ({reason}): restore {source}") from error
     # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"backbone '{name}' comes without a tokenizer: save the one it was trained with beside it")
-    return Backbone(model.eval(), tokenizer, name, source, not report["missing_keys"])
+        raise ValueError(f"{what} comes without a tokenizer: save the one it was trained with beside it")
+    _check_special_tokens(tokenizer, what)
+    return tokenizer
+
+
+def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, what: str) -> None:
+    for role in ("cls", "sep"):
+        if getattr(tokenizer, f"{role}_token_id") is None:
+            raise ValueError(f"the tokenizer of {what} has no {role}_token: save the one it was trained with beside it")
+
+
+def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
+    """Refuse texts that an encoder cannot read.
+
+    Args:
+        backbone: The encoder and its tokenizer.
+        texts: What its tokenizer made of the records.
+
+    Raises:
+        ValueError: A token, position or token type is beyond the encoder's embeddings; the message names the text.
+    """
+    config = backbone.model.config
+    base: Any = backbone.model.base_model  # stock encoders are known by their family, not by their type
+    vocabulary = base.get_input_embeddings().num_embeddings
+    types = 1 if config.model_type == "distilbert" else config.type_vocab_size
+    # RoBERTa counts positions from behind its padding index on.
+    offset = base.embeddings.padding_idx + 1 if config.model_type == "roberta" else 0
+    positions = base.embeddings.position_embeddings.num_embeddings - offset
+    for text in texts:
+        longest = max(text.sequence_lengths)
+        if longest > positions:
+            raise ValueError(
+                f"text {text.text_id!r} has a sequence of {longest} tokens, and backbone '{backbone.name}' knows "
+                f"{positions} positions: use an encoder with more"
+            )
+        if (token := int(text.input_ids.max())) >= vocabulary:
+            raise ValueError(
+                f"text {text.text_id!r} has the token id {token}, and backbone '{backbone.name}' embeds ids up to "
+                f"{vocabulary - 1}: save the tokenizer that it was trained with beside it"
+            )
+        if (kind := int(text.token_type_ids.max())) >= types:
+            raise ValueError(
+                f"text {text.text_id!r} has the token type {kind}, and backbone '{backbone.name}' knows only {types}: "
+                "use an encoder that was trained on pairs of segments"
+            )
 
 
 def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> ModelT:
@@ -183,18 +243,25 @@ def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> Model
     return model
 
 
-def _load_config(source: str, name: str) -> PreTrainedConfig:
+def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
+    except OSError as error:
+        raise FileNotFoundError(
+            f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
+        ) from error
+    except CONFIG_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"backbone '{name}' is of no family known here ({reason}): use one of {known}") from error
     if config.model_type not in FAMILIES:
         raise ValueError(
             f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
+    # A head that is still to be trained has as many outputs as the task asks for, whatever another task had.
+    if config.num_labels != task.token_logits:
+        config.num_labels = task.token_logits
     # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
     # layers take note of it then.
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):

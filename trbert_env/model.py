@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, SpeedTable, Tok
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
 from trbert_env.texts import TextBatch
+from trbert_env.weights import check_nothing_missing, load_weights
 
 
 class TokenReducedConfig(PreTrainedConfig):
@@ -121,13 +123,41 @@ class TokenReducedModel(PreTrainedModel):
         self.task = make_task(get_preset(config.env))
         self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
-        if config.keep_fractions is not None:
-            check_keep_fractions(config.keep_fractions, encoder.num_reductions)
+        self._check_decision(self.decision, encoder.num_reductions)
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.overlap
         )
         self.calibration = Calibration(encoder.num_reductions, self.task.token_logits)
         self.post_init()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *arguments: Any,
+        output_loading_info: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a saved model, whole or not at all; arguments are those of transformers.
+
+        Raises:
+            FileNotFoundError: There is no model, or its weights are a pickle.
+            ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
+                configuration is of no use.
+        """
+        source = str(pretrained_model_name_or_path)
+        what = f"token-reduced model '{source}'"
+        for name in ("use_safetensors", "ignore_mismatched_sizes"):
+            options.pop(name, None)
+        model, missing = load_weights(super().from_pretrained, source, what, positional=arguments, **options)
+        check_nothing_missing(missing, what, source)
+        report: dict[str, Any] = {
+            "missing_keys": set(),
+            "unexpected_keys": set(),
+            "mismatched_keys": set(),
+            "error_msgs": [],
+        }
+        return (model, report) if output_loading_info else model
 
     @classmethod
     def from_parts(
@@ -191,8 +221,18 @@ class TokenReducedModel(PreTrainedModel):
         """Save it with the model."""
         self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
 
+    @staticmethod
+    def _check_decision(decision: DecisionRule, num_reductions: int) -> None:
+        if decision.keep_fractions is not None:
+            check_keep_fractions(decision.keep_fractions, num_reductions)
+
     def set_decision(self, decision: DecisionRule) -> None:
-        """Decide by another rule from now on, and when loaded again."""
+        """Decide by another rule from now on, and when loaded again.
+
+        Raises:
+            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
+        """
+        self._check_decision(decision, self.encoder.num_reductions)
         fractions = decision.keep_fractions
         self.config.threshold = decision.threshold
         self.config.keep_fractions = None if fractions is None else list(fractions)

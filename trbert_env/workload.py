@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from trbert_env.backbones import Backbone, load_backbone
+from trbert_env.backbones import Backbone, check_texts, load_backbone
 from trbert_env.data.sources import Examples, load_examples, sample
 from trbert_env.encoder import StagedEncoder
 from trbert_env.fingerprints import fingerprint_model, fingerprint_texts, fingerprint_tokenizer
@@ -105,6 +105,12 @@ class Workload:
 
     @classmethod
     def encode(cls, preset: Preset, examples: Dataset, backbone: Backbone, split: str, data_source: str) -> Workload:
-        """Encode examples for a backbone; see :meth:`load`."""
+        """Encode examples for a backbone; see :meth:`load`.
+
+        Raises:
+            ValueError: The backbone cannot read a text; see :func:`~trbert_env.backbones.check_texts`.
+        """
         task = make_task(preset)
-        return cls(preset, task, backbone, examples, task.encode(examples, backbone.tokenizer), split, data_source)
+        texts = task.encode(examples, backbone.tokenizer)
+        check_texts(backbone, texts)
+        return cls(preset, task, backbone, examples, texts, split, data_source)

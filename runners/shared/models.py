@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer
 
-from runners.shared.files import read_json, read_record
-from trbert_env.backbones import Backbone, load_backbone_from, move
+from runners.shared.files import read_record
+from trbert_env.backbones import Backbone, load_backbone_from, load_tokenizer, move
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.tasks import Task
@@ -23,6 +22,8 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
         ValueError: It is another kind of model, such as a backbone.
     """
     folder = path / "model" if (path / "model").is_dir() else path
+    if path.is_file():
+        raise NotADirectoryError(f"{path} is a file: give the run's folder or its model/ folder")
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     kind = model_type_in(folder)
@@ -31,9 +32,9 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
             f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
         )
     model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     _check_identity(model, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(str(folder), f"model '{path}'")
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
 
 
@@ -108,6 +109,10 @@ def load_original(model: TokenReducedModel, source: str | None = None) -> Backbo
 
 
 def model_type_in(folder: Path) -> str | None:
-    """What kind of model a folder holds, by transformers' name; None where there is none."""
+    """Return what kind of model a folder holds, by transformers' name; None where there is none.
+
+    Raises:
+        ValueError: Its ``config.json`` is damaged.
+    """
     path = folder / "config.json"
-    return read_json(path).get("model_type") if path.exists() else None
+    return read_record(path).get("model_type") if path.is_file() else None

@@ -1,0 +1,205 @@
+"""Loading weights so that none is missing, left over, of another shape, damaged or no number.
+
+transformers draws missing weights at random and says so in a log message; a model with some of them has
+plausible metrics that are other ones each time. What is loaded here is whole, or refused in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+#: Weights that an encoder may lack or bring: no task head here reads them.
+_UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$|embeddings\.token_type_ids$)")
+#: What the weights of an encoder's layers and embeddings are called in all supported families.
+_ENCODER = re.compile(r"(^|\.)(layer\.\d+\.|embeddings\.|embeddings_project\.)|^(policy|calibration|backbone)\.")
+#: What reading a configuration raises where a value is odd: transformers checks types by strict dataclasses.
+CONFIG_ERRORS = (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
+#: What building and loading a model raise where a configuration or a file is odd.
+_LOADING_ERRORS = (RuntimeError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, AssertionError)
+
+
+def load_weights(
+    load: Callable[..., Any], source: str, what: str, positional: Sequence[Any] = (), **options: Any
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load a model by a ``from_pretrained``, from safetensors only.
+
+    Args:
+        load: ``from_pretrained`` of a class.
+        source: A folder or a hub name.
+        what: The model's name in errors, such as ``"backbone 'x'"``.
+        positional: Handed on to ``load`` behind the source.
+        options: Handed on to ``load``.
+
+    Returns:
+        The model, and the names of the weights that the files lack and that were drawn at random.
+
+    Raises:
+        FileNotFoundError: There are no weights, or none that can be read without a pickle.
+        ValueError: A file is damaged, the configuration cannot be built, or a weight has another shape than the
+            configuration says, is unknown to it or is not finite.
+    """
+    check_files(Path(source), what)
+    _check_format(Path(source), what)
+    try:
+        model, report = load(
+            source, *positional, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True, **options
+        )
+    except SafetensorError as error:
+        raise ValueError(f"the weights of {what} are damaged ({error}): restore {source}") from error
+    except OSError as error:
+        raise FileNotFoundError(f"{what} could not be loaded ({_first_line(error)}): {_advice(source)}") from error
+    except (*CONFIG_ERRORS, *_LOADING_ERRORS) as error:
+        reason = _first_line(error)
+        raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error
+    missing = {key for key in report["missing_keys"] if not _UNUSED.search(key)}
+    _check_report(model, report, missing, what, source)
+    _check_finite(model, what, source)
+    return model, missing
+
+
+def _check_report(
+    model: PreTrainedModel, report: Mapping[str, Any], missing: Collection[str], what: str, source: str
+) -> None:
+    """Refuse weights that do not fit the configuration.
+
+    Raises:
+        ValueError: They are another family's, of another shape, or unknown to it.
+    """
+    unexpected = {key for key in report["unexpected_keys"] if _ENCODER.search(key) and not _UNUSED.search(key)}
+    if report["mismatched_keys"]:
+        name, found, wanted = sorted(report["mismatched_keys"], key=str)[0]
+        raise ValueError(
+            f"{what} has weights of another shape than its config.json says ({name} is {tuple(found)}, "
+            f"not {tuple(wanted)}): restore {source}"
+        )
+    prefix = f"{model.base_model_prefix}."
+    encoder = {name for name in model.state_dict() if name.startswith(prefix) and not _UNUSED.search(name)}
+    if encoder and encoder <= set(missing):
+        raise ValueError(
+            f"{what} has none of the weights that its config.json names (a '{model.config.model_type}' encoder): "
+            f"the configuration or the weights are of another model; restore {source}"
+        )
+    if unexpected:
+        raise ValueError(
+            f"{what} has weights that its config.json does not know ({_some(unexpected)}): "
+            f"restore {source}, or correct the configuration"
+        )
+
+
+def check_nothing_missing(missing: Collection[str], what: str, source: str) -> None:
+    """Refuse a model some of whose weights were drawn at random.
+
+    Raises:
+        ValueError: Some were; the message names a few.
+    """
+    if missing:
+        raise ValueError(f"{what} lacks weights ({_some(missing)}), which would be drawn at random: restore {source}")
+
+
+def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], what: str, source: str) -> bool:
+    """Refuse a backbone whose encoder, or part of whose head, was drawn at random.
+
+    Args:
+        model: The task model.
+        missing: What :func:`load_weights` found missing.
+        what: The backbone's name in errors.
+        source: A folder or a hub name.
+
+    Returns:
+        Whether the task head was there too: False where it is still to be trained.
+
+    Raises:
+        ValueError: The encoder lacks weights, or the head has only some.
+    """
+    prefix = f"{model.base_model_prefix}."
+    names = {name for name in model.state_dict() if not _UNUSED.search(name)}
+    encoder = {name for name in names if name.startswith(prefix)}
+    check_nothing_missing(encoder & set(missing), what, source)
+    head = names - encoder
+    if head & set(missing) and not head <= set(missing):
+        check_nothing_missing(head & set(missing), what, source)
+    return not missing
+
+
+def check_files(folder: Path, what: str) -> None:
+    """Refuse a folder whose JSON files transformers would misread.
+
+    Args:
+        folder: A folder; anything else is a hub name and left to transformers.
+        what: The model's name in errors.
+
+    Raises:
+        FileNotFoundError: It holds no ``config.json``.
+        NotADirectoryError: It is a file.
+        ValueError: A JSON file in it is damaged.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(f"{what} could not be loaded: {folder} is a file; give the folder that it lies in")
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{what} could not be loaded: {folder} has no config.json; give the folder of a saved model"
+        )
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"):
+        if (folder / name).exists():
+            _check_json(folder / name, what)
+
+
+def _check_format(folder: Path, what: str) -> None:
+    """Refuse a folder without weights, or with weights that only unpickling could read.
+
+    Raises:
+        FileNotFoundError: It is one.
+    """
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    found = f"only {', '.join(pickles)}, a pickle, which could run code" if pickles else "no weights"
+    raise FileNotFoundError(
+        f"{what} could not be loaded: {folder} has {found}; save the model anew, as model.safetensors"
+    )
+
+
+def _check_json(path: Path, what: str) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{what}: {path} is not valid JSON ({error}); restore it") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{what}: {path} holds {type(content).__name__}, not a JSON object; restore it")
+
+
+def _check_finite(model: PreTrainedModel, what: str, source: str) -> None:
+    for name, values in model.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            count = int((~torch.isfinite(values)).sum())
+            raise ValueError(
+                f"{what} has weights that are no numbers ({count:,} of {name}): its training diverged or {source} is "
+                "damaged; give another"
+            )
+
+
+def _advice(source: str) -> str:
+    return f"restore {source}" if Path(source).is_dir() else "give a folder or a hub name"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _some(names: Collection[str]) -> str:
+    """A few names, and how many more there are."""
+    first = sorted(names)[:3]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
