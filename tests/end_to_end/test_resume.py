@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,42 @@ def test_a_killed_finetuning_goes_on_bit_for_bit(place: Any) -> None:
     assert weights(broken) == weights(whole)
     assert record(broken) == record(whole)
     assert curve(broken, "losses/task_loss") == curve(whole, "losses/task_loss")
+
+
+DIVERGING = {
+    "finetune": ["--epochs", "3", "--batch-size", "8", "--checkpoint-every", "1", "--learning-rate", "1e30"],
+    "train_policy": [*("--total-texts", "64", "--texts-per-step", "4"), "--learning-rate", "1e30"],
+    "joint_finetune": [
+        *("--total-texts", "64", "--texts-per-step", "4", "--holdout-texts", "4", "--encoder-rate", "1e30"),
+    ],
+}
+
+
+@pytest.mark.parametrize("job", list(DIVERGING))
+def test_a_run_that_diverges_ships_no_model(job: str, place: Any) -> None:
+    output = f"diverging-{job}"
+    process = place.start(job, "--backbone", str(place.fine_tuned), *place.common(output), *DIVERGING[job])
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: the run diverges: ")
+    assert " at update " in last
+    run = place.only_run(output)
+    assert not (run / "model").exists()
+    assert not (run / "metrics.json").exists()
+
+
+def test_a_run_that_still_goes_is_not_resumed(place: Any) -> None:
+    process = place.start("train_policy", "--backbone", str(place.fine_tuned), *place.common("going"), *POLICY)
+    while not place.checkpoints_written("going"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    second = place.start("train_policy", "--resume", str(place.only_run("going")))
+    process.send_signal(signal.SIGSTOP)  # it goes on, however long the other takes
+    _, err = second.communicate(timeout=120)
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.communicate()
+    assert second.returncode == 2, err
+    assert f"is still going (process {process.pid} on " in err.splitlines()[-1]
