@@ -74,7 +74,8 @@ class Grpo(PolicyGradient):
             gain = torch.minimum(ratio * advantages, limited * advantages)
             surrogate = surrogate + self.over_tokens(torch.where(now.free, gain, 0.0), now.free)
             entropies.append(now.entropy)
-            clipped.append((ratio != limited)[now.free].float().mean())
+            # Of the choices; there may be none, and the mean of nothing is NaN.
+            clipped.append((ratio != limited)[now.free].float().sum() / now.free.sum().clamp(min=1))
         loss = -surrogate.mean()
         return loss, {
             "losses/policy_loss": float(loss.detach()),

@@ -37,8 +37,12 @@ class ResidualCloning:
         losses = []
         for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
             free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+            if not bool(free.any()):  # nothing to show, and the mean of nothing is NaN
+                continue
             logits = padded_logits(self._agent.policy, observation, infos)[free]
             losses.append(binary_cross_entropy_with_logits(logits, keep[free].float()))
+        if not losses:
+            return {"losses/cloning_loss": 0.0}
         loss = torch.stack(losses).sum()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from agents.base import Rollout
 from agents.policy_agent import PolicyAgent, padded_logits
-from agents.samplers import bernoulli_entropy
+from agents.samplers import mean_entropy
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PolicyGradient(PolicyAgent):
         free = mask & ~forced
         signed = torch.where(rollout.actions[reduction], logits, -logits)
         log_probabilities = torch.where(free, logsigmoid(signed), 0.0)
-        return Choices(log_probabilities, free, bernoulli_entropy(logits.detach()[free]).mean())
+        return Choices(log_probabilities, free, mean_entropy(logits.detach()[free]))
 
     def over_tokens(self, values: Tensor, free: Tensor) -> Tensor:
         """``(rows,)``: values of tokens summed or averaged over those that could be chosen, as the options say."""

@@ -153,6 +153,15 @@ class BudgetedSampler:
 Sampler = BernoulliSampler | BudgetedSampler
 
 
+def mean_entropy(logits: Tensor) -> Tensor:
+    """Return the mean of :func:`bernoulli_entropy`, a scalar; 0 where there was nothing to choose.
+
+    Args:
+        logits: ``(num_choices,)`` of keeping.
+    """
+    return bernoulli_entropy(logits).mean() if len(logits) else logits.new_zeros(())
+
+
 def bernoulli_entropy(logits: Tensor) -> Tensor:
     """Entropy of Bernoulli(sigmoid(logits)) in nats, of the same shape."""
     return -(torch.sigmoid(logits) * logsigmoid(logits) + torch.sigmoid(-logits) * logsigmoid(-logits))

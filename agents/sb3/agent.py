@@ -188,8 +188,9 @@ class Sb3Agent(PolicyAgent):
         found = dict(algorithm.logger.name_to_value)
         algorithm.logger.dump()
         figures = {ours: float(found[theirs]) for theirs, ours in FIGURES.items() if theirs in found}
-        # Returns that do not differ leave nothing to explain, and NaN spoils a curve.
-        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        # Returns that do not differ leave nothing to explain. Any other NaN is for the run to stop at.
+        if not math.isfinite(figures.get("losses/explained_variance", math.nan)):
+            figures.pop("losses/explained_variance", None)
         self.finish(rollout)
         return figures | {"losses/entropy": -float(found["train/entropy_loss"])}
 
