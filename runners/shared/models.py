@@ -45,7 +45,8 @@ def _check_identity(model: TokenReducedModel, folder: Path) -> None:
         ValueError: It is another one, or the run's record is damaged.
     """
     path = folder.parent / "metrics.json"
-    recorded = read_record(path).get("model_fingerprint") if path.exists() else None
+    in_a_run = folder.name == "model" and path.exists() and (folder.parent / "config.json").exists()
+    recorded = read_record(path).get("model_fingerprint") if in_a_run else None
     found = None if recorded is None else fingerprint_model(model)
     if found != recorded:
         raise ValueError(
@@ -88,12 +89,12 @@ def load_original(model: TokenReducedModel, source: str | None = None) -> Backbo
         FileNotFoundError: ``source`` holds none.
     """
     config = model.config
-    if not config.original_fingerprint:
+    if not config.original_fingerprint and source is None:
         return None
     name = config.backbone_name.removesuffix(", joint")
     try:
         found = load_encoder(source or config.original_backbone, model.task, name)
-        if fingerprint_model(found.model) != config.original_fingerprint:
+        if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
             raise ValueError(f"{source or config.original_backbone} holds another encoder than training began with")
     except (FileNotFoundError, ValueError) as error:
         if source is not None:

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 from datasets.table import InMemoryTable
 
+from trbert_env.data.schema import SQUAD_V2, Schema, check_columns, checked_dataset, checked_table
+
 Source = Literal["local", "hub", "embedded"]
 
 SOURCES = ("auto", "local", "hub", "embedded")
 #: The name on the hub of each data set; the key is also the name of its local folder.
 HUB_NAMES = {"squad_v2": "rajpurkar/squad_v2"}
-#: The columns that each data set must have, and the fields of those that are structs.
-COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
-    "squad_v2": {"id": (), "title": (), "context": (), "question": (), "answers": ("text", "answer_start")},
-}
+#: The columns that each data set must have, and what they hold.
+SCHEMAS = {"squad_v2": SQUAD_V2}
 DATA_DIR_VARIABLE = "TRBERT_DATA"
 
 
@@ -33,7 +33,7 @@ class Examples:
     """A split, and where it was really taken from.
 
     Attributes:
-        dataset: The examples, at least one, with the columns of the hub's data set of that name.
+        dataset: The examples, at least one, with just the columns and the types of the data set's schema.
         source: Which source gave them.
         description: One line for reports: the split, its size and its origin.
     """
@@ -59,7 +59,8 @@ def load_examples(dataset: str, split: str, source: str = "auto", data_dir: str 
 
     Raises:
         FileNotFoundError: If the folder, the file of the split or the data set on the hub cannot be found.
-        ValueError: If the data set or source is unknown, or the data lack columns or rows.
+        ValueError: If the data set or source is unknown, or the data lack columns or rows, or hold
+            other types or values than the data set's schema declares.
     """
     _check_known("data set", dataset, tuple(HUB_NAMES))
     _check_known("data source", source, SOURCES)
@@ -127,11 +128,10 @@ def _load_local(dataset: str, split: str, data_dir: str | None) -> Examples:
     if data_dir is None:
         raise ValueError(f"the local data source needs a folder: give --data-dir or set {DATA_DIR_VARIABLE}")
     files = _parquet_files(dataset, split, Path(data_dir).expanduser())
-    table = pa.concat_tables([_read_parquet(dataset, file) for file in files])
-    # In memory, not through the cache of `datasets`: that needs a writable home and may serve an older file.
-    loaded = Dataset(InMemoryTable(table))
+    # Each file by itself, so that messages name it and files of different but accepted types go together.
+    tables = [_read_parquet(SCHEMAS[dataset], file) for file in files]
     origin = str(files[0]) if len(files) == 1 else f"{len(files)} files in {files[0].parent}"
-    return _examples(loaded, "local", dataset, split, origin)
+    return _examples(pa.concat_tables(tables), "local", dataset, split, origin)
 
 
 def _parquet_files(dataset: str, split: str, root: Path) -> list[Path]:
@@ -140,6 +140,8 @@ def _parquet_files(dataset: str, split: str, root: Path) -> list[Path]:
     folders = [folder for folder in (root / dataset, root) if folder.is_dir()]
     for folder in folders:
         single = folder / f"{split}.parquet"
+        if single.is_dir():
+            raise ValueError(f"{single} is a folder: put one parquet file in its place, or {split}-*-of-*.parquet")
         # The second form is that of a folder cloned from the hub.
         files = [single] if single.is_file() else sorted(folder.glob(f"{split}-*-of-*.parquet"))
         if files:
@@ -151,33 +153,23 @@ def _parquet_files(dataset: str, split: str, root: Path) -> list[Path]:
     )
 
 
-def _read_parquet(dataset: str, file: Path) -> pa.Table:
+def _read_parquet(schema: Schema, file: Path) -> pa.Table:
+    """Read a file's declared columns and check them."""
     try:
-        schema = pq.read_schema(file)
-        _check_columns(dataset, schema, str(file))
-        table = pq.read_table(file)
-    except pa.ArrowInvalid as error:
-        reason = str(error).splitlines()[0]
+        # Not `pq.read_table`: it adds columns for folders that are named like `key=value`.
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            check_columns(opened.schema_arrow, schema, str(file))
+            table = opened.read(columns=list(schema.columns))
+    except PermissionError as error:
+        raise PermissionError(f"{file} cannot be opened: give yourself the permission to read it") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk, not of what the file holds
+            raise
+        reason = str(error).partition("\n")[0]
         raise ValueError(f"{file} is not a readable parquet file ({reason}): write it anew") from error
     if table.num_rows == 0:
         raise ValueError(f"{file} has no rows: give a file with at least one example")
-    return table
-
-
-def _check_columns(dataset: str, schema: pa.Schema, origin: str) -> None:
-    missing = []
-    for column, fields in COLUMNS[dataset].items():
-        if column not in schema.names:
-            missing.append(column)
-        elif fields:
-            kind = schema.field(column).type
-            present = {field.name for field in kind} if pa.types.is_struct(kind) else set()
-            missing += [f"{column}.{field}" for field in fields if field not in present]
-    if missing:
-        needed = ", ".join(
-            f"{column}{{{', '.join(fields)}}}" if fields else column for column, fields in COLUMNS[dataset].items()
-        )
-        raise ValueError(f"{origin} lacks the columns {', '.join(missing)}: {dataset} needs {needed}")
+    return checked_table(table, schema, str(file))
 
 
 def _load_hub(dataset: str, split: str) -> Examples:
@@ -190,14 +182,15 @@ def _load_hub(dataset: str, split: str) -> Examples:
             f"cannot load split {split!r} of {name} from the hub ({reason}): "
             f"check the network and the split, or give --data-dir or --data-source embedded"
         ) from error
-    return _examples(loaded, "hub", dataset, split, f"{name} on the hub")
+    origin = f"{name} on the hub"
+    return _examples(checked_dataset(loaded, SCHEMAS[dataset], origin), "hub", dataset, split, origin)
 
 
 def _load_embedded(dataset: str, split: str) -> Examples:
     from trbert_env.data.embedded import embedded_squad2
 
-    loaded = embedded_squad2(split, seed=0)
-    return _examples(loaded, "embedded", dataset, split, "the embedded corpus: generated text, not the real one")
+    table = checked_dataset(embedded_squad2(split, seed=0), SCHEMAS[dataset], "the embedded corpus")
+    return _examples(table, "embedded", dataset, split, "the embedded corpus: generated text, not the real one")
 
 
 def _load_hub_or_embedded(dataset: str, split: str) -> Examples:
@@ -220,8 +213,9 @@ def _hub_is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def _examples(loaded: Dataset, source: Source, dataset: str, split: str, origin: str) -> Examples:
-    _check_columns(dataset, loaded.features.arrow_schema, origin)
-    if len(loaded) == 0:
+def _examples(table: pa.Table, source: Source, dataset: str, split: str, origin: str) -> Examples:
+    if table.num_rows == 0:
         raise ValueError(f"{dataset} {split} from {origin} has no rows: give at least one example")
+    # In memory, not through the cache of `datasets`: that needs a writable home and may serve an older file.
+    loaded = Dataset(InMemoryTable(table))
     return Examples(loaded, source, f"{dataset} {split}, {len(loaded):,} examples from {origin}")

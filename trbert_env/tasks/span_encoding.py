@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,10 @@ from datasets import Dataset
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.schema import SPAN_QA, checked_dataset
 from trbert_env.tasks.base import EncodedText
 
 _TOKENIZER_BATCH = 1024
-_COLUMNS = ("id", "question", "context", "answers")
 
 Ids = npt.NDArray[np.int32]
 
@@ -79,35 +79,30 @@ class Frame:
 def checked_rows(examples: Dataset) -> list[Row]:
     """Read the examples, refusing what cannot be trained on or scored.
 
+    Args:
+        examples: Columns ``id, question, context, answers{text, answer_start}``, loaded by us or not.
+
     Raises:
-        ValueError: If a column is missing, an id comes twice, a question or context is empty, or an answer
-            does not stand in the context where it says.
+        ValueError: If a column is missing or of another type, a value is missing, an id comes twice, a
+            question or context is empty, or an answer does not stand in the context where it says.
     """
-    missing = [name for name in _COLUMNS if name not in examples.column_names]
-    if missing:
-        raise ValueError(f"the examples have no column {', '.join(missing)}: they need {', '.join(_COLUMNS)}")
-    columns = examples.with_format(None).select_columns(list(_COLUMNS))[:]
-    rows: dict[str, Row] = {}
-    for key, question, context, answers in zip(*(columns[name] for name in _COLUMNS), strict=True):
-        if key in rows:
-            raise ValueError(f"example id {key!r} comes twice: ids must be unique within a split")
+    table = checked_dataset(examples, SPAN_QA, "the data set")
+    columns = [table.column(name).to_pylist() for name in ("id", "question", "context", "answers")]
+    rows = []
+    for key, question, context, answers in zip(*columns, strict=True):
         for name, value in (("question", question), ("context", context)):
-            if not value or not value.strip():
+            if not value.strip():
                 raise ValueError(f"example {key!r} has an empty {name}: fill it in or leave the example out")
-        rows[key] = Row(key, question, context, _gold_characters(key, context, answers))
-    return list(rows.values())
+        rows.append(Row(key, question, context, _gold_characters(key, context, answers)))
+    return rows
 
 
-def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[str | int]]) -> tuple[int, int] | None:
+def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]]) -> tuple[int, int] | None:
     texts, starts = answers["text"], answers["answer_start"]
-    if len(texts) != len(starts):
-        raise ValueError(
-            f"example {key!r} has {len(texts)} answer texts but {len(starts)} answer_start: check the data"
-        )
-    spans = [(int(start), int(start) + len(str(text))) for text, start in zip(texts, starts, strict=True)]
+    spans = [(start, start + len(text)) for text, start in zip(texts, starts, strict=True)]
     for text, (start, end) in zip(texts, spans, strict=True):
-        if not str(text).strip() or start < 0 or context[start:end] != text:
-            found = reprlib.repr(context[max(start, 0) : max(end, 0)])
+        if not text.strip() or context[start:end] != text:
+            found = reprlib.repr(context[start:end])
             raise ValueError(
                 f"example {key!r}: its answer {reprlib.repr(text)} does not fit its context at answer_start "
                 f"{start}, where {found} stands: check the data (offsets count characters)"

@@ -109,7 +109,7 @@ def test_a_variable_that_names_a_missing_folder_is_an_error_too(
             {"question": None, "context": None},
             "train.parquet lacks the columns context, question: squad_v2 needs id",
         ),
-        ({"answers": "Oslo"}, r"train.parquet lacks the columns answers.text, answers.answer_start"),
+        ({"answers": {"extra": 1}}, r"train.parquet lacks the columns answers.text, answers.answer_start"),
         ({"answers": {"text": ["Oslo"]}}, r"lacks the columns answers.answer_start"),
     ],
 )

@@ -120,13 +120,16 @@ def test_a_long_question_is_cut_and_the_tokenizer_is_left_alone(bert: PreTrained
             {"answers": {"text": ["Oslo", "lies"], "answer_start": [0, 4]}},
             "'x': its answer 'lies' .* answer_start 4",
         ),
-        ({"answers": {"text": ["Oslo"], "answer_start": [-9]}}, "'x': its answer 'Oslo' .* answer_start -9"),
+        (
+            {"answers": {"text": ["Oslo"], "answer_start": [-9]}},
+            r"id 'x': answers.answer_start\[0\] is -9: give",
+        ),
         (
             {"answers": {"text": ["Oslo"], "answer_start": [0, 1]}},
-            "'x' has 1 answer texts but 2 answer_start",
+            "row 1, id 'x': answers has 1 text but 2 answer_start: give as many",
         ),
         ({"answers": {"text": [""], "answer_start": [0]}}, "'x': its answer '' does not fit"),
-        ({"id": "ok"}, "example id 'ok' comes twice"),
+        ({"id": "ok"}, "row 1: id 'ok' comes twice, first in row 0"),
     ],
 )
 def test_bad_examples_are_named(change: dict[str, Any], message: str, bert: PreTrainedTokenizerBase) -> None:
@@ -152,7 +155,7 @@ def test_bad_settings_and_missing_columns(bert: PreTrainedTokenizerBase, example
             SpanQA(**{name: 0})
     with pytest.raises(ValueError, match="stride is -1"):
         SpanQA(stride=-1)
-    with pytest.raises(ValueError, match="no column context"):
+    with pytest.raises(ValueError, match=r"the data set lacks the columns context: .* needs id"):
         SpanQA().encode(examples.remove_columns("context"), bert)
 
 
