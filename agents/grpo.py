@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,28 +11,18 @@ from torch import Tensor
 from agents.base import Rollout
 from agents.policy_agent import PolicyAgentOptions
 from agents.policy_gradient import Choices, PolicyGradient
+from trbert_env.ranges import Range
 
 
 @dataclass(frozen=True)
 class GrpoOptions(PolicyAgentOptions):
     """What GRPO can be told beyond what all policy gradients can."""
 
-    clip: float = 0.2
+    clip: Annotated[float, Range(above=0, below=1)] = 0.2
     """How far the probability ratio of a token may move what it earns (epsilon)."""
 
-    steps_per_rollout: int = 2
+    steps_per_rollout: Annotated[int, Range(1)] = 2
     """Steps on each rollout, which share its learning rate; from the second on, ratios differ from 1."""
-
-    def __post_init__(self) -> None:
-        """Check both.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        if not 0.0 < self.clip < 1.0:
-            raise ValueError(f"clip {self.clip}: it must lie between 0 and 1")
-        if self.steps_per_rollout < 1:
-            raise ValueError(f"steps_per_rollout {self.steps_per_rollout}: give at least 1")
 
 
 class Grpo(PolicyGradient):

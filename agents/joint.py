@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from agents.rollouts import rollout_figures
 from trbert_env.calibration import Calibration
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
+from trbert_env.ranges import Range
 from trbert_env.reward import LengthPrice
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText
@@ -26,25 +27,25 @@ from trbert_env.texts import EncodedText
 class JointOptions:
     """What joint training can be told."""
 
-    encoder_rate: float = 1e-4
+    encoder_rate: Annotated[float, Range(0)] = 1e-4
     """Peak learning rate of the encoder and its task head."""
 
-    warmup: float = 0.1
+    warmup: Annotated[float, Range(0, 1)] = 0.1
     """Share of the run over which the encoder's learning rate rises from 0; then it falls linearly to 0."""
 
-    distillation: float = 0.5
+    distillation: Annotated[float, Range(0, 1)] = 0.5
     """Share of the teacher's soft targets in the task loss: 0 learns from gold labels only, 1 from the teacher."""
 
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(above=0)] = 1.0
     """Softens both distributions of the distillation."""
 
-    policy_weight: float = 0.0
+    policy_weight: Annotated[float, Range(0, 1)] = 0.0
     """How much of the policy loss's gradient reaches the encoder through the states; 1 is the paper's."""
 
     reward: Literal["likelihood", "distillation"] = "likelihood"
     """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
 
-    max_encoder_norm: float = 1.0
+    max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
     """The encoder's gradient is scaled down to this norm."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,28 +12,31 @@ from torch import Tensor
 from agents.base import AgentSpec, FullLengths, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
+from trbert_env.ranges import Items, Range, check_ranges
 
 #: About 2.05x fewer FLOPs in an encoder of 6 or 12 layers.
 DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)
+#: Of the full length, one a reduction; tokens once skipped stay out, so they cannot rise.
+KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, 3, order="falling")]
 
 
 @dataclass(frozen=True)
 class PolicyAgentOptions:
     """What every agent with a policy of eq. 2 can be told."""
 
-    learning_rate: float = 3e-3
+    learning_rate: Annotated[float, Range(0)] = 3e-3
     """Peak learning rate of a rollout, shared out where an agent takes several steps on it; it falls linearly to 0."""
 
     sampler: Literal["bernoulli", "budgeted"] = "budgeted"
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
 
-    keep_fractions: tuple[float, ...] | None = None
+    keep_fractions: KeepFractions | None = None
     """What the budgeted sampler keeps at each reduction; 0.64 0.22 by default, 0.89 0.12 in the demo."""
 
-    exploration: tuple[float, float] = (0.5, 0.2)
+    exploration: tuple[Annotated[float, Range(above=0)], Annotated[float, Range(above=0)]] = (0.5, 0.2)
     """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
 
-    budgeted_share: float = 1.0
+    budgeted_share: Annotated[float, Range(0, 1)] = 1.0
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
     budget_scope: Literal["text", "batch"] = "text"
@@ -42,19 +45,19 @@ class PolicyAgentOptions:
     log_probability: Literal["sum", "mean"] = "sum"
     """Sum the tokens' log-probabilities (eq. 6), or average them over a reduction's, as ppo and a2c always do."""
 
-    imitation_fraction: float | None = None
+    imitation_fraction: Annotated[float, Range(0, 1)] | None = None
     """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""
 
-    policy_size: int = DEFAULT_POLICY_SIZE
+    policy_size: Annotated[int, Range(1)] = DEFAULT_POLICY_SIZE
     """Width of the policy heads."""
 
     overlap: bool = True
     """Let the policy see which places of a passage share words with the question; the paper's does not."""
 
-    initial_keep_probability: float = 0.5
+    initial_keep_probability: Annotated[float, Range(above=0, below=1)] = 0.5
     """What every token's keep probability starts at."""
 
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: Annotated[float, Range(above=0)] = 1.0
     """The gradient is scaled down to this norm."""
 
     @property
@@ -93,6 +96,7 @@ class PolicyAgent(ABC):
         device: torch.device | str = "cpu",
     ) -> None:
         self.options = options = self.options_class() if options is None else options
+        check_ranges(options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = TokenPolicy(

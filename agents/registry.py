@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from agents.policy_agent import PolicyAgent, PolicyAgentOptions
 from agents.reinforce import Reinforce
 from agents.rloo import Rloo
 from agents.sb3.agent import A2cAgent, PpoAgent
+from trbert_env.ranges import check_ranges
 
 #: What --agent can name.
 AGENTS: dict[str, type[PolicyAgent]] = {
@@ -31,7 +34,7 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
     """The options of an agent: what all share, and its own by name.
 
     Raises:
-        ValueError: The agent or an option is unknown, or a value is of another type.
+        ValueError: The agent or an option is unknown, or a value is of another type or out of its range.
     """
     if name not in AGENTS:
         nearest = difflib.get_close_matches(name, AGENTS, n=1)
@@ -52,7 +55,9 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         ):
             raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {expected.__name__}")
         values[key] = value
-    return kind(**values)
+    options = kind(**values)
+    check_ranges(options, lambda field: f"option {field!r} of agent {name!r}")
+    return options
 
 
 def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Agent:
@@ -74,14 +79,17 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapp
 
 
 def find_plug_in(name: str) -> Any:
-    """The class that ``package.module:Class`` names; the current directory is looked at too.
+    """Return the class that ``package.module:Class`` names; the current directory is looked at too.
+
+    A run folder is data: nothing in one is ever imported, whoever names it.
 
     Raises:
-        ValueError: There is no such module or class.
+        ValueError: There is no such module or class, or it lies in a run folder.
     """
     module_name, _, class_name = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
+    if str(Path.cwd()) not in sys.path and _run_folder_of(Path.cwd()) is None:
         sys.path.append(str(Path.cwd()))
+    _refuse_run_folders(name, module_name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -94,6 +102,43 @@ def find_plug_in(name: str) -> Any:
     if found is None:
         raise ValueError(f"agent {name!r}: module {module_name!r} has no {class_name!r}")
     return found
+
+
+def _refuse_run_folders(name: str, module_name: str) -> None:
+    """Look for a module, package by package, without running any of it.
+
+    Raises:
+        ValueError: It would be imported from a run folder.
+    """
+    importlib.invalidate_caches()
+    path: Sequence[str] | None = None
+    parts = module_name.split(".")
+    for count in range(1, len(parts) + 1):
+        full_name = ".".join(parts[:count])
+        spec = None if full_name in sys.modules else PathFinder.find_spec(full_name, path)
+        if spec is None:  # known already, installed in another way, or not there: importing it tells
+            return
+        path = list(spec.submodule_search_locations or [])
+        for place in [*path, *([spec.origin] if spec.has_location and spec.origin else [])]:
+            run = _run_folder_of(Path(place))
+            if run is not None:
+                raise ValueError(
+                    f"agent {name!r} would be imported from the run folder {run}, and nothing there ever is: "
+                    "start the command where the module lies, outside of the run"
+                )
+
+
+def _run_folder_of(place: Path) -> Path | None:
+    """The run folder that a place is or lies in: one whose ``config.json`` has a run's options."""
+    resolved = place.resolve()
+    for folder in (resolved, *resolved.parents):
+        try:
+            content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none there, or none of ours
+            continue
+        if isinstance(content, dict) and isinstance(content.get("options"), dict):
+            return folder
+    return None
 
 
 def _make_plug_in(name: str, spec: AgentSpec, own: Mapping[str, Any]) -> Agent:

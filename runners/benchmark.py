@@ -9,15 +9,16 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from transformers import BertConfig
 
+from agents.policy_agent import KeepFractions
 from runners.shared.cli import UserError, run
 from runners.shared.display import print_table
 from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, at_least, resolve_device
+from runners.shared.options import CommonOptions, resolve_device
 from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
@@ -26,6 +27,7 @@ from trbert_env.backbones import Backbone, move
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
+from trbert_env.ranges import Range
 from trbert_env.texts import EncodedText
 from trbert_env.workload import Workload
 
@@ -37,28 +39,23 @@ class BenchmarkOptions(CommonOptions):
     model: Path | None = None
     """A run's folder or a model's; random masks when not given."""
 
-    keep_fractions: tuple[float, ...] = (0.64, 0.22)
+    keep_fractions: KeepFractions = (0.64, 0.22)
     """With random masks: what is kept at each reduction, of the full length."""
 
     architecture: Literal["backbone", "bert-base"] = "backbone"
     """bert-base: random weights of that size in place of the backbone's; the clock does not see the difference."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, Range(1)] = 32
     """Texts of one batch."""
 
-    num_texts: int = 128
+    num_texts: Annotated[int, Range(1)] = 128
     """Texts that are timed; a random sample."""
 
-    rounds: int = 5
+    rounds: Annotated[int, Range(1)] = 5
     """Rounds that count; the sides take turns, and the median of each is taken."""
 
     training: bool = True
     """Whether to time training steps too."""
-
-    def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
-        at_least(1, batch_size=self.batch_size, num_texts=self.num_texts, rounds=self.rounds)
 
 
 def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel | None]:

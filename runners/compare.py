@@ -13,7 +13,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -26,13 +26,14 @@ from runners.shared.cli import UserError, run
 from runners.shared.display import announce, markdown_table, print_table
 from runners.shared.evaluation import load_split
 from runners.shared.files import write_csv, write_durably
-from runners.shared.options import CommonOptions, at_least, option_values, spelled_out
+from runners.shared.options import CommonOptions, option_values, spelled_out
 from runners.shared.plots import line_plot, save_plot
 from runners.shared.run_folder import RunFolder, reopen, run_record
 from runners.shared.session import held
 from runners.shared.tracking import Tracker, read_curve
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
+from trbert_env.ranges import Items, Range
 
 #: Agents that need no training; the residual scores see the gold answer.
 HEURISTICS = tuple(name for name in HEURISTIC_SCORES if name != "keep-all")
@@ -48,13 +49,16 @@ CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
 class CompareOptions(CommonOptions):
     """Options of a comparison."""
 
-    agents: tuple[str, ...] = ("reinforce", "rloo", "grpo", "ppo", "a2c", "random", "attention", "residual")
+    agents: Annotated[tuple[str, ...], Items(1, distinct=True)] = (
+        *("reinforce", "rloo", "grpo", "ppo", "a2c"),
+        *("random", "attention", "residual"),
+    )
     """Learning agents, package.module:Class of your own among them, and heuristics."""
 
-    seeds: int = 3
+    seeds: Annotated[int, Range(1)] = 3
     """How many seeds each is trained with, from --seed on: 0, 1, 2 ..."""
 
-    target_speedup: float = 2.0
+    target_speedup: Annotated[float, Range(above=1)] = 2.0
     """The FLOPs speed-up that all are trained for and compared at."""
 
     agent_options: tuple[str, ...] = ()
@@ -69,9 +73,6 @@ class CompareOptions(CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        at_least(1, seeds=self.seeds)
-        if not self.agents or len(set(self.agents)) != len(self.agents):
-            raise UserError(f"--agents is {self.agents}; name at least one, and none twice")
         if self.policy.agent != PolicyOptions().agent or self.policy.agent_options:
             raise UserError(
                 "--policy.agent and --policy.agent-options are set for each agent: use --agents, --agent-options"
@@ -136,16 +137,11 @@ class Comparison:
     Args:
         options: The comparison's.
         folder: Holds ``<agent>-seed<n>/`` with the runs, and ``heuristics/`` with records.
+        heuristic_points: What is compared with.
     """
 
-    def __init__(self, options: CompareOptions, folder: RunFolder) -> None:
-        self.options, self.folder = options, folder
-        validation = load_split(options, options.backbone)
-        filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
-        shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
-        self._heuristic_points = HeuristicPoints(
-            options, validation, filled.reduction_layers, shape, [options.target_speedup], folder.path / "heuristics"
-        )
+    def __init__(self, options: CompareOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:
+        self.options, self.folder, self._heuristic_points = options, folder, heuristic_points
         #: The figures of the unreduced backbone that the first evaluation took serve the others.
         self._full_from: Path | None = None
 
@@ -161,7 +157,9 @@ class Comparison:
         for name in heuristics:
             for seed in self._seeds if name in SEEDED_HEURISTICS else self._seeds[:1]:
                 earlier = run_record(self._full_from) if self._full_from else None
-                record = self._heuristic_points.record(name, self.options.target_speedup, seed, earlier)
+                record = self._heuristic_points.record(
+                    name, self.options.target_speedup, seed, earlier, self.folder.path
+                )
                 rows.append({**record, "agent": name, "seed": seed})
         return rows
 
@@ -290,17 +288,31 @@ def _cells(entry: dict[str, Any], metrics: Sequence[str], target: float) -> list
     return [entry["agent"], count, f"{shown('flops_speedup')}x{'*' if off else ''}", *quality, *cost]
 
 
+def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
+    """Return the heuristics of a comparison, with the cuts of its runs.
+
+    Raises:
+        ValueError: The target speed-up is out of reach of these cuts.
+    """
+    validation = load_split(options, options.backbone)
+    filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
+    shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    return HeuristicPoints(options, validation, filled.reduction_layers, shape, [options.target_speedup])
+
+
 def main(options: CompareOptions) -> None:
     """Algorithms against each other: the same texts for all, at the same FLOPs, over several seeds."""
-    if options.resume is None:
+    folder: RunFolder | None = None
+    if options.resume is not None:
+        options, folder = reopen(options, options.resume)
+    beside = heuristics_beside(options)  # says what is wrong before there is a folder
+    if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "compare", "agents", options.seed)
         options = options.without_files()
         folder.write_config(options)
-    else:
-        options, folder = reopen(options, options.resume)
     print(f"run folder: {folder.path}")
     with held(folder):
-        report(Comparison(options, folder).rows(), folder, options.target_speedup)
+        report(Comparison(options, folder, beside).rows(), folder, options.target_speedup)
     print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv and the learning curves")
 
 

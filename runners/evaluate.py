@@ -9,8 +9,9 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from agents.policy_agent import KeepFractions
 from runners.shared.cli import UserError, run
 from runners.shared.display import announce
 from runners.shared.evaluation import evaluate_heuristic, evaluate_model, keep_all_figures, load_split
@@ -21,6 +22,7 @@ from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder, earlier_record
 from trbert_env.encoder import StagedEncoder
 from trbert_env.policy import DecisionRule, check_keep_fractions
+from trbert_env.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,16 @@ class EvaluateOptions(CommonOptions):
     agent: Literal["stock", "keep-all", "random", "overlap", "attention", "residual"] | None = None
     """A heuristic to evaluate instead of a model; residual sees the gold answer; stock is plain transformers."""
 
-    keep_fractions: tuple[float, ...] | None = None
+    keep_fractions: KeepFractions | None = None
     """What to keep at each reduction, of the full length."""
 
     match: Path | None = None
     """With --agent: find the fractions that cost as much as this run did."""
 
-    threshold: float | None = None
+    threshold: Annotated[float, Range(0, 1)] | None = None
     """With --model: keep tokens of at least this probability, whatever the model was made for."""
 
-    speedup: float | None = None
+    speedup: Annotated[float, Range(least=1)] | None = None
     """With --model: about this FLOPs speed-up, by the threshold that gave it on training texts."""
 
     full_from: Path | None = None
@@ -61,8 +63,6 @@ class EvaluateOptions(CommonOptions):
             raise UserError(
                 "give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|overlap|attention|residual"
             )
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise UserError(f"--threshold is {self.threshold}; it is a probability, so give 0 to 1")
         if self.threshold is not None and (self.model is None or self.keep_fractions is not None):
             raise UserError("--threshold goes with --model, and not with --keep-fractions: leave one out")
         ways = (self.speedup, self.threshold, self.keep_fractions)

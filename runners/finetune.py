@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before all other imports: see there
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from runners.shared.display import announce, print_table
 from runners.shared.evaluation import evaluation_conditions, full_figures
 from runners.shared.files import replacing_folder
 from runners.shared.loop import train
-from runners.shared.options import TrainingOptions, at_least, resolve_device
+from runners.shared.options import TrainingOptions, resolve_device
 from runners.shared.precision import training_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.session import RunSession
@@ -39,6 +39,7 @@ from trbert_env.backbones import (
 )
 from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
+from trbert_env.ranges import Range
 from trbert_env.tasks import make_task
 from trbert_env.texts import EncodedText, TextBatch
 from trbert_env.workload import Workload
@@ -48,26 +49,20 @@ from trbert_env.workload import Workload
 class FinetuneOptions(TrainingOptions):
     """Options of stage 1."""
 
-    epochs: float | None = None
+    epochs: Annotated[float, Range(above=0)] | None = None
     """Passes over the training split; the data set's own number when not given."""
 
-    learning_rate: float | None = None
+    learning_rate: Annotated[float, Range(0)] | None = None
     """Peak learning rate of AdamW; when not given, the data set's own, or 3e-4 for the small encoder."""
 
-    batch_size: int | None = None
+    batch_size: Annotated[int, Range(1)] | None = None
     """Texts of one step; the data set's own number when not given."""
 
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Dropout of hidden states; attention has none, for packed kernels know none."""
 
-    checkpoint_every: int = 500
+    checkpoint_every: Annotated[int, Range(1)] = 500
     """Steps between two checkpoints."""
-
-    def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
-        at_least(0, epochs=self.epochs, learning_rate=self.learning_rate, dropout=self.dropout)
-        at_least(1, batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
 
 
 #: The small encoder wants larger and more steps than the presets' BERT-base: chosen on the embedded corpus.

@@ -9,7 +9,7 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from runners.shared.cli import run
@@ -22,6 +22,7 @@ from runners.shared.precision import evaluation_dtype
 from runners.shared.run_folder import RunFolder
 from runners.shared.tracking import Tracker
 from trbert_env.encoder import StagedEncoder
+from trbert_env.ranges import Items, Range
 from trbert_env.workload import Workload
 
 
@@ -29,13 +30,25 @@ from trbert_env.workload import Workload
 class PilotOptions(CommonOptions):
     """Options of the pilot study."""
 
-    after_layer: int | None = None
+    after_layer: Annotated[int, Range(1)] | None = None
     """Eliminate tokens after this layer; when not given, after a third of them, as the paper (4 of 12)."""
 
-    proportions: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    proportions: Annotated[tuple[Annotated[float, Range(above=0, below=1)], ...], Items(1, distinct=True)] = (
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    )
     """Kept shares of every text; 1 is always added."""
 
-    strategies: tuple[Literal["random", "overlap", "attention", "residual"], ...] = ("random", "attention", "residual")
+    strategies: Annotated[
+        tuple[Literal["random", "overlap", "attention", "residual"], ...], Items(1, distinct=True)
+    ] = ("random", "attention", "residual")
     """How tokens are chosen; residual sees the gold answer."""
 
     def check(self) -> None:
@@ -43,8 +56,6 @@ class PilotOptions(CommonOptions):
         super().check()
         if self.reduction_layers is not None:
             raise ValueError("--reduction-layers has no meaning here: give --after-layer")
-        if not all(0.0 < proportion < 1.0 for proportion in self.proportions):
-            raise ValueError(f"--proportions is {self.proportions}; each must lie between 0 and 1")
 
 
 def measure(options: PilotOptions, workload: Workload, reduction_layer: int, table: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before all other imports: see there
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.joint_finetune import joint_finetune
@@ -30,22 +30,27 @@ from runners.stages.joint import JointFinetuneOptions, JointStageOptions
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
 from trbert_env.policy import DecisionRule
+from trbert_env.ranges import LARGEST_SEED, Items, Range
 
 
 @dataclass(frozen=True)
 class SweepOptions(CommonOptions):
     """Options of a sweep."""
 
-    speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
+    speedups: Annotated[tuple[Annotated[float, Range(above=1)], ...], Items(1, distinct=True)] = (1.5, 2.0, 2.5, 3.0)
     """The FLOPs speed-ups to train for: one run each and seed."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Range(0, LARGEST_SEED)], ...], Items(1, distinct=True)] = (0,)
     """The seeds; --seed fixes what is not trained."""
 
     stage: Literal["policy", "joint"] = "policy"
     """policy: a run of stage 2 each; joint: one of stage 3 behind it."""
 
-    heuristics: tuple[Literal["random", "overlap", "attention", "residual"], ...] = ("random", "attention", "residual")
+    heuristics: Annotated[tuple[Literal["random", "overlap", "attention", "residual"], ...], Items(distinct=True)] = (
+        "random",
+        "attention",
+        "residual",
+    )
     """Lines to draw beside it; residual sees the gold answer."""
 
     one_model: float | None = None
@@ -63,14 +68,8 @@ class SweepOptions(CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        if not self.speedups or not self.seeds:
-            raise UserError("--speedups and --seeds must name at least one each")
         if self.one_model is not None and self.one_model not in self.speedups:
             raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
-        if not min(self.speedups) > 1.0:
-            raise UserError(f"--speedups is {self.speedups}; each must be above 1")
-        if min(self.seeds) < 0:
-            raise UserError(f"--seeds is {self.seeds}; each must be at least 0")
         stages: dict[str, TrainPolicyOptions | JointFinetuneOptions] = {
             "--policy": self.stage2(self.speedups[0], 0, Path()),
             "--joint": self.stage3(self.speedups[0], 0, Path(), Path()),
@@ -100,20 +99,14 @@ class Sweep:
     Args:
         options: The sweep's.
         folder: Holds ``<speed-up>-seed<n>/`` with the runs, and ``heuristics/`` with records.
+        heuristic_points: What is drawn beside it.
     """
 
-    def __init__(self, options: SweepOptions, folder: RunFolder) -> None:
-        self.options, self.folder = options, folder
+    def __init__(self, options: SweepOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:
+        self.options, self.folder, self._heuristic_points = options, folder, heuristic_points
         self._device, self._dtype = str(resolve_device(options.device)), evaluation_dtype(options.dtype)
         #: A run whose figures of the unreduced backbone serve the others.
         self._full_from: Path | None = None
-        validation = load_split(options, options.backbone)
-        # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
-        filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
-        shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
-        self._heuristic_points = HeuristicPoints(
-            options, validation, filled.reduction_layers, shape, options.speedups, folder.path / "heuristics"
-        )
 
     def rows(self) -> list[dict[str, Any]]:
         """All that is measured, one row a point; runs what is missing."""
@@ -181,7 +174,7 @@ class Sweep:
                 "series": name,
                 "target": speedup,
                 "seed": seed,
-                **self._heuristic_points.record(name, speedup, seed, earlier),
+                **self._heuristic_points.record(name, speedup, seed, earlier, self.folder.path),
             }
             for name in self.options.heuristics
             for speedup in self.options.speedups
@@ -225,16 +218,31 @@ def mean_line(rows: list[dict[str, Any]], metric: str) -> list[tuple[float, floa
     return sorted(points)
 
 
+def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
+    """Return the heuristics of a sweep, with the cuts of its runs.
+
+    Raises:
+        ValueError: A speed-up is out of reach of these cuts.
+    """
+    validation = load_split(options, options.backbone)
+    # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
+    filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
+    shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    return HeuristicPoints(options, validation, filled.reduction_layers, shape, options.speedups)
+
+
 def main(options: SweepOptions) -> None:
     """Figure 3: the frontier of quality and speed, over budgets and seeds, with heuristics beside it."""
-    if options.resume is None:
+    folder: RunFolder | None = None
+    if options.resume is not None:
+        options, folder = reopen(options, options.resume)
+    beside = heuristics_beside(options)  # says what is wrong before there is a folder
+    if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "sweep", options.stage, options.seed)
         folder.write_config(options)
-    else:
-        options, folder = reopen(options, options.resume)
     print(f"run folder: {folder.path}")
     with held(folder):
-        report(Sweep(options, folder).rows(), folder)
+        report(Sweep(options, folder, beside).rows(), folder)
     print(f"plot: {folder.path / 'frontier.png'}, table: {folder.path / 'frontier.csv'}")
 
 

@@ -61,8 +61,15 @@ class ImportanceCache:
         return {"indices": indices, "lengths": lengths, "scores": np.concatenate([empty, *known], axis=1)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        ends = np.cumsum(np.asarray(state["lengths"]))[:-1]
-        pieces = np.split(np.asarray(state["scores"]), ends, axis=1)
-        indices = np.asarray(state["indices"]).tolist()
+        """Go on from :meth:`state_dict`.
+
+        Raises:
+            ValueError: Its parts do not belong together.
+        """
+        lengths, scores, indices = (np.asarray(state[name]) for name in ("lengths", "scores", "indices"))
+        if len(indices) != len(lengths) or scores.shape != (self._encoder.num_reductions, lengths.sum()):
+            raise ValueError(f"importance of the shape {scores.shape} is not that of {len(lengths)} texts")
+        ends = np.cumsum(lengths)[:-1]
+        pieces = np.split(scores, ends, axis=1)
+        indices = indices.tolist()
         self._known = dict(zip(indices, pieces, strict=True)) if indices else {}

@@ -226,11 +226,13 @@ class DecisionRule:
     keep_fractions: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check the threshold.
+        """Check both.
 
         Raises:
-            ValueError: It is no probability.
+            ValueError: The threshold is no probability, or the keep fractions do not fall within (0, 1].
         """
+        if self.keep_fractions is not None:
+            check_keep_fractions(self.keep_fractions, len(self.keep_fractions))
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold {self.threshold}: it is a probability, so give 0 to 1")
 

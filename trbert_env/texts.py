@@ -54,7 +54,13 @@ class TextBatch:
 
     @classmethod
     def from_texts(cls, texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> TextBatch:
-        """Lay ``texts`` end to end on ``device``."""
+        """Lay ``texts`` end to end on ``device``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if not texts:
+            raise ValueError("the batch holds no text: give at least one")
         lengths = [length for text in texts for length in text.sequence_lengths]
         layout = Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts], device)
         input_ids = np.concatenate([text.input_ids for text in texts]).astype(np.int64)
@@ -74,8 +80,12 @@ class TextBatch:
         """Take the padding out of a tokenizer's ``(num_texts, width)`` tensors, one sequence a text.
 
         Raises:
-            ValueError: A row is empty, or padded anywhere but on the right.
+            ValueError: There is no row, or one is empty or padded anywhere but on the right.
         """
+        if input_ids.dim() != 2 or not input_ids.numel():
+            raise ValueError(
+                f"input_ids have the shape {tuple(input_ids.shape)}: give (num_texts, width), both above 0"
+            )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         mask = mask.bool()
         lengths = mask.sum(1).tolist()

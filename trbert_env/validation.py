@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -75,3 +75,35 @@ def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> 
         value = actions[row, column].item()
         raise ValueError(f"action {value} in row {row}, token {column}: give 1 to keep and 0 to skip, nothing else")
     return cast(Tensor, actions.bool()).to(device)
+
+
+def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
+    """Refuse a saved state of an environment that is of another one.
+
+    Args:
+        state: The saved state.
+        own: The state of the environment that is to go on from it.
+
+    Raises:
+        ValueError: Entries are missing, differ where they must not, or are out of range.
+    """
+    missing = sorted(own.keys() - (state.keys() if isinstance(state, Mapping) else set()))
+    if missing:
+        raise ValueError(f"the saved environment lacks {', '.join(missing)}: save it anew, with state_dict()")
+    for name in ("rows", "num_texts", "reduction_layers"):
+        if list(np.atleast_1d(state[name])) != list(np.atleast_1d(own[name])):
+            raise ValueError(f"the saved environment has {name} {state[name]}, this one {own[name]}: make it alike")
+    (rows, samples), texts = own["rows"], own["num_texts"]
+    indices, row_valid = np.asarray(state["indices"]), np.asarray(state["row_valid"])
+    running = state["masks"] is not None
+    if indices.shape not in ([(rows // samples,)] if running else [(rows // samples,), (0,)]):
+        raise ValueError(
+            f"the saved environment has indices of shape {indices.shape}: there are {rows // samples} texts"
+        )
+    if len(indices) and not (indices.dtype.kind in "iu" and indices.min() >= 0 and indices.max() < texts):
+        raise ValueError(f"the saved environment has indices {indices}: there are {texts} texts, from 0 on")
+    if row_valid.shape != (rows,) or row_valid.dtype != np.bool_:
+        raise ValueError(f"the saved environment has row_valid of shape {row_valid.shape}: give {rows} booleans")
+    if running and len(state["masks"]) > len(own["reduction_layers"]):
+        count = len(own["reduction_layers"])
+        raise ValueError(f"the saved environment has {len(state['masks'])} masks: there are {count} reductions")

@@ -23,9 +23,9 @@ from trbert_env.importance_cache import ImportanceCache
 from trbert_env.policy import DEFAULT_POLICY_SIZE
 from trbert_env.rendering import render_reduction
 from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
-from trbert_env.spaces import action_space, observation_space
+from trbert_env.spaces import action_space, batched_observation_space, observation_space
 from trbert_env.text_order import Order, TextOrder
-from trbert_env.validation import check_action, check_device, check_lengths, choose
+from trbert_env.validation import check_action, check_device, check_environment_state, check_lengths, choose
 from trbert_env.workload import Workload
 
 ArrayType = Literal["numpy", "torch"]
@@ -181,7 +181,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.last_outcome: Outcome | None = None
         self.single_observation_space = observation_space(self.max_tokens, self.hidden_size, self.num_reductions)
         self.single_action_space = action_space(self.max_tokens)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.observation_space = batched_observation_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     # -- what it is ------------------------------------------------------------------------------------
@@ -396,18 +396,22 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             The observation and infos of the running episode; None where none ran.
 
         Raises:
-            ValueError: The state is of an environment of other rows, texts or reduction layers.
+            ValueError: The state is of an environment of other rows, texts or reduction layers, or no state at
+                all; the environment then goes on as if nothing had been loaded.
         """
-        own = self.state_dict()
-        for name in ("rows", "num_texts", "reduction_layers"):
-            if list(np.atleast_1d(state[name])) != list(np.atleast_1d(own[name])):
-                raise ValueError(f"the saved environment has {name} {state[name]}, this one {own[name]}: make it alike")
-        self._order.load_state_dict(state["order"])
-        self.np_random.bit_generator.state = state["generator"]
-        self._indices = np.asarray(state["indices"], dtype=np.int64)
-        self._row_valid = np.asarray(state["row_valid"], dtype=np.bool_)
-        self.length_penalty = state["length_penalty"]
-        self._importance.load_state_dict(state["importance"])
+        own, episode = self.state_dict(), self._episode
+        check_environment_state(state, own)
+        try:
+            return self._load(state)
+        # What odd values in a state make numpy, torch and plain Python raise.
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+            self._load_place(own)
+            self._episode = episode
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"the saved environment cannot be gone on with ({reason}): save it anew") from error
+
+    def _load(self, state: dict[str, Any]) -> tuple[Observation, Infos] | None:
+        self._load_place(state)
         self._episode = None
         if state["masks"] is None:
             return None
@@ -415,6 +419,15 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         for mask in state["masks"]:
             self._episode.replay(torch.as_tensor(mask, device=self.device))
         return self._observe(), self._infos()
+
+    def _load_place(self, state: dict[str, Any]) -> None:
+        """Everything but the running episode."""
+        self._order.load_state_dict(state["order"])
+        self.np_random.bit_generator.state = state["generator"]
+        self._indices = np.asarray(state["indices"], dtype=np.int64)
+        self._row_valid = np.asarray(state["row_valid"], dtype=np.bool_)
+        self.length_penalty = state["length_penalty"]
+        self._importance.load_state_dict(state["importance"])
 
     # -- small parts -----------------------------------------------------------------------------------
 

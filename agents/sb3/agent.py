@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from agents.base import AgentSpec, Rollout
 from agents.policy_agent import PolicyAgent, PolicyAgentOptions
 from agents.sb3.observations import sb3_observation, sb3_observation_space
 from agents.sb3.policy import TokenActorCriticPolicy
+from trbert_env.ranges import Range
 from trbert_env.spaces import action_space
 
 #: Stable-Baselines3's names of figures, and those that every agent here uses.
@@ -37,13 +38,13 @@ FIGURES = {
 class ActorCriticOptions(PolicyAgentOptions):
     """What PPO and A2C can both be told; names are Stable-Baselines3's."""
 
-    gae_lambda: float = 1.0
+    gae_lambda: Annotated[float, Range(0, 1)] = 1.0
     """Bias against variance of the advantages; 1 trusts returns, 0 the critic."""
 
-    ent_coef: float = 0.0
+    ent_coef: Annotated[float, Range(0)] = 0.0
     """Weight of the entropy."""
 
-    vf_coef: float = 0.5
+    vf_coef: Annotated[float, Range(0)] = 0.5
     """Weight of the critic's loss."""
 
     normalize_advantage: bool = True
@@ -62,12 +63,8 @@ class ActorCriticOptions(PolicyAgentOptions):
         """Check what Stable-Baselines3 does not.
 
         Raises:
-            ValueError: One is out of range, or texts share a budget: in a minibatch there are other texts.
+            ValueError: Texts share a budget: in a minibatch there are other texts.
         """
-        if not 0.0 <= self.gae_lambda <= 1.0:
-            raise ValueError(f"gae_lambda {self.gae_lambda}: it must lie in 0 to 1")
-        if min(self.ent_coef, self.vf_coef) < 0.0:
-            raise ValueError(f"ent_coef {self.ent_coef} and vf_coef {self.vf_coef}: they must be at least 0")
         if self.budget_scope != "text":
             raise ValueError(f"budget_scope {self.budget_scope!r}: ppo and a2c learn from minibatches, so use 'text'")
 
@@ -76,13 +73,13 @@ class ActorCriticOptions(PolicyAgentOptions):
 class PpoOptions(ActorCriticOptions):
     """What PPO can be told."""
 
-    n_epochs: int = 2
+    n_epochs: Annotated[int, Range(1)] = 2
     """Passes over each rollout; the steps on it share the learning rate."""
 
-    batch_size: int = 256
+    batch_size: Annotated[int, Range(1)] = 256
     """Rows of a minibatch, of all reductions; 256 are all of a rollout as it is by default."""
 
-    clip_range: float = 0.005
+    clip_range: Annotated[float, Range(above=0)] = 0.005
     """How far the mean ratio of a row's tokens may move what it earns: means move far less than one token's does."""
 
     def __post_init__(self) -> None:
@@ -92,13 +89,8 @@ class PpoOptions(ActorCriticOptions):
             ValueError: One is out of range.
         """
         super().__post_init__()
-        least = 2 if self.normalize_advantage else 1
-        if self.n_epochs < 1 or self.batch_size < least:
-            raise ValueError(
-                f"n_epochs {self.n_epochs} and batch_size {self.batch_size}: give at least 1 epoch and {least} rows"
-            )
-        if not self.clip_range > 0.0:
-            raise ValueError(f"clip_range {self.clip_range}: it must be above 0")
+        if self.normalize_advantage and self.batch_size == 1:
+            raise ValueError("batch_size is 1; it must be at least 2 where advantages are normalised")
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,6 @@ class HeuristicPoints:
         reduction_layers: The cuts; None for the encoder's own.
         shape: Keep fractions that are bent to the speed-ups.
         speedups: All that will be asked for.
-        folder: Records are kept in it.
 
     Raises:
         ValueError: A speed-up is out of reach; said before the first run.
@@ -90,9 +89,8 @@ class HeuristicPoints:
         reduction_layers: tuple[int, ...] | None,
         shape: Sequence[float],
         speedups: Sequence[float],
-        folder: Path,
     ) -> None:
-        self._options, self._validation, self._folder = options, validation, folder
+        self._options, self._validation = options, validation
         encoder = StagedEncoder(validation.backbone.model, reduction_layers)
         self._layers, cost = encoder.reduction_layers, CostModel.of(encoder)
         self._fractions = {
@@ -106,14 +104,17 @@ class HeuristicPoints:
             self._validation = load_split(self._options, self._options.backbone)
         return self._validation
 
-    def record(self, name: str, speedup: float, seed: int, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What a heuristic reaches at a speed-up.
+    def record(
+        self, name: str, speedup: float, seed: int, earlier: Mapping[str, Any] | None, folder: Path
+    ) -> dict[str, Any]:
+        """Return what a heuristic reaches at a speed-up.
 
         Args:
             name: Of the heuristic.
             speedup: One of those that were named.
             seed: Of its choices.
-            earlier: A record with the unreduced backbone's figures, if there is one.
+            earlier: A record with the unreduced backbone's metrics, if there is one.
+            folder: The run's folder, in which the record is kept.
         """
         dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
 
@@ -122,4 +123,4 @@ class HeuristicPoints:
             return evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
 
         conditions = evaluation_conditions(self.validation, dtype)
-        return kept_record(self._folder / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)
+        return kept_record(folder / "heuristics" / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)

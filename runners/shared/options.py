@@ -10,12 +10,12 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import yaml
 
-from agents.policy_agent import PolicyAgentOptions
+from trbert_env.ranges import LARGEST_SEED, Items, Range, check_ranges
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 TrainingOptionsT = TypeVar("TrainingOptionsT", bound="TrainingOptions")
@@ -41,34 +41,33 @@ class CommonOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a CUDA device if there is one."""
 
-    seed: int = 0
+    seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
     """Fixes every random choice."""
 
     output_dir: Path = Path("runs")
     """Where run folders are made."""
 
-    max_train_texts: int | None = None
+    max_train_texts: Annotated[int, Range(1)] | None = None
     """Train on a random sample of this many texts; on all when not given."""
 
-    max_eval_texts: int | None = None
+    max_eval_texts: Annotated[int, Range(1)] | None = None
     """Evaluate on a random sample of this many texts; on all when not given."""
 
-    reduction_layers: tuple[int, ...] | None = None
+    reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | None = None
     """Reduce before these layers, counted from 1; before layers 2 and L/2 + 1 when not given."""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the encoder computes in; auto is bfloat16 for training where the processor has it, else float32."""
 
     def check(self) -> None:
-        """Refuse values that could only fail later; a derived class adds its own.
+        """Refuse values outside of the ranges that the fields declare; a derived class adds what ties options.
 
         Not done in ``__post_init__``, whose errors tyro would frame as its own.
 
         Raises:
             ValueError: The message names the option, its value and what it may be.
         """
-        at_least(0, seed=self.seed)
-        at_least(1, max_train_texts=self.max_train_texts, max_eval_texts=self.max_eval_texts)
+        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class TrainingOptions(CommonOptions):
 class PolicyRunOptions(TrainingOptions):
     """What the runners of stage 2 and stage 3 can be told."""
 
-    target_speedup: float | None = None
+    target_speedup: Annotated[float, Range(above=1)] | None = None
     """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
 
     full_from: Path | None = None
@@ -93,44 +92,6 @@ class PolicyRunOptions(TrainingOptions):
 def flag(name: str) -> str:
     """How a field is written on the command line: ``data_dir`` is ``--data-dir``."""
     return "--" + name.replace("_", "-")
-
-
-def at_least(least: float, **options: float | None) -> None:
-    """Refuse options below a least value; None is one that was not given.
-
-    Raises:
-        ValueError: One is below, or is NaN.
-    """
-    for name, value in options.items():
-        if value is not None and not value >= least:
-            raise ValueError(f"{flag(name)} is {value}; it must be at least {least}")
-
-
-def within(least: float, most: float, **options: float | None) -> None:
-    """Refuse options outside of a range, ends included; None is one that was not given.
-
-    Raises:
-        ValueError: One is outside, or is NaN.
-    """
-    for name, value in options.items():
-        if value is not None and not least <= value <= most:
-            raise ValueError(f"{flag(name)} is {value}; it must lie in {least:g} to {most:g}")
-
-
-def check_policy_agent(options: PolicyAgentOptions) -> None:
-    """Refuse options of agents with a policy that could only fail later.
-
-    Raises:
-        ValueError: The message names the option, its value and what it may be.
-    """
-    within(0, 1, budgeted_share=options.budgeted_share, imitation_fraction=options.imitation_fraction)
-    at_least(0, learning_rate=options.learning_rate)
-    at_least(1, policy_size=options.policy_size)
-    if not 0.0 < options.initial_keep_probability < 1.0:
-        value = options.initial_keep_probability
-        raise ValueError(f"--initial-keep-probability is {value}; it must lie strictly between 0 and 1")
-    if not min(options.exploration) > 0.0:
-        raise ValueError(f"--exploration is {options.exploration}; both must be greater than 0")
 
 
 def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,10 +22,7 @@ from runners.shared.evaluation import full_figures, pass_figures, run_model_pass
 from runners.shared.loop import marks
 from runners.shared.options import (
     PolicyRunOptions,
-    at_least,
-    check_policy_agent,
     own_options,
-    within,
 )
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.samples import text_sample
@@ -39,7 +36,8 @@ from trbert_env.encoder import StagedEncoder
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
-from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.ranges import Range
+from trbert_env.reward import LengthPrice, Penalty
 from trbert_env.text_order import TextOrder
 from trbert_env.texts import EncodedText
 from trbert_env.workload import Workload
@@ -61,40 +59,40 @@ class JointStageOptions(JointOptions, ReinforceOptions):
     budget_scope: Literal["text", "batch"] = "batch"
     """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
 
-    imitation_fraction: float | None = 0.0
+    imitation_fraction: Annotated[float, Range(0, 1)] | None = 0.0
     """None: the stage has no imitation."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(0)] = 1e-3
     """Peak learning rate of the policy; it falls linearly to 0."""
 
-    total_texts: int = DEFAULT_TEXTS
+    total_texts: Annotated[int, Range(1)] = DEFAULT_TEXTS
     """Texts to train on, repeats counted."""
 
-    texts_per_step: int = 32
+    texts_per_step: Annotated[int, Range(1)] = 32
     """Texts of one update."""
 
-    accumulate: int = 2
+    accumulate: Annotated[int, Range(1)] = 2
     """Parts of an update that go through the encoder one after the other, to save memory."""
 
-    samples_per_text: int = 2
+    samples_per_text: Annotated[int, Range(1)] = 2
     """Rows that hold the same text, each with masks of its own; the paper has 8. With 1 the policy learns nothing."""
 
-    length_penalty: float | None = None
+    length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
 
     penalty: Penalty = "tokens"
     """Whether lambda is a price on tokens or on FLOPs."""
 
-    calibration_rate: float = 0.01
+    calibration_rate: Annotated[float, Range(0)] = 0.01
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
 
-    holdout_texts: int = 500
+    holdout_texts: Annotated[int, Range(0)] = 500
     """Training examples that are set aside, to watch the quality on along the way."""
 
-    watch: int = 4
+    watch: Annotated[int, Range(0)] = 4
     """How often along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
 
-    checkpoint_every: int = 100
+    checkpoint_every: Annotated[int, Range(1)] = 100
     """Updates between two checkpoints."""
 
 
@@ -108,20 +106,12 @@ class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
     unreduced: bool = False
     """The control: the same training of the same encoder, with nothing skipped."""
 
-    speedup_range: tuple[float, float] | None = None
+    speedup_range: tuple[Annotated[float, Range(above=1)], Annotated[float, Range(above=1)]] | None = None
     """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
 
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        within(0, 1, warmup=self.warmup, distillation=self.distillation, policy_weight=self.policy_weight)
-        check_policy_agent(self)
-        at_least(0, encoder_rate=self.encoder_rate)
-        at_least(0, calibration_rate=self.calibration_rate, holdout_texts=self.holdout_texts, watch=self.watch)
-        at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step, accumulate=self.accumulate)
-        at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
-        if not self.temperature > 0:
-            raise ValueError(f"--temperature is {self.temperature}; it must be greater than 0")
         if self.texts_per_step % self.accumulate:
             raise ValueError(
                 f"--texts-per-step {self.texts_per_step} must be a multiple of --accumulate {self.accumulate}"
@@ -134,15 +124,13 @@ class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
             raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
         if self.target_speedup and self.speedup_range:
             raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
-        if self.length_penalty is not None:
-            check_length_penalty(self.length_penalty)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.length_penalty)
         if self.speedup_range is not None:
             self._check_range(*self.speedup_range)
 
     def _check_range(self, low: float, high: float) -> None:
-        if not 1.0 < low <= high:
+        if low > high:
             raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
         if self.sampler != "budgeted" or self.budgeted_share < 1.0:
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")

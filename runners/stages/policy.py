@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -22,12 +22,9 @@ from runners.shared.cli import UserError
 from runners.shared.loop import marks
 from runners.shared.options import (
     PolicyRunOptions,
-    at_least,
-    check_policy_agent,
     named_values,
     own_options,
     resolve_device,
-    within,
 )
 from runners.shared.precision import evaluation_dtype, training_dtype
 from runners.shared.samples import text_sample
@@ -40,7 +37,8 @@ from trbert_env.cost import CostModel, policy_flops_per_token
 from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy
-from trbert_env.reward import Penalty, check_length_penalty
+from trbert_env.ranges import Range
+from trbert_env.reward import Penalty
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
@@ -64,31 +62,31 @@ class PolicyOptions(ReinforceOptions):
     agent_options: tuple[str, ...] = ()
     """What only this algorithm can be told, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
 
-    total_texts: int | None = None
+    total_texts: Annotated[int, Range(1)] | None = None
     """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
 
-    texts_per_step: int = 16
+    texts_per_step: Annotated[int, Range(1)] = 16
     """Texts of one update."""
 
-    samples_per_text: int = 8
+    samples_per_text: Annotated[int, Range(1)] = 8
     """Rows that hold the same text, which returns are compared within."""
 
-    length_penalty: float | None = None
+    length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
 
     penalty: Penalty = "tokens"
     """Whether lambda is a price on tokens or on FLOPs."""
 
-    penalty_rise: float = 0.0
+    penalty_rise: Annotated[float, Range(0, 1)] = 0.0
     """Share of the run over which lambda rises from 0 to its value."""
 
-    cloning_texts: int = 0
+    cloning_texts: Annotated[int, Range(0)] = 0
     """Texts on which to clone the residual ranking before reinforcement learning starts."""
 
-    calibration_rate: float = 0.05
+    calibration_rate: Annotated[float, Range(0)] = 0.05
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves the task head as it is."""
 
-    checkpoint_every: int = 50
+    checkpoint_every: Annotated[int, Range(1)] = 50
     """Updates between two checkpoints."""
 
 
@@ -102,14 +100,7 @@ class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
-        check_policy_agent(self)
         self._check_agent()
-        within(0, 1, penalty_rise=self.penalty_rise)
-        at_least(0, cloning_texts=self.cloning_texts, calibration_rate=self.calibration_rate)
-        at_least(1, total_texts=self.total_texts, texts_per_step=self.texts_per_step)
-        at_least(1, samples_per_text=self.samples_per_text, checkpoint_every=self.checkpoint_every)
-        if self.length_penalty is not None:
-            check_length_penalty(self.length_penalty)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
         if self.policy is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.vector.utils import batch_space
 
+from trbert_env.spaces import batched_observation_space, observation_space
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
@@ -187,3 +191,36 @@ def test_no_step_before_the_first_reset_nor_after_close(make_env: Any) -> None:
         env.step(keep_all(env))
     with pytest.raises(gymnasium.error.ClosedEnvironmentError, match="closed"):
         env.reset()
+
+
+def test_the_bounds_of_a_large_space_take_no_memory() -> None:
+    single = observation_space(384, 384, 2)
+    space = batched_observation_space(single, 256)
+    for box in (single["hidden_states"], space["hidden_states"]):
+        for name in ("low", "high", "bounded_below", "bounded_above"):
+            bounds = getattr(box, name)
+            assert bounds.shape == box.shape
+            assert set(bounds.strides) == {0}  # one number, seen at every place
+
+
+def test_it_is_gymnasiums_batch_of_the_space() -> None:
+    plain = Dict(
+        {
+            "hidden_states": Box(-np.inf, np.inf, (6, 4), np.float32),
+            "token_mask": MultiBinary(6),
+            "reduction": Discrete(3),
+        }
+    )
+    single = observation_space(6, 4, 2)
+    space = batched_observation_space(single, 3)
+    assert single == plain
+    assert space == batch_space(plain, 3)
+    for ours, theirs in ((single, plain), (space, batch_space(plain, 3))):
+        ours.seed(1)
+        theirs.seed(1)
+        one, other = ours.sample(), theirs.sample()
+        assert ours.contains(one)
+        assert theirs.contains(one)
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+        assert repr(ours) == repr(theirs)
+        assert copy.deepcopy(ours) == pickle.loads(pickle.dumps(ours)) == ours

@@ -80,7 +80,7 @@ def test_compare_and_what_is_done_is_not_done_again(
         (["--agents", "nowhere:Agent"], "no module 'nowhere'"),
         (["--policy.agent", "ppo"], "--agents"),
         (["--seeds", "0"], "--seeds is 0"),
-        (["--policy.total-texts", "0"], "behind --policy.: --total-texts is 0"),
+        (["--policy.total-texts", "0"], "--policy.total-texts is 0"),
         (["--agents", "ppo", "--policy.baseline", "none"], "--baseline is of --agent reinforce"),
     ],
 )

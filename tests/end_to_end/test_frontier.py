@@ -116,12 +116,12 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--speedups", "0.5"], "--speedups is (0.5,)"),
+        (["--speedups", "0.5"], "--speedups is 0.5"),
         (["--speedups", "1.5", "30", "--data-source", "embedded", "--backbone", "embedded"], "30.0 is out of reach"),
-        (["--seeds", "0", "-1"], "--seeds is (0, -1)"),
+        (["--seeds", "0", "-1"], "--seeds is 0 -1"),
         (["--one-model", "7"], "--one-model is 7"),
-        (["--policy.total-texts", "0"], "behind --policy.: --total-texts is 0"),
-        (["--joint.temperature", "0"], "behind --joint.: --temperature is 0"),
+        (["--policy.total-texts", "0"], "--policy.total-texts is 0"),
+        (["--joint.temperature", "0"], "--joint.temperature is 0"),
     ],
 )
 def test_sweep_errors(options: list[str], named: str, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:

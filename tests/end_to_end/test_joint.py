@@ -215,7 +215,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tm
         (["--imitation-fraction", "0.2"], "no imitation in joint training"),
         (["--reduction-layers", "2", "3"], "leave --reduction-layers out"),
         (["--backbone", "elsewhere", "--no-overlap"], "leave --backbone --overlap out"),
-        (["--exploration", "0", "1"], "--exploration is (0.0, 1.0)"),
+        (["--exploration", "0", "1"], "--exploration is 0.0 1.0"),
         (["--unreduced", "--target-speedup", "2"], "--unreduced skips nothing"),
         (["--speedup-range", "1.2", "1.9", "--target-speedup", "2"], "leave one out"),
         (["--holdout-texts", "24"], "24 of 24 examples cannot be held out"),

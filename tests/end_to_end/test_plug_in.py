@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +93,89 @@ def test_errors(options: list[str], named: str, here: Any, in_process: Any, caps
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ")
     assert named in line
+
+
+TRAP = "import pathlib\npathlib.Path(__file__).with_name('imported').touch()\nclass Agent: pass\n"
+
+
+@pytest.fixture
+def somebodys_run(here: Any, tmp_path: Path) -> Path:
+    """A run folder that brings a module, which its configuration names as the agent."""
+    options = ["--backbone", str(here.fine_tuned), *OPTIONS]
+    options[options.index("480")] = "8"
+    output = f"given-{tmp_path.name}"
+    here.command("train_policy", *options, *here.common(output))
+    run_dir = shutil.copytree(here.only_run(output), tmp_path / "given")
+    (run_dir / "metrics.json").unlink()
+    (run_dir / "trap.py").write_text(TRAP)
+    (run_dir / "package").mkdir()
+    (run_dir / "package" / "__init__.py").write_text(TRAP)
+    (run_dir / "package" / "trap.py").write_text(TRAP)
+    return Path(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("where", "agent", "resume"),
+    [
+        (".", "trap:Agent", "."),
+        (".", "package:Agent", "."),
+        (".", "package.trap:Agent", "."),
+        ("package", "trap:Agent", ".."),
+        ("..", "given.trap:Agent", "given"),
+        ("..", "given.package.trap:Agent", "given"),
+    ],
+)
+def test_nothing_is_imported_from_a_run_folder(
+    where: str,
+    agent: str,
+    resume: str,
+    somebodys_run: Path,
+    in_process: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = json.loads((somebodys_run / "config.json").read_text())
+    config["options"] |= {"agent": agent, "agent_options": []}
+    (somebodys_run / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(somebodys_run / where)
+    for path in ("", str(somebodys_run), str(somebodys_run / "package")):
+        monkeypatch.syspath_prepend(path)  # as PYTHONPATH or `python -m` may have it
+        with pytest.raises(SystemExit) as caught:
+            run(train_policy, TrainPolicyOptions, ["--resume", resume])
+        assert caught.value.code == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "would be imported from the run folder" in line
+        assert "outside of the run" in line
+    assert not list(somebodys_run.rglob("imported"))
+
+
+def test_a_run_folder_is_no_place_to_import_from_without_resume_either(
+    somebodys_run: Path, in_process: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(somebodys_run)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    with pytest.raises(SystemExit):
+        run(train_policy, TrainPolicyOptions, ["--agent", "trap:Agent", *in_process.common("trap")])
+    assert "there is no module 'trap'" in capsys.readouterr().err
+    assert str(somebodys_run) not in sys.path
+    assert not (somebodys_run / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--agent", "my_agents:AgentSpec"],
+        ["--agent", "types:SimpleNamespace"],
+        ["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"],
+        ["--target-speedup", "40"],
+        ["--keep-fractions", "0.5"],
+    ],
+)
+def test_what_turns_out_late_leaves_nothing_behind(
+    options: list[str], here: Any, in_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--data-dir", str(here.data), "--backbone", str(here.fine_tuned), "--output-dir", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit) as caught:
+        run(train_policy, TrainPolicyOptions, [*common, *options])
+    assert caught.value.code == 2
+    assert not (tmp_path / "runs").exists()

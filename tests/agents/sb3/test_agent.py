@@ -164,15 +164,9 @@ def test_shuffling_leaves_numpys_own_generator_as_it_was() -> None:
 def test_options_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="budget_scope"):
         A2cOptions(budget_scope="batch")
-    with pytest.raises(ValueError, match="clip_range"):
-        PpoOptions(clip_range=0.0)
-    with pytest.raises(ValueError, match="batch_size 1"):
+    with pytest.raises(ValueError, match="batch_size is 1"):
         PpoOptions(batch_size=1)
     assert PpoOptions(batch_size=1, normalize_advantage=False).batch_size == 1
-    with pytest.raises(ValueError, match="gae_lambda 5"):
-        A2cOptions(gae_lambda=5.0)
-    with pytest.raises(ValueError, match="ent_coef -1"):
-        PpoOptions(ent_coef=-1.0)
 
 
 def test_a_rollout_of_one_row_is_refused() -> None:

@@ -88,7 +88,7 @@ def test_bad_options_are_status_2(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             run(lambda options: None, JobOptions, arguments)
         assert caught.value.code == 2
-    assert "error: --seed is -1; it must be at least 0" in capsys.readouterr().err
+    assert "error: --seed is -1; it must lie in 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
