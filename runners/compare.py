@@ -309,7 +309,9 @@ def main(options: CompareOptions) -> None:
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "compare", "agents", options.seed)
         options = options.without_files()
-        folder.write_config(options)
+        folder.write_config(options, beside.facts)
+    else:
+        folder.check_recorded(beside.facts)
     print(f"run folder: {folder.path}")
     with held(folder):
         report(Comparison(options, folder, beside).rows(), folder, options.target_speedup)

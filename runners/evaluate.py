@@ -91,7 +91,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)
     # The loss that counts is the one against the encoder that training began with, not against what it became.
-    original = load_original(model, options.original)
+    original = load_original(model, backbone, options.original)
     workload = load_split(options, original or backbone, options.split)
     dtype, earlier = evaluation_dtype(options.dtype), earlier_record(options.full_from)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)

@@ -205,15 +205,15 @@ class Finetuner:
         torch.set_rng_state(state["generator"])
 
 
-def finetune(options: FinetuneOptions) -> Path:
-    """Run stage 1; returns the folder of the fine-tuned backbone."""
+def finetune(options: FinetuneOptions) -> Path | None:
+    """Run stage 1; returns the folder of the fine-tuned backbone, None where a resumed run had ended already."""
     with RunSession(options) as session:
+        if session.find_ended() is not None:
+            return None
         options = session.options
         device = resolve_device(options.device)
         workload, validation = load_workloads(options)
         target = fine_tuned_folder(workload.preset, workload.backbone.name, workload.data_source)
-        if session.ended_folder is not None:
-            return target
         check_cache(target)
         dtype = training_dtype(options.dtype, device)
         facts = {"backbone": workload.backbone.source, "dtype": dtype}
@@ -279,7 +279,8 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
 def main(options: FinetuneOptions) -> None:
     """Stage 1: fine-tune an encoder on a task, packed, and leave it where environments find it."""
     target = finetune(options)
-    announce(f"environments with this backbone and data source now find the fine-tuned weights in {target}")
+    if target is not None:
+        announce(f"environments with this backbone and data source now find the fine-tuned weights in {target}")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,9 @@ def load_examples(options: JointFinetuneOptions) -> tuple[str, Dataset, Dataset,
 def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
     """Run stage 3 to its end; returns the run's folder."""
     with RunSession(options) as session:
-        if session.ended_folder is not None:
-            return session.ended_folder
+        ended = session.find_ended()
+        if ended is not None:
+            return ended
         options = session.options
         device = resolve_device(options.device)
         earlier = earlier_record(options.full_from)

@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
@@ -29,6 +28,7 @@ from runners.shared.tracking import Tracker
 from runners.stages.joint import JointFinetuneOptions, JointStageOptions
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
+from trbert_env.fingerprints import fingerprint_model
 from trbert_env.policy import DecisionRule
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 
@@ -157,9 +157,13 @@ class Sweep:
             except ValueError as error:  # the other speeds are worth having without it
                 announce(f"left out of the one model's frontier: {error}")
                 continue
-            evaluate = partial(evaluate_model, model, workload, self._dtype, self._device, decision, earlier)
-            conditions = evaluation_conditions(workload, self._dtype)
+            which = {"model_fingerprint": fingerprint_model(model), "threshold": decision.threshold}
+            conditions = evaluation_conditions(workload, self._dtype) | which
             place = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
+
+            def evaluate(decision: DecisionRule = decision, which: dict[str, Any] = which) -> dict[str, Any]:
+                return evaluate_model(model, workload, self._dtype, self._device, decision, earlier) | which
+
             record = kept_record(place, evaluate, conditions)
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
             rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
@@ -239,7 +243,9 @@ def main(options: SweepOptions) -> None:
     beside = heuristics_beside(options)  # says what is wrong before there is a folder
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "sweep", options.stage, options.seed)
-        folder.write_config(options)
+        folder.write_config(options, beside.facts)
+    else:
+        folder.check_recorded(beside.facts)
     print(f"run folder: {folder.path}")
     with held(folder):
         report(Sweep(options, folder, beside).rows(), folder)

@@ -76,8 +76,9 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Wor
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
     """Run stage 2 to its end; returns the run's folder."""
     with RunSession(options) as session:
-        if session.ended_folder is not None:
-            return session.ended_folder
+        ended = session.find_ended()
+        if ended is not None:
+            return ended
         options = session.options
         options = replace(options, agent_options=spelled_out("--agent-options", options.agent_options))
         session.options = options

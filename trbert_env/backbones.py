@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import shutil
@@ -98,30 +97,42 @@ def check_cache(target: Path) -> None:
 def leave_fine_tuned(saved: Path, preset: Preset, name: str, data_source: str) -> Path:
     """Copy a saved backbone to where :func:`load_backbone` finds it; returns that folder.
 
-    The copy is made beside it under a name of its own and renamed, so that it is never found half written.
-    Where several runs end at the same time, the last one's is found.
+    The copy is made beside it and renamed, under a lock, so that it is never found half written. Where several
+    runs end at the same time, the last one's is found.
     """
     target = fine_tuned_folder(preset, name, data_source)
     check_cache(target)
     with cache_lock(target):
-        for leftover in target.parent.glob(f"{glob.escape(target.name[:100])}.*.tmp"):  # of runs that were killed
-            shutil.rmtree(leftover)
-        new, old = (Path(tempfile.mkdtemp(f".{what}.tmp", target.name[:100], target.parent)) for what in ("new", "old"))
-        shutil.copytree(saved, new, dirs_exist_ok=True)
+        staging = _staging(target)
+        new, old = staging / "new", staging / "old"
+        shutil.copytree(saved, new)
         if target.exists():
             target.rename(old)
         new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(staging)
     return target
+
+
+def _staging(target: Path) -> Path:
+    """Where a place in the cache is made, and its old content waits until the new one is there."""
+    return target.with_name(f".{target.name}.staging")
 
 
 @contextmanager
 def cache_lock(target: Path) -> Iterator[None]:
-    """Hold a place in the cache while the block reads or replaces it; waits for whoever holds it."""
+    """Hold a place in the cache while the block reads or replaces it; waits for whoever holds it.
+
+    What a killed process left half replaced is put right first.
+    """
     if not os.access(target.parent, os.W_OK):  # nobody replaces anything in a cache that is only read
         yield
         return
-    with FileLock(target.with_name(f".{target.name[:100]}.lock")):
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        staging = _staging(target)
+        if (staging / "old").exists() and not target.exists():
+            (staging / "old").rename(target)
+        if staging.exists():
+            shutil.rmtree(staging)
         yield
 
 
@@ -145,10 +156,10 @@ def load_backbone(
     name = _choose(preset.pretrained if pretrained else preset.backbone) if name is None else name
     backbone = load_backbone_from(_locate(name), task, name)
     left_behind = fine_tuned_folder(preset, name, data_source)
-    if pretrained or backbone.fine_tuned or not left_behind.is_dir():
+    if pretrained or backbone.fine_tuned:
         return backbone
     with cache_lock(left_behind):
-        return load_backbone_from(str(left_behind), task, name)
+        return load_backbone_from(str(left_behind), task, name) if left_behind.is_dir() else backbone
 
 
 def load_backbone_from(source: str, task: Task, name: str) -> Backbone:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class Range:
     above: float | None = None
     below: float | None = None
 
-    def allows(self, value: float) -> bool:
+    def allows(self, value: Any) -> bool:
         """Return whether a number is one of them."""
         return (
             math.isfinite(value)
@@ -106,7 +107,7 @@ def check_ranges(options: Any, name_of: Callable[[str], str] = lambda field: fie
         if dataclasses.is_dataclass(value):
             check_ranges(value, lambda inner, outer=field.name: name_of(f"{outer}.{inner}"))  # type: ignore[misc]
             continue
-        shown = " ".join(map(str, value)) or "empty" if isinstance(value, tuple) else value
+        shown = " ".join(map(str, value)) or "empty" if isinstance(value, (list, tuple)) else value
         problem = _problem(value, hints[field.name])
         if problem is not None:
             raise ValueError(f"{name_of(field.name)} is {shown}; {problem}")
@@ -125,14 +126,16 @@ def _problem(value: Any, hint: Any, declared: Range | None = None) -> str | None
         found = next((mark for mark in marks if isinstance(mark, Range)), declared)
         return _problem(value, inner, found)
     if origin in (typing.Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _problem(value, inner, declared)
-    if origin is tuple:
-        hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return _problem(value, inner[0] if len(inner) == 1 else Any, declared)
+    if isinstance(value, (list, tuple)):
+        hints = list(arguments) if origin is tuple and arguments[-1:] != (Ellipsis,) else [*arguments[:1]] * len(value)
+        if len(hints) != len(value):
+            return f"it must name {len(hints)}" if hints else None
         problems = (_problem(item, hint_of_item) for item, hint_of_item in zip(value, hints, strict=True))
         problem = next((problem for problem in problems if problem is not None), None)
         return None if problem is None else problem.replace("it must", "each must")
-    if type(value) in (int, float) and not (declared or Range()).allows(value):
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and not (declared or Range()).allows(value):
         phrase = f"it must {declared or Range()}"
         return phrase if math.isfinite(value) or "finite" in phrase else f"{phrase}, and finite"
     return None

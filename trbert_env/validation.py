@@ -102,6 +102,9 @@ def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
         )
     if len(indices) and not (indices.dtype.kind in "iu" and indices.min() >= 0 and indices.max() < texts):
         raise ValueError(f"the saved environment has indices {indices}: there are {texts} texts, from 0 on")
+    queue = np.asarray(state["order"]["queue"]) if isinstance(state["order"], Mapping) else None
+    if queue is not None and len(queue) and not (queue.dtype.kind in "iu" and 0 <= queue.min() <= queue.max() < texts):
+        raise ValueError(f"the saved environment has an order of other texts: there are {texts}, from 0 on")
     if row_valid.shape != (rows,) or row_valid.dtype != np.bool_:
         raise ValueError(f"the saved environment has row_valid of shape {row_valid.shape}: give {rows} booleans")
     if running and len(state["masks"]) > len(own["reduction_layers"]):

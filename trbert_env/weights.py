@@ -77,6 +77,13 @@ def _check_report(
     unexpected = {key for key in report["unexpected_keys"] if _ENCODER.search(key) and not _UNUSED.search(key)}
     if report["mismatched_keys"]:
         name, found, wanted = sorted(report["mismatched_keys"], key=str)[0]
+        prefix = f"{model.base_model_prefix}."
+        of_head = not any(key.startswith(prefix) for key, *_ in report["mismatched_keys"])
+        if of_head and any(key.startswith(prefix) for key in model.state_dict()):  # a backbone
+            raise ValueError(
+                f"{what} has a task head of {found[0]} outputs, and the task needs {wanted[0]} ({name}): "
+                "give an encoder with such a head, or one without a head"
+            )
         raise ValueError(
             f"{what} has weights of another shape than its config.json says ({name} is {tuple(found)}, "
             f"not {tuple(wanted)}): restore {source}"

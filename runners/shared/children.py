@@ -98,6 +98,12 @@ class HeuristicPoints:
         }
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What the runs work on, beyond names and paths; without the encoder where the first run will train it."""
+        found = self._validation.fingerprints
+        return found if self._validation.backbone.fine_tuned else {"texts_fingerprint": found["texts_fingerprint"]}
+
+    @property
     def validation(self) -> Workload:
         """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
         if not self._validation.backbone.fine_tuned:
@@ -120,7 +126,9 @@ class HeuristicPoints:
 
         def evaluate() -> dict[str, Any]:
             fractions = self._fractions[speedup]
-            return evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
+            found = evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
+            return found | bounds
 
-        conditions = evaluation_conditions(self.validation, dtype)
+        bounds = {"keep_fractions": list(self._fractions[speedup]), "reduction_layers": list(self._layers)}
+        conditions = evaluation_conditions(self.validation, dtype) | bounds
         return kept_record(folder / "heuristics" / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -74,31 +75,32 @@ def load_encoder(source: str, task: Task, name: str) -> Backbone:
     return load_backbone_from(str(folder) if folder.is_dir() else source, task, name)
 
 
-def load_original(model: TokenReducedModel, source: str | None = None) -> Backbone | None:
+def load_original(model: TokenReducedModel, own: Backbone, source: str | None = None) -> Backbone | None:
     """Load the encoder that a model's joint training began with.
 
     Args:
         model: The model, which knows where that encoder was and its fingerprint.
-        source: Where it is now; where it was when not given.
+        own: Its own encoder, with the tokenizer that both read.
+        source: Where the other one is now; where it was when not given.
 
     Returns:
         The encoder; None where the model's own is as it was, or where it is no longer there, which a warning says.
 
     Raises:
-        ValueError: ``source`` holds another encoder.
+        ValueError: ``source`` holds another encoder, or there is none but the model's own.
         FileNotFoundError: ``source`` holds none.
     """
     config = model.config
-    if not config.original_fingerprint and source is None:
-        return None
-    name = config.backbone_name.removesuffix(", joint")
-    try:
-        found = load_encoder(source or config.original_backbone, model.task, name)
-        if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
-            raise ValueError(f"{source or config.original_backbone} holds another encoder than training began with")
-    except (FileNotFoundError, ValueError) as error:
+    trained = bool(config.original_fingerprint) or config.backbone_name.endswith(", joint")
+    if not trained:
         if source is not None:
-            raise
+            raise ValueError(f"--original is {source}, but the model's encoder was not trained on: leave it out")
+        return None
+    if source is not None:
+        return _load_original(model, own, source)
+    try:
+        return _load_original(model, own, config.original_backbone)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         warnings.warn(
             f"the encoder that training began with cannot be compared with ({reason}): the change is against the "
@@ -106,7 +108,17 @@ def load_original(model: TokenReducedModel, source: str | None = None) -> Backbo
             stacklevel=2,
         )
         return None
-    return found
+
+
+def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Backbone:
+    config = model.config
+    if not source:
+        raise FileNotFoundError("the model was saved before models told where it is")
+    found = load_encoder(source, model.task, config.backbone_name.removesuffix(", joint"))
+    if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
+        raise ValueError(f"{source} holds another encoder than training began with")
+    # One tokenizer for both: the texts are encoded once.
+    return replace(found, tokenizer=own.tokenizer)
 
 
 def model_type_in(folder: Path) -> str | None:

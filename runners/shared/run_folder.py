@@ -23,6 +23,9 @@ from runners.shared.options import (
 )
 from runners.shared.versions import git_commit, versions
 
+#: What the record of every run has that trains or evaluates, beside the task's metrics.
+RECORD = ("env", "num_texts", "full_log_likelihood")
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -140,7 +143,7 @@ class RunFolder:
         Raises:
             ValueError: ``metrics.json`` is damaged.
         """
-        return self.metrics_path.exists() and bool(read_record(self.metrics_path, ("env",)))
+        return self.metrics_path.exists() and bool(read_record(self.metrics_path, RECORD))
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Check that what was really used when the run began is what is found now.
@@ -154,6 +157,11 @@ class RunFolder:
         if changed := [name for name, value in facts.items() if recorded.get(name) != value]:
             told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
             raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")
+
+    def check_recorded(self, facts: Mapping[str, Any]) -> None:
+        """Check those facts that were known when the run began; see :meth:`check_facts`."""
+        recorded = self.read_config().get("facts") or {}
+        self.check_facts({name: value for name, value in facts.items() if name in recorded})
 
     def read_options(self, options_type: type[OptionsT]) -> OptionsT:
         """Restore the options.
@@ -200,7 +208,7 @@ def run_record(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is damaged.
     """
-    return read_record(RunFolder(path).metrics_path, ("env",))
+    return read_record(RunFolder(path).metrics_path, RECORD)
 
 
 def earlier_record(path: Path | None) -> dict[str, Any] | None:
@@ -214,7 +222,13 @@ def earlier_record(path: Path | None) -> dict[str, Any] | None:
     folder = RunFolder.open(path)
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
-    return run_record(path)
+    record = read_record(folder.metrics_path)
+    if missing := [name for name in RECORD if name not in record]:
+        raise ValueError(
+            f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
+            "or evaluate"
+        )
+    return record
 
 
 def _file_name(text: str) -> str:

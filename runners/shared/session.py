@@ -28,7 +28,7 @@ def held(folder: RunFolder) -> Iterator[None]:
     with locked(folder.path):
         try:
             yield
-        except BaseException as error:
+        except (KeyboardInterrupt, OSError) as error:
             error.__notes__ = [f"go on with --resume {folder.path}"]
             raise
 
@@ -71,9 +71,8 @@ class RunSession(Generic[TrainingOptionsT]):
                 self._stack = stack.pop_all()
         return self
 
-    @property
-    def ended_folder(self) -> RunFolder | None:
-        """The folder of a resumed run that had ended already, and of which nothing is left to do; said on screen."""
+    def find_ended(self) -> RunFolder | None:
+        """Return the folder of a resumed run that had ended already, so that nothing is left to do; say so."""
         if self._folder is None or not self._folder.ended:
             return None
         print(f"{self._folder.path} has ended: its record is {self._folder.metrics_path}")
@@ -103,7 +102,9 @@ class RunSession(Generic[TrainingOptionsT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the run; an error is told how to go on from the last checkpoint, where there is one."""
-        if error is not None and self._folder is not None and has_state(self._folder.checkpoint_dir):
+        """Let go of the run; what was interrupted is told how to go on from the last checkpoint, if there is one."""
+        # Anything else, a run that diverges for example, would end in the same way again.
+        resumable = isinstance(error, (KeyboardInterrupt, OSError))
+        if error is not None and resumable and self._folder is not None and has_state(self._folder.checkpoint_dir):
             error.add_note(f"go on from the last checkpoint with --resume {self._folder.path}")
         self._stack.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,8 +78,10 @@ class Tracker:
         Raises:
             OSError: Something could not be written.
         """
-        self._writer.flush()  # closing alone does not say so
-        self._writer.close()
+        try:
+            self._writer.flush()  # closing alone does not say so
+        finally:
+            self._writer.close()
 
     def __enter__(self) -> Tracker:
         """Use it in a ``with`` block, which closes it."""
@@ -91,7 +94,8 @@ class Tracker:
         if error is None:
             self.close()
         else:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
 
 
 def track_end(events_dir: Path, options: CommonOptions, record: Mapping[str, Any], total_texts: int) -> None:

@@ -8,7 +8,7 @@ itself. Python reads and writes integers of any size and floats exactly, NaN and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,24 @@ def decode_tree(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if value not in tensors:
         raise ValueError(f"a missing tensor {value!r}")
     return tensors[value] if kind == "tensor" else tensors[value].numpy()
+
+
+def floating_tensors(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a tree that hold floats, each with its place.
+
+    Args:
+        tree: A tree as :func:`encode_tree` takes it.
+        name: The tree's own name.
+    """
+    if isinstance(tree, Tensor):
+        if tree.is_floating_point():
+            yield name, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from floating_tensors(value, f"{name}.{key}")
+    elif isinstance(tree, (list, tuple)):
+        for index, value in enumerate(tree):
+            yield from floating_tensors(value, f"{name}.{index}")
 
 
 def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:

@@ -31,6 +31,7 @@ from runners.shared.samples import text_sample
 from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
+from runners.shared.tree import floating_tensors
 from trbert_env.backbones import EMBEDDED_BACKBONE
 from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel, policy_flops_per_token
@@ -255,10 +256,9 @@ class PolicyTraining:
         return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """The policy's parameters, where the agent has a policy of eq. 2, and the calibration's."""
+        """All tensors of the agent's state, a critic's and an optimiser's too, and the calibration's parameters."""
         yield from self.calibration.named_parameters("calibration")
-        if isinstance(self.agent, PolicyAgent):
-            yield from self.agent.policy.named_parameters("policy")
+        yield from floating_tensors(self.agent.state_dict(), "agent")
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""

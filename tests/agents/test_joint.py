@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import BertForQuestionAnswering
@@ -236,6 +237,34 @@ def test_a_teacher_remembers(teacher: Any, workload: Workload, tmp_path: Path) -
     with pytest.warns(UserWarning, match="damaged"):
         fourth.remember(workload.texts, tmp_path)
     torch.testing.assert_close(fourth.logits(workload.texts), everything, rtol=0, atol=1e-5)
+
+
+NAN_AT_THE_END = lambda logits: torch.cat([logits[:-1], torch.full_like(logits[-1:], float("nan"))])  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda logits: {}, "no logits"),
+        (lambda logits: {"other": logits}, "no logits"),
+        (lambda logits: {"logits": logits[:-1]}, "shape"),
+        (lambda logits: {"logits": logits[:, :1]}, "shape"),
+        (lambda logits: {"logits": NAN_AT_THE_END(logits)}, "not finite"),
+    ],
+)
+def test_a_teachers_file_that_holds_something_else_is_computed_again(
+    change: Any, reason: str, teacher: Any, workload: Workload, tmp_path: Path
+) -> None:
+    first = Teacher(teacher, workload.task)
+    first.remember(workload.texts, tmp_path)
+    expected = first.logits(workload.texts)
+    (file,) = tmp_path.iterdir()
+    save_file({name: values.contiguous() for name, values in change(load_file(file)["logits"]).items()}, file)
+    second = Teacher(teacher, workload.task)
+    with pytest.warns(UserWarning, match=f"is damaged .*{reason}.* computed again"):
+        second.remember(workload.texts, tmp_path)
+    assert second.logits(workload.texts).equal(expected)
+    Teacher(teacher, workload.task).remember(workload.texts, tmp_path)  # whole again: no warning
 
 
 def test_a_missing_teacher_is_named(tiny_bert: BertForQuestionAnswering, workload: Workload) -> None:

@@ -31,6 +31,8 @@ CHANGES: dict[str, Change] = {
     "no order": put("order", None),
     "half an order": put("order", {"queue": np.arange(3)}),
     "an order of text": put("order", {"queue": ["a"], "started": True}),
+    "an order of other texts": put("order", {"queue": np.array([10**5]), "started": True}),
+    "an order of texts below 0": put("order", {"queue": np.array([-2]), "started": True}),
     "no generator": put("generator", None),
     "another generator": put("generator", {"bit_generator": "MT19937", "state": {}}),
     "half a generator": put("generator", {"bit_generator": "PCG64"}),

@@ -171,7 +171,7 @@ BACKBONES: dict[str, tuple[Tamper, str]] = {
     "more token types promised": (config(type_vocab_size=3), "another shape"),
     "a wider encoder promised": (config(hidden_size=64), "another shape"),
     "a row too many in a layer": (shape("layer.0.attention.self.query.weight"), "another shape"),
-    "a head of three labels": (shape("qa_outputs.weight"), "another shape"),
+    "a head of three labels": (shape("qa_outputs.weight"), "has a task head of 3 outputs"),
     "heads that do not divide the width": (config(num_attention_heads=3), "could not be built"),
     "no heads": (config(num_attention_heads=0), "could not be built"),
     "a width of text": (config(hidden_size="wide"), "hidden_size"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trbert_env.backbones import check_cache, fine_tuned_folder, leave_fine_tuned
+from trbert_env.backbones import cache_lock, check_cache, fine_tuned_folder, leave_fine_tuned
 from trbert_env.presets import get_preset
 
 PRESET = get_preset("SQuAD2")
@@ -55,17 +55,38 @@ def test_runs_that_end_together_all_succeed(tmp_path: Path, cache: Path) -> None
             process.join(timeout=60)
         assert [process.exitcode for process in processes] == [0] * len(folders)
         assert whole(target) in "abcdef"
-        assert [path.name for path in target.parent.iterdir() if path.suffix == ".tmp"] == []
+        assert sorted(path.name for path in target.parent.iterdir()) == [".encoder.lock", "encoder"]
 
 
-def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_half_replaced_is_put_right(tmp_path: Path) -> None:
+    leave_fine_tuned(saved(tmp_path / "a", "a"), PRESET, "encoder", "local")
     target = fine_tuned_folder(PRESET, "encoder", "local")
-    leftover = saved(target.parent / "encoder.x1.new.tmp", "h", files=2)
-    assert leave_fine_tuned(saved(tmp_path / "a", "a"), PRESET, "encoder", "local") == target
-    assert whole(target) == "a"
-    assert not leftover.exists()
+    staging = target.with_name(".encoder.staging")
+    # Killed in the copy.
+    saved(staging / "new", "h", files=2)
+    with cache_lock(target):
+        assert whole(target) == "a"
+    assert not staging.exists()
+    # Killed between the two renames: the old one comes back.
+    saved(staging / "new", "h")
+    target.rename(staging / "old")
+    with cache_lock(target):
+        assert whole(target) == "a"
+    assert not staging.exists()
+    # Killed before the old one was removed.
+    saved(staging / "old", "h")
     leave_fine_tuned(saved(tmp_path / "b", "b", files=3), PRESET, "encoder", "local")
     assert whole(target, files=3) == "b"
+    assert not staging.exists()
+
+
+def test_a_name_that_begins_with_another_is_left_alone(tmp_path: Path) -> None:
+    for name in ("encoder", "encoder.v2", "encoder.staging"):
+        leave_fine_tuned(saved(tmp_path / name, name[-1]), PRESET, name, "local")
+    leave_fine_tuned(saved(tmp_path / "again", "x"), PRESET, "encoder", "local")
+    assert whole(fine_tuned_folder(PRESET, "encoder.v2", "local")) == "2"
+    assert whole(fine_tuned_folder(PRESET, "encoder.staging", "local")) == "g"
+    assert whole(fine_tuned_folder(PRESET, "encoder", "local")) == "x"
 
 
 @pytest.mark.parametrize("name", ["e" * 300, "é" * 200, "some/" * 50, f"hub/{'x' * 251}"])

@@ -13,7 +13,7 @@ from runners.shared.options import CommonOptions
 from runners.shared.run_folder import RunFolder, earlier_record
 
 CONDITIONS = {"env": "SQuAD2", "texts_fingerprint": "abc", "num_texts": 3}
-DAMAGED = ["{}", "null", "[]", "3", '"text"', "{", "", "\x00"]
+DAMAGED = ["{}", '{"env": "SQuAD2"}', "null", "[]", "3", '"text"', "{", "", "\x00"]
 
 
 def run_folder(tmp_path: Path, metrics: str | None) -> RunFolder:
@@ -27,16 +27,17 @@ def run_folder(tmp_path: Path, metrics: str | None) -> RunFolder:
 def test_a_run_without_a_record_has_not_ended(tmp_path: Path) -> None:
     run_folder(tmp_path, None)
     assert ended_run(tmp_path / "SQuAD2", "policy-*") is None
-    ended = run_folder(tmp_path, json.dumps({"env": "SQuAD2"}))
+    ended = run_folder(tmp_path, json.dumps({"env": "SQuAD2", "num_texts": 3, "full_log_likelihood": -1.0}))
     assert ended_run(tmp_path / "SQuAD2", "policy-*") == ended.path
 
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_record_of_a_run_is_named(content: str, tmp_path: Path) -> None:
     folder = run_folder(tmp_path, content)
-    for read in (lambda: ended_run(tmp_path / "SQuAD2", "policy-*"), lambda: earlier_record(folder.path)):
-        with pytest.raises(ValueError, match=r"metrics\.json .*restore it"):
-            read()
+    with pytest.raises(ValueError, match=r"metrics\.json .*restore it"):
+        ended_run(tmp_path / "SQuAD2", "policy-*")
+    with pytest.raises(ValueError, match=r"metrics\.json .*(restore it|name a run of finetune)"):
+        earlier_record(folder.path)
 
 
 @pytest.mark.parametrize("content", DAMAGED)

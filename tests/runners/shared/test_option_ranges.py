@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from agents.registry import AGENTS
@@ -183,6 +184,37 @@ class Example:
     pair: tuple[Annotated[float, Range(0)], Annotated[float, Range(most=1)]] = (0.0, 0.0)
     names: Annotated[tuple[Literal["a", "b"], ...], Items(1, 2, distinct=True)] = ("a",)
     steps: Annotated[tuple[Annotated[int, Range(1)], ...], Items(order="rising")] = (1, 2)
+
+
+@dataclasses.dataclass
+class PlugInOptions:
+    """What somebody else's options may look like."""
+
+    name: int | str | None = None
+    rates: list[float] = dataclasses.field(default_factory=list)
+    pair: tuple[int, float] = (1, 1.0)
+    anything: Any = None
+    mapping: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@pytest.mark.parametrize("values", [{}, {"name": 3}, {"name": "x"}, {"rates": [1.0, 2.0]}, {"mapping": {"a": 1.0}}])
+def test_types_without_ranges(values: dict[str, Any]) -> None:
+    check_ranges(PlugInOptions(**values))
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"name": float("nan")}, "name is nan; it must be a finite number"),
+        ({"rates": [1.0, float("inf")]}, "rates is 1.0 inf; each must be a finite number"),
+        ({"pair": (1,)}, "pair is 1; it must name 2"),
+        ({"anything": np.float64("nan")}, "anything is nan; it must be a finite number"),
+    ],
+)
+def test_lines_without_ranges(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        check_ranges(PlugInOptions(**values))
+    assert str(caught.value) == line
 
 
 @pytest.mark.parametrize(

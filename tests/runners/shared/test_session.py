@@ -46,7 +46,7 @@ def test_a_new_run_and_its_resume(tmp_path: Path) -> None:
     with resume(folder) as session:
         assert session.options == JobOptions(output_dir=tmp_path)
         assert torch.equal(session.state["x"], torch.ones(2))
-        assert session.ended_folder is None
+        assert session.find_ended() is None
         assert session.begin("policy", "reinforce", FACTS) == folder
 
 
@@ -75,9 +75,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_an_ended_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = begun(tmp_path)
-    folder.write_metrics({"env": "SQuAD2", "f1": 1.0})
+    folder.write_metrics({"env": "SQuAD2", "num_texts": 3, "full_log_likelihood": -1.0})
     with resume(folder) as session:
-        assert session.ended_folder == folder
+        assert session.find_ended() == folder
     assert "has ended" in capsys.readouterr().out
 
 
@@ -142,12 +142,21 @@ def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path: Path) -> No
     assert not (tmp_path / HOLDER_FILE).exists()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), ValueError("x")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_what_stops_a_run_with_a_checkpoint_says_how_to_go_on(tmp_path: Path, error: BaseException) -> None:
     folder = begun(tmp_path)
     with pytest.raises(type(error)) as caught, resume(folder):
         raise error
     assert caught.value.__notes__ == [f"go on from the last checkpoint with --resume {folder.path}"]
+
+
+@pytest.mark.parametrize("error", [UserError("the run diverges"), ValueError("x"), AssertionError()])
+def test_what_would_happen_again_is_not_to_be_resumed(tmp_path: Path, error: Exception) -> None:
+    folder = begun(tmp_path)
+    for context in (resume(folder), held(folder)):
+        with pytest.raises(type(error)) as caught, context:
+            raise error
+        assert not hasattr(caught.value, "__notes__")
 
 
 def test_what_stops_a_run_without_a_checkpoint_says_nothing(tmp_path: Path) -> None:

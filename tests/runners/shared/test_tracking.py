@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from runners.shared.options import CommonOptions
 from runners.shared.tracking import Tracker
@@ -70,3 +71,23 @@ def test_options_and_final_figures_stand_in_the_table_of_runs(tmp_path: Path) ->
     assert saved["output_dir"].string_value == "out"
     # In the run's own folder, not in a run of its own beside it.
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_the_blocks_own_error_is_the_one_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def work() -> None:
+        with Tracker(tmp_path / "one") as tracker:
+            tracker.log({"a": 1.0}, 0)
+            monkeypatch.setattr(RecordWriter, "flush", full)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    monkeypatch.undo()
+    tracker = Tracker(tmp_path / "other")
+    tracker.log({"a": 1.0}, 0)
+    monkeypatch.setattr(RecordWriter, "flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        tracker.close()
