@@ -33,7 +33,7 @@ from runners.shared.session import held
 from runners.shared.tracking import Tracker, read_curve
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
-from trbert_env.ranges import Items, Range
+from trbert_env.ranges import LARGEST_SEED, Items, Range
 
 #: Agents that need no training; the residual scores see the gold answer.
 HEURISTICS = tuple(name for name in HEURISTIC_SCORES if name != "keep-all")
@@ -73,6 +73,8 @@ class CompareOptions(CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
+            raise UserError(f"--seed {self.seed} and --seeds {self.seeds} go beyond the largest seed, {LARGEST_SEED}")
         if self.policy.agent != PolicyOptions().agent or self.policy.agent_options:
             raise UserError(
                 "--policy.agent and --policy.agent-options are set for each agent: use --agents, --agent-options"

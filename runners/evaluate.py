@@ -73,6 +73,8 @@ class EvaluateOptions(CommonOptions):
         if self.match is not None and self.model is not None:
             raise UserError("--match finds the fractions of an --agent: leave it out with --model")
         needs_fractions = self.agent not in (None, "stock", "keep-all")
+        if self.agent is not None and not needs_fractions and (self.keep_fractions or self.match):
+            raise UserError(f"--agent {self.agent} skips nothing: leave --keep-fractions and --match out")
         if needs_fractions and (self.keep_fractions is None) == (self.match is None):
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
 

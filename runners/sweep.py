@@ -68,6 +68,8 @@ class SweepOptions(CommonOptions):
     def check(self) -> None:
         """Refuse values that could only fail later."""
         super().check()
+        if len({f"{speedup:g}" for speedup in self.speedups}) < len(self.speedups):
+            raise UserError(f"--speedups is {' '.join(map(str, self.speedups))}; two of them are alike in six digits")
         if self.one_model is not None and self.one_model not in self.speedups:
             raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
         stages: dict[str, TrainPolicyOptions | JointFinetuneOptions] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -257,6 +258,9 @@ def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> Model
 def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
+    path = Path(source) / "config.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("model_type") == "trbert":
+        raise ValueError(f"backbone '{name}' is a token-reduced model: give it as --policy or --model, or its encoder")
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)
     except OSError as error:

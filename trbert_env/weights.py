@@ -160,6 +160,27 @@ def check_files(folder: Path, what: str) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"):
         if (folder / name).exists():
             _check_json(folder / name, what)
+    _check_index(folder, what)
+
+
+def _check_index(folder: Path, what: str) -> None:
+    """Refuse an index of shards that names none, or others than lie beside it.
+
+    Raises:
+        ValueError: It names no shards, or files outside of the folder.
+        FileNotFoundError: A shard is missing.
+    """
+    path = folder / "model.safetensors.index.json"
+    if not path.exists() or (folder / "model.safetensors").exists():
+        return
+    places = json.loads(path.read_text(encoding="utf-8")).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise ValueError(f"{what}: {path} has no weight_map that names shards; restore it")
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard:
+            raise ValueError(f"{what}: {path} names {shard!r}, which is not in its folder; restore it")
+        if not (folder / shard).is_file():
+            raise FileNotFoundError(f"{what} could not be loaded: {folder} lacks the shard {shard}; restore it")
 
 
 def _check_format(folder: Path, what: str) -> None:

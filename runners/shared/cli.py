@@ -17,7 +17,7 @@ import transformers
 import tyro
 from safetensors import SafetensorError
 
-from runners.shared.options import OptionsT
+from runners.shared.options import CommonOptions, OptionsT
 
 #: Set to 1 to see where an error came from.
 TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
@@ -47,6 +47,7 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     try:
         options = tyro.cli(options_type, args=arguments, description=_description(main))
         options.check()
+        check_output_dir(options)
         with _quiet_libraries():
             main(options)
     except _USER_ERRORS as error:
@@ -55,6 +56,23 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     except KeyboardInterrupt as error:
         print(f"\ninterrupted{_resume_hint(error)}", file=sys.stderr)
         sys.exit(130)
+
+
+def check_output_dir(options: CommonOptions) -> None:
+    """Refuse a folder that results cannot be written to, before the work whose results they are.
+
+    Raises:
+        ValueError: It is a file, or lies where nothing can be written.
+    """
+    if getattr(options, "resume", None) is not None:  # which writes where the run lies
+        return
+    there = options.output_dir.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--output-dir {options.output_dir} cannot be written, for {there} cannot: give another folder"
+        )
 
 
 def _report(error: BaseException) -> None:

@@ -114,6 +114,8 @@ def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Back
     config = model.config
     if not source:
         raise FileNotFoundError("the model was saved before models told where it is")
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise FileNotFoundError(f"{source} is gone")
     found = load_encoder(source, model.task, config.backbone_name.removesuffix(", joint"))
     if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
         raise ValueError(f"{source} holds another encoder than training began with")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 import uuid
@@ -23,6 +25,8 @@ from runners.shared.options import (
 )
 from runners.shared.versions import git_commit, versions
 
+#: Options that say where something lies, and nothing of what a run does with it.
+PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
 #: What the record of every run has that trains or evaluates, beside the task's metrics.
 RECORD = ("env", "num_texts", "full_log_likelihood")
 
@@ -114,6 +118,7 @@ class RunFolder:
         record = {
             "run_id": uuid.uuid4().hex,
             "options": options_to_json(options),
+            "options_digest": options_digest(options_to_json(options)),
             "facts": dict(facts or {}),
             "versions": versions(),
             "git_commit": git_commit(),
@@ -169,7 +174,12 @@ class RunFolder:
         Raises:
             ValueError: They are not those of ``options_type``.
         """
-        values = self.read_config()["options"]
+        record = self.read_config()
+        values = record["options"]
+        if record.get("options_digest") != options_digest(values):
+            raise ValueError(
+                f"{self.config_path} has other options than the run began with: restore them, or start a new run"
+            )
         try:
             return options_from_json(options_type, values)
         except ValueError as error:
@@ -182,6 +192,15 @@ class RunFolder:
             TypeError: A figure is not a number, string, boolean or None.
         """
         write_json(self.metrics_path, {name: _figure(name, value) for name, value in metrics.items()})
+
+
+def options_digest(values: Mapping[str, Any]) -> str:
+    """Return the digest of options as JSON values, without those that only say where something lies.
+
+    What lies there is told by fingerprints; a run whose data have moved can be pointed to them in ``config.json``.
+    """
+    settled = {name: value for name, value in values.items() if name not in PLACES or isinstance(value, dict)}
+    return hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:

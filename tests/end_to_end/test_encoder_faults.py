@@ -115,6 +115,14 @@ def sharded(folder: Path) -> None:
     (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 
+def index(content: dict[str, Any]) -> Tamper:
+    def tamper(folder: Path) -> None:
+        sharded(folder)
+        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(content))
+
+    return tamper
+
+
 def another_family(folder: Path) -> None:
     size = json.loads((folder / CONFIG).read_text())["vocab_size"]
     other = RobertaConfig(
@@ -190,7 +198,11 @@ BACKBONES: dict[str, tuple[Tamper, str]] = {
     "weights that are a page": (content(WEIGHTS, b"<html>not found</html>"), "damaged"),
     "no weights": (content(WEIGHTS, None), "has no weights"),
     "a pickle": (pickled, "a pickle"),
-    "a shard missing": (sharded, "could not be loaded"),
+    "a shard missing": (sharded, "lacks the shard model-00002-of-00002.safetensors"),
+    "an empty index of shards": (index({}), "has no weight_map"),
+    "an index without shards": (index({"weight_map": {}}), "has no weight_map"),
+    "a shard outside of the folder": (index({"weight_map": {"x": "../other.safetensors"}}), "is not in its folder"),
+    "a token-reduced model": (config(model_type="trbert"), "is a token-reduced model"),
     "no configuration": (content(CONFIG, None), "no config.json"),
     "an empty configuration": (content(CONFIG, b""), "not valid JSON"),
     "a configuration that is a list": (content(CONFIG, b"[]"), "not a JSON object"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runners.shared.cli import run
+from runners.shared.run_folder import options_digest
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 
@@ -136,6 +137,7 @@ def test_nothing_is_imported_from_a_run_folder(
 ) -> None:
     config = json.loads((somebodys_run / "config.json").read_text())
     config["options"] |= {"agent": agent, "agent_options": []}
+    config["options_digest"] = options_digest(config["options"])  # as whoever prepares a trap would
     (somebodys_run / "config.json").write_text(json.dumps(config))
     monkeypatch.chdir(somebodys_run / where)
     for path in ("", str(somebodys_run), str(somebodys_run / "package")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -145,12 +146,35 @@ def _parquet_files(dataset: str, split: str, root: Path) -> list[Path]:
         # The second form is that of a folder cloned from the hub.
         files = [single] if single.is_file() else sorted(folder.glob(f"{split}-*-of-*.parquet"))
         if files:
+            if not single.is_file():
+                _check_shards(files, split)
             return files
     found = sorted(path.name for folder in folders for path in folder.glob("*.parquet"))
     raise FileNotFoundError(
         f"data folder {root} has no {dataset}/{split}.parquet (parquet files there: "
         f"{', '.join(found) or 'none'}): check --data-dir or {DATA_DIR_VARIABLE}, and the split"
     )
+
+
+def _check_shards(files: Sequence[Path], split: str) -> None:
+    """Refuse a split of which some shards are missing, or that is there more than once.
+
+    Raises:
+        FileNotFoundError: Files named ``<split>-<i>-of-<n>.parquet`` are not all that their names promise.
+    """
+    names = {file.name for file in files}
+    totals = {name.removesuffix(".parquet").rpartition("-of-")[2] for name in names}
+    total = totals.pop()
+    if totals:
+        raise FileNotFoundError(
+            f"{files[0].parent} has shards of {split} of {len(totals) + 1} different counts "
+            f"({', '.join(sorted(names))}): leave those of one"
+        )
+    if not total.isdigit():
+        raise FileNotFoundError(f"{files[0]} is no shard of a known number: name it {split}-00000-of-00001.parquet")
+    wanted = {f"{split}-{index:0{len(total)}d}-of-{total}.parquet" for index in range(int(total))}
+    if missing := sorted(wanted - names):
+        raise FileNotFoundError(f"{files[0].parent} lacks {missing[0]} ({len(missing)} of {int(total)} shards): add it")
 
 
 def _read_parquet(schema: Schema, file: Path) -> pa.Table:

@@ -128,3 +128,19 @@ def test_warnings_are_one_line_and_settings_are_put_back(capsys: pytest.CaptureF
     run(main, JobOptions, [])
     assert shown == ["warning: untrained head\n", "untrained head"]
     assert warnings.formatwarning is formatter
+
+
+@pytest.mark.parametrize("inside", ["", "deeper", "deeper/still"])
+def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
+    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    started = []
+    with pytest.raises(SystemExit) as caught:
+        run(started.append, JobOptions, ["--output-dir", str(tmp_path / "file" / inside)])
+    assert caught.value.code == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert started == []
+    run(started.append, JobOptions, ["--output-dir", str(tmp_path / "new" / inside)])
+    assert len(started) == 1
+    assert not (tmp_path / "new").exists()

@@ -130,6 +130,21 @@ def as_number(text: str) -> Any:
         return text
 
 
+TOGETHER = [
+    ("sweep", "--speedups 1.5 1.5000001", "alike in six digits"),
+    ("compare", "--seed 4294967295 --seeds 2", "beyond the largest seed"),
+    ("evaluate", "--agent keep-all --keep-fractions 0.5 0.2", "leave --keep-fractions and --match out"),
+    ("evaluate", "--agent stock --match runs/x", "leave --keep-fractions and --match out"),
+]
+
+
+@pytest.mark.parametrize(("job", "words", "named"), TOGETHER)
+def test_options_that_do_not_go_together(
+    job: str, words: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert named in refused(job, words.split(), tmp_path, capsys)
+
+
 AGENT_OPTIONS = [
     *("ppo vf_coef=NaN", "ppo vf_coef=-1", "ppo ent_coef=Infinity", "ppo clip_range=0", "ppo clip_range=Infinity"),
     *("ppo n_epochs=0", "ppo batch_size=0", "ppo gae_lambda=2", "ppo gae_lambda=NaN", "a2c gae_lambda=-0.1"),

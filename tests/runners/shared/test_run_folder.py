@@ -111,3 +111,23 @@ def test_metrics_are_one_flat_record(tmp_path: Path) -> None:
 def test_a_run_folder_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunFolder(tmp_path).path = tmp_path  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 7), ("rate", 0.01), ("reduction_layers", [2, 4]), ("dtype", "float32")]
+)
+def test_options_that_were_edited_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    run = make_run(tmp_path, JobOptions())
+    record = json.loads(run.config_path.read_text())
+    record["options"][name] = value
+    run.config_path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="has other options than the run began with: restore them"):
+        run.read_options(JobOptions)
+
+
+def test_a_run_can_be_told_where_its_data_are_now(tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions(data_dir=Path("there")))
+    record = json.loads(run.config_path.read_text())
+    record["options"]["data_dir"] = "here"
+    run.config_path.write_text(json.dumps(record))
+    assert run.read_options(JobOptions) == JobOptions(data_dir=Path("here"))

@@ -223,3 +223,20 @@ def test_sample_is_random_fixed_and_nested() -> None:
     for wrong in (0, -3):
         with pytest.raises(ValueError, match=f"is {wrong}: give at least 1"):
             sample(data, wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["train-00000-of-00002"], "lacks train-00001-of-00002.parquet (1 of 2 shards)"),
+        (["train-00001-of-00003"], "lacks train-00000-of-00003.parquet (2 of 3 shards)"),
+        (["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"], "of 2 different counts"),
+        (["train-00000-of-many"], "is no shard of a known number"),
+    ],
+)
+def test_a_missing_shard_is_named(names: list[str], named: str, tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path / f"{name}.parquet", rows(2, name))
+    with pytest.raises(FileNotFoundError) as caught:
+        load_examples("squad_v2", "train", "local", str(tmp_path))
+    assert named in str(caught.value)
