@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import StagedEncoder, pass_rows
+from trbert_env.encoder import pass_rows
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
 from trbert_env.texts import EncodedText, TextBatch
 
@@ -34,14 +35,13 @@ class Teacher:
     """
 
     def __init__(self, model: PreTrainedModel, task: Task, autocast: str = "float32") -> None:
-        self._model, self._task, self._autocast = model, task, autocast
-        self._encoder = StagedEncoder(model)
+        self._staged, self._autocast = StagedModel(model, task), autocast
         self._known: dict[str, Tensor] = {}
 
     def logits(self, texts: Sequence[EncodedText]) -> Tensor:
         """``(total_tokens, token_logits)`` float32, texts laid end to end, on the model's device."""
         if self._known:
-            return torch.cat([self._known[text.text_id] for text in texts]).to(self._model.device)
+            return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)
         return self._compute(texts)
 
     def remember(
@@ -55,11 +55,11 @@ class Teacher:
             advance: Told how many texts are done, each time some are.
         """
         path = folder / f"{self._fingerprint(texts)}.safetensors"
-        shape = (sum(map(len, texts)), self._task.token_logits)
+        shape = (sum(map(len, texts)), self._staged.task.token_logits)
         logits = _read(path, shape)
         if logits is None:
             found = []
-            size = pass_rows(self._model.device)
+            size = pass_rows(self._staged.device)
             for first in range(0, len(texts), size):
                 rows = texts[first : first + size]
                 found.append(self._compute(rows).cpu())
@@ -81,15 +81,14 @@ class Teacher:
         self._known = {text.text_id: piece for text, piece in zip(texts, pieces, strict=True)}
 
     def _compute(self, texts: Sequence[EncodedText]) -> Tensor:
-        batch = TextBatch.from_texts(texts, self._model.device)
-        with torch.no_grad(), computing_in(self._autocast, self._model.device):
-            tokens = self._encoder.run_unreduced(batch)
-            return self._task.logits(self._model, tokens.states, batch.layout.text_lengths).float()
+        batch = TextBatch.from_texts(texts, self._staged.device)
+        with torch.no_grad(), computing_in(self._autocast, self._staged.device):
+            return self._staged(batch).float()
 
     def _fingerprint(self, texts: Sequence[EncodedText]) -> str:
         """What decides the logits: weights, number format, and the texts in their order."""
         digest = hashlib.sha256(self._autocast.encode())
-        for name, values in sorted(self._model.state_dict().items()):
+        for name, values in sorted(self._staged.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         for text in texts:

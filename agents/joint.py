@@ -9,17 +9,14 @@ from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from agents.base import Agent, Rollout
 from agents.distillation import Teacher, computing_in
 from agents.rollouts import rollout_figures
-from trbert_env.calibration import Calibration
-from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
 from trbert_env.ranges import Range
 from trbert_env.reward import LengthPrice
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import EncodedText
 
 
@@ -74,11 +71,8 @@ class JointLearner:
     teacher, or a mix) plus the agent's own.
 
     Args:
-        model: The task model; trained in place, in float32.
-        encoder: Its encoder, cut.
-        task: Its task.
+        staged: The model; trained in place, in float32, with the offsets on its logits.
         agent: Acts and learns; None skips nothing (the unreduced control).
-        calibration: Of the task's logits; trained in place.
         samples: Rows of each text.
         options: See :class:`JointOptions`.
         teacher: What is distilled from; needed unless ``distillation`` is 0 and the
@@ -93,11 +87,8 @@ class JointLearner:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        encoder: StagedEncoder,
-        task: Task,
+        staged: StagedModel,
         agent: JointAgent | None,
-        calibration: Calibration,
         samples: int,
         options: JointOptions,
         teacher: Teacher | None,
@@ -108,16 +99,15 @@ class JointLearner:
         self.needs_teacher = options.distillation > 0 or options.reward == "distillation"
         if self.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
-        self.model, self.encoder, self.task = model, encoder, task
-        self.agent, self.calibration, self.samples = agent, calibration, samples
+        self.staged, self.agent, self.samples = staged, agent, samples
         self.options, self.price = options, price
         self._teacher = teacher
         self._autocast = autocast
         self._calibration_rate = calibration_rate
-        model.requires_grad_(True)
-        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": 0.01}]
+        staged.model.requires_grad_(True)
+        groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
         if calibration_rate and agent is not None:
-            groups.append({"params": list(calibration.parameters()), "weight_decay": 0.0})
+            groups.append({"params": list(staged.exit_offsets.parameters()), "weight_decay": 0.0})
         self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
     def step(self, parts: Sequence[Sequence[EncodedText]], progress: tuple[float, float]) -> dict[str, float]:
@@ -150,7 +140,7 @@ class JointLearner:
             share = self.options.distillation
             loss = (1.0 - share) * gold
             if self.needs_teacher:
-                distances = self.task.divergence(
+                distances = self.staged.task.divergence(
                     outcome.logits, self._teacher_logits(texts), outcome.row_lengths, self.options.temperature
                 )
                 loss = loss + share * distances.mean()
@@ -163,10 +153,10 @@ class JointLearner:
         return rollout, loss, figures | rollout_figures(rollout)
 
     def _play(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Outcome]:
-        device = self.model.device
+        device = self.staged.device
         width = max(len(text) for text in texts)
         with self._computing():
-            episode = Episode(self.model, self.encoder, self.task, texts, self.samples, device, gradients=True)
+            episode = Episode(self.staged, texts, self.samples, gradients=True)
         observations, infos, actions, rewards = [], [], [], []
         while not episode.forward.done:
             observation, info = episode.observation(width), episode.infos(width)
@@ -179,7 +169,7 @@ class JointLearner:
             actions.append(keep)
             rewards.append(reward.float().to(device))
         with self._computing():
-            outcome = episode.outcome(self.price.cost, self.calibration)
+            outcome = episode.outcome()
         rewards[-1] = rewards[-1] + outcome.log_likelihood.detach()
         final = {name: value.detach() for name, value in outcome.figures().items()}
         return Rollout(observations, infos, actions, torch.stack(rewards), final, self.samples, progress), outcome
@@ -195,27 +185,27 @@ class JointLearner:
         rates = [self.options.encoder_rate, self._calibration_rate]
         for group, rate in zip(self._optimizer.param_groups, rates, strict=False):
             group["lr"] = rate * factor
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_encoder_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.staged.model.parameters(), self.options.max_encoder_norm)
         self._optimizer.step()
         figures = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": rates[0] * factor}
         return figures if self.agent is None else figures | self.agent.update(rollout)
 
     def _computing(self) -> AbstractContextManager[object]:
-        return computing_in(self._autocast, self.model.device)
+        return computing_in(self._autocast, self.staged.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers and the agent's state."""
         return {
-            "model": self.model.state_dict(),
-            "calibration": self.calibration.state_dict(),
+            "model": self.staged.model.state_dict(),
+            "calibration": self.staged.exit_offsets.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "agent": None if self.agent is None else self.agent.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self.model.load_state_dict(state["model"])
-        self.calibration.load_state_dict(state["calibration"])
+        self.staged.model.load_state_dict(state["model"])
+        self.staged.exit_offsets.load_state_dict(state["calibration"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self.agent is not None:
             self.agent.load_state_dict(state["agent"])

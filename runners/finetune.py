@@ -37,9 +37,9 @@ from trbert_env.backbones import (
     load_backbone,
     move,
 )
-from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import make_task
 from trbert_env.texts import EncodedText, TextBatch
 from trbert_env.workload import Workload
@@ -125,7 +125,7 @@ class Finetuner:
         for module in self.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout
-        self.encoder = StagedEncoder(self.model)
+        self.staged = StagedModel(self.model, workload.task)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
         self.updates = 0
         torch.manual_seed(seed)
@@ -162,8 +162,7 @@ class Finetuner:
         batch = TextBatch.from_texts(texts, self.device)
         task = self.workload.task
         with computing_in(self.dtype, self.device):
-            tokens = self.encoder.run_unreduced(batch)
-            logits = task.logits(self.model, tokens.states, batch.layout.text_lengths)
+            logits = self.staged(batch)
         targets = task.targets(texts).to(self.device)
         return -task.log_likelihood(logits.float(), batch.layout.text_lengths, targets).mean()
 

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder, StagedForward
 from trbert_env.packing import Layout
 from trbert_env.reward import LengthPrice
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import EncodedText, TextBatch
 
 
@@ -59,33 +55,27 @@ class Episode:
     The environment holds one between two steps; joint training plays one with gradients.
 
     Args:
-        model: The task model.
-        encoder: Its encoder.
-        task: Its task.
+        staged: The model that runs them.
         texts: The texts; each becomes ``samples`` neighbouring rows.
         samples: Rows of each text.
-        device: Where to compute.
         record_attention: Whether :attr:`StagedForward.received` is wanted.
         gradients: Whether observations, logits and likelihood carry gradients into the model.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        encoder: StagedEncoder,
-        task: Task,
+        staged: StagedModel,
         texts: Sequence[EncodedText],
         samples: int,
-        device: torch.device,
         record_attention: bool = False,
         gradients: bool = False,
     ) -> None:
         self._gradients = gradients
-        self._model, self._task, self._samples = model, task, samples
+        self._staged, self._samples = staged, samples
         self.texts = texts
-        self.batch = TextBatch.from_texts(texts, device)
+        self.batch = TextBatch.from_texts(texts, staged.device)
         with torch.set_grad_enabled(gradients):
-            self.forward = StagedForward(encoder, self.batch, samples, record_attention)
+            self.forward = staged.start(self.batch, samples, record_attention)
         #: The keep masks so far, packed, so that an episode can be played again.
         self.masks: list[Tensor] = []
 
@@ -135,16 +125,15 @@ class Episode:
             self.forward.advance(mask)
         self.masks.append(mask)
 
-    def outcome(self, cost: CostModel, calibration: Calibration) -> Outcome:
+    def outcome(self) -> Outcome:
         """Score the finished episode."""
-        forward = self.forward
+        forward, task, cost = self.forward, self._staged.task, self._staged.cost
         layout = forward.layouts[0]
         lengths = layout.text_lengths
         with torch.set_grad_enabled(self._gradients):
-            states, stops = forward.final_states()
-            logits = self._task.logits(self._model, states, lengths) + calibration.shift(stops, layout)
-            targets = self._task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
-            log_likelihood = self._task.log_likelihood(logits, lengths, targets)
+            logits, stops = self._staged.read(forward)
+            targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
+            log_likelihood = task.log_likelihood(logits, lengths, targets)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             logits=logits,

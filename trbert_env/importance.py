@@ -7,17 +7,14 @@ import math
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from trbert_env.encoder import StagedEncoder
 from trbert_env.packing import PackedTokens
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import TextBatch
 
 
-def residual_importance(
-    encoder: StagedEncoder, model: PreTrainedModel, task: Task, batch: TextBatch, targets: Tensor
-) -> Tensor:
+def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) -> Tensor:
     """``|dLoss/dH_r . (H_r - H_l)|`` of every token, for each reduction.
 
     H_l are the states that enter the reduction, r = ceil(3L/4), and the loss is that of the gold
@@ -25,15 +22,14 @@ def residual_importance(
     stopped at l instead of r.
 
     Args:
-        encoder: The encoder of ``model``.
-        model: The fine-tuned model, whose head ``task`` applies.
-        task: Gives the likelihood.
+        staged: The fine-tuned model.
         batch: The texts.
         targets: ``(num_texts, target_size)`` gold answers.
 
     Returns:
         ``(T, total_tokens)`` float32, packed like ``batch``.
     """
+    encoder, task = staged.encoder, staged.task
     pivot = math.ceil(3 * encoder.num_layers / 4)
     wanted = [layer - 1 for layer in encoder.reduction_layers]
     entering: dict[int, Tensor] = {}
@@ -44,7 +40,7 @@ def residual_importance(
         tokens = PackedTokens(pivot_states, tokens.layout)
         tokens = _run_recording(encoder, tokens, pivot, encoder.num_layers, wanted, entering)
         lengths = batch.layout.text_lengths
-        logits = task.logits(model, tokens.states, lengths)
+        logits = task.logits(staged.model, tokens.states, lengths)
         # Texts do not see each other, so the gradient of the sum is each text's own.
         loss = -task.log_likelihood(logits, lengths, targets).sum()
         (gradient,) = torch.autograd.grad(loss, pivot_states)

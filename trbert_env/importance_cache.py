@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from trbert_env.encoder import StagedEncoder
 from trbert_env.importance import residual_importance
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import EncodedText, TextBatch
 
 
@@ -21,29 +19,27 @@ class ImportanceCache:
     """Computes the residual importance of texts when first asked, and remembers it.
 
     Args:
-        model: The frozen task model.
-        encoder: Its encoder.
-        task: Its task.
+        staged: The frozen model.
     """
 
-    def __init__(self, model: PreTrainedModel, encoder: StagedEncoder, task: Task) -> None:
-        self._model, self._encoder, self._task = model, encoder, task
+    def __init__(self, staged: StagedModel) -> None:
+        self._staged = staged
         self._known: dict[int, npt.NDArray[np.float32]] = {}
 
-    def of_texts(self, indices: npt.NDArray[np.int64], texts: Sequence[EncodedText], device: torch.device) -> Tensor:
+    def of_texts(self, indices: npt.NDArray[np.int64], texts: Sequence[EncodedText]) -> Tensor:
         """``(num_texts, T, longest)`` float32, 0 beyond a text's end.
 
         Args:
             indices: What the texts are remembered by.
             texts: The texts.
-            device: Where to compute.
         """
+        device = self._staged.device
         places = dict(zip(indices.tolist(), texts, strict=True))
         missing = {index: text for index, text in places.items() if index not in self._known}
         if missing:
             batch = TextBatch.from_texts(list(missing.values()), device)
-            targets = self._task.targets(list(missing.values())).to(device)
-            scores = residual_importance(self._encoder, self._model, self._task, batch, targets)
+            targets = self._staged.task.targets(list(missing.values())).to(device)
+            scores = residual_importance(self._staged, batch, targets)
             pieces = scores.cpu().split([len(text) for text in missing.values()], dim=1)
             self._known.update({index: piece.numpy() for index, piece in zip(missing, pieces, strict=True)})
         found = [self._known[int(index)] for index in indices]
@@ -57,7 +53,7 @@ class ImportanceCache:
         indices = np.array(sorted(self._known), dtype=np.int64)
         known = [self._known[int(index)] for index in indices]
         lengths = np.array([scores.shape[1] for scores in known], dtype=np.int64)
-        empty = np.zeros((self._encoder.num_reductions, 0), dtype=np.float32)
+        empty = np.zeros((self._staged.num_reductions, 0), dtype=np.float32)
         return {"indices": indices, "lengths": lengths, "scores": np.concatenate([empty, *known], axis=1)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,7 +63,7 @@ class ImportanceCache:
             ValueError: Its parts do not belong together.
         """
         lengths, scores, indices = (np.asarray(state[name]) for name in ("lengths", "scores", "indices"))
-        if len(indices) != len(lengths) or scores.shape != (self._encoder.num_reductions, lengths.sum()):
+        if len(indices) != len(lengths) or scores.shape != (self._staged.num_reductions, lengths.sum()):
             raise ValueError(f"importance of the shape {scores.shape} is not that of {len(lengths)} texts")
         ends = np.cumsum(lengths)[:-1]
         pieces = np.split(scores, ends, axis=1)

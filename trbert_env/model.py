@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.encoder import StagedEncoder
 from trbert_env.packing import Layout
 from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, SpeedTable, TokenPolicy, check_keep_fractions
 from trbert_env.presets import get_preset
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import make_task
 from trbert_env.texts import TextBatch
 from trbert_env.weights import check_nothing_missing, load_weights
@@ -195,15 +197,21 @@ class TokenReducedModel(PreTrainedModel):
         model.eval()  # type: ignore[no-untyped-call]
         return model
 
+    @cached_property
+    def staged(self) -> StagedModel:
+        """The backbone with all that runs it; not a submodule, for its parts are."""
+        layers, flops = self.config.reduction_layers, self.policy.flops_per_token
+        return StagedModel(self.backbone, self.task, layers, self.calibration, flops)
+
     @property
     def encoder(self) -> StagedEncoder:
         """The backbone's encoder, cut at the reduction layers."""
-        return StagedEncoder(self.backbone, self.config.reduction_layers)
+        return self.staged.encoder
 
     @property
     def cost(self) -> CostModel:
         """What its passes cost, the policy included."""
-        return CostModel.of(self.encoder, self.policy.flops_per_token)
+        return self.staged.cost
 
     @property
     def decision(self) -> DecisionRule:
@@ -247,7 +255,7 @@ class TokenReducedModel(PreTrainedModel):
             keep_masks: T packed bool masks to apply instead of the policy's own.
             samples: Rows of each text; they share the first stage.
         """
-        forward = StagedForward(self.encoder, batch, samples)
+        forward = self.staged.start(batch, samples)
         masks, policy_logits = [], []
         while not forward.done:
             layout = forward.tokens.layout
@@ -259,11 +267,8 @@ class TokenReducedModel(PreTrainedModel):
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
-        layout = forward.layouts[0]
-        lengths = layout.text_lengths
-        states, stops = forward.final_states()
-        logits = self.task.logits(self.backbone, states, lengths) + self.calibration.shift(stops, layout)
-        return ReducedOutput(logits, lengths, forward.layouts, masks, policy_logits)
+        logits, _ = self.staged.read(forward)
+        return ReducedOutput(logits, forward.layouts[0].text_lengths, forward.layouts, masks, policy_logits)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None

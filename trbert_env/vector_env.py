@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from trbert_env.backbones import move
 from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel, policy_flops_per_token
+from trbert_env.cost import policy_flops_per_token
 from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode, Outcome
 from trbert_env.importance_cache import ImportanceCache
@@ -24,6 +24,7 @@ from trbert_env.policy import DEFAULT_POLICY_SIZE
 from trbert_env.rendering import render_reduction
 from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
 from trbert_env.spaces import action_space, batched_observation_space, observation_space
+from trbert_env.staged_model import StagedModel
 from trbert_env.text_order import Order, TextOrder
 from trbert_env.validation import check_action, check_device, check_environment_state, check_lengths, choose
 from trbert_env.workload import Workload
@@ -163,15 +164,14 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         check_lengths(workload.texts, workload.preset.max_tokens)
         self.workload = workload
         self.num_envs, self.samples_per_text = num_envs, samples_per_text
-        self._model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
-        self._encoder = StagedEncoder(self._model, reduction_layers)
-        policy_flops = policy_flops_per_token(self._encoder.hidden_size, policy_size)
-        self._cost = CostModel.of(self._encoder, policy_flops)
-        self.calibration = self._check_calibration(calibration)
+        model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
+        policy_flops = policy_flops_per_token(model.config.hidden_size, policy_size)
+        #: The model that it runs.
+        self.staged = StagedModel(model, workload.task, reduction_layers, calibration, policy_flops)
         price = workload.preset.length_penalty if length_penalty is None else length_penalty
-        self._price = LengthPrice(price, penalty, self._cost)
+        self._price = LengthPrice(price, penalty, self.staged.cost)
         self._order = TextOrder(len(workload.texts), order)
-        self._importance = ImportanceCache(self._model, self._encoder, workload.task)
+        self._importance = ImportanceCache(self.staged)
         #: Whether the last observation of an episode is handed out too (SAME_STEP).
         self.final_obs = final_obs
         self._episode: Episode | None = None
@@ -190,7 +190,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """Data set, rows and cuts."""
         return (
             f"TokenReductionVectorEnv({self.workload.preset.name}, num_envs={self.num_envs}, "
-            f"samples_per_text={self.samples_per_text}, reduction_layers={self._encoder.reduction_layers}, "
+            f"samples_per_text={self.samples_per_text}, reduction_layers={self.staged.encoder.reduction_layers}, "
             f"texts={len(self.workload.texts)})"
         )
 
@@ -202,17 +202,22 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     @property
     def num_reductions(self) -> int:
         """T."""
-        return self._encoder.num_reductions
+        return self.staged.encoder.num_reductions
 
     @property
     def hidden_size(self) -> int:
         """Width of the hidden states."""
-        return self._encoder.hidden_size
+        return self.staged.encoder.hidden_size
 
     @property
     def encoder(self) -> StagedEncoder:
         """The encoder that it runs."""
-        return self._encoder
+        return self.staged.encoder
+
+    @property
+    def calibration(self) -> Calibration:
+        """The offsets on the task's logits, which the likelihood is taken of."""
+        return self.staged.exit_offsets
 
     @property
     def length_penalty(self) -> float:
@@ -270,7 +275,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if not self._episode.forward.done:
             observation, infos = self._observe(), self._infos()
             return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
-        outcome = self._episode.outcome(self._cost, self.calibration)
+        outcome = self._episode.outcome()
         self.last_outcome = outcome
         rewards = rewards + outcome.log_likelihood.double().cpu()
         return self._end(outcome, self._rewards(rewards))
@@ -289,15 +294,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), self._infos()
 
     def _make_episode(self) -> Episode:
-        return Episode(
-            self._model,
-            self._encoder,
-            self.workload.task,
-            [self.workload.texts[index] for index in self._indices],
-            self.samples_per_text,
-            self.device,
-            self.info_scores == "attention",
-        )
+        texts = [self.workload.texts[index] for index in self._indices]
+        return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")
 
     def _end(self, outcome: Outcome, rewards: Any) -> Any:
         finished = self._masked(self._outcome_infos(outcome))
@@ -337,7 +335,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if self.info_scores == "attention":
             return cast(Tensor, forward.received)
         episode = self._running
-        scores = self._importance.of_texts(self._indices, episode.texts, self.device)[:, forward.reduction]
+        scores = self._importance.of_texts(self._indices, episode.texts)[:, forward.reduction]
         return forward.tokens.layout.gather(scores.repeat_interleave(self.samples_per_text, 0))
 
     def _outcome_infos(self, outcome: Outcome) -> Infos:
@@ -379,7 +377,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return {
             "rows": [self.num_envs, self.samples_per_text],
             "num_texts": len(self.workload.texts),
-            "reduction_layers": list(self._encoder.reduction_layers),
+            "reduction_layers": list(self.staged.encoder.reduction_layers),
             "order": self._order.state_dict(),
             "generator": self.np_random.bit_generator.state,
             "indices": self._indices.copy(),
@@ -436,13 +434,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if self._episode is None:
             raise gymnasium.error.ResetNeeded("no text is in work: call reset() first")
         return self._episode
-
-    def _check_calibration(self, calibration: Calibration | None) -> Calibration:
-        if calibration is None:
-            return Calibration(self.num_reductions, self.workload.task.token_logits).to(self.device)
-        if calibration.num_reductions != self.num_reductions:
-            raise ValueError(f"calibration of {calibration.num_reductions} reductions: there are {self.num_reductions}")
-        return calibration
 
     def _check_open(self) -> None:
         if self.closed:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from agents.base import Agent
-from trbert_env.encoder import StagedEncoder
 from trbert_env.episode import Episode
 from trbert_env.rendering import render_stops
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import EncodedText
 
 
 def text_sample(
     agent: Agent,
-    model: PreTrainedModel,
-    encoder: StagedEncoder,
-    task: Task,
+    staged: StagedModel,
     text: EncodedText,
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
@@ -26,19 +23,17 @@ def text_sample(
 
     Args:
         agent: Acts.
-        model: The task model.
-        encoder: Its encoder, cut.
-        task: Its task.
+        staged: The model that runs it.
         text: What is played.
         tokenizer: Turns ids into tokens.
         device: Where the agent computes.
     """
-    episode = Episode(model, encoder, task, [text], 1, model.device)
+    episode = Episode(staged, [text], 1)
     while not episode.forward.done:
         parts = (episode.observation(len(text)), episode.infos(len(text)))
         observation, infos = ({name: value.to(device) for name, value in part.items()} for part in parts)
         keep = agent.act(observation, infos, deterministic=True)
-        episode.replay(episode.forward.tokens.layout.gather(keep.to(model.device)))
+        episode.replay(episode.forward.tokens.layout.gather(keep.to(staged.device)))
     _, stops = episode.forward.final_states()
     tokens = list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
-    return render_stops(tokens, stops.tolist(), encoder.num_reductions)
+    return render_stops(tokens, stops.tolist(), staged.num_reductions)

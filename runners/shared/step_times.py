@@ -20,10 +20,9 @@ from agents.rollouts import RolloutCollector
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
 from runners.shared.timing import measure, stock_pass
 from trbert_env.backbones import move
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
 from trbert_env.encoder import StagedEncoder
 from trbert_env.reward import LengthPrice
+from trbert_env.staged_model import StagedModel
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
@@ -161,24 +160,21 @@ def time_joint(workload: Workload, settings: StepSettings) -> dict[str, float]:
 
     def learner(samples: int, **joint: Any) -> JointLearner:
         model = move(copy.deepcopy(workload.backbone.model), settings.device, torch.float32)
-        encoder = StagedEncoder(model, settings.reduction_layers)
-        agent = make_reinforce(encoder, settings, samples)
+        staged = StagedModel(model, workload.task, settings.reduction_layers)
+        agent = make_reinforce(staged.encoder, settings, samples)
         return JointLearner(
-            model,
-            encoder,
-            workload.task,
+            staged,
             agent if samples > 1 else None,
-            Calibration(encoder.num_reductions, workload.task.token_logits).to(settings.device),
             samples,
             JointOptions(**joint),
             Teacher(move(workload.backbone.model, settings.device, torch.float32), workload.task, autocast),
-            LengthPrice(0.0, "tokens", CostModel.of(encoder)),
+            LengthPrice(0.0, "tokens", staged.cost),
             autocast=autocast,
         )
 
     def step(of: JointLearner) -> Callable[[], None]:
         def run_it() -> None:
-            of.model.zero_grad(set_to_none=True)
+            of.staged.model.zero_grad(set_to_none=True)
             of.loss(texts, 0.5)[1].backward()
 
         return run_it

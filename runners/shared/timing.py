@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.backbones import move
-from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Task
 from trbert_env.texts import EncodedText, TextBatch
 
@@ -103,14 +103,13 @@ def keep_all_pass(
     model: PreTrainedModel, task: Task, texts: Sequence[EncodedText], batch_size: int, device: str
 ) -> Callable[[], None]:
     """Our packed encoder, unreduced."""
-    encoder = StagedEncoder(model)
+    staged = StagedModel(model, task)
 
     def run() -> None:
         with torch.inference_mode():
             for first in range(0, len(texts), batch_size):
                 batch = TextBatch.from_texts(texts[first : first + batch_size], device)
-                tokens = encoder.run_unreduced(batch)
-                task.logits(model, tokens.states, batch.layout.text_lengths)
+                staged(batch)
 
     return run
 

@@ -30,14 +30,13 @@ from runners.shared.speeds import check_target, settle_speed
 from runners.shared.start import Start, check_brought
 from runners.shared.tracking import Tracker
 from trbert_env.backbones import move
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder
+from trbert_env.cost import policy_flops_per_token
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule
 from trbert_env.ranges import Range
 from trbert_env.reward import LengthPrice, Penalty
+from trbert_env.staged_model import StagedModel
 from trbert_env.text_order import TextOrder
 from trbert_env.texts import EncodedText
 from trbert_env.workload import Workload
@@ -168,23 +167,23 @@ class JointTraining:
         self._original = start.backbone
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
-        self.model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
-        self.encoder = StagedEncoder(self.model, options.reduction_layers)
-        self.calibration = Calibration(self.encoder.num_reductions, workload.task.token_logits).to(device)
+        model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
+        policy_flops = policy_flops_per_token(model.config.hidden_size, options.policy_size)
+        self.staged = StagedModel(model, workload.task, options.reduction_layers, policy_flops=policy_flops)
         self.agent = Reinforce(
-            self.encoder.hidden_size,
-            self.encoder.num_reductions,
+            self.staged.encoder.hidden_size,
+            self.staged.num_reductions,
             options.samples_per_text,
             own_options(options, ReinforceOptions),
             options.seed,
             device,
         )
-        start.hand_over(self.agent.policy, self.calibration)
+        start.hand_over(self.agent.policy, self.staged.exit_offsets)
         given = options.length_penalty
         self.price = LengthPrice(
             workload.preset.joint_length_penalty if given is None else given,
             options.penalty if options.target_speedup is None else "flops",
-            CostModel.of(self.encoder, self.agent.policy.flops_per_token),
+            self.staged.cost,
         )
         self.budgets = Budgets(
             self.agent,
@@ -196,11 +195,8 @@ class JointTraining:
         )
         self._decision = self.agent.decision
         self.learner = JointLearner(
-            self.model,
-            self.encoder,
-            workload.task,
+            self.staged,
             None if options.unreduced else self.agent,
-            self.calibration,
             1 if options.unreduced else options.samples_per_text,
             own_options(options, JointOptions),
             teacher,
@@ -251,18 +247,18 @@ class JointTraining:
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)
             tokenizer, text = self.workload.backbone.tokenizer, self.holdout.texts[0]
-            sample = text_sample(policy, self.model, self.encoder, self.workload.task, text, tokenizer, self.device)
+            sample = text_sample(policy, self.staged, text, tokenizer, self.device)
             tracker.log_text("sample/text", sample, self.texts_seen)
 
     def _watched(self, holdout: Workload) -> dict[str, float]:
         """Of the encoder as it now is with keep-all, and of its reduced self."""
-        workload = replace(holdout, backbone=replace(holdout.backbone, model=self.model))
+        workload = replace(holdout, backbone=replace(holdout.backbone, model=self.staged.model))
         dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
         full = full_figures(workload, dtype, device)
         figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
         if not self.options.unreduced:
-            policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.encoder.reduction_layers
-            reduced = run_policy_pass(policy, workload, layers, self.calibration, dtype, device)
+            policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.staged.encoder.reduction_layers
+            reduced = run_policy_pass(policy, workload, layers, self.staged.exit_offsets, dtype, device)
             figures |= {f"holdout/{name}": value for name, value in pass_figures(reduced).items()}
         return figures
 
@@ -275,8 +271,8 @@ class JointTraining:
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """The parameters of encoder, task head, policy and calibration."""
-        for name, module in (("model", self.model), ("policy", self.agent.policy), ("calibration", self.calibration)):
-            yield from module.named_parameters(name)
+        yield from self.staged.named_parameters()
+        yield from self.agent.policy.named_parameters("policy")
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""
@@ -298,14 +294,14 @@ class JointTraining:
 
     def token_reduced_model(self) -> TokenReducedModel:
         """What came out."""
-        keep_all = DecisionRule(keep_fractions=(1.0,) * self.encoder.num_reductions)
+        keep_all = DecisionRule(keep_fractions=(1.0,) * self.staged.num_reductions)
         model = TokenReducedModel.from_parts(
-            self.model,
+            self.staged.model,
             self.agent.policy,
             env=self.workload.preset.name,
-            reduction_layers=self.encoder.reduction_layers,
+            reduction_layers=self.staged.encoder.reduction_layers,
             decision=keep_all if self.options.unreduced else self._decision,
-            calibration=self.calibration,
+            calibration=self.staged.exit_offsets,
             # Its unreduced figures are no longer the backbone's.
             backbone_name=f"{self.workload.backbone.name}, joint",
             trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,

@@ -35,11 +35,11 @@ from runners.shared.tree import floating_tensors
 from trbert_env.backbones import EMBEDDED_BACKBONE
 from trbert_env.calibration import Calibration
 from trbert_env.cost import CostModel, policy_flops_per_token
-from trbert_env.encoder import StagedEncoder
 from trbert_env.model import TokenReducedModel
 from trbert_env.policy import DecisionRule, TokenPolicy
 from trbert_env.ranges import Range
 from trbert_env.reward import Penalty
+from trbert_env.staged_model import StagedModel
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
 
@@ -241,9 +241,9 @@ class PolicyTraining:
         if self.updates not in marks(self._total_updates, SAMPLES_PER_RUN):
             return
         backbone = self.workload.backbone
-        encoder = StagedEncoder(backbone.model, self.options.reduction_layers)
+        staged = StagedModel(backbone.model, self.workload.task, self.options.reduction_layers)
         text, device = self.workload.texts[0], torch.device(self._device)
-        sample = text_sample(self.agent, backbone.model, encoder, self.workload.task, text, backbone.tokenizer, device)
+        sample = text_sample(self.agent, staged, text, backbone.tokenizer, device)
         tracker.log_text("sample/text", sample, self.texts_seen)
 
     @property

@@ -19,9 +19,8 @@ from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
 from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder
 from trbert_env.reward import LengthPrice
+from trbert_env.staged_model import StagedModel
 from trbert_env.workload import Workload
 
 SAMPLES, LENGTHS, PRICE = 4, (6, 9, 5), 0.02
@@ -48,22 +47,18 @@ def teacher(tiny_bert: BertForQuestionAnswering) -> BertForQuestionAnswering:
 def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAnswering, workload: Workload) -> Any:
     def make(agent_options: dict[str, Any] | None = None, reduce: bool = True, **options: Any) -> JointLearner:
         model = copy.deepcopy(tiny_bert)
-        encoder = StagedEncoder(model, (2, 3))
         settings = {"sampler": "bernoulli", "imitation_fraction": 0.0, "overlap": False, **(agent_options or {})}
-        agent = Reinforce(encoder.hidden_size, 2, SAMPLES, ReinforceOptions(**settings), seed=1)
+        agent = Reinforce(model.config.hidden_size, 2, SAMPLES, ReinforceOptions(**settings), seed=1)
         calibration = Calibration(2, 2)
         calibration.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
-        cost = CostModel.of(encoder, agent.policy.flops_per_token)
+        staged = StagedModel(model, workload.task, (2, 3), calibration, agent.policy.flops_per_token)
         return JointLearner(
-            model,
-            encoder,
-            workload.task,
+            staged,
             agent if reduce else None,
-            calibration,
             SAMPLES if reduce else 1,
             JointOptions(**options),
             Teacher(teacher, workload.task),
-            LengthPrice(PRICE, "tokens", cost),
+            LengthPrice(PRICE, "tokens", staged.cost),
         )
 
     return make
@@ -71,7 +66,7 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
 
 def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Rollout) -> Tensor:
     """The loss of a step whose masks are known."""
-    options, model = learner.options, learner.model
+    options, model = learner.options, learner.staged.model
     layers, agent = model.base_model.encoder.layer, learner.agent
     assert isinstance(agent, Reinforce)
     golds, distances, returns, log_probabilities = [], [], [], []
@@ -92,7 +87,7 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
                     log_probability = log_probability + logsigmoid(logits[index] if kept[index] else -logits[index])
                 if not kept[index]:
                     final[place] = states[0, index]
-                    offsets[place] = learner.calibration.offsets[reduction]
+                    offsets[place] = learner.staged.exit_offsets.offsets[reduction]
             price += PRICE * int(kept.sum())
             states, places = states[:, kept], places[kept]
             for layer in layers[reduction + 1 : reduction + 2] if reduction == 0 else layers[2:]:
@@ -100,7 +95,7 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
         for index, place in enumerate(places.tolist()):
             final[place] = states[0, index]
         skipped = sum(place not in places.tolist() for place in range(len(text))) / len(text)
-        offsets[0] = skipped * learner.calibration.offsets[2]
+        offsets[0] = skipped * learner.staged.exit_offsets.offsets[2]
         logits = model.qa_outputs(torch.stack(final)) + offsets  # type: ignore[arg-type]
         log_p = logits.log_softmax(0)
         gold = (log_p[text.target[0], 0] + log_p[text.target[1], 1]) / 2
@@ -122,9 +117,9 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
 def parameters_of(learner: JointLearner) -> list[Tensor]:
     assert isinstance(learner.agent, Reinforce)
     # The pooler has no part in question answering, and the gradient of key biases is 0 but for rounding.
-    names = [name for name, _ in learner.model.named_parameters() if "key.bias" not in name]
-    found = dict(learner.model.named_parameters())
-    return [*(found[name] for name in names), *learner.agent.policy.parameters(), learner.calibration.offsets]
+    names = [name for name, _ in learner.staged.model.named_parameters() if "key.bias" not in name]
+    found = dict(learner.staged.model.named_parameters())
+    return [*(found[name] for name in names), *learner.agent.policy.parameters(), learner.staged.exit_offsets.offsets]
 
 
 @pytest.mark.parametrize("reward", ["likelihood", "distillation"])
@@ -154,7 +149,7 @@ def test_tokens_that_stopped_teach_the_first_layer(make_learner: MakeLearner, wo
         head[-1].bias.data.fill_(-50.0)  # type: ignore[index, union-attr]
     _, loss, figures = learner.loss(list(workload.texts), 0.0)
     loss.backward()
-    embeddings = learner.model.base_model.get_input_embeddings().weight.grad  # type: ignore[operator]
+    embeddings = learner.staged.model.base_model.get_input_embeddings().weight.grad  # type: ignore[operator]
     for text in workload.texts:
         for token in text.input_ids[1:].tolist():
             assert embeddings[token].abs().sum() > 0
@@ -166,7 +161,7 @@ def test_without_an_agent_nothing_is_skipped(make_learner: MakeLearner, teacher:
     _, loss, figures = learner.loss(list(workload.texts), 0.0)
     golds = []
     for text in workload.texts:
-        outputs = learner.model(torch.from_numpy(text.input_ids.astype("int64"))[None])
+        outputs = learner.staged.model(torch.from_numpy(text.input_ids.astype("int64"))[None])
         log_p = torch.stack([outputs.start_logits[0], outputs.end_logits[0]], -1).log_softmax(0)
         golds.append((log_p[text.target[0], 0] + log_p[text.target[1], 1]) / 2)
     torch.testing.assert_close(loss, -torch.stack(golds).mean(), rtol=0, atol=1e-5)
@@ -183,7 +178,7 @@ def test_parts_of_a_batch_are_averaged(make_learner: MakeLearner, workload: Work
             head[-1].weight.data *= 1e6  # type: ignore[index, operator, union-attr]
         texts = [workload.texts[0], workload.texts[1]]
         learner.step([[text] for text in texts] if accumulate else [texts], (0.5, 0.6))
-        gradients.append([parameter.grad for parameter in learner.model.parameters()])
+        gradients.append([parameter.grad for parameter in learner.staged.model.parameters()])
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5)
 
@@ -268,9 +263,9 @@ def test_a_teachers_file_that_holds_something_else_is_computed_again(
 
 
 def test_a_missing_teacher_is_named(tiny_bert: BertForQuestionAnswering, workload: Workload) -> None:
-    encoder = StagedEncoder(copy.deepcopy(tiny_bert), (2, 3))
-    price = LengthPrice(PRICE, "tokens", CostModel.of(encoder))
-    arguments = (tiny_bert, encoder, workload.task, None, Calibration(2, 2), 1)
+    staged = StagedModel(copy.deepcopy(tiny_bert), workload.task, (2, 3))
+    price = LengthPrice(PRICE, "tokens", staged.cost)
+    arguments = (staged, None, 1)
     with pytest.raises(ValueError, match="needs a teacher"):
         JointLearner(*arguments, JointOptions(), None, price)
     JointLearner(*arguments, JointOptions(distillation=0.0), None, price)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from trbert_env.importance import residual_importance
+from trbert_env.staged_model import StagedModel
 from trbert_env.texts import TextBatch
 from trbert_env.vector_env import TokenReductionVectorEnv
 from trbert_env.workload import Workload
@@ -73,9 +74,7 @@ def test_importance_is_that_of_the_coming_reduction(make_env: Any, workload: Wor
     env = make_env(7, order="once", info_scores="residual", autoreset_mode="NextStep")
     texts = list(workload.texts)
     targets = workload.task.targets(texts)
-    expected = residual_importance(
-        env.encoder, workload.backbone.model, workload.task, TextBatch.from_texts(texts), targets
-    )
+    expected = residual_importance(env.staged, TextBatch.from_texts(texts), targets)
     for _ in range(2):  # the second time they come out of the cache
         _, infos = env.reset()
         every = np.ones((7, 28), dtype=bool)
@@ -128,9 +127,9 @@ def test_residual_importance_is_worked_out_once_a_text(
 ) -> None:
     sizes: list[int] = []
 
-    def counted(encoder: Any, model: Any, task: Any, batch: TextBatch, targets: Any) -> Any:
+    def counted(staged: StagedModel, batch: TextBatch, targets: Any) -> Any:
         sizes.append(batch.layout.num_texts)
-        return residual_importance(encoder, model, task, batch, targets)
+        return residual_importance(staged, batch, targets)
 
     monkeypatch.setattr("trbert_env.importance_cache.residual_importance", counted)
     env = make_env(6, samples_per_text=3, info_scores="residual")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import FAMILIES, StagedEncoder
+from trbert_env.encoder import FAMILIES
 from trbert_env.importance import residual_importance
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA
 from trbert_env.texts import EncodedText, TextBatch
 
@@ -55,7 +56,7 @@ def test_importance_equals_its_definition(
     stock.set_attn_implementation("eager")
     task = SpanQA()
     batch, targets = TextBatch.from_texts(texts), task.targets(texts)
-    scores = residual_importance(StagedEncoder(model, layers), model, task, batch, targets)
+    scores = residual_importance(StagedModel(model, task, layers), batch, targets)
     expected = [by_definition(stock, family, text, layers, pivot) for text in texts]
     torch.testing.assert_close(scores, torch.cat(expected, 1), rtol=1e-4, atol=1e-5)
     # Where l = r + 1 the states are the same, and the score is 0; all others say something.

@@ -1,0 +1,104 @@
+"""StagedModel: a task model with all that runs it stage by stage, joined once and passed as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trbert_env.calibration import Calibration
+from trbert_env.cost import CostModel
+from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.tasks.base import Task
+from trbert_env.texts import TextBatch
+
+
+class StagedModel(nn.Module):
+    """A task model, its staged encoder, its task, the exit offsets of its logits, and its cost.
+
+    The environment, joint training, evaluation, the benchmark and the shipped model all read logits here.
+
+    Args:
+        model: A task model made by ``task.auto_model``; used as it is, not copied.
+        task: Its task.
+        reduction_layers: 1-based; None for the default of the encoder's depth.
+        exit_offsets: Offsets on the logits of tokens by where they stopped; shared with the caller, so that what is
+            learned of them counts at once. None for new ones, which are 0 and change nothing.
+        policy_flops: FLOPs of the policy on one token; 0 where none is counted.
+
+    Raises:
+        ValueError: The encoder's family is not supported, the reduction layers do not fit its depth, or the
+            offsets are of another number of reductions.
+    """
+
+    model: PreTrainedModel
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        task: Task,
+        reduction_layers: Sequence[int] | None = None,
+        exit_offsets: Calibration | None = None,
+        policy_flops: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.encoder = StagedEncoder(model, reduction_layers)
+        count = self.encoder.num_reductions
+        if exit_offsets is None:
+            exit_offsets = Calibration(count, task.token_logits).to(model.device)
+        elif exit_offsets.num_reductions != count:
+            raise ValueError(f"calibration of {exit_offsets.num_reductions} reductions: there are {count}")
+        self.exit_offsets = exit_offsets
+        self.cost = CostModel.of(self.encoder, policy_flops)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the task model."""
+        return self.model.device
+
+    @property
+    def num_reductions(self) -> int:
+        """T."""
+        return self.encoder.num_reductions
+
+    def start(self, batch: TextBatch, samples: int = 1, record_attention: bool = False) -> StagedForward:
+        """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.StagedForward`.
+
+        Args:
+            batch: The texts.
+            samples: Rows of each text; they share the first stage.
+            record_attention: Whether the attention that tokens receive is kept.
+        """
+        return StagedForward(self.encoder, batch, samples, record_attention)
+
+    def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:
+        """Apply the task head to every token's last state, and the exit offsets to its logits.
+
+        Args:
+            forward: A pass whose layers have all run.
+
+        Returns:
+            ``(sum of row lengths, token_logits)`` float32 logits, rows end to end, and
+            ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
+        """
+        states, stops = forward.final_states()
+        layout = forward.layouts[0]
+        logits = self.task.logits(self.model, states, layout.text_lengths)
+        return logits + self.exit_offsets.shift(stops, layout), stops
+
+    def forward(self, batch: TextBatch) -> Tensor:
+        """Run a batch with nothing skipped: ``(total_tokens, token_logits)`` float32 logits.
+
+        Args:
+            batch: The texts.
+        """
+        tokens = self.encoder.run_unreduced(batch)
+        return self.task.logits(self.model, tokens.states, batch.layout.text_lengths)
+
+    def __call__(self, batch: TextBatch) -> Tensor:
+        """Run :meth:`forward` with the hooks of :class:`torch.nn.Module`."""
+        return cast(Tensor, super().__call__(batch))
