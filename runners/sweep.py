@@ -28,9 +28,11 @@ from runners.shared.tracking import Tracker
 from runners.stages.joint import JointFinetuneOptions, JointStageOptions
 from runners.stages.policy import PolicyOptions, TrainPolicyOptions
 from runners.train_policy import train_policy
+from trbert_env.data.sources import hold_out
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.policy import DecisionRule
 from trbert_env.ranges import LARGEST_SEED, Items, Range
+from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -237,12 +239,25 @@ def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
     return HeuristicPoints(options, validation, filled.reduction_layers, shape, options.speedups)
 
 
+def check_holdout(options: SweepOptions) -> None:
+    """Check that stage 3 can hold out what it is asked to, before stage 2 runs for it.
+
+    Raises:
+        ValueError: It would leave nothing to train on.
+    """
+    found, _ = Workload.load_examples(options.env, "train", options.data_source, options.data_dir, None)
+    hold_out(found.dataset, options.joint.holdout_texts)
+
+
 def main(options: SweepOptions) -> None:
     """Figure 3: the frontier of quality and speed, over budgets and seeds, with heuristics beside it."""
     folder: RunFolder | None = None
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
-    beside = heuristics_beside(options)  # says what is wrong before there is a folder
+    # Both say what is wrong before there is a folder.
+    beside = heuristics_beside(options)
+    if options.stage == "joint":
+        check_holdout(options)
     if folder is None:
         folder = RunFolder.create(options.output_dir, options.env, "sweep", options.stage, options.seed)
         folder.write_config(options, beside.facts)

@@ -40,6 +40,7 @@ def run_to_end(
     """Run to the end, from its checkpoint where there is one; returns the run's folder."""
     for path in sorted(place.glob(f"{pattern}/*")):
         if has_state(path / "checkpoint"):
+            RunFolder(path).move_to(options)
             return runner(type(options)(resume=path)).path
     return runner(options).path
 

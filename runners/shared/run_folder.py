@@ -153,15 +153,27 @@ class RunFolder:
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Check that what was really used when the run began is what is found now.
 
+        Where it lies does not count: fingerprints tell whether it is the same.
+
         Raises:
             ValueError: A fact differs; a resumed run would go on with something else.
         """
         recorded = self.read_config().get("facts")
         if not isinstance(recorded, dict):
             raise ValueError(f"{self.config_path} has no facts; restore it or start a new run")
-        if changed := [name for name, value in facts.items() if recorded.get(name) != value]:
+        changed = [name for name, value in facts.items() if name not in PLACES and recorded.get(name) != value]
+        if changed:
             told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
             raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")
+
+    def move_to(self, options: CommonOptions) -> None:
+        """Take over where things lie from options that are the run's own otherwise: a folder of runs may have moved."""
+        record = self.read_config()
+        now = options_to_json(options)
+        places = {name: now[name] for name in PLACES if name in record["options"] and name in now}
+        if record["options"] | places != record["options"]:
+            record["options"] |= places
+            write_json(self.config_path, record)
 
     def check_recorded(self, facts: Mapping[str, Any]) -> None:
         """Check those facts that were known when the run began; see :meth:`check_facts`."""

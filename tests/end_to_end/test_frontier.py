@@ -15,6 +15,7 @@ import runners.sweep
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
 from runners.shared.cli import run
+from runners.stages.joint import JointTraining
 from runners.sweep import SweepOptions, mean_line
 from runners.sweep import main as sweep
 
@@ -25,6 +26,9 @@ SWEEP = [
     *("--joint.total-texts", "16", "--joint.texts-per-step", "8", "--joint.samples-per-text", "2"),
     *("--joint.holdout-texts", "0"),
 ]
+
+
+TOO_MANY = ["--joint.holdout-texts", "1000000"]
 
 
 def rows_in(path: Path) -> list[dict[str, str]]:
@@ -118,6 +122,7 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
     [
         (["--speedups", "0.5"], "--speedups is 0.5"),
         (["--speedups", "1.5", "30", "--data-source", "embedded", "--backbone", "embedded"], "30.0 is out of reach"),
+        (["--stage", "joint", "--data-source", "embedded", "--backbone", "embedded", *TOO_MANY], "cannot be held out"),
         (["--seeds", "0", "-1"], "--seeds is 0 -1"),
         (["--one-model", "7"], "--one-model is 7"),
         (["--policy.total-texts", "0"], "--policy.total-texts is 0"),
@@ -128,6 +133,35 @@ def test_sweep_errors(options: list[str], named: str, in_process: Any, capsys: p
     with pytest.raises(SystemExit):
         run(sweep, SweepOptions, options)
     assert named in capsys.readouterr().err
+
+
+def test_a_sweep_that_was_moved_goes_on(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [*SWEEP, "--stage", "joint", "--speedups", "1.3", "1.8", "--seeds", "0", "--heuristics", "random"]
+    options = ["--backbone", str(in_process.fine_tuned), *small, "--joint.checkpoint-every", "1", "--one-model", "1.8"]
+    run(sweep, SweepOptions, [*options, *in_process.common("sweep-whole")])
+    whole = in_process.only_run("sweep-whole", "sweep-*")
+
+    # Stopped in the second run of stage 3, whose policy and unreduced metrics lie in the sweep's own folder.
+    step, steps = JointTraining.step, [0]
+
+    def stopped(training: JointTraining) -> dict[str, float]:
+        steps[0] += 1
+        if steps[0] == 4:
+            raise KeyboardInterrupt
+        return step(training)
+
+    monkeypatch.setattr(JointTraining, "step", stopped)
+    with pytest.raises(SystemExit) as caught:
+        run(sweep, SweepOptions, [*options, *in_process.common("sweep-broken")])
+    assert caught.value.code == 130
+    monkeypatch.setattr(JointTraining, "step", step)
+    broken = in_process.only_run("sweep-broken", "sweep-*")
+    assert (next(broken.glob("1.8x-seed0/SQuAD2/joint-*/*/checkpoint")) / "latest.json").exists()
+    moved = broken.rename(in_process.root / "sweep-moved")
+    run(sweep, SweepOptions, ["--resume", str(moved)])
+    for one, other in zip(rows_in(whole / "frontier.csv"), rows_in(moved / "frontier.csv"), strict=True):
+        same = [name for name in one if not name.startswith("wall_") and name != "run"]
+        assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
 
 def test_mean_line_is_over_seeds() -> None:

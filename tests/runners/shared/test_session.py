@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from runners.shared.options import TrainingOptions
 from runners.shared.run_folder import RunFolder
 from runners.shared.session import RunSession, held
 
-FACTS = {"backbone": "b", "encoder_fingerprint": "abc", "dtype": "float32"}
+FACTS = {"reduction_layers": [2, 4], "encoder_fingerprint": "abc", "dtype": "float32"}
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,20 @@ def test_a_resume_with_something_else_is_refused_and_says_what(tmp_path: Path, n
     folder = begun(tmp_path)
     with (
         resume(folder) as session,
-        pytest.raises(ValueError, match=f"began with {name} '{FACTS[name]}', now it is 'other'"),
+        pytest.raises(ValueError, match=re.escape(f"began with {name} {FACTS[name]!r}, now it is 'other'")),
     ):
         session.begin("policy", "reinforce", FACTS | {name: "other"})
 
 
+def test_the_same_encoder_may_lie_elsewhere(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with resume(folder) as session:
+        assert session.begin("policy", "reinforce", FACTS | {"backbone": "elsewhere", "teacher": "there"}) == folder
+
+
 def test_all_that_differs_is_said_at_once(tmp_path: Path) -> None:
     folder = begun(tmp_path)
-    with resume(folder) as session, pytest.raises(ValueError, match=r"backbone .*encoder_fingerprint .*dtype "):
+    with resume(folder) as session, pytest.raises(ValueError, match=r"reduction_layers .*encoder_fingerprint .*dtype "):
         session.begin("policy", "reinforce", dict.fromkeys(FACTS, "other"))
 
 
