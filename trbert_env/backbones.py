@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -180,6 +181,7 @@ def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
         model, missing = load_weights(task.auto_model.from_pretrained, source, what, config=config, dtype=torch.float32)
         fine_tuned = check_backbone_missing(model, missing, what, source)
         tokenizer = load_tokenizer(source, what)
+        check_special_tokens(model, tokenizer, what)
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Backbone(model.eval(), tokenizer, name, source, fine_tuned)
@@ -193,7 +195,7 @@ def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
         what: The model's name in errors.
 
     Raises:
-        ValueError: There is none, or it is damaged.
+        ValueError: There is none, it is damaged, or it is a slow one.
     """
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
@@ -203,14 +205,35 @@ def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
     # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ValueError(f"{what} comes without a tokenizer: save the one it was trained with beside it")
-    _check_special_tokens(tokenizer, what)
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"the tokenizer of {what} is a slow one without offsets ({type(tokenizer).__name__}): "
+            "save a fast one beside it, with a tokenizer.json"
+        )
     return tokenizer
 
 
-def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, what: str) -> None:
-    for role in ("cls", "sep"):
-        if getattr(tokenizer, f"{role}_token_id") is None:
+def check_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, what: str) -> None:
+    """Refuse a tokenizer without the special tokens that texts are made with, or with ones that are not embedded.
+
+    Args:
+        model: The encoder, with or without a task head.
+        tokenizer: Its tokenizer.
+        what: The model's name in errors.
+
+    Raises:
+        ValueError: It is one; the message names the token.
+    """
+    embeddings: Any = model.get_input_embeddings()
+    for role in ("cls", "sep", "pad"):
+        index = getattr(tokenizer, f"{role}_token_id")
+        if index is None:
             raise ValueError(f"the tokenizer of {what} has no {role}_token: save the one it was trained with beside it")
+        if index >= embeddings.num_embeddings:
+            raise ValueError(
+                f"the tokenizer of {what} gives its {role}_token the id {index}, and the encoder embeds ids up to "
+                f"{embeddings.num_embeddings - 1}: save the one it was trained with beside it"
+            )
 
 
 def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
@@ -226,7 +249,8 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
     config = backbone.model.config
     base: Any = backbone.model.base_model  # stock encoders are known by their family, not by their type
     vocabulary = base.get_input_embeddings().num_embeddings
-    types = 1 if config.model_type == "distilbert" else config.type_vocab_size
+    # DistilBERT reads no token types, so any that its tokenizer gives do no harm.
+    types = math.inf if config.model_type == "distilbert" else config.type_vocab_size
     # RoBERTa counts positions from behind its padding index on.
     offset = base.embeddings.padding_idx + 1 if config.model_type == "roberta" else 0
     positions = base.embeddings.position_embeddings.num_embeddings - offset
@@ -259,7 +283,7 @@ def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("model_type") == "trbert":
+    if _family_in(path) == "trbert":
         raise ValueError(f"backbone '{name}' is a token-reduced model: give it as --policy or --model, or its encoder")
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)
@@ -269,6 +293,10 @@ def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
         ) from error
     except CONFIG_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
+        if _family_in(path) in FAMILIES:
+            raise ValueError(
+                f"backbone '{name}' has a config.json that cannot be read ({reason}): restore {path}"
+            ) from error
         raise ValueError(f"backbone '{name}' is of no family known here ({reason}): use one of {known}") from error
     if config.model_type not in FAMILIES:
         raise ValueError(
@@ -282,7 +310,14 @@ def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, attribute):
             setattr(config, attribute, 0.0)
+    # Chunks give the same result, but the length of what is packed need not be a multiple of theirs.
+    config.chunk_size_feed_forward = 0
     return config
+
+
+def _family_in(path: Path) -> str | None:
+    """What a ``config.json`` names as its family; None where there is no such file."""
+    return str(json.loads(path.read_text(encoding="utf-8")).get("model_type")) if path.is_file() else None
 
 
 def _choose(checkpoint: str) -> str:

