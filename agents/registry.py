@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agents.base import Agent, AgentSpec
 from agents.grpo import Grpo
@@ -87,6 +88,8 @@ def find_plug_in(name: str) -> Any:
         ValueError: There is no such module or class, or it lies in a run folder.
     """
     module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise ValueError(f"agent {name!r} names no class: give package.module:Class")
     if str(Path.cwd()) not in sys.path and _run_folder_of(Path.cwd()) is None:
         sys.path.append(str(Path.cwd()))
     _refuse_run_folders(name, module_name)
@@ -104,6 +107,31 @@ def find_plug_in(name: str) -> Any:
     return found
 
 
+def check_plug_in(name: str, own: Mapping[str, Any]) -> None:
+    """Refuse, without making one, what :func:`make_agent` could only refuse once data and encoder are loaded.
+
+    Args:
+        name: ``package.module:Class``.
+        own: What it is to be told.
+
+    Raises:
+        ValueError: It cannot be found, is no class of agents, or takes no such options.
+    """
+    kind = find_plug_in(name)
+    if not callable(kind):
+        raise ValueError(f"agent {name!r} is of type {type(kind).__name__}: it is called as Class(spec, **options)")
+    if isinstance(kind, type):
+        _check_methods(name, kind)
+    try:
+        signature = inspect.signature(kind)
+    except ValueError:  # written in C; making it tells
+        return
+    try:
+        signature.bind(None, **own)
+    except TypeError as error:
+        raise _not_made(name, error) from error
+
+
 def _refuse_run_folders(name: str, module_name: str) -> None:
     """Look for a module, package by package, without running any of it.
 
@@ -115,8 +143,11 @@ def _refuse_run_folders(name: str, module_name: str) -> None:
     parts = module_name.split(".")
     for count in range(1, len(parts) + 1):
         full_name = ".".join(parts[:count])
-        spec = None if full_name in sys.modules else PathFinder.find_spec(full_name, path)
-        if spec is None:  # known already, installed in another way, or not there: importing it tells
+        if full_name in sys.modules:  # what lies in it may not be imported yet
+            path = list(getattr(sys.modules[full_name], "__path__", []))
+            continue
+        spec = PathFinder.find_spec(full_name, path)
+        if spec is None:  # installed in another way, or not there: importing it tells
             return
         path = list(spec.submodule_search_locations or [])
         for place in [*path, *([spec.origin] if spec.has_location and spec.origin else [])]:
@@ -134,7 +165,7 @@ def _run_folder_of(place: Path) -> Path | None:
     for folder in (resolved, *resolved.parents):
         try:
             content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none there, or none of ours
+        except (OSError, ValueError, RecursionError):  # none there, or none of ours
             continue
         if isinstance(content, dict) and isinstance(content.get("options"), dict):
             return folder
@@ -146,11 +177,23 @@ def _make_plug_in(name: str, spec: AgentSpec, own: Mapping[str, Any]) -> Agent:
     try:
         agent = kind(spec, **own)
     except TypeError as error:
-        raise ValueError(
-            f"agent {name!r} could not be made ({error}): it is called as Class(spec, **options)"
-        ) from error
+        raise _not_made(name, error) from error
     if not isinstance(agent, Agent):
-        needed = ("act", "learn", "state_dict", "load_state_dict")
-        missing = [method for method in needed if not hasattr(agent, method)]
+        _check_methods(name, agent)
+    return cast(Agent, agent)
+
+
+def _check_methods(name: str, found: Any) -> None:
+    """Refuse a class or an object that lacks what every agent does.
+
+    Raises:
+        ValueError: It is one; the message names what is missing.
+    """
+    needed = ("act", "learn", "state_dict", "load_state_dict")
+    missing = [method for method in needed if not hasattr(found, method)]
+    if missing:
         raise ValueError(f"agent {name!r} lacks {', '.join(missing)}: see agents.base.Agent")
-    return agent
+
+
+def _not_made(name: str, error: TypeError) -> ValueError:
+    return ValueError(f"agent {name!r} could not be made ({error}): it is called as Class(spec, **options)")

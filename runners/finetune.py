@@ -49,7 +49,7 @@ from trbert_env.workload import Workload
 class FinetuneOptions(TrainingOptions):
     """Options of stage 1."""
 
-    epochs: Annotated[float, Range(above=0)] | None = None
+    epochs: Annotated[float, Range(above=0, most=1_000_000)] | None = None
     """Passes over the training split; the data set's own number when not given."""
 
     learning_rate: Annotated[float, Range(0)] | None = None

@@ -56,6 +56,12 @@ class PilotOptions(CommonOptions):
         super().check()
         if self.reduction_layers is not None:
             raise ValueError("--reduction-layers has no meaning here: give --after-layer")
+        percents = [round(100 * kept) for kept in (*self.proportions, 1.0)]
+        if len(set(percents)) < len(percents):
+            raise ValueError(
+                f"--proportions is {' '.join(map(str, self.proportions))}; two of them, or one and 1, are alike in "
+                "whole percent, by which metrics are named: leave one out"
+            )
 
 
 def measure(options: PilotOptions, workload: Workload, reduction_layer: int, table: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from trbert_env.importance import residual_importance
 from trbert_env.staged_model import StagedModel
 from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.validation import are_indices, check_entries
 
 
 class ImportanceCache:
@@ -56,16 +57,25 @@ class ImportanceCache:
         empty = np.zeros((self._staged.num_reductions, 0), dtype=np.float32)
         return {"indices": indices, "lengths": lengths, "scores": np.concatenate([empty, *known], axis=1)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], texts: Sequence[EncodedText]) -> None:
         """Go on from :meth:`state_dict`.
 
+        Args:
+            state: The saved state.
+            texts: All texts of the split, which the indices count.
+
         Raises:
-            ValueError: Its parts do not belong together.
+            ValueError: It is no such state, or of other texts; what is known then stays as it is.
         """
-        lengths, scores, indices = (np.asarray(state[name]) for name in ("lengths", "scores", "indices"))
-        if len(indices) != len(lengths) or scores.shape != (self._staged.num_reductions, lengths.sum()):
-            raise ValueError(f"importance of the shape {scores.shape} is not that of {len(lengths)} texts")
-        ends = np.cumsum(lengths)[:-1]
-        pieces = np.split(scores, ends, axis=1)
-        indices = indices.tolist()
-        self._known = dict(zip(indices, pieces, strict=True)) if indices else {}
+        check_entries("importance", state, ("indices", "lengths", "scores"))
+        indices, lengths, scores = (np.asarray(state[name]) for name in ("indices", "lengths", "scores"))
+        if indices.ndim != 1 or not are_indices(indices, len(texts)) or len(set(indices.tolist())) < len(indices):
+            raise ValueError(f"the saved importance is not of different texts among the {len(texts)} of the split")
+        known = indices.tolist()
+        if lengths.tolist() != [len(texts[index]) for index in known]:
+            raise ValueError("the saved importance is of texts of other lengths")
+        shape = (self._staged.num_reductions, sum(lengths.tolist()))
+        if scores.shape != shape or scores.dtype.kind != "f" or not np.isfinite(scores).all():
+            raise ValueError(f"the saved importance is not {shape} finite numbers, one a token and reduction")
+        pieces = np.split(scores.astype(np.float32), np.cumsum(lengths)[:-1], axis=1) if known else []
+        self._known = dict(zip(known, pieces, strict=True))

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from trbert_env.validation import choose
+from trbert_env.validation import are_indices, check_entries, choose
 
 Order = Literal["shuffle", "once"]
 
@@ -60,6 +60,15 @@ class TextOrder:
         return {"queue": self._queue.copy(), "started": self._started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        self._queue = np.asarray(state["queue"], dtype=np.int64)
-        self._started = bool(state["started"])
+        """Go on from :meth:`state_dict`.
+
+        Raises:
+            ValueError: It is no such state, or of another split; the order then stays as it is.
+        """
+        check_entries("order of texts", state, ("queue", "started"))
+        queue, started = np.asarray(state["queue"]), state["started"]
+        if queue.ndim != 1 or not are_indices(queue, self.num_texts):
+            raise ValueError(f"the saved order of texts has a queue of other texts: there are {self.num_texts}")
+        if not isinstance(started, (bool, np.bool_)):
+            raise ValueError(f"the saved order of texts has started {started!r}: give True or False")
+        self._queue, self._started = queue.astype(np.int64), bool(started)

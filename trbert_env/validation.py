@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -77,8 +78,45 @@ def check_action(actions: Any, shape: tuple[int, int], device: torch.device) -> 
     return cast(Tensor, actions.bool()).to(device)
 
 
+def are_indices(values: npt.NDArray[Any], count: int) -> bool:
+    """Return whether all values are integers from 0 to ``count - 1``; there may be none."""
+    if not values.size:
+        return True
+    return values.dtype.kind in "iu" and bool(values.min() >= 0) and bool(values.max() < count)
+
+
+def check_entries(what: str, state: Any, names: Collection[str]) -> None:
+    """Refuse a saved state that lacks entries.
+
+    Args:
+        what: What the state is of, for the message.
+        state: The saved state.
+        names: The entries that it must have.
+
+    Raises:
+        ValueError: It is no mapping, or entries are missing; the message names them.
+    """
+    missing = sorted(set(names) - (state.keys() if isinstance(state, Mapping) else set()))
+    if missing:
+        raise ValueError(f"the saved {what} lacks {', '.join(missing)}: save it anew, with state_dict()")
+
+
+def check_mask(mask: Any, tokens: int, device: torch.device) -> Tensor:
+    """Return a saved keep mask as a tensor on ``device``.
+
+    Raises:
+        ValueError: It is not one boolean for each of ``tokens`` tokens in play.
+    """
+    found = torch.as_tensor(mask, device=device)
+    if found.dtype != torch.bool or tuple(found.shape) != (tokens,):
+        raise ValueError(f"a mask has {found.dtype} of shape {tuple(found.shape)}: give {tokens} booleans")
+    return found
+
+
 def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
     """Refuse a saved state of an environment that is of another one.
+
+    Its order of texts, importance and masks are checked where they are loaded.
 
     Args:
         state: The saved state.
@@ -87,26 +125,34 @@ def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Entries are missing, differ where they must not, or are out of range.
     """
-    missing = sorted(own.keys() - (state.keys() if isinstance(state, Mapping) else set()))
-    if missing:
-        raise ValueError(f"the saved environment lacks {', '.join(missing)}: save it anew, with state_dict()")
+    check_entries("environment", state, own.keys())
     for name in ("rows", "num_texts", "reduction_layers"):
-        if list(np.atleast_1d(state[name])) != list(np.atleast_1d(own[name])):
+        if np.atleast_1d(_array(state, name)).tolist() != np.atleast_1d(own[name]).tolist():
             raise ValueError(f"the saved environment has {name} {state[name]}, this one {own[name]}: make it alike")
     (rows, samples), texts = own["rows"], own["num_texts"]
-    indices, row_valid = np.asarray(state["indices"]), np.asarray(state["row_valid"])
-    running = state["masks"] is not None
-    if indices.shape not in ([(rows // samples,)] if running else [(rows // samples,), (0,)]):
+    indices, row_valid, masks = _array(state, "indices"), _array(state, "row_valid"), state["masks"]
+    if masks is not None and not isinstance(masks, (list, tuple)):
+        raise ValueError(f"the saved environment has masks {masks!r}: give a list of them, or None")
+    if indices.shape not in ([(rows // samples,)] if masks is not None else [(rows // samples,), (0,)]):
         raise ValueError(
             f"the saved environment has indices of shape {indices.shape}: there are {rows // samples} texts"
         )
-    if len(indices) and not (indices.dtype.kind in "iu" and indices.min() >= 0 and indices.max() < texts):
+    if not are_indices(indices, texts):
         raise ValueError(f"the saved environment has indices {indices}: there are {texts} texts, from 0 on")
-    queue = np.asarray(state["order"]["queue"]) if isinstance(state["order"], Mapping) else None
-    if queue is not None and len(queue) and not (queue.dtype.kind in "iu" and 0 <= queue.min() <= queue.max() < texts):
-        raise ValueError(f"the saved environment has an order of other texts: there are {texts}, from 0 on")
     if row_valid.shape != (rows,) or row_valid.dtype != np.bool_:
         raise ValueError(f"the saved environment has row_valid of shape {row_valid.shape}: give {rows} booleans")
-    if running and len(state["masks"]) > len(own["reduction_layers"]):
-        count = len(own["reduction_layers"])
-        raise ValueError(f"the saved environment has {len(state['masks'])} masks: there are {count} reductions")
+    count = len(own["reduction_layers"])
+    if masks is not None and len(masks) > count:
+        raise ValueError(f"the saved environment has {len(masks)} masks: there are {count} reductions")
+
+
+def _array(state: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
+    """An entry of a saved environment as an array.
+
+    Raises:
+        ValueError: It is a list of lists of different lengths.
+    """
+    try:
+        return np.asarray(state[name])
+    except ValueError as error:
+        raise ValueError(f"the saved environment has {name} {state[name]}, which is no array: save it anew") from error

@@ -26,7 +26,14 @@ from trbert_env.reward import LengthPrice, Penalty, check_length_penalty
 from trbert_env.spaces import action_space, batched_observation_space, observation_space
 from trbert_env.staged_model import StagedModel
 from trbert_env.text_order import Order, TextOrder
-from trbert_env.validation import check_action, check_device, check_environment_state, check_lengths, choose
+from trbert_env.validation import (
+    check_action,
+    check_device,
+    check_environment_state,
+    check_lengths,
+    check_mask,
+    choose,
+)
 from trbert_env.workload import Workload
 
 ArrayType = Literal["numpy", "torch"]
@@ -401,8 +408,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         check_environment_state(state, own)
         try:
             return self._load(state)
-        # What odd values in a state make numpy, torch and plain Python raise.
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+        # What odd values in a state make numpy, torch and plain Python raise; OverflowError is an ArithmeticError.
+        except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
             self._load_place(own)
             self._episode = episode
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -415,7 +422,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             return None
         self._episode = self._make_episode()
         for mask in state["masks"]:
-            self._episode.replay(torch.as_tensor(mask, device=self.device))
+            layout = self._episode.forward.tokens.layout
+            self._episode.replay(check_mask(mask, layout.total_tokens, self.device))
         return self._observe(), self._infos()
 
     def _load_place(self, state: dict[str, Any]) -> None:
@@ -425,7 +433,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._indices = np.asarray(state["indices"], dtype=np.int64)
         self._row_valid = np.asarray(state["row_valid"], dtype=np.bool_)
         self.length_penalty = state["length_penalty"]
-        self._importance.load_state_dict(state["importance"])
+        self._importance.load_state_dict(state["importance"], self.workload.texts)
 
     # -- small parts -----------------------------------------------------------------------------------
 

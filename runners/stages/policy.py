@@ -14,7 +14,7 @@ from agents.base import Agent, AgentSpec
 from agents.calibration import CalibrationFit
 from agents.imitation import ResidualCloning
 from agents.policy_agent import PolicyAgent
-from agents.registry import agent_options, find_plug_in, make_agent
+from agents.registry import agent_options, check_plug_in, make_agent
 from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector, rollout_figures
 from runners.shared.budgets import Budgets
@@ -113,8 +113,10 @@ class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
             agent_options(self.agent, own_options(self, ReinforceOptions), own)
             if self.agent != "reinforce" and self.baseline != ReinforceOptions().baseline:
                 raise UserError(f"--baseline is of --agent reinforce; {self.agent} has its own: leave it out")
+            if self.agent == "rloo" and self.samples_per_text < 2:
+                raise UserError("--samples-per-text is 1; rloo compares samples of a text, so give at least 2")
             return
-        find_plug_in(self.agent)
+        check_plug_in(self.agent, own)
         if self.cloning_texts or self.policy is not None:
             raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {self.agent}")
 

@@ -55,7 +55,43 @@ CHANGES: dict[str, Change] = {
     "a mask too many": lambda state: state["masks"].extend(state["masks"] * 4),
     "a mask of another length": put("masks", [torch.ones(3, dtype=torch.bool)]),
     "a mask of text": put("masks", ["keep"]),
+    "a mask of one token, which would be taken for all": put("masks", [torch.ones(1, dtype=torch.bool)]),
+    "a mask for all tokens at once": put("masks", [True]),
+    "a mask of numbers": lambda state: state.__setitem__("masks", [mask.long() for mask in state["masks"]]),
+    "a mask of two dimensions": lambda state: state.__setitem__("masks", [mask[None] for mask in state["masks"]]),
+    "masks that are a number": put("masks", 3),
+    "masks that are a dict": put("masks", {}),
+    "rows of rows": put("rows", [[4], [2, 2]]),
+    "cuts within cuts": put("reduction_layers", [[2, 3]]),
+    "indices of indices": put("indices", [[0], [0, 1]]),
+    "an order that is a number": put("order", {"queue": 3, "started": True}),
+    "an order of two dimensions": put("order", {"queue": np.zeros((2, 2), dtype=np.int64), "started": True}),
+    "an order of fractions": put("order", {"queue": np.array([0.5]), "started": True}),
+    "an order of nothing": put("order", {"queue": None, "started": True}),
+    "an order that may have started": put("order", {"queue": np.arange(3), "started": "no"}),
+    "a generator beyond its numbers": put(
+        "generator", {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
+    ),
+    "scores of a text beyond the last": lambda state: spoil_scores(state, indices=np.array([0, 10**6])),
+    "scores of one text twice": lambda state: spoil_scores(state, indices=np.array([0, 0])),
+    "scores of texts below 0": lambda state: spoil_scores(state, indices=np.array([-1, 0])),
+    "scores of a text of another length": lambda state: spoil_scores(state, lengths=[3, 4]),
+    "scores of negative lengths": lambda state: spoil_scores(state, lengths=[-3, 4]),
+    "scores of NaN": lambda state: spoil_scores(state, fill=float("nan")),
+    "scores of text": lambda state: spoil_scores(state, fill="high"),
 }
+
+
+def spoil_scores(state: State, **changes: Any) -> None:
+    """Put another entry into the importance; where ``lengths`` are given, scores of that many tokens."""
+    importance = dict(state["importance"])
+    if "lengths" in changes:
+        importance["lengths"] = np.array(changes["lengths"])
+        importance["scores"] = np.zeros((2, max(0, sum(changes["lengths"]))), dtype=np.float32)
+    if "fill" in changes:
+        importance["scores"] = np.full(importance["scores"].shape, changes["fill"])
+    importance["indices"] = changes.get("indices", importance["indices"])
+    state["importance"] = importance
 
 
 def same(one: Any, other: Any) -> bool:

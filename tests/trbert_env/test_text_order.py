@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,28 @@ def test_errors() -> None:
         TextOrder(5, "sorted")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the split holds no text"):
         TextOrder(0, "once")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, "the saved order of texts lacks queue, started"),
+        (None, "the saved order of texts lacks queue, started"),
+        ({"queue": [0]}, "the saved order of texts lacks started"),
+        ({"queue": [5], "started": True}, "a queue of other texts: there are 5"),
+        ({"queue": [-1], "started": True}, "a queue of other texts: there are 5"),
+        ({"queue": [0.5], "started": True}, "a queue of other texts: there are 5"),
+        ({"queue": [[0]], "started": True}, "a queue of other texts: there are 5"),
+        ({"queue": 0, "started": True}, "a queue of other texts: there are 5"),
+        ({"queue": [0], "started": 1}, "started 1: give True or False"),
+    ],
+)
+def test_a_state_that_is_none_changes_nothing(state: Any, message: str) -> None:
+    orders = [TextOrder(5, "shuffle") for _ in range(2)]
+    generators = [np.random.default_rng(0) for _ in orders]
+    for order, generator in zip(orders, generators, strict=True):
+        order.draw(2, generator)
+    with pytest.raises(ValueError, match=message):
+        orders[0].load_state_dict(state)
+    drawn = [draws(order, generator, 3, 4) for order, generator in zip(orders, generators, strict=True)]
+    assert drawn[0] == drawn[1]

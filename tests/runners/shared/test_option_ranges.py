@@ -43,7 +43,15 @@ COMMON = [
 #: Of one runner.
 OWN = {
     "finetune": [
-        *("--epochs inf", "--epochs nan", "--epochs -1", "--epochs 0", "--learning-rate nan", "--learning-rate -1e-3"),
+        *(
+            "--epochs inf",
+            "--epochs nan",
+            "--epochs -1",
+            "--epochs 0",
+            "--epochs 1e308",
+            "--learning-rate nan",
+            "--learning-rate -1e-3",
+        ),
         *("--learning-rate inf", "--dropout 1.5", "--dropout 1", "--dropout -0.1", "--dropout nan", "--batch-size 0"),
         "--checkpoint-every 0",
     ],
@@ -135,6 +143,21 @@ TOGETHER = [
     ("compare", "--seed 4294967295 --seeds 2", "beyond the largest seed"),
     ("evaluate", "--agent keep-all --keep-fractions 0.5 0.2", "leave --keep-fractions and --match out"),
     ("evaluate", "--agent stock --match runs/x", "leave --keep-fractions and --match out"),
+    ("train_policy", "--agent rloo --samples-per-text 1", "--samples-per-text is 1; rloo compares samples"),
+    ("compare", "--agents rloo --policy.samples-per-text 1", "--samples-per-text is 1; rloo compares samples"),
+    ("pilot", "--proportions 0.501 0.504", "--proportions is 0.501 0.504; two of them"),
+    ("pilot", "--proportions 0.5 0.996", "alike in whole percent"),
+    ("train_policy", "--agent :", "agent ':' names no class: give package.module:Class"),
+    ("train_policy", "--agent x:", "agent 'x:' names no class"),
+    ("train_policy", "--agent :X", "agent ':X' names no class"),
+    ("train_policy", "--agent .x:Y", "agent '.x:Y' names no class"),
+    ("train_policy", "--agent ..x:Y", "agent '..x:Y' names no class"),
+    ("train_policy", "--agent a..b:Y", "agent 'a..b:Y' names no class"),
+    ("train_policy", "--agent a/b:Y", "agent 'a/b:Y' names no class"),
+    ("train_policy", "--agent json:__doc__", "agent 'json:__doc__' is of type str"),
+    ("train_policy", "--agent json.decoder:JSONDecoder", "lacks act, learn, state_dict, load_state_dict"),
+    ("train_policy", "--agent os.path:join --agent-options nearby=1", "could not be made"),
+    ("compare", "--agents json.decoder:JSONDecoder", "lacks act, learn, state_dict, load_state_dict"),
 ]
 
 
