@@ -64,7 +64,7 @@ class Agent(Protocol):
 
     A class of one's own (``--agent package.module:Class``) is made by ``Class(spec, **options)``, with an
     :class:`AgentSpec` and what ``--agent-options`` says. Where it has attributes ``policy`` (a
-    :class:`~trbert_env.policy.TokenPolicy`) and ``decision``, a run ends in a model to ship; else it is
+    :class:`~trbert_env.reduction.policy.TokenPolicy`) and ``decision``, a run ends in a model to ship; else it is
     evaluated as it acts. With an attribute ``info_scores``, infos bring those scores.
     """
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import pass_rows
+from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
-from trbert_env.texts import EncodedText, TextBatch
 
 
 class Teacher:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.base import FullLengths, Heuristic
-from trbert_env.policy import check_keep_fractions, keep_counts, keep_top
+from trbert_env.reduction.decision import check_keep_fractions, keep_counts, keep_top
 
 
 class KeepAll(Heuristic):

@@ -13,11 +13,11 @@ from torch import Tensor
 from agents.base import Agent, Rollout
 from agents.distillation import Teacher, computing_in
 from agents.rollouts import rollout_figures
-from trbert_env.episode import Episode, Outcome
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.envs.episode import Episode, Outcome
+from trbert_env.envs.reward import LengthPrice
 from trbert_env.ranges import Range
-from trbert_env.reward import LengthPrice
 from trbert_env.staged_model import StagedModel
-from trbert_env.texts import EncodedText
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from agents.base import AgentSpec, FullLengths, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
-from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy, check_keep_fractions, keep_top
 from trbert_env.ranges import Items, Range, check_ranges
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, keep_top
+from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 #: About 2.05x fewer FLOPs in an encoder of 6 or 12 layers.
 DEFAULT_KEEP_FRACTIONS = (0.64, 0.22)

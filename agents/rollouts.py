@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent, Rollout
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 
 class RolloutCollector:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from trbert_env.policy import keep_counts, keep_top
+from trbert_env.reduction.decision import keep_counts, keep_top
 
 
 class BernoulliSampler:

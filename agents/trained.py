@@ -9,7 +9,8 @@ from torch import Tensor
 
 from agents.base import FullLengths, Heuristic
 from agents.policy_agent import padded_logits
-from trbert_env.policy import DecisionRule, TokenPolicy
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
 
 
 class TrainedPolicy(Heuristic):

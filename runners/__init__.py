@@ -1,1 +1,25 @@
-"""One readable file a job, each a script: ``python runners/<job>.py --help``."""
+'''One readable file a job, each a script: ``python runners/<job>.py --help``.
+
+``cli/``, ``runs/``, ``training/`` and ``evaluation/`` hold what the runners share.
+
+A runner is a script and a module. As a script it opens with these lines, before its other imports, so that
+``runners/script.py`` can prepare the process::
+
+    """What this runner does."""
+
+    from __future__ import annotations
+
+    import runpy
+    from pathlib import Path
+
+    if __name__ == "__main__":  # before all other imports: see there
+        runpy.run_path(str(Path(__file__).with_name("script.py")))
+
+and closes with::
+
+    if __name__ == "__main__":
+        run(main, Options)
+
+where ``run`` comes from :mod:`runners.cli.run` and ``Options`` is a dataclass derived from
+:class:`runners.cli.options.CommonOptions`.
+'''

@@ -15,21 +15,22 @@ import torch
 from transformers import BertConfig
 
 from agents.policy_agent import KeepFractions
-from runners.shared.cli import UserError, run
-from runners.shared.display import print_table
-from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, resolve_device
-from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder
-from runners.shared.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
-from runners.shared.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
-from trbert_env.backbones import Backbone, move
-from trbert_env.encoder import StagedEncoder
-from trbert_env.model import TokenReducedModel
-from trbert_env.policy import DecisionRule, TokenPolicy, check_keep_fractions
+from runners.cli.display import print_table
+from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.run import UserError, run
+from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
+from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
+from runners.runs.models import load_model
+from runners.runs.run_folder import RunFolder
+from runners.training.precision import evaluation_dtype
+from trbert_env.data.backbones import Backbone, move
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText
 from trbert_env.ranges import Range
-from trbert_env.texts import EncodedText
-from trbert_env.workload import Workload
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.policy import TokenPolicy
 
 
 @dataclass(frozen=True)

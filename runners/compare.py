@@ -21,18 +21,18 @@ from scipy.stats import t as student_t
 from agents.heuristics import HEURISTIC_SCORES
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from agents.registry import AGENTS
-from runners.shared.children import HeuristicPoints, ended_run, run_to_end
-from runners.shared.cli import UserError, run
-from runners.shared.display import announce, markdown_table, print_table
-from runners.shared.evaluation import load_split
-from runners.shared.files import write_csv, write_durably
-from runners.shared.options import CommonOptions, option_values, spelled_out
-from runners.shared.plots import line_plot, save_plot
-from runners.shared.run_folder import RunFolder, reopen, run_record
-from runners.shared.session import held
-from runners.shared.tracking import Tracker, read_curve
-from runners.stages.policy import PolicyOptions, TrainPolicyOptions
+from runners.cli.display import announce, markdown_table, print_table
+from runners.cli.options import CommonOptions, option_values, spelled_out
+from runners.cli.plots import line_plot, save_plot
+from runners.cli.run import UserError, run
+from runners.evaluation.nested_runs import HeuristicPoints, ended_run, run_to_end
+from runners.evaluation.passes import load_split
+from runners.runs.files import write_csv, write_durably
+from runners.runs.run_folder import RunFolder, reopen, run_record
+from runners.runs.session import held
+from runners.runs.tracking import Tracker, read_curve
 from runners.train_policy import train_policy
+from runners.training.policy import PolicyOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 
 #: Agents that need no training; the residual scores see the gold answer.

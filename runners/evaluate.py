@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from agents.policy_agent import KeepFractions
-from runners.shared.cli import UserError, run
-from runners.shared.display import announce
-from runners.shared.evaluation import evaluate_heuristic, evaluate_model, keep_all_figures, load_split
-from runners.shared.matching import match_fractions
-from runners.shared.models import load_model, load_original
-from runners.shared.options import CommonOptions, resolve_device
-from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder, earlier_record
-from trbert_env.encoder import StagedEncoder
-from trbert_env.policy import DecisionRule, check_keep_fractions
+from runners.cli.display import announce
+from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.run import UserError, run
+from runners.evaluation.matching import match_fractions
+from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures, load_split
+from runners.runs.models import load_model, load_original
+from runners.runs.run_folder import RunFolder, earlier_record
+from runners.training.precision import evaluation_dtype
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 from agents.distillation import computing_in
 from agents.joint import warmup_decay
-from runners.shared.cli import run
-from runners.shared.display import announce, print_table
-from runners.shared.evaluation import evaluation_conditions, full_figures
-from runners.shared.files import replacing_folder
-from runners.shared.loop import train
-from runners.shared.options import TrainingOptions, resolve_device
-from runners.shared.precision import training_dtype
-from runners.shared.run_folder import RunFolder
-from runners.shared.session import RunSession
-from runners.shared.start import identity_facts
-from runners.shared.tracking import Tracker, track_end
-from trbert_env.backbones import (
+from runners.cli.display import announce, print_table
+from runners.cli.options import TrainingOptions, resolve_device
+from runners.cli.run import run
+from runners.evaluation.passes import evaluation_conditions, full_figures
+from runners.runs.files import replacing_folder
+from runners.runs.run_folder import RunFolder
+from runners.runs.session import RunSession
+from runners.runs.tracking import Tracker, track_end
+from runners.training.loop import train
+from runners.training.precision import training_dtype
+from runners.training.start import identity_facts
+from trbert_env.data.backbones import (
     EMBEDDED_BACKBONE,
     check_cache,
     fine_tuned_folder,
@@ -37,12 +37,12 @@ from trbert_env.backbones import (
     load_backbone,
     move,
 )
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import make_task
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)

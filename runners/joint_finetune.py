@@ -14,26 +14,26 @@ import torch
 from datasets import Dataset
 
 from agents.distillation import Teacher
-from runners.shared.cli import UserError, run
-from runners.shared.display import announce, progress
-from runners.shared.evaluation import check_conditions, evaluate_model, evaluation_conditions, keep_all_figures
-from runners.shared.files import replacing_folder
-from runners.shared.loop import train
-from runners.shared.models import load_model, model_type_in
-from runners.shared.options import resolve_device
-from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, earlier_record
-from runners.shared.session import RunSession
-from runners.shared.start import Start, identity_facts
-from runners.shared.tracking import track_end
-from runners.stages.joint import JointFinetuneOptions, JointTraining, Splits
-from trbert_env.backbones import Backbone, cache_folder, check_cache, load_backbone, move
+from runners.cli.display import announce, progress
+from runners.cli.options import resolve_device
+from runners.cli.run import UserError, run
+from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, keep_all_figures
+from runners.runs.files import replacing_folder
+from runners.runs.models import load_model, model_type_in
+from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.session import RunSession
+from runners.runs.tracking import track_end
+from runners.training.joint import JointFinetuneOptions, JointTraining, Splits
+from runners.training.loop import train
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.start import Start, identity_facts
+from trbert_env.data.backbones import Backbone, cache_folder, check_cache, load_backbone, move
+from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.sources import hold_out
-from trbert_env.fingerprints import fingerprint_model
-from trbert_env.model import TokenReducedConfig
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedConfig
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
-from trbert_env.workload import Workload
 
 
 def load_start(options: JointFinetuneOptions, data_source: str) -> Start[JointFinetuneOptions]:

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
-from runners.shared.cli import run
-from runners.shared.display import Cell, print_table
-from runners.shared.evaluation import evaluation_conditions, evaluation_env, load_split, pass_figures, run_pass
-from runners.shared.files import write_csv
-from runners.shared.options import CommonOptions, resolve_device
-from runners.shared.plots import line_plot, metric_label, save_plot
-from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder
-from runners.shared.tracking import Tracker
-from trbert_env.encoder import StagedEncoder
+from runners.cli.display import Cell, print_table
+from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.plots import line_plot, metric_label, save_plot
+from runners.cli.run import run
+from runners.evaluation.passes import evaluation_conditions, evaluation_env, load_split, pass_figures, run_pass
+from runners.runs.files import write_csv
+from runners.runs.run_folder import RunFolder
+from runners.runs.tracking import Tracker
+from runners.training.precision import evaluation_dtype
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Items, Range
-from trbert_env.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from types import FrameType
 
 
 def stop_importing(signum: int, frame: FrameType | None) -> None:
-    """Leave at once; :func:`runners.shared.cli.run` puts Python's own handler back."""
+    """Leave at once; :func:`runners.cli.run.run` puts Python's own handler back."""
     import os  # this file's own names are gone once it has run
 
     os.write(2, b"\ninterrupted\n")

@@ -12,27 +12,27 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
+from runners.cli.display import announce, print_table
+from runners.cli.options import CommonOptions, option_values, resolve_device
+from runners.cli.plots import line_plot, metric_label, save_plot
+from runners.cli.run import UserError, run
+from runners.evaluation.nested_runs import HeuristicPoints, ended_run, kept_record, run_to_end
+from runners.evaluation.passes import evaluate_model, evaluation_conditions, load_split
 from runners.joint_finetune import joint_finetune
-from runners.shared.children import HeuristicPoints, ended_run, kept_record, run_to_end
-from runners.shared.cli import UserError, run
-from runners.shared.display import announce, print_table
-from runners.shared.evaluation import evaluate_model, evaluation_conditions, load_split
-from runners.shared.files import write_csv
-from runners.shared.models import load_model
-from runners.shared.options import CommonOptions, option_values, resolve_device
-from runners.shared.plots import line_plot, metric_label, save_plot
-from runners.shared.precision import evaluation_dtype
-from runners.shared.run_folder import RunFolder, reopen, run_record
-from runners.shared.session import held
-from runners.shared.tracking import Tracker
-from runners.stages.joint import JointFinetuneOptions, JointStageOptions
-from runners.stages.policy import PolicyOptions, TrainPolicyOptions
+from runners.runs.files import write_csv
+from runners.runs.models import load_model
+from runners.runs.run_folder import RunFolder, reopen, run_record
+from runners.runs.session import held
+from runners.runs.tracking import Tracker
 from runners.train_policy import train_policy
+from runners.training.joint import JointFinetuneOptions, JointStageOptions
+from runners.training.policy import PolicyOptions, TrainPolicyOptions
+from runners.training.precision import evaluation_dtype
+from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.sources import hold_out
-from trbert_env.fingerprints import fingerprint_model
-from trbert_env.policy import DecisionRule
+from trbert_env.data.workload import Workload
 from trbert_env.ranges import LARGEST_SEED, Items, Range
-from trbert_env.workload import Workload
+from trbert_env.reduction.decision import DecisionRule
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,26 @@ from dataclasses import replace
 from typing import Any
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
+from runners.cli.display import announce
+from runners.cli.options import CommonOptions, option_values, resolve_device, spelled_out
+from runners.cli.run import run
+from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.finetune import FinetuneOptions, finetune
-from runners.shared.cli import run
-from runners.shared.display import announce
-from runners.shared.evaluation import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
-from runners.shared.files import replacing_folder
-from runners.shared.loop import train
-from runners.shared.options import CommonOptions, option_values, resolve_device, spelled_out
-from runners.shared.precision import evaluation_dtype, training_dtype
-from runners.shared.run_folder import RunFolder, earlier_record
-from runners.shared.session import RunSession
-from runners.shared.start import Start, identity_facts
-from runners.shared.tracking import track_end
-from runners.stages.policy import PolicyTraining, TrainPolicyOptions
-from trbert_env.backbones import Backbone, load_backbone
-from trbert_env.encoder import StagedEncoder
-from trbert_env.fingerprints import fingerprint_model
-from trbert_env.policy import check_keep_fractions
+from runners.runs.files import replacing_folder
+from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.session import RunSession
+from runners.runs.tracking import track_end
+from runners.training.loop import train
+from runners.training.policy import PolicyTraining, TrainPolicyOptions
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.start import Start, identity_facts
+from trbert_env.data.backbones import Backbone, load_backbone
+from trbert_env.data.fingerprints import fingerprint_model
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.presets import get_preset
+from trbert_env.reduction.decision import check_keep_fractions
 from trbert_env.tasks import make_task
-from trbert_env.workload import Workload
 
 
 def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbone:

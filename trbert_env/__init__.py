@@ -7,15 +7,16 @@ Importing this package registers the ids ``TRBERT/<Name>-v0``:
     True
 """
 
-from trbert_env.model import TokenReducedConfig, TokenReducedModel
-from trbert_env.packing import Layout, PackedTokens
-from trbert_env.policy import DecisionRule, TokenPolicy
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.encoder.packing import Layout, PackedTokens
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.registration import env_id, register_envs
+from trbert_env.envs.single_env import TokenReductionEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import PRESETS, Preset, get_preset
-from trbert_env.registration import env_id, register_envs
-from trbert_env.single_env import TokenReductionEnv
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
 
 __version__ = "0.1.0"
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
-from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.exit_offsets import Calibration
 from trbert_env.tasks.base import Task
-from trbert_env.texts import TextBatch
 
 
 class StagedModel(nn.Module):
@@ -66,7 +67,7 @@ class StagedModel(nn.Module):
         return self.encoder.num_reductions
 
     def start(self, batch: TextBatch, samples: int = 1, record_attention: bool = False) -> StagedForward:
-        """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.StagedForward`.
+        """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.forward.StagedForward`.
 
         Args:
             batch: The texts.

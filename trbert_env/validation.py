@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trbert_env.texts import EncodedText
+from trbert_env.encoder.texts import EncodedText
 
 T = TypeVar("T")
 

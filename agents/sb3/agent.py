@@ -20,8 +20,8 @@ from agents.base import AgentSpec, Rollout
 from agents.policy_agent import PolicyAgent, PolicyAgentOptions
 from agents.sb3.observations import sb3_observation, sb3_observation_space
 from agents.sb3.policy import TokenActorCriticPolicy
+from trbert_env.envs.spaces import action_space
 from trbert_env.ranges import Range
-from trbert_env.spaces import action_space
 
 #: Stable-Baselines3's names of figures, and those that every agent here uses.
 FIGURES = {

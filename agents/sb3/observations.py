@@ -9,8 +9,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from trbert_env.overlap import NUM_FEATURES
-from trbert_env.spaces import observation_space
+from trbert_env.envs.spaces import observation_space
+from trbert_env.reduction.overlap import NUM_FEATURES
 
 
 def sb3_observation_space(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler, bernoulli_entropy
-from trbert_env.policy import DEFAULT_POLICY_SIZE, DecisionRule, TokenPolicy
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 Observation = dict[str, Tensor]
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from torch import Tensor
 
 from agents.sb3.observations import sb3_observation, sb3_observation_space
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 #: Infos of a finished text that every row is told as plain numbers.
 FINAL_FIGURES = ("log_likelihood", "full_flops", "reduced_flops", "text_id")

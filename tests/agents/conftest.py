@@ -16,12 +16,12 @@ from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokeniz
 from agents.base import Agent, Rollout
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
-from trbert_env.backbones import Backbone
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
-from trbert_env.texts import EncodedText
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
 
 VOCABULARY = 50
 WIDTH = 16

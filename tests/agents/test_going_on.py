@@ -12,8 +12,8 @@ from agents.base import Agent, AgentSpec
 from agents.policy_agent import PolicyAgentOptions
 from agents.registry import AGENTS, make_agent
 from agents.rollouts import RolloutCollector
-from runners.shared.checkpoint import load_state, save_state
-from trbert_env.vector_env import TokenReductionVectorEnv
+from runners.runs.checkpoint import load_state, save_state
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 Equal = Callable[[Any, Any], bool]
 UPDATES = 6

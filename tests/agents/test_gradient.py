@@ -16,10 +16,10 @@ from agents.policy_gradient import PolicyGradient
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rloo import Rloo
 from agents.rollouts import RolloutCollector
-from trbert_env.encoder import StagedForward
-from trbert_env.policy import TokenPolicy
-from trbert_env.texts import TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.policy import TokenPolicy
 
 MakeEnv = Callable[..., TokenReductionVectorEnv]
 

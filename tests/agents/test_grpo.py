@@ -12,7 +12,7 @@ import torch
 from agents.grpo import Grpo, GrpoOptions
 from agents.rloo import Rloo
 from agents.rollouts import RolloutCollector
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 SAMPLES = 4
 MakeEnv = Callable[..., TokenReductionVectorEnv]

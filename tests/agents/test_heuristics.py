@@ -9,10 +9,10 @@ import torch
 from agents.base import Agent, Rollout
 from agents.heuristics import ImportanceTokens, KeepAll, RandomTokens, make_heuristic
 from agents.rollouts import rollout_figures
-from runners.shared.matching import match_fractions
-from trbert_env.overlap import lexical_overlap
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
+from runners.evaluation.matching import match_fractions
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.overlap import lexical_overlap
 
 MakeEnv = Callable[..., TokenReductionVectorEnv]
 Play = Callable[..., Rollout]

@@ -14,9 +14,9 @@ from agents.base import Rollout
 from agents.imitation import ResidualCloning
 from agents.reinforce import Reinforce
 from agents.rollouts import RolloutCollector
-from runners.shared.checkpoint import load_state, save_state
-from trbert_env.policy import keep_top
-from trbert_env.vector_env import TokenReductionVectorEnv
+from runners.runs.checkpoint import load_state, save_state
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.decision import keep_top
 
 MakeAgent = Callable[..., Reinforce]
 MakeEnv = Callable[..., TokenReductionVectorEnv]

@@ -18,10 +18,10 @@ from agents.base import Rollout
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
-from trbert_env.calibration import Calibration
-from trbert_env.reward import LengthPrice
+from trbert_env.data.workload import Workload
+from trbert_env.envs.reward import LengthPrice
+from trbert_env.reduction.exit_offsets import Calibration
 from trbert_env.staged_model import StagedModel
-from trbert_env.workload import Workload
 
 SAMPLES, LENGTHS, PRICE = 4, (6, 9, 5), 0.02
 MakeLearner = Callable[..., JointLearner]

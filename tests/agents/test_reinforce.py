@@ -13,9 +13,9 @@ from agents.policy_agent import padded_logits
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.samplers import BudgetedSampler
-from runners.shared.checkpoint import load_state, save_state
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from runners.runs.checkpoint import load_state, save_state
+from trbert_env.data.workload import Workload
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 MakeAgent = Callable[..., Reinforce]
 MakeEnv = Callable[..., TokenReductionVectorEnv]

@@ -18,11 +18,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from trbert_env.backbones import Backbone
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
 
 MakeEnv = Callable[..., TokenReductionVectorEnv]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from trbert_env.checks import RULES, Finding, VectorEnvError, check_vector_env
+from trbert_env.testing.vector_env_checker import RULES, Finding, VectorEnvError, check_vector_env
 
 MODES = list(AutoresetMode)
 MakeEnv = Callable[..., VectorEnv[Any, Any, Any]]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.data.workload import Workload
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 OUTCOME = {"log_likelihood", "kept_tokens", "full_flops", "reduced_flops", "text_id"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 
 def actions(env: TokenReductionVectorEnv, count: int, seed: int = 0) -> list[Any]:

@@ -15,10 +15,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
+from trbert_env.data.workload import Workload
+from trbert_env.envs.single_env import TokenReductionEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import PRESETS
-from trbert_env.single_env import TokenReductionEnv
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
 
 ID = "TRBERT/SQuAD2-v0"
 
@@ -187,7 +187,7 @@ def test_options_are_checked_before_anything_is_loaded(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a backbone was loaded before the options were checked")
 
-    monkeypatch.setattr("trbert_env.workload.load_backbone", refuse)
+    monkeypatch.setattr("trbert_env.data.workload.load_backbone", refuse)
     with pytest.raises(ValueError, match=message):
         TokenReductionVectorEnv(**{"env": "SQuAD2", "data_source": "embedded", **options})
 

@@ -14,7 +14,7 @@ from agents.base import AgentSpec
 from agents.registry import AGENTS, make_agent
 from agents.reinforce import ReinforceOptions
 from agents.rollouts import RolloutCollector
-from trbert_env.checks import check_vector_env
+from trbert_env.testing.vector_env_checker import check_vector_env
 
 ID = "TRBERT/Identity-v0"
 

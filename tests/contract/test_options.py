@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trbert_env.importance import residual_importance
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.envs.importance import residual_importance
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.staged_model import StagedModel
-from trbert_env.texts import TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
 
 
 def half(env: TokenReductionVectorEnv) -> Any:
@@ -131,7 +131,7 @@ def test_residual_importance_is_worked_out_once_a_text(
         sizes.append(batch.layout.num_texts)
         return residual_importance(staged, batch, targets)
 
-    monkeypatch.setattr("trbert_env.importance_cache.residual_importance", counted)
+    monkeypatch.setattr("trbert_env.envs.importance_cache.residual_importance", counted)
     env = make_env(6, samples_per_text=3, info_scores="residual")
     env.reset(seed=0)
     for _ in range(40):

@@ -14,9 +14,9 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector.utils import batch_space
 
-from trbert_env.spaces import batched_observation_space, observation_space
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.data.workload import Workload
+from trbert_env.envs.spaces import batched_observation_space, observation_space
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 
 def keep_all(env: TokenReductionVectorEnv) -> Any:

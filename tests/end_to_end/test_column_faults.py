@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.reinforce import Reinforce
+from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions, Finetuner
 from runners.finetune import main as finetune
-from runners.shared.cli import run
-from runners.stages.policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
+from runners.training.policy import TrainPolicyOptions
 
 HEURISTIC = ["--agent", "random", "--keep-fractions", "0.6", "0.3"]
 JOBS: dict[str, tuple[Any, Any, list[str]]] = {

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import runners.compare
+from runners.cli.run import run
 from runners.compare import CompareOptions, averaged, interval, leaderboard, training_cost
 from runners.compare import main as compare
-from runners.shared.cli import run
-from runners.shared.tracking import Tracker
+from runners.runs.tracking import Tracker
 
 AGENTS = ["reinforce", "ppo", "random", "residual"]
 COMPARE = [

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, RobertaForQuestionAnswering
 
 from runners import benchmark, evaluate, finetune, joint_finetune, train_policy
-from runners.shared.cli import run
-from runners.shared.models import load_model
-from trbert_env.backbones import load_backbone_from
-from trbert_env.model import TokenReducedModel
+from runners.cli.run import run
+from runners.runs.models import load_model
+from trbert_env.data.backbones import load_backbone_from
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
 

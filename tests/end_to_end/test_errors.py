@@ -23,17 +23,17 @@ from transformers import (
 from agents.reinforce import Reinforce
 from runners.benchmark import BenchmarkOptions
 from runners.benchmark import main as benchmark
+from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions, Finetuner
 from runners.finetune import main as finetune
 from runners.joint_finetune import JointFinetuneOptions
 from runners.joint_finetune import main as joint_finetune
-from runners.shared.cli import run
-from runners.shared.run_folder import RunFolder
+from runners.runs.run_folder import RunFolder
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 JOBS: dict[str, tuple[Any, Any]] = {
     "benchmark": (benchmark, BenchmarkOptions),

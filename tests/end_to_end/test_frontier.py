@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import runners.shared.children
+import runners.evaluation.nested_runs
 import runners.sweep
+from runners.cli.run import run
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
-from runners.shared.cli import run
-from runners.stages.joint import JointTraining
 from runners.sweep import SweepOptions, mean_line
 from runners.sweep import main as sweep
+from runners.training.joint import JointTraining
 
 PNG = b"\x89PNG"
 SWEEP = [
@@ -76,7 +76,7 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
     common = ["--backbone", str(in_process.fine_tuned), *in_process.common("sweep")]
     started: list[str] = []
     homes = dict.fromkeys(("train_policy", "joint_finetune"), runners.sweep)
-    homes["evaluate_heuristic"] = runners.shared.children
+    homes["evaluate_heuristic"] = runners.evaluation.nested_runs
     real = {name: getattr(home, name) for name, home in homes.items()}
 
     def counted(name: str, limit: int) -> Any:

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from runners import finetune, joint_finetune, train_policy
+from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
-from runners.shared.cli import run
-from runners.shared.loop import Training
+from runners.training.loop import Training
 
 OPTIONS = {
     finetune: finetune.FinetuneOptions,

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
 
+from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.joint_finetune import JointFinetuneOptions
 from runners.joint_finetune import main as joint_finetune
-from runners.shared.cli import run
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
-from trbert_env.model import TokenReducedModel
+from trbert_env.deploy.model import TokenReducedModel
 
 SMALL = [
     *("--total-texts", "48", "--texts-per-step", "8", "--samples-per-text", "4", "--encoder-rate", "1e-3"),

@@ -14,12 +14,12 @@ from transformers import AutoTokenizer
 
 from runners.benchmark import BenchmarkOptions
 from runners.benchmark import main as benchmark
+from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
-from runners.shared.cli import run
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
-from trbert_env.model import TokenReducedModel
+from trbert_env.deploy.model import TokenReducedModel
 
 QUALITY = {"f1", "exact_match", "has_answer_f1", "no_answer_f1"}
 SAVINGS = {"flops_speedup", "kept_fraction_1", "kept_fraction_2"}

@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from runners.shared.cli import run
-from runners.shared.run_folder import options_digest
+from runners.cli.run import run
+from runners.runs.run_folder import options_digest
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 

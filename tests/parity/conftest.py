@@ -13,12 +13,12 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trbert_env.backbones import Backbone
-from trbert_env.encoder import StagedForward
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
-from trbert_env.texts import EncodedText
-from trbert_env.workload import Workload
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from trbert_env.attention import (
+from trbert_env.data.backbones import move
+from trbert_env.encoder.attention import (
     PackedSequences,
     _attend_in_products,
     _by_sequence,
@@ -19,10 +20,11 @@ from trbert_env.attention import (
     attention_received,
     packed_attention,
 )
-from trbert_env.backbones import move
-from trbert_env.encoder import StagedEncoder, StagedForward, group_sizes, padded_rows
-from trbert_env.packing import Layout
-from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.encoder.batching import group_sizes, padded_rows
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
 
 LENGTHS = [5, 1, 9, 4]
 MakeMasks = Callable[..., list[Tensor]]
@@ -174,7 +176,7 @@ def test_rows_padded_for_bfloat16_change_nothing(
     rows = []
     handle = encoder._layers[0].register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
     padded = StagedForward(encoder, batch, record_attention=True)
-    monkeypatch.setattr("trbert_env.encoder._pads_rows", lambda states: False)
+    monkeypatch.setattr("trbert_env.encoder.staged.pads_rows", lambda states: False)
     plain = StagedForward(encoder, batch, record_attention=True)
     handle.remove()
     total = sum(len(text) for text in texts)
@@ -213,7 +215,7 @@ def test_sequences_that_run_in_groups_give_the_same(
     encoder = StagedEncoder(model, (3,))
     results = []
     for limit in (1 << 30, most_bytes):
-        monkeypatch.setattr("trbert_env.encoder.MOST_BYTES", limit)
+        monkeypatch.setattr("trbert_env.encoder.staged.MOST_BYTES", limit)
         received: list[Tensor] = []
         states = encoder.run_layers(encoder.embed(batch), 0, 4, received).states
         (gradient,) = torch.autograd.grad(states.square().sum(), [next(encoder._layers.parameters())])

@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from trbert_env.attention import PackedSequences, _fits_varlen, packed_attention
-from trbert_env.backbones import move
-from trbert_env.encoder import StagedEncoder, StagedForward
-from trbert_env.model import TokenReducedModel
-from trbert_env.policy import DecisionRule, TokenPolicy
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.data.backbones import move
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.attention import PackedSequences, _fits_varlen, packed_attention
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import FAMILIES, StagedEncoder, StagedForward
-from trbert_env.packing import restore_text_order
-from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.packing import restore_text_order
+from trbert_env.encoder.staged import FAMILIES, StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
 
 TOLERANCE = 1e-5
 LAYERS = [(2,), (2, 3), (2, 3, 4)]

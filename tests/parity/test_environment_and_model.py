@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.calibration import Calibration
-from trbert_env.model import TokenReducedModel
-from trbert_env.policy import DecisionRule, TokenPolicy
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.policy import TokenPolicy
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import FAMILIES
-from trbert_env.importance import residual_importance
+from trbert_env.encoder.staged import FAMILIES
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA
-from trbert_env.texts import EncodedText, TextBatch
 
 
 def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int, ...], pivot: int) -> Tensor:

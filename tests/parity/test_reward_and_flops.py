@@ -13,12 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from trbert_env.cost import CostModel, flops_speedup, layer_flops, policy_flops_per_token
-from trbert_env.encoder import StagedEncoder, StagedForward
-from trbert_env.policy import TokenPolicy
-from trbert_env.texts import EncodedText, TextBatch
-from trbert_env.vector_env import TokenReductionVectorEnv
-from trbert_env.workload import Workload
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.cost import CostModel, flops_speedup, layer_flops, policy_flops_per_token
+from trbert_env.reduction.policy import TokenPolicy
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
-from trbert_env.backbones import move
-from trbert_env.calibration import Calibration
-from trbert_env.model import TokenReducedModel
-from trbert_env.policy import DecisionRule, TokenPolicy
-from trbert_env.texts import EncodedText, TextBatch
+from trbert_env.data.backbones import move
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.policy import TokenPolicy
 
 
 def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:

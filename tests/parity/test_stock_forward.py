@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder import StagedEncoder, StagedForward
+from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.tasks import SpanQA
-from trbert_env.texts import EncodedText, TextBatch
 
 TOLERANCE = 1e-5
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from trbert_env.calibration import Calibration
-from trbert_env.cost import CostModel
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.exit_offsets import Calibration
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.span_qa import SpanQA
-from trbert_env.texts import EncodedText, TextBatch
 
 
 def batch_of(lengths: tuple[int, ...]) -> TextBatch:

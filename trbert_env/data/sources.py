@@ -211,7 +211,7 @@ def _load_hub(dataset: str, split: str) -> Examples:
 
 
 def _load_embedded(dataset: str, split: str) -> Examples:
-    from trbert_env.data.embedded import embedded_squad2
+    from trbert_env.data.embedded.corpus import embedded_squad2
 
     table = checked_dataset(embedded_squad2(split, seed=0), SCHEMAS[dataset], "the embedded corpus")
     return _examples(table, "embedded", dataset, split, "the embedded corpus: generated text, not the real one")

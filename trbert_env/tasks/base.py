@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trbert_env.texts import EncodedText as EncodedText
+from trbert_env.encoder.texts import EncodedText as EncodedText
 
 
 class Task(ABC):

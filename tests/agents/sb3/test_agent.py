@@ -19,7 +19,7 @@ from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3.agent import A2cAgent, A2cOptions, PpoAgent, PpoOptions, numpy_seed
 from agents.trained import TrainedPolicy
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 SHARED: dict[str, Any] = {"sampler": "bernoulli", "imitation_fraction": 0.0, "half_precision": False}
 

@@ -15,8 +15,8 @@ from torch.nn.functional import logsigmoid
 import trbert_env  # noqa: F401
 from agents.samplers import BudgetedSampler
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
-from trbert_env.policy import TokenPolicy
-from trbert_env.vector_env import TokenReductionVectorEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.policy import TokenPolicy
 
 TWO_STEPS = (0.6, 0.3)
 
@@ -194,7 +194,7 @@ def test_the_one_row_view_is_fit_for_stable_baselines(make_env: Any) -> None:
     from stable_baselines3.common.env_checker import check_env
     from stable_baselines3.common.env_util import make_vec_env
 
-    from trbert_env.single_env import TokenReductionEnv
+    from trbert_env.envs.single_env import TokenReductionEnv
 
     workload = make_env([6, 9]).workload
     check_env(TokenReductionEnv(workload=workload, reduction_layers=(2, 3)), warn=True)

@@ -18,8 +18,8 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
-from trbert_env.data.embedded import DESCRIPTION, DOMAINS, embedded_squad2
-from trbert_env.data.embedded_schema import Domain, Relation
+from trbert_env.data.embedded.corpus import DESCRIPTION, DOMAINS, embedded_squad2
+from trbert_env.data.embedded.schema import Domain, Relation
 
 Row = dict[str, Any]
 MONTHS = {month for month in calendar.month_name if month}
@@ -212,7 +212,7 @@ def test_type_alone_does_not_give_the_answer(corpus: dict[str, Dataset]) -> None
 
 def test_same_seed_same_corpus_in_another_process(corpus: dict[str, Dataset]) -> None:
     code = (
-        "import hashlib, json; from trbert_env.data.embedded import embedded_squad2 as make;"
+        "import hashlib, json; from trbert_env.data.embedded.corpus import embedded_squad2 as make;"
         "print(hashlib.sha256(json.dumps(make('validation').to_list()).encode()).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}

@@ -1,0 +1,1 @@
+"""Command lines: options, errors, display and plots."""

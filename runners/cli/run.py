@@ -1,0 +1,130 @@
+"""How a runner starts and how it fails: one line that says what to mend, not a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import datasets
+import gymnasium
+import transformers
+import tyro
+from safetensors import SafetensorError
+
+from runners.cli.options import CommonOptions, OptionsT
+
+#: Set to 1 to see where an error came from.
+TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
+
+
+class UserError(Exception):
+    """Something that only the user can mend; the message is one line that says how."""
+
+
+#: What bad input raises. OSError covers missing, misplaced and unreadable files, full disks and unreachable hubs.
+_USER_ERRORS = (UserError, ValueError, OSError, SafetensorError, gymnasium.error.Error)
+
+
+def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, do the job, and turn bad input into one line and exit status 2.
+
+    Args:
+        main: The job.
+        options_type: The dataclass of its options.
+        arguments: The command line without the script's name; ``sys.argv`` when not given.
+
+    Raises:
+        SystemExit: 2 for bad options or input, 130 when interrupted, 0 after ``--help``.
+    """
+    if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "stop_importing":  # of runners/script.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        options = tyro.cli(options_type, args=arguments, description=_description(main))
+        options.check()
+        check_output_dir(options)
+        with _quiet_libraries():
+            main(options)
+    except _USER_ERRORS as error:
+        _report(error)
+        sys.exit(2)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted{_resume_hint(error)}", file=sys.stderr)
+        sys.exit(130)
+
+
+def check_output_dir(options: CommonOptions) -> None:
+    """Refuse a folder that results cannot be written to, before the work whose results they are.
+
+    Raises:
+        ValueError: It is a file, or lies where nothing can be written.
+    """
+    if getattr(options, "resume", None) is not None:  # which writes where the run lies
+        return
+    there = options.output_dir.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--output-dir {options.output_dir} cannot be written, for {there} cannot: give another folder"
+        )
+
+
+def _report(error: BaseException) -> None:
+    """Print an error in one line; a ValueError may also be a defect of ours, so say how to find it."""
+    message = " ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()) or type(error).__name__
+    shown = os.environ.get(TRACEBACK_VARIABLE) == "1"
+    if shown:
+        traceback.print_exception(error)
+    hint = "" if shown or isinstance(error, UserError) else f" (set {TRACEBACK_VARIABLE}=1 for the traceback)"
+    print(f"error: {message}{hint}", file=sys.stderr)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Show warnings in one line each, and none of the libraries' chatter, while the job runs."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    formatter, thread_hook = warnings.formatwarning, threading.excepthook
+    threading.excepthook = _thread_failed
+    with warnings.catch_warnings():
+        # Libraries' notices to their own developers: a user can do nothing about them.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.formatwarning = _one_line
+        try:
+            yield
+        finally:
+            warnings.formatwarning, threading.excepthook = formatter, thread_hook
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Leave it to the main thread to tell what TensorBoard's writing thread could not write."""
+    # The writer hands the same error to its next call, and every Tracker makes one before the run ends.
+    if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
+        threading.__excepthook__(failure)
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning without the source line that raised it."""
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
+def _resume_hint(error: KeyboardInterrupt) -> str:
+    """Return how to go on with an interrupted job: what the run noted, once it had written a checkpoint."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+
+
+def _description(main: Callable[[OptionsT], None]) -> str | None:
+    """What ``--help`` says above the options: the runner's own docstring."""
+    module = sys.modules.get(main.__module__)
+    return module.__doc__ if module else None

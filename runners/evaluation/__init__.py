@@ -1,0 +1,1 @@
+"""What measures: passes over a split, matched heuristics, clock times, nested runs."""

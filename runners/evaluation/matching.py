@@ -1,0 +1,101 @@
+"""Keep fractions that cost as much as another run did, in closed form: no model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.decision import keep_counts
+
+
+def fractions_speedup(fractions: Sequence[float], cost: CostModel, full: Layout) -> float:
+    """FLOPs speed-up of keeping these fractions of every text; each text is taken as one sequence."""
+    counts = full.token_counts
+    layouts = [full]
+    for fraction in fractions:
+        counts = keep_counts(fraction, full.token_counts, counts)
+        layouts.append(_with_counts(full, counts))
+    return float(cost.full(full).sum() / cost.reduced(layouts).sum())
+
+
+def full_layout(texts: Sequence[EncodedText]) -> Layout:
+    """The whole texts, each taken as one sequence."""
+    return Layout.from_lengths([len(text) for text in texts], [1] * len(texts))
+
+
+def match_fractions(
+    metrics: Mapping[str, Any], encoder: StagedEncoder, texts: Sequence[EncodedText]
+) -> tuple[tuple[float, ...], float]:
+    """Scale a run's kept fractions, all by one factor, until they cost what the run did.
+
+    Args:
+        metrics: The run's record: ``flops_speedup`` and ``kept_fraction_<t>``.
+        encoder: Of the heuristic; it runs no policy, so that it may keep a little more.
+        texts: What the cost is worked out on.
+
+    Returns:
+        The fractions and the speed-up that they give.
+
+    Raises:
+        ValueError: The record has other reductions than the encoder.
+    """
+    names = [f"kept_fraction_{index + 1}" for index in range(encoder.num_reductions)]
+    if not all(name in metrics for name in names) or f"kept_fraction_{len(names) + 1}" in metrics:
+        raise ValueError(f"the matched run has other reductions than {encoder.reduction_layers}: match another")
+    cost = CostModel.of(encoder)
+    full = full_layout(texts)
+    low, high = 0.0, 2.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        fractions = tuple(min(1.0, middle * metrics[name]) for name in names)
+        if fractions_speedup(fractions, cost, full) > metrics["flops_speedup"]:
+            low = middle
+        else:
+            high = middle
+    return fractions, fractions_speedup(fractions, cost, full)
+
+
+def fractions_for_speedup(
+    speedup: float, shape: Sequence[float], cost: CostModel, texts: Sequence[EncodedText]
+) -> tuple[float, ...]:
+    """Bend keep fractions, all to one power, until keeping them gives a FLOPs speed-up.
+
+    Powers of ``shape`` lead from keeping everything (0) over ``shape`` itself (1) to keeping next to nothing,
+    and never rise from one reduction to the next.
+
+    Args:
+        speedup: What is wanted.
+        shape: Fractions below 1.
+        cost: Of the encoder and the policy.
+        texts: What the cost is worked out on.
+
+    Raises:
+        ValueError: No power gives it: the layers before the first reduction alone cost more.
+    """
+    full = full_layout(texts)
+
+    def bent(power: float) -> tuple[float, ...]:
+        return tuple(fraction**power for fraction in shape)
+
+    low, high = 0.0, 16.0
+    slowest, fastest = (fractions_speedup(bent(power), cost, full) for power in (low, high))
+    if not slowest <= speedup <= fastest:
+        raise ValueError(
+            f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}"
+        )
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fractions_speedup(bent(middle), cost, full) < speedup else (low, middle)
+    return bent(high)
+
+
+def _with_counts(full: Layout, counts: Tensor) -> Layout:
+    """A layout that only its costs are asked of."""
+    return Layout(full.text_index, full.positions, counts, torch.ones_like(counts), full.text_lengths)

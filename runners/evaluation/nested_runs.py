@@ -1,0 +1,135 @@
+"""Runs of other runners inside of one run's folder: what is done is found, what was begun goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runners.cli.options import CommonOptions, TrainingOptions, resolve_device
+from runners.evaluation.matching import fractions_for_speedup
+from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions, load_split
+from runners.runs.checkpoint import has_state
+from runners.runs.files import read_record, write_json
+from runners.runs.run_folder import RunFolder
+from runners.training.precision import evaluation_dtype
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.reduction.cost import CostModel
+
+TrainingOptionsT = TypeVar("TrainingOptionsT", bound=TrainingOptions)
+
+
+def ended_run(place: Path, pattern: str) -> Path | None:
+    """Return the run under ``place`` that has ended, if one has.
+
+    Args:
+        place: A folder of runs.
+        pattern: Stage and agent of the run, as in the name of its folder.
+
+    Raises:
+        ValueError: Its record is damaged.
+    """
+    paths = (path.parent for path in sorted(place.glob(f"{pattern}/*/metrics.json")))
+    return next((path for path in paths if RunFolder(path).ended), None)
+
+
+def run_to_end(
+    runner: Callable[[TrainingOptionsT], RunFolder], options: TrainingOptionsT, place: Path, pattern: str
+) -> Path:
+    """Run to the end, from its checkpoint where there is one; returns the run's folder."""
+    for path in sorted(place.glob(f"{pattern}/*")):
+        if has_state(path / "checkpoint"):
+            RunFolder(path).move_to(options)
+            return runner(type(options)(resume=path)).path
+    return runner(options).path
+
+
+def kept_record(path: Path, evaluate: Callable[[], dict[str, Any]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an evaluation that is done once, and kept as JSON.
+
+    Args:
+        path: The file that keeps it.
+        evaluate: Measures the record where there is none yet.
+        conditions: Entries that a kept record must have, as of now.
+
+    Raises:
+        ValueError: The kept record is damaged, or was made on something else.
+    """
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, evaluate())
+    record = read_record(path, tuple(conditions))
+    for name, value in conditions.items():
+        if record[name] != value:
+            raise ValueError(
+                f"{path} was made with {name} {record[name]!r}, now it is {value!r}: "
+                "restore what it was made with, or delete the file to measure it again"
+            )
+    return record
+
+
+class HeuristicPoints:
+    """Heuristics beside trained runs: at the same FLOPs, with the same cuts, on the same texts.
+
+    Args:
+        options: Of the runner.
+        validation: The split, as first loaded.
+        reduction_layers: The cuts; None for the encoder's own.
+        shape: Keep fractions that are bent to the speed-ups.
+        speedups: All that will be asked for.
+
+    Raises:
+        ValueError: A speed-up is out of reach; said before the first run.
+    """
+
+    def __init__(
+        self,
+        options: CommonOptions,
+        validation: Workload,
+        reduction_layers: tuple[int, ...] | None,
+        shape: Sequence[float],
+        speedups: Sequence[float],
+    ) -> None:
+        self._options, self._validation = options, validation
+        encoder = StagedEncoder(validation.backbone.model, reduction_layers)
+        self._layers, cost = encoder.reduction_layers, CostModel.of(encoder)
+        self._fractions = {
+            speedup: fractions_for_speedup(speedup, tuple(shape), cost, validation.texts) for speedup in speedups
+        }
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the runs work on, beyond names and paths; without the encoder where the first run will train it."""
+        found = self._validation.fingerprints
+        return found if self._validation.backbone.fine_tuned else {"texts_fingerprint": found["texts_fingerprint"]}
+
+    @property
+    def validation(self) -> Workload:
+        """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
+        if not self._validation.backbone.fine_tuned:
+            self._validation = load_split(self._options, self._options.backbone)
+        return self._validation
+
+    def record(
+        self, name: str, speedup: float, seed: int, earlier: Mapping[str, Any] | None, folder: Path
+    ) -> dict[str, Any]:
+        """Return what a heuristic reaches at a speed-up.
+
+        Args:
+            name: Of the heuristic.
+            speedup: One of those that were named.
+            seed: Of its choices.
+            earlier: A record with the unreduced backbone's metrics, if there is one.
+            folder: The run's folder, in which the record is kept.
+        """
+        dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
+
+        def evaluate() -> dict[str, Any]:
+            fractions = self._fractions[speedup]
+            found = evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
+            return found | bounds
+
+        bounds = {"keep_fractions": list(self._fractions[speedup]), "reduction_layers": list(self._layers)}
+        conditions = evaluation_conditions(self.validation, dtype) | bounds
+        return kept_record(folder / "heuristics" / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)

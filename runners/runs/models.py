@@ -1,0 +1,134 @@
+"""Loading what a run made."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from runners.runs.files import read_record
+from trbert_env.data.backbones import Backbone, check_special_tokens, load_backbone_from, load_tokenizer, move
+from trbert_env.data.fingerprints import fingerprint_model
+from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.tasks import Task
+
+
+def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
+    """Load a model from its folder or its run's folder, and its encoder as a backbone.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is another kind of model, such as a backbone.
+    """
+    folder = path / "model" if (path / "model").is_dir() else path
+    if path.is_file():
+        raise NotADirectoryError(f"{path} is a file: give the run's folder or its model/ folder")
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
+    kind = model_type_in(folder)
+    if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
+        raise ValueError(
+            f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
+        )
+    model = move(TokenReducedModel.from_pretrained(folder), device, torch.float32)
+    model.eval()
+    _check_identity(model, folder)
+    tokenizer = load_tokenizer(str(folder), f"model '{path}'")
+    check_special_tokens(model.backbone, tokenizer, f"model '{path}'")
+    return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def _check_identity(model: TokenReducedModel, folder: Path) -> None:
+    """Check that a model which lies in its run's folder is the one that the run ended with.
+
+    Raises:
+        ValueError: It is another one, or the run's record is damaged.
+    """
+    path = folder.parent / "metrics.json"
+    in_a_run = folder.name == "model" and path.exists() and (folder.parent / "config.json").exists()
+    recorded = read_record(path).get("model_fingerprint") if in_a_run else None
+    found = None if recorded is None else fingerprint_model(model)
+    if found != recorded:
+        raise ValueError(
+            f"{folder} is not the model that the run ended with (its fingerprint is {found}, {path} says {recorded}): "
+            "restore it, or copy the folder out of the run to use it as it is"
+        )
+
+
+def load_encoder(source: str, task: Task, name: str) -> Backbone:
+    """Load an unreduced encoder from a folder or a hub name; of a token-reduced model, its own encoder.
+
+    Args:
+        source: The folder of a backbone, of a run or of a model, or a hub name.
+        task: Gives the auto class.
+        name: The encoder's name in records.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is of an unsupported kind, or damaged.
+    """
+    folder = Path(source)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    if model_type_in(folder) == TokenReducedConfig.model_type:
+        return load_model(folder, "cpu")[1]
+    return load_backbone_from(str(folder) if folder.is_dir() else source, task, name)
+
+
+def load_original(model: TokenReducedModel, own: Backbone, source: str | None = None) -> Backbone | None:
+    """Load the encoder that a model's joint training began with.
+
+    Args:
+        model: The model, which knows where that encoder was and its fingerprint.
+        own: Its own encoder, with the tokenizer that both read.
+        source: Where the other one is now; where it was when not given.
+
+    Returns:
+        The encoder; None where the model's own is as it was, or where it is no longer there, which a warning says.
+
+    Raises:
+        ValueError: ``source`` holds another encoder, or there is none but the model's own.
+        FileNotFoundError: ``source`` holds none.
+    """
+    config = model.config
+    trained = bool(config.original_fingerprint) or config.backbone_name.endswith(", joint")
+    if not trained:
+        if source is not None:
+            raise ValueError(f"--original is {source}, but the model's encoder was not trained on: leave it out")
+        return None
+    if source is not None:
+        return _load_original(model, own, source)
+    try:
+        return _load_original(model, own, config.original_backbone)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        warnings.warn(
+            f"the encoder that training began with cannot be compared with ({reason}): the change is against the "
+            "model's own trained encoder, which is not the loss against the original; --original names its folder",
+            stacklevel=2,
+        )
+        return None
+
+
+def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Backbone:
+    config = model.config
+    if not source:
+        raise FileNotFoundError("the model was saved before models told where it is")
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise FileNotFoundError(f"{source} is gone")
+    found = load_encoder(source, model.task, config.backbone_name.removesuffix(", joint"))
+    if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
+        raise ValueError(f"{source} holds another encoder than training began with")
+    # One tokenizer for both: the texts are encoded once.
+    return replace(found, tokenizer=own.tokenizer)
+
+
+def model_type_in(folder: Path) -> str | None:
+    """Return what kind of model a folder holds, by transformers' name; None where there is none.
+
+    Raises:
+        ValueError: Its ``config.json`` is damaged.
+    """
+    path = folder / "config.json"
+    return read_record(path).get("model_type") if path.is_file() else None

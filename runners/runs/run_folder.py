@@ -1,0 +1,277 @@
+"""A run's folder: ``runs/<env>/<stage>-<agent>/<time>-<seed>/`` and what lies in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runners.runs.files import read_json, read_record, write_json
+from runners.cli.options import (
+    CommonOptions,
+    OptionsT,
+    changed_options,
+    options_from_json,
+    options_to_json,
+)
+from runners.runs.versions import git_commit, versions
+
+#: Options that say where something lies, and nothing of what a run does with it.
+PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
+#: What the record of every run has that trains or evaluates, beside the task's metrics.
+RECORD = ("env", "num_texts", "full_log_likelihood")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on the disk.
+
+    Attributes:
+        path: The folder itself.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, output_dir: Path, env: str, stage: str, agent: str, seed: int) -> RunFolder:
+        """Make a new run's folder.
+
+        Args:
+            output_dir: The folder of all runs.
+            env: The name in ``TRBERT/<name>-v0``.
+            stage: The job, such as ``policy``.
+            agent: What acts, such as ``reinforce``; may be ``module:Class``.
+            seed: The run's seed.
+        """
+        parent = output_dir / _file_name(env) / _file_name(f"{stage}-{agent}")
+        parent.mkdir(parents=True, exist_ok=True)
+        time = datetime.now()
+        while True:
+            path = parent / f"{time:%Y%m%d-%H%M%S}-{seed}"
+            try:
+                path.mkdir()
+            except FileExistsError:  # another run began in this second: take the next one
+                time += timedelta(seconds=1)
+            else:
+                return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open a folder that :meth:`create` and :meth:`write_config` made.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or it is not a run's folder.
+            NotADirectoryError: It is a file.
+        """
+        mend = "give a folder like runs/<env>/<stage>-<agent>/<time>-<seed>"
+        if not path.exists():
+            raise FileNotFoundError(f"there is no run folder {path}; {mend}")
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file, not a run folder; {mend}")
+        run = cls(path)
+        if not run.config_path.exists():
+            raise FileNotFoundError(f"{path} is not a run folder: it has no config.json; {mend}")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        """Every option and version."""
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The final figures, one flat record."""
+        return self.path / "metrics.json"
+
+    @property
+    def model_dir(self) -> Path:
+        """The trained model."""
+        return self.path / "model"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """All that a resume needs."""
+        return self.path / "checkpoint"
+
+    @property
+    def events_dir(self) -> Path:
+        """TensorBoard's events: the run's folder itself, so that TensorBoard shows the run by its name."""
+        return self.path
+
+    def write_config(self, options: CommonOptions, facts: Mapping[str, Any] | None = None) -> None:
+        """Write every option, the versions of the libraries, and the project's commit.
+
+        Args:
+            options: The run's options.
+            facts: What the options do not say, as JSON values: the data source and the backbone that were
+                really used, for example.
+        """
+        record = {
+            "run_id": uuid.uuid4().hex,
+            "options": options_to_json(options),
+            "options_digest": options_digest(options_to_json(options)),
+            "facts": dict(facts or {}),
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        write_json(self.config_path, record)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the record of :meth:`write_config`: ``run_id``, ``options``, ``facts``, ``versions``, ``git_commit``.
+
+        Raises:
+            ValueError: It is not such a record.
+        """
+        record = read_json(self.config_path)
+        if not isinstance(record, dict) or not isinstance(record.get("options"), dict):
+            raise ValueError(f"{self.config_path} has no options; restore it or start a new run")
+        return record
+
+    @property
+    def run_id(self) -> str:
+        """The run's own name, which its checkpoints carry too."""
+        return str(self.read_config().get("run_id", ""))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end: ``metrics.json`` is the last thing that is written.
+
+        Raises:
+            ValueError: ``metrics.json`` is damaged.
+        """
+        return self.metrics_path.exists() and bool(read_record(self.metrics_path, RECORD))
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Check that what was really used when the run began is what is found now.
+
+        Where it lies does not count: fingerprints tell whether it is the same.
+
+        Raises:
+            ValueError: A fact differs; a resumed run would go on with something else.
+        """
+        recorded = self.read_config().get("facts")
+        if not isinstance(recorded, dict):
+            raise ValueError(f"{self.config_path} has no facts; restore it or start a new run")
+        changed = [name for name, value in facts.items() if name not in PLACES and recorded.get(name) != value]
+        if changed:
+            told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
+            raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")
+
+    def move_to(self, options: CommonOptions) -> None:
+        """Take over where things lie from options that are the run's own otherwise: a folder of runs may have moved."""
+        record = self.read_config()
+        now = options_to_json(options)
+        places = {name: now[name] for name in PLACES if name in record["options"] and name in now}
+        if record["options"] | places != record["options"]:
+            record["options"] |= places
+            write_json(self.config_path, record)
+
+    def check_recorded(self, facts: Mapping[str, Any]) -> None:
+        """Check those facts that were known when the run began; see :meth:`check_facts`."""
+        recorded = self.read_config().get("facts") or {}
+        self.check_facts({name: value for name, value in facts.items() if name in recorded})
+
+    def read_options(self, options_type: type[OptionsT]) -> OptionsT:
+        """Restore the options.
+
+        Raises:
+            ValueError: They are not those of ``options_type``.
+        """
+        record = self.read_config()
+        values = record["options"]
+        if record.get("options_digest") != options_digest(values):
+            raise ValueError(
+                f"{self.config_path} has other options than the run began with: restore them, or start a new run"
+            )
+        try:
+            return options_from_json(options_type, values)
+        except ValueError as error:
+            raise ValueError(f"{self.config_path}: {error}") from error
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write the final figures; JSON knows neither NaN nor infinity, so both become null.
+
+        Raises:
+            TypeError: A figure is not a number, string, boolean or None.
+        """
+        write_json(self.metrics_path, {name: _figure(name, value) for name, value in metrics.items()})
+
+
+def options_digest(values: Mapping[str, Any]) -> str:
+    """Return the digest of options as JSON values, without those that only say where something lies.
+
+    What lies there is told by fingerprints; a run whose data have moved can be pointed to them in ``config.json``.
+    """
+    settled = {name: value for name, value in values.items() if name not in PLACES or isinstance(value, dict)}
+    return hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
+    """Open a run to go on with it, with the options that it was begun with.
+
+    Args:
+        options: The options of this call, in which nothing but ``resume`` may be set.
+        path: The run's folder.
+
+    Raises:
+        ValueError: Other options were given too, or the run is another runner's.
+        FileNotFoundError: It is not a run's folder.
+    """
+    run = RunFolder.open(path)
+    others = [name for name in changed_options(options) if name != "--resume"]
+    if others:
+        raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
+    return run.read_options(type(options)), run
+
+
+def run_record(path: Path) -> dict[str, Any]:
+    """Return the record of a run that has ended, ``metrics.json`` in its folder.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    return read_record(RunFolder(path).metrics_path, RECORD)
+
+
+def earlier_record(path: Path | None) -> dict[str, Any] | None:
+    """The ``metrics.json`` of a run.
+
+    Raises:
+        FileNotFoundError: The run has not ended, or is none.
+    """
+    if path is None:
+        return None
+    folder = RunFolder.open(path)
+    if not folder.metrics_path.exists():
+        raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
+    record = read_record(folder.metrics_path)
+    if missing := [name for name in RECORD if name not in record]:
+        raise ValueError(
+            f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
+            "or evaluate"
+        )
+    return record
+
+
+def _file_name(text: str) -> str:
+    """The text with everything that is not safe in a file name, such as ``:`` and ``/``, made ``_``."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+
+
+def _figure(name: str, value: Any) -> float | int | str | bool | None:
+    """One figure as a JSON value."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return None
+    if plain is None or isinstance(plain, (bool, int, float, str)):
+        return plain
+    raise TypeError(f"metric {name!r} is a {type(value).__name__}; metrics are one flat record of figures")

@@ -1,0 +1,94 @@
+"""What a training run may spend: one budget, one drawn for every update, or one that a price holds it to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.base import Agent
+from agents.budget import BudgetController
+from agents.policy_agent import PolicyAgent
+from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.reduction.cost import CostModel
+
+#: Budgets that a range of speed-ups is divided into.
+RANGE_STEPS = 16
+
+
+class Budgets:
+    """Sets an agent's keep fractions, and the price of what it keeps.
+
+    Under a budget the fractions are bent until they give the target. Once an agent samples without one,
+    the price becomes a multiplier that holds it to the target.
+
+    Args:
+        agent: Whose keep fractions are set, where it has a policy of eq. 2; those that it has are the shape
+            of all budgets. Any other agent is held to a target by the price alone.
+        cost: Of the encoder and the policy.
+        texts: Training texts, which say what fractions cost.
+        price: Lambda of eq. 4 where there is no target, and where the multiplier starts.
+        target_speedup: The FLOPs speed-up that is wanted, if one is.
+        speedup_range: Draw a budget from this range for every update, about even in log speed-up.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        cost: CostModel,
+        texts: Sequence[EncodedText],
+        price: float,
+        target_speedup: float | None = None,
+        speedup_range: tuple[float, float] | None = None,
+    ) -> None:
+        self._price = price
+        self._agent = agent if isinstance(agent, PolicyAgent) else None
+        self._choices: list[tuple[float, ...]] = []
+        self._controller: BudgetController | None = None
+        #: What was trained for: the target, or what the budget comes to; None where a price decides.
+        self.target_speedup = target_speedup
+        #: The budget, before any is drawn; None for an agent that knows none.
+        self.fractions: tuple[float, ...] | None = None
+        if target_speedup is not None:
+            self._controller = BudgetController(target_speedup, price)
+        if self._agent is None:
+            return
+        shape = self._agent.keep_fractions
+        if target_speedup is not None:
+            self._agent.keep_fractions = fractions_for_speedup(target_speedup, shape, cost, texts)
+        elif self._agent.ends_budgeted:
+            self.target_speedup = fractions_speedup(shape, cost, full_layout(texts))
+        if speedup_range is not None:
+            speeds = np.geomspace(*speedup_range, num=RANGE_STEPS)
+            self._choices = [fractions_for_speedup(float(speed), shape, cost, texts) for speed in speeds]
+        self.fractions = self._agent.keep_fractions
+
+    @property
+    def priced(self) -> bool:
+        """Whether the price decides what the coming update costs, and not a budget."""
+        return self._agent is None or not self._agent.budgeted
+
+    @property
+    def price(self) -> float:
+        """Lambda of the coming update."""
+        return self._price if self._controller is None else self._controller.price
+
+    def draw(self, generator: np.random.Generator) -> None:
+        """Set the budget of the coming update, where there is a range of them."""
+        if self._choices and self._agent is not None:
+            self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
+
+    def account(self, speedup: float) -> dict[str, float]:
+        """Take in the FLOPs speed-up of an update without a budget; returns figures to log."""
+        return {} if self._controller is None else self._controller.update(speedup)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The multiplier; budgets are drawn by the run's own generator."""
+        return {"controller": None if self._controller is None else self._controller.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        if self._controller is not None:
+            self._controller.load_state_dict(state["controller"])

@@ -1,0 +1,315 @@
+"""Stage 3: its options and its updates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.distillation import Teacher
+from agents.joint import JointLearner, JointOptions
+from agents.reinforce import Reinforce, ReinforceOptions
+from agents.trained import TrainedPolicy
+from runners.cli.options import (
+    PolicyRunOptions,
+    own_options,
+)
+from runners.cli.run import UserError
+from runners.evaluation.passes import full_figures, pass_figures, run_model_pass, run_policy_pass
+from runners.evaluation.speed_table import check_target, settle_speed
+from runners.evaluation.text_rendering import text_sample
+from runners.runs.tracking import Tracker
+from runners.training.budgets import Budgets
+from runners.training.loop import marks
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.start import Start, check_brought
+from trbert_env.data.backbones import move
+from trbert_env.data.fingerprints import fingerprint_model
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.envs.reward import LengthPrice, Penalty
+from trbert_env.envs.text_order import TextOrder
+from trbert_env.ranges import Range
+from trbert_env.reduction.cost import policy_flops_per_token
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.staged_model import StagedModel
+
+#: Texts of a run, where no number is given.
+DEFAULT_TEXTS = 20_000
+
+
+@dataclass(frozen=True)
+class JointStageOptions(JointOptions, ReinforceOptions):
+    """What is stage 3's own in its options."""
+
+    teacher: str | None = None
+    """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
+
+    remember_teacher: bool = False
+    """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
+
+    budget_scope: Literal["text", "batch"] = "batch"
+    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
+
+    imitation_fraction: Annotated[float, Range(0, 1)] | None = 0.0
+    """None: the stage has no imitation."""
+
+    learning_rate: Annotated[float, Range(0)] = 1e-3
+    """Peak learning rate of the policy; it falls linearly to 0."""
+
+    total_texts: Annotated[int, Range(1)] = DEFAULT_TEXTS
+    """Texts to train on, repeats counted."""
+
+    texts_per_step: Annotated[int, Range(1)] = 32
+    """Texts of one update."""
+
+    accumulate: Annotated[int, Range(1)] = 2
+    """Parts of an update that go through the encoder one after the other, to save memory."""
+
+    samples_per_text: Annotated[int, Range(1)] = 2
+    """Rows that hold the same text, each with masks of its own; the paper has 8. With 1 the policy learns nothing."""
+
+    length_penalty: Annotated[float, Range(0)] | None = None
+    """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
+
+    penalty: Penalty = "tokens"
+    """Whether lambda is a price on tokens or on FLOPs."""
+
+    calibration_rate: Annotated[float, Range(0)] = 0.01
+    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
+
+    holdout_texts: Annotated[int, Range(0)] = 500
+    """Training examples that are set aside, to watch the quality on along the way."""
+
+    watch: Annotated[int, Range(0)] = 4
+    """How often along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
+
+    checkpoint_every: Annotated[int, Range(1)] = 100
+    """Updates between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
+    """Options of stage 3."""
+
+    policy: Path | None = None
+    """A run of stage 2 to start from; without one, the policy starts untrained."""
+
+    unreduced: bool = False
+    """The control: the same training of the same encoder, with nothing skipped."""
+
+    speedup_range: tuple[Annotated[float, Range(above=1)], Annotated[float, Range(above=1)]] | None = None
+    """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        if self.texts_per_step % self.accumulate:
+            raise ValueError(
+                f"--texts-per-step {self.texts_per_step} must be a multiple of --accumulate {self.accumulate}"
+            )
+        if self.imitation_fraction:
+            raise UserError("there is no imitation in joint training: leave --imitation-fraction out")
+        if self.policy is not None:
+            check_brought(self, JointFinetuneOptions())
+        if self.unreduced and (self.target_speedup or self.speedup_range):
+            raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
+        if self.target_speedup and self.speedup_range:
+            raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
+        if self.target_speedup is not None:
+            check_target(self.target_speedup, self.length_penalty)
+        if self.speedup_range is not None:
+            self._check_range(*self.speedup_range)
+
+    def _check_range(self, low: float, high: float) -> None:
+        if low > high:
+            raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
+        if self.sampler != "budgeted" or self.budgeted_share < 1.0:
+            raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The texts of a run.
+
+    Attributes:
+        train: To learn from.
+        holdout: Set aside from the training split, to watch the quality on; None for none.
+        validation: For the closing record.
+    """
+
+    train: Workload
+    holdout: Workload | None
+    validation: Workload
+
+
+class JointTraining:
+    """A run of stage 3: what is trained, how far it is, and its checkpoints.
+
+    Args:
+        start: What it starts from.
+        splits: Its texts.
+        teacher: What to distil from.
+        device: Where it computes.
+    """
+
+    def __init__(
+        self, start: Start[JointFinetuneOptions], splits: Splits, teacher: Teacher, device: torch.device
+    ) -> None:
+        self.options = options = start.options
+        self._original = start.backbone
+        self.workload, self.holdout, self.device = splits.train, splits.holdout, device
+        workload = splits.train
+        model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
+        policy_flops = policy_flops_per_token(model.config.hidden_size, options.policy_size)
+        self.staged = StagedModel(model, workload.task, options.reduction_layers, policy_flops=policy_flops)
+        self.agent = Reinforce(
+            self.staged.encoder.hidden_size,
+            self.staged.num_reductions,
+            options.samples_per_text,
+            own_options(options, ReinforceOptions),
+            options.seed,
+            device,
+        )
+        start.hand_over(self.agent.policy, self.staged.exit_offsets)
+        given = options.length_penalty
+        self.price = LengthPrice(
+            workload.preset.joint_length_penalty if given is None else given,
+            options.penalty if options.target_speedup is None else "flops",
+            self.staged.cost,
+        )
+        self.budgets = Budgets(
+            self.agent,
+            self.price.cost,
+            workload.texts,
+            self.price.length_penalty,
+            options.target_speedup,
+            options.speedup_range,
+        )
+        self._decision = self.agent.decision
+        self.learner = JointLearner(
+            self.staged,
+            None if options.unreduced else self.agent,
+            1 if options.unreduced else options.samples_per_text,
+            own_options(options, JointOptions),
+            teacher,
+            self.price,
+            options.calibration_rate,
+            training_dtype(options.dtype, device),
+        )
+        self._order = TextOrder(len(workload.texts), "shuffle")
+        self._generator = np.random.default_rng(options.seed)
+        self.updates = 0
+        self._total_updates = max(1, round(options.total_texts / options.texts_per_step))
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts so far, repeats counted."""
+        return self.updates * self.options.texts_per_step
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        return self._total_updates * self.options.texts_per_step
+
+    def step(self) -> dict[str, float]:
+        """One update."""
+        progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
+        self.budgets.draw(self._generator)
+        self.price.length_penalty, priced = self.budgets.price, self.budgets.priced
+        figures = self.learner.step(self._parts(), progress)
+        if priced and not self.options.unreduced:
+            figures |= self.budgets.account(figures["charts/flops_speedup"])
+        self.updates += 1
+        return figures
+
+    def _parts(self) -> list[list[EncodedText]]:
+        indices, _ = self._order.draw(self.options.texts_per_step, self._generator)
+        texts = [self.workload.texts[index] for index in indices]
+        size = self.options.texts_per_step // self.options.accumulate
+        return [texts[first : first + size] for first in range(0, len(texts), size)]
+
+    def watch(self, tracker: Tracker) -> None:
+        """Quality on the held-out texts, now and then, and one of them as the policy reduces it."""
+        if self.holdout is None or self.updates not in marks(self._total_updates, self.options.watch):
+            return
+        figures = self._watched(self.holdout)
+        tracker.log(figures, self.texts_seen)
+        shown = {name.removeprefix("holdout/"): round(value, 2) for name, value in figures.items()}
+        print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
+        if not self.options.unreduced:
+            policy = TrainedPolicy(self.agent.policy, self._decision)
+            tokenizer, text = self.workload.backbone.tokenizer, self.holdout.texts[0]
+            sample = text_sample(policy, self.staged, text, tokenizer, self.device)
+            tracker.log_text("sample/text", sample, self.texts_seen)
+
+    def _watched(self, holdout: Workload) -> dict[str, float]:
+        """Of the encoder as it now is with keep-all, and of its reduced self."""
+        workload = replace(holdout, backbone=replace(holdout.backbone, model=self.staged.model))
+        dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
+        full = full_figures(workload, dtype, device)
+        figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
+        if not self.options.unreduced:
+            policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.staged.encoder.reduction_layers
+            reduced = run_policy_pass(policy, workload, layers, self.staged.exit_offsets, dtype, device)
+            figures |= {f"holdout/{name}": value for name, value in pass_figures(reduced).items()}
+        return figures
+
+    def holdout_figures(self, model: TokenReducedModel) -> dict[str, float]:
+        """Of what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
+        if self.holdout is None:
+            return {}
+        reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.dtype), str(self.device))
+        return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
+
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """The parameters of encoder, task head, policy and calibration."""
+        yield from self.staged.named_parameters()
+        yield from self.agent.policy.named_parameters("policy")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        return {
+            "updates": self.updates,
+            "learner": self.learner.state_dict(),
+            "order": self._order.state_dict(),
+            "generator": self._generator.bit_generator.state,
+            "budgets": self.budgets.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.updates = state["updates"]
+        self.learner.load_state_dict(state["learner"])
+        self._order.load_state_dict(state["order"])
+        self._generator.bit_generator.state = state["generator"]
+        self.budgets.load_state_dict(state["budgets"])
+
+    def token_reduced_model(self) -> TokenReducedModel:
+        """What came out."""
+        keep_all = DecisionRule(keep_fractions=(1.0,) * self.staged.num_reductions)
+        model = TokenReducedModel.from_parts(
+            self.staged.model,
+            self.agent.policy,
+            env=self.workload.preset.name,
+            reduction_layers=self.staged.encoder.reduction_layers,
+            decision=keep_all if self.options.unreduced else self._decision,
+            calibration=self.staged.exit_offsets,
+            # Its unreduced figures are no longer the backbone's.
+            backbone_name=f"{self.workload.backbone.name}, joint",
+            trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,
+        )
+        source = Path(self._original.source)
+        model.config.original_backbone = str(source.resolve()) if source.is_dir() else self._original.source
+        model.config.original_fingerprint = fingerprint_model(self._original.model)
+        if not self.options.unreduced:
+            dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+            settle_speed(model, self.workload.texts, dtype, str(self.device), self.budgets.target_speedup)
+        return model

@@ -1,0 +1,305 @@
+"""Stage 2: its options, its phases and its updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, AgentSpec
+from agents.exit_offset_fit import CalibrationFit
+from agents.imitation import ResidualCloning
+from agents.policy_agent import PolicyAgent
+from agents.registry import agent_options, check_plug_in, make_agent
+from agents.reinforce import ReinforceOptions
+from agents.rollouts import RolloutCollector, rollout_figures
+from runners.cli.options import (
+    PolicyRunOptions,
+    named_values,
+    own_options,
+    resolve_device,
+)
+from runners.cli.run import UserError
+from runners.evaluation.speed_table import check_target, settle_speed
+from runners.evaluation.text_rendering import text_sample
+from runners.runs.tracking import Tracker
+from runners.runs.tree import floating_tensors
+from runners.training.budgets import Budgets
+from runners.training.loop import marks
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.start import Start, check_brought
+from trbert_env.data.backbones import EMBEDDED_BACKBONE
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.envs.reward import Penalty
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.ranges import Range
+from trbert_env.reduction.cost import CostModel, policy_flops_per_token
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.staged_model import StagedModel
+
+#: Texts of a run on real data, where no number is given.
+DEFAULT_TEXTS = 20_000
+#: What fits the demo's minutes instead.
+EMBEDDED_TEXTS = 3_200
+#: Times along a run that a text is shown as the agent reduces it.
+SAMPLES_PER_RUN = 4
+#: Of its short passages less can be skipped; the small encoder knows the answer from its fourth layer on.
+EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
+
+
+@dataclass(frozen=True)
+class PolicyOptions(ReinforceOptions):
+    """What is stage 2's own in its options."""
+
+    agent: str = "reinforce"
+    """The algorithm: reinforce, rloo, grpo, ppo, a2c, or package.module:Class for one of your own."""
+
+    agent_options: tuple[str, ...] = ()
+    """What only this algorithm can be told, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
+
+    total_texts: Annotated[int, Range(1)] | None = None
+    """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
+
+    texts_per_step: Annotated[int, Range(1)] = 16
+    """Texts of one update."""
+
+    samples_per_text: Annotated[int, Range(1)] = 8
+    """Rows that hold the same text, which returns are compared within."""
+
+    length_penalty: Annotated[float, Range(0)] | None = None
+    """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
+
+    penalty: Penalty = "tokens"
+    """Whether lambda is a price on tokens or on FLOPs."""
+
+    penalty_rise: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the run over which lambda rises from 0 to its value."""
+
+    cloning_texts: Annotated[int, Range(0)] = 0
+    """Texts on which to clone the residual ranking before reinforcement learning starts."""
+
+    calibration_rate: Annotated[float, Range(0)] = 0.05
+    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves the task head as it is."""
+
+    checkpoint_every: Annotated[int, Range(1)] = 50
+    """Updates between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
+    """Options of stage 2."""
+
+    policy: Path | None = None
+    """A run to go on from, with its encoder, policy and calibration; stage 3's makes this a stage behind it."""
+
+    def check(self) -> None:
+        """Refuse values that could only fail later."""
+        super().check()
+        self._check_agent()
+        if self.target_speedup is not None:
+            check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
+        if self.policy is not None:
+            check_brought(self, TrainPolicyOptions())
+
+    def _check_agent(self) -> None:
+        own = named_values("--agent-options", self.agent_options)
+        if ":" not in self.agent:
+            agent_options(self.agent, own_options(self, ReinforceOptions), own)
+            if self.agent != "reinforce" and self.baseline != ReinforceOptions().baseline:
+                raise UserError(f"--baseline is of --agent reinforce; {self.agent} has its own: leave it out")
+            if self.agent == "rloo" and self.samples_per_text < 2:
+                raise UserError("--samples-per-text is 1; rloo compares samples of a text, so give at least 2")
+            return
+        check_plug_in(self.agent, own)
+        if self.cloning_texts or self.policy is not None:
+            raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {self.agent}")
+
+    def for_workload(self, workload: Workload) -> TrainPolicyOptions:
+        """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
+        if workload.data_source != "embedded":
+            return self
+        options = replace(self, total_texts=self.total_texts or EMBEDDED_TEXTS)
+        names_cuts = self.keep_fractions is not None or self.reduction_layers is not None
+        if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
+            return options
+        return replace(options, keep_fractions=EMBEDDED_KEEP_FRACTIONS, reduction_layers=EMBEDDED_REDUCTION_LAYERS)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run.
+
+    Attributes:
+        name: Shown in the progress bar.
+        env: What is acted in.
+        agent: What learns.
+        updates: How many updates.
+        texts_per_update: Texts of one update.
+    """
+
+    name: str
+    env: TokenReductionVectorEnv
+    agent: Agent
+    updates: int
+    texts_per_update: int
+
+
+class PolicyTraining:
+    """A run of stage 2: its phases, how far it is, and its checkpoints.
+
+    Args:
+        start: What it starts from, and its options.
+        workload: The training split.
+        device: Where it computes.
+    """
+
+    def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, device: str) -> None:
+        self.options = options = start.options.for_workload(workload)
+        self.workload = workload
+        self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
+        env = self._make_env(options.texts_per_step, options.samples_per_text)
+        self.encoder, self.calibration = env.encoder, env.calibration
+        self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
+        spec = AgentSpec(
+            env.hidden_size, env.num_reductions, env.max_tokens, options.samples_per_text, options.seed, device
+        )
+        own = named_values("--agent-options", options.agent_options)
+        self.agent = make_agent(options.agent, spec, own_options(options, ReinforceOptions), own)
+        if isinstance(self.agent, PolicyAgent):
+            start.hand_over(self.agent.policy, self.calibration)
+        cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.policy_size))
+        self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
+        updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
+        self.phases = [Phase(options.agent, env, self.agent, updates, options.texts_per_step)]
+        if options.cloning_texts and isinstance(self.agent, PolicyAgent):
+            rows = options.texts_per_step
+            cloning = ResidualCloning(self.agent, options.learning_rate)
+            updates = max(1, round(options.cloning_texts / rows))
+            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
+        self.phase_index, self.update = 0, 0
+        self._collector: RolloutCollector | None = None
+
+    def _make_env(self, texts: int, samples: int, calibration: Calibration | None = None) -> TokenReductionVectorEnv:
+        options = self.options
+        return TokenReductionVectorEnv(
+            num_envs=texts * samples,
+            samples_per_text=samples,
+            workload=self.workload,
+            reduction_layers=options.reduction_layers,
+            length_penalty=options.length_penalty,
+            penalty=options.penalty if options.target_speedup is None else "flops",
+            policy_size=options.policy_size,
+            dtype=self._dtype,
+            device=self._device,
+            array_type="torch",
+            calibration=calibration,
+        )
+
+    @property
+    def texts_seen(self) -> int:
+        """Texts over all phases, repeats counted: the x axis of every curve."""
+        before = sum(phase.updates * phase.texts_per_update for phase in self.phases[: self.phase_index])
+        return before + self.update * self.phases[self.phase_index].texts_per_update
+
+    @property
+    def total_texts(self) -> int:
+        """Texts of the whole run."""
+        return sum(phase.updates * phase.texts_per_update for phase in self.phases)
+
+    @property
+    def updates(self) -> int:
+        """Updates so far, over all phases."""
+        return sum(phase.updates for phase in self.phases[: self.phase_index]) + self.update
+
+    def step(self) -> dict[str, float]:
+        """One update of the phase that is due: a rollout, and what is learned from it."""
+        if self.update == self.phases[self.phase_index].updates:
+            self.phase_index, self.update, self._collector = self.phase_index + 1, 0, None
+        phase = self.phases[self.phase_index]
+        if self._collector is None:
+            self._collector = RolloutCollector(phase.env, phase.agent)
+            self._collector.reset(seed=self.options.seed)
+        progress_after = (self.update + 1) / phase.updates
+        phase.env.length_penalty = self._price(progress_after)
+        rollout = self._collector.collect(progress_after)
+        figures = rollout_figures(rollout)
+        if phase.agent is self.agent and self._budgets.priced:
+            figures |= self._budgets.account(figures["charts/flops_speedup"])
+        figures |= phase.agent.learn(rollout)
+        if self.options.calibration_rate:
+            assert phase.env.last_outcome is not None
+            figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
+        self.update += 1
+        return figures | {"charts/length_penalty": phase.env.length_penalty}
+
+    def watch(self, tracker: Tracker) -> None:
+        """A few times along the way, a training text as the agent reduces it."""
+        if self.updates not in marks(self._total_updates, SAMPLES_PER_RUN):
+            return
+        backbone = self.workload.backbone
+        staged = StagedModel(backbone.model, self.workload.task, self.options.reduction_layers)
+        text, device = self.workload.texts[0], torch.device(self._device)
+        sample = text_sample(self.agent, staged, text, backbone.tokenizer, device)
+        tracker.log_text("sample/text", sample, self.texts_seen)
+
+    @property
+    def _total_updates(self) -> int:
+        return sum(phase.updates for phase in self.phases)
+
+    def _price(self, progress_after: float) -> float:
+        """Lambda of the coming rollout."""
+        rise = self.options.penalty_rise
+        return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
+
+    def weights(self) -> Iterable[tuple[str, Tensor]]:
+        """All tensors of the agent's state, a critic's and an optimiser's too, and the calibration's parameters."""
+        yield from self.calibration.named_parameters("calibration")
+        yield from floating_tensors(self.agent.state_dict(), "agent")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        phase = self.phases[self.phase_index]
+        return {
+            "phase": self.phase_index,
+            "update": self.update,
+            "agent": phase.agent.state_dict(),
+            "calibration": self._calibration_fit.state_dict(),
+            "env": phase.env.state_dict(),
+            "budgets": self._budgets.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.phase_index, self.update = state["phase"], state["update"]
+        phase = self.phases[self.phase_index]
+        phase.agent.load_state_dict(state["agent"])
+        self._calibration_fit.load_state_dict(state["calibration"])
+        self._budgets.load_state_dict(state["budgets"])
+        self._collector = RolloutCollector(phase.env, phase.agent)
+        self._collector.resume(state["env"])
+
+    def model(self) -> TokenReducedModel | None:
+        """What came out, ready for its speed; None where the agent's policy is not of the kind that is shipped."""
+        policy, decision = getattr(self.agent, "policy", None), getattr(self.agent, "decision", None)
+        if not isinstance(policy, TokenPolicy) or not isinstance(decision, DecisionRule):
+            return None
+        model = TokenReducedModel.from_parts(
+            self.workload.backbone.model,
+            policy,
+            env=self.workload.preset.name,
+            reduction_layers=self.encoder.reduction_layers,
+            decision=decision,
+            calibration=self.calibration,
+            backbone_name=self.workload.backbone.name,
+            trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,
+        )
+        dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+        settle_speed(model, self.workload.texts, dtype, self._device, self._budgets.target_speedup)
+        return model

@@ -1,0 +1,90 @@
+"""Fitting the calibration: the right gradient, towards the gold answers, and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from agents.exit_offset_fit import CalibrationFit
+from agents.reinforce import Reinforce
+from agents.rollouts import RolloutCollector
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.exit_offsets import Calibration
+
+LENGTHS = (16, 14, 12, 10)
+
+
+@pytest.fixture
+def env(make_env: Callable[..., TokenReductionVectorEnv]) -> TokenReductionVectorEnv:
+    return make_env(LENGTHS, num_envs=16, samples_per_text=4, length_penalty=0.0)
+
+
+@pytest.fixture
+def fit(env: TokenReductionVectorEnv) -> CalibrationFit:
+    env.calibration.offsets.data.normal_(generator=torch.Generator().manual_seed(0))
+    return CalibrationFit(env.calibration, env.workload.task)
+
+
+def play_once(env: TokenReductionVectorEnv, make_agent: Callable[..., Reinforce], seed: int = 0) -> float:
+    """The mean likelihood of one episode; the same seed gives the same masks."""
+    collector = RolloutCollector(env, make_agent(env, seed))
+    collector.reset(seed=seed)
+    return float(collector.collect(0.0).final_info["log_likelihood"].mean())
+
+
+def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
+    env: TokenReductionVectorEnv, fit: CalibrationFit, make_agent: Callable[..., Reinforce]
+) -> None:
+    play_once(env, make_agent)
+    outcome = env.last_outcome
+    assert outcome is not None
+    figures = fit.learn(outcome, progress=1.0)  # a rate of 0 leaves the offsets
+    assert figures["losses/task_loss"] == pytest.approx(-float(outcome.log_likelihood.mean()), abs=1e-5)
+    gradient, offsets = env.calibration.offsets.grad, env.calibration.offsets.data
+    assert gradient is not None
+    small = 1e-2
+    for place in torch.cartesian_prod(torch.arange(3), torch.arange(2)).tolist():
+        around = []
+        for step in (small, -small):
+            offsets[place[0], place[1]] += step
+            around.append(-play_once(env, make_agent))
+            offsets[place[0], place[1]] -= step
+        assert float(gradient[place[0], place[1]]) == pytest.approx((around[0] - around[1]) / (2 * small), abs=1e-3)
+
+
+def test_it_raises_the_likelihood(
+    env: TokenReductionVectorEnv, fit: CalibrationFit, make_agent: Callable[..., Reinforce]
+) -> None:
+    before = play_once(env, make_agent)
+    for _ in range(30):
+        play_once(env, make_agent)
+        assert env.last_outcome is not None
+        fit.learn(env.last_outcome, progress=0.0)
+    assert play_once(env, make_agent) > before + 0.1
+
+
+def test_it_goes_on_where_it_stood(
+    env: TokenReductionVectorEnv,
+    fit: CalibrationFit,
+    make_agent: Callable[..., Reinforce],
+    equal: Callable[[Any, Any], bool],
+) -> None:
+    play_once(env, make_agent)
+    outcome = env.last_outcome
+    assert outcome is not None
+    fit.learn(outcome, progress=0.1)
+    other = CalibrationFit(Calibration(2, 2), env.workload.task)
+    other.load_state_dict(fit.state_dict())
+    fit.learn(outcome, progress=0.2)
+    other.learn(outcome, progress=0.2)
+    assert equal(fit.state_dict(), other.state_dict())
+
+
+def test_a_calibration_of_another_number_of_reductions_is_refused(
+    make_env: Callable[..., TokenReductionVectorEnv],
+) -> None:
+    with pytest.raises(ValueError, match="calibration of 3 reductions: there are 2"):
+        make_env(LENGTHS, calibration=Calibration(3, 2))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import re
+import sys
+import time
+
+import pytest
+
+from runners.cli.display import Cell, announce, print_table, progress
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+def test_a_log_file_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress("stage 2", total=4000, every=10) as bar:
+        for _ in range(100):
+            clock.now += 0.5
+            bar.update(20, f1=56.25)
+    lines = capsys.readouterr().out.splitlines()
+    # 2,000 texts in 50 s, a line every 10 s; the last one is not said twice.
+    assert len(lines) == 5
+    assert lines[0] == "stage 2  400/4,000  40.0 texts/s  1:30 left  f1 56.25"
+    assert lines[-1] == "stage 2  2,000/4,000  40.0 texts/s  0:50 left  f1 56.25"
+
+
+def test_the_last_line_is_always_said_even_after_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with progress("job", total=10, unit="steps") as bar:
+            bar.update(3, loss=1.0)
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
+    assert re.fullmatch(r"job  3/10  [\d.]+ steps/s  0:00 left  loss 1\n", capsys.readouterr().out)
+
+
+def test_texts_of_the_resumed_run_do_not_count_in_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    with progress("job", total=10_000, done=4000) as bar:
+        clock.now += 1000
+        bar.update(1000)
+    assert capsys.readouterr().out == "job  5,000/10,000  1.0 texts/s  1:23:20 left\n"
+
+
+def test_figures_stay_until_they_change(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("job", total=10, every=0) as bar:
+        bar.update(1, a=1.0)
+        bar.update(1, b=2.0)
+        bar.update(1, a=-3.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" left  ")[2] for line in lines] == ["a 1", "a 1  b 2", "a -3.5  b 2"]
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with progress("stage [2]", total=10) as bar:
+        bar.update(4, f1=1.5)
+    shown = capsys.readouterr().out
+    assert "\x1b[" in shown
+    assert "━" in shown
+    assert "4/10" in shown
+    assert "f1 1.5" in shown
+
+
+def test_a_table_shows_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[list[Cell]] = [["keep-all", 1.0, None, 11873], ["[bold]random", 2.0512, 1.337, 5]]
+    print_table("At equal FLOPs", ["agent", "speed-up", "HasAns F1", "texts"], rows)
+    shown = capsys.readouterr().out
+    assert shown.startswith("At equal FLOPs")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    assert cells == [["keep-all", "1.00", "-", "11873"], ["[bold]random", "2.05", "1.34", "5"]]
+    assert re.search(r"│ keep-all {5}│ {5}1\.00 │", shown)
+
+
+def test_a_wide_table_is_not_folded_in_a_log_file(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"kept_fraction_{index}" for index in range(7)]
+    print_table("Wide", names, [[0.5] * 7])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+
+
+def test_a_row_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a table row has 1 cells for 2 columns: \['x'\]"):
+        print_table("T", ["a", "b"], [["x"]])
+
+
+def test_a_notice_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    announce("no hub in reach: using the embedded [corpus]")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no hub in reach: using the embedded [corpus]" in captured.err
+    assert "note" in captured.err

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+import tyro
+
+from runners.cli.options import (
+    CommonOptions,
+    changed_options,
+    named_values,
+    options_from_json,
+    options_to_json,
+    resolve_device,
+    spelled_out,
+)
+
+
+@dataclass(frozen=True)
+class JobOptions(CommonOptions):
+    resume: Path | None = None
+    """A run to go on with."""
+
+    rate: float = 1e-3
+    """A rate."""
+
+    loud: bool = False
+    """A switch."""
+
+    agent: Literal["one", "two"] = "one"
+    """A choice."""
+
+    fractions: tuple[float, ...] = (0.65, 0.25)
+    """Numbers."""
+
+    pair: tuple[float, float] = (0.5, 0.2)
+    """Two of them."""
+
+
+FULL = [
+    *(
+        "--env",
+        "X",
+        "--data-source",
+        "local",
+        "--data-dir",
+        "some/where",
+        "--backbone",
+        "a/b",
+        "--device",
+        "cpu",
+    ),
+    *("--seed", "7", "--output-dir", "out", "--max-train-texts", "20", "--max-eval-texts", "10"),
+    *("--reduction-layers", "2", "4", "--dtype", "bfloat16", "--rate", "0.1", "--loud", "--agent", "two"),
+    *("--fractions", "0.1", "0.3", "--resume", "runs/a"),
+]
+
+
+def test_the_command_line_reaches_every_field() -> None:
+    options = tyro.cli(JobOptions, args=FULL)
+    assert options == JobOptions(
+        env="X",
+        data_source="local",
+        data_dir=Path("some/where"),
+        backbone="a/b",
+        device="cpu",
+        seed=7,
+        output_dir=Path("out"),
+        max_train_texts=20,
+        max_eval_texts=10,
+        reduction_layers=(2, 4),
+        dtype="bfloat16",
+        resume=Path("runs/a"),
+        rate=0.1,
+        loud=True,
+        agent="two",
+        fractions=(0.1, 0.3),
+    )
+
+
+def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tyro.cli(JobOptions, args=["--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "--reduction-layers",
+        "--max-eval-texts",
+        "--data-source",
+        "Fixes every random choice",
+        "A rate.",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("arguments", [[], FULL])
+def test_json_restores_every_option(arguments: list[str]) -> None:
+    options = tyro.cli(JobOptions, args=arguments)
+    text = json.dumps(options_to_json(options))
+    assert options_from_json(JobOptions, json.loads(text)) == options
+
+
+def test_a_whole_number_restores_as_a_float() -> None:
+    values = options_to_json(JobOptions()) | {"rate": 1}
+    assert type(options_from_json(JobOptions, values).rate) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sead": 1}, r"unknown saved options \['sead'\]"),
+        ({"seed": "1"}, "saved option seed is '1'"),
+        ({"seed": True}, "saved option seed is True"),
+        ({"seed": None}, "saved option seed is None"),
+        ({"device": "tpu"}, "saved option device is 'tpu'"),
+        ({"reduction_layers": [2, "x"]}, "saved option reduction_layers is 'x'"),
+        ({"data_dir": 3}, "saved option data_dir is 3"),
+        ({"max_train_texts": 0}, "--max-train-texts is 0"),
+    ],
+)
+def test_wrong_saved_options_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options_from_json(JobOptions, options_to_json(JobOptions()) | change)
+
+
+def test_a_missing_saved_option_is_refused() -> None:
+    values = options_to_json(JobOptions())
+    del values["seed"]
+    with pytest.raises(ValueError, match=r"missing saved options \['seed'\]"):
+        options_from_json(JobOptions, values)
+
+
+def test_values_that_fail_later_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="--seed is -1; it must lie in 0 to"):
+        CommonOptions(seed=-1).check()
+    with pytest.raises(ValueError, match="--max-eval-texts is 0; it must be at least 1"):
+        CommonOptions(max_eval_texts=0).check()
+    CommonOptions(seed=0, max_eval_texts=1).check()
+
+
+def test_changed_options_are_those_not_at_their_default() -> None:
+    assert changed_options(JobOptions()) == []
+    assert changed_options(JobOptions(rate=2.0, seed=3, data_dir=Path("x"))) == [
+        "--data-dir",
+        "--seed",
+        "--rate",
+    ]
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"--device is cuda, .* use --device cpu"):
+        resolve_device("cuda")
+    with pytest.raises(ValueError, match="--device is 'tpu'"):
+        resolve_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+def test_named_values_from_a_file_and_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "ppo.yaml"
+    file.write_text("n_epochs: 4\nclip_range: 1e-1  # a string to YAML 1.1\nnormalize_advantage: false\n")
+    found = named_values("--agent-options", [str(file), "n_epochs=2", "name=sum"])
+    assert found == {"n_epochs": 2, "clip_range": 0.1, "normalize_advantage": False, "name": "sum"}
+    file.unlink()  # what is spelled out needs no file
+    items = ("n_epochs=2", "clip_range=0.1", "normalize_advantage=false", 'name="sum"')
+    assert spelled_out("--agent-options", items) == items
+    assert named_values("--agent-options", items) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [(None, "no such file"), ("- 1\n- 2\n", "name: value"), ("a: [1\n", "no YAML"), ("1: 2\n", "name: value")],
+)
+def test_files_of_values_that_cannot_be_read(tmp_path: Path, text: str | None, named: str) -> None:
+    file = tmp_path / "options.yml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=named) as caught:
+        named_values("--agent-options", [str(file)])
+    assert "options.yml" in str(caught.value)
+    assert "\n" not in str(caught.value)

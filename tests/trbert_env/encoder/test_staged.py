@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
+
+from trbert_env.encoder.batching import padded_rows
+from trbert_env.encoder.staged import StagedEncoder, check_reduction_layers, default_reduction_layers
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(12, (2, 7)), (6, (2, 4)), (24, (2, 13)), (4, (2, 3)), (2, (2,))])
+def test_defaults_are_those_of_the_released_code(depth: int, layers: tuple[int, ...]) -> None:
+    assert default_reduction_layers(depth) == layers
+    assert check_reduction_layers(layers, depth) == layers
+
+
+def test_stages_lie_between_the_cuts(make_model: Callable[..., PreTrainedModel], family: str) -> None:
+    encoder = StagedEncoder(make_model(family, layers=6), [2, 3, 6])
+    assert encoder.stage_bounds == ((0, 1), (1, 2), (2, 5), (5, 6))
+    assert (encoder.num_layers, encoder.num_reductions) == (6, 3)
+    assert (encoder.hidden_size, encoder.intermediate_size) == (48, 96)
+    assert repr(encoder) == f"StagedEncoder({family}, layers=6, reduction_layers=(2, 3, 6))"
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((2, 7), r"reduction_layers \(2, 7\): the encoder has 6 layers, so each must lie in 2..6"),
+        ((1, 3), r"reduction_layers \(1, 3\): the encoder has 6 layers"),
+        ((4, 2), "name 1 to 3 different layers in rising order"),
+        ((2, 2), "name 1 to 3 different layers in rising order"),
+        ((2, 3, 4, 5), "name 1 to 3 different layers in rising order"),
+        ((), "name 1 to 3 different layers in rising order"),
+    ],
+)
+def test_layers_that_do_not_fit(layers: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_reduction_layers(layers, 6)
+
+
+def test_other_families_are_refused() -> None:
+    config = AutoConfig.for_model(
+        "mpnet", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8, vocab_size=8
+    )
+    model = AutoModelForQuestionAnswering.from_config(config)
+    with pytest.raises(ValueError, match="backbone family 'mpnet' is not supported: use one of bert, distilbert"):
+        StagedEncoder(model)
+
+
+def test_padded_rows_are_few_and_waste_little() -> None:
+    found = [padded_rows(total) for total in range(1, 30_000)]
+    assert all(rows >= total for total, rows in enumerate(found, 1))
+    assert all(rows <= total * 1.125 for total, rows in enumerate(found, 1) if total >= 512)
+    assert len(set(found)) < 90

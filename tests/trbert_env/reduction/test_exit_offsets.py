@@ -1,0 +1,43 @@
+"""Calibration: offsets by where a token stopped, and none where nothing was skipped."""
+
+from __future__ import annotations
+
+import torch
+
+from trbert_env.encoder.packing import Layout
+from trbert_env.reduction.exit_offsets import Calibration
+
+
+def calibration(*rows: tuple[float, float]) -> Calibration:
+    made = Calibration(len(rows) - 1, 2)
+    made.offsets.data.copy_(torch.tensor(rows))
+    return made
+
+
+def test_it_starts_as_nothing() -> None:
+    layout = Layout.from_lengths([3, 2], [1, 1])
+    assert not Calibration(2, 2).shift(torch.tensor([2, 0, 1, 2, 0]), layout).any()
+
+
+def test_offsets_by_hand() -> None:
+    # Two texts, the second of two sequences; the reduction that each token stopped at, 2 for none.
+    layout = Layout.from_lengths([4, 2, 3], [1, 2])
+    stops = torch.tensor([2, 0, 1, 2, 2, 2, 2, 2, 1])
+    shift = calibration((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0)).shift(stops, layout)
+    # Half of the first text and a fifth of the second were skipped.
+    expected = [[0.25, 0.5], [-4, -3], [-2, -1], [0, 0], [0.1, 0.2], [0, 0], [0.1, 0.2], [0, 0], [-2, -1]]
+    torch.testing.assert_close(shift, torch.tensor(expected))
+
+
+def test_a_text_of_which_nothing_is_skipped_is_left_alone() -> None:
+    layout = Layout.from_lengths([4, 3], [1, 1])
+    shift = calibration((-4.0, -3.0), (0.5, 1.0)).shift(torch.tensor([1, 1, 1, 1, 1, 0, 1]), layout)
+    assert not shift[:4].any()
+    assert shift[4:6].any(1).all()
+
+
+def test_gradients_reach_every_offset() -> None:
+    made = calibration((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0))
+    made.shift(torch.tensor([2, 0, 1]), Layout.from_lengths([3], [1])).sum().backward()
+    assert made.offsets.grad is not None
+    torch.testing.assert_close(made.offsets.grad, torch.tensor([[1.0, 1.0], [1.0, 1.0], [2 / 3, 2 / 3]]))

@@ -1,0 +1,78 @@
+"""Lexical overlap by hand, and its independence of batch mates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.reduction.overlap import NUM_FEATURES, RADII, lexical_overlap
+
+CLS, SEP = 1, 2
+
+
+def text(*sequences: list[int]) -> EncodedText:
+    ids = np.array([token for sequence in sequences for token in sequence], dtype=np.int32)
+    lengths = tuple(map(len, sequences))
+    return EncodedText(str(len(ids)), ids, np.zeros_like(ids), lengths, np.zeros(2, dtype=np.int64))
+
+
+def naive(ids: list[int]) -> torch.Tensor:
+    """The definition, token by token."""
+    ends = ids.index(ids[-1])
+    first, second = range(ends + 1), range(ends + 1, len(ids))
+    features = torch.zeros(len(ids), NUM_FEATURES)
+    if not second:
+        return features
+    words = [place for place in range(1, len(ids)) if ids[place] != ids[-1]]
+    here, there = ({ids[place] for place in words if place in part} for part in (first, second))
+    weight = [0.0] * len(ids)
+    for place in words:
+        if ids[place] in here & there:
+            weight[place] = 1 / sum(ids[other] == ids[place] for other in second if other in words)
+    for place in range(len(ids)):
+        features[place, 0] = float(place in first or ids[place] == ids[-1])
+        features[place, 1] = weight[place]
+        for column, radius in enumerate(RADII):
+            around = [other for other in range(len(ids)) if abs(other - place) <= radius]
+            features[place, 2 + column] = sum(weight[other] for other in around if other in second) / len(around)
+    greatest = features[:, 2:].amax(0)
+    features[:, 2:] /= torch.where(greatest > 0, greatest, 1.0)
+    return features
+
+
+def test_a_question_and_its_passage() -> None:
+    ids = [CLS, 7, 8, 9, SEP, *range(20, 45), 8, 7, 30, 7, *range(50, 90), 9, SEP]
+    found = lexical_overlap(TextBatch.from_texts([text(ids)]))
+    torch.testing.assert_close(found, naive(ids), atol=1e-5, rtol=0)
+    # "7" stands twice in the passage, "8" once; "30" stands there twice but is not asked for.
+    assert found[[1, 2, 30, 31, 32], 1].tolist() == [0.5, 1.0, 1.0, 0.5, 0.0]
+    assert found.amin() >= 0
+    assert found.amax() == 1
+
+
+def test_roberta_puts_two_separators_between() -> None:
+    ids = [CLS, 7, 8, SEP, SEP, 20, 7, 21, SEP]
+    torch.testing.assert_close(lexical_overlap(TextBatch.from_texts([text(ids)])), naive(ids), atol=1e-5, rtol=0)
+
+
+def test_one_segment_has_no_overlap() -> None:
+    assert not lexical_overlap(TextBatch.from_texts([text([CLS, 7, 8, 7, SEP]), text([CLS])])).any()
+
+
+def test_nothing_shared_leaves_the_first_segment_marked() -> None:
+    found = lexical_overlap(TextBatch.from_texts([text([CLS, 7, SEP, 8, 9, SEP])]))
+    assert found[:, 0].tolist() == [1, 1, 1, 0, 0, 1]
+    assert not found[:, 1:].any()
+
+
+def test_batch_mates_and_sequences_do_not_mix() -> None:
+    generator = np.random.default_rng(0)
+    sequences = [
+        [CLS, *generator.integers(3, 20, 5).tolist(), SEP, *generator.integers(3, 20, size).tolist(), SEP]
+        for size in (30, 11, 80, 3)
+    ]
+    texts = [text(sequences[0]), text(*sequences[1:3]), text(sequences[3])]
+    found = lexical_overlap(TextBatch.from_texts(texts)).split([len(sequence) for sequence in sequences])
+    for mine, sequence in zip(found, sequences, strict=True):
+        torch.testing.assert_close(mine, naive(sequence), atol=1e-5, rtol=0)

@@ -1,0 +1,1 @@
+"""Embedded corpora: generated texts that need no download."""

@@ -1,0 +1,184 @@
+"""Puts passages and questions of the embedded corpus together from its tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from trbert_env.data.embedded.schema import Domain, Relation
+from trbert_env.data.embedded.tables import ASIDES, ValueSampler
+
+_SLOT = re.compile(r"\{(\w+)\}")
+#: Words of a passage (the longest facts may exceed it), as wordpieces 80 to 250.
+_TARGET_WORDS = (70, 110)
+#: How often two facts share a sentence.
+_JOIN_RATE = 0.25
+#: How often an unanswerable question is about a subject of the passage, rather than an absent one.
+_MIXED_UP_RATE = 0.55
+#: How often a further subject shares a word of its name with one of the passage.
+_SIBLING_RATE = 0.4
+#: How long to look for a name that shares a word with another one: some kinds have single-word names.
+_SIBLING_TRIES = 60
+#: Words without which two names do not count as alike.
+_MINOR_WORDS = frozenset({"The", "A", "for", "of", "and", "Museum", "Expedition", "Port", "Upper", "New", "Great"})
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One stated relation of one subject."""
+
+    subject: str
+    relation: Relation
+    value: str
+
+
+@dataclass(frozen=True)
+class _Clause:
+    """A clause before it is written out: no capital, ``{e}`` for the subject, ``{v}`` for the value."""
+
+    template: str
+    subject: str | None = None
+    fact: Fact | None = None
+
+
+class PassageWriter:
+    """Writes passages with their questions; no subject is described in two passages.
+
+    Args:
+        split: ``"train"`` or ``"validation"``; chooses the names.
+        rng: The source of all randomness.
+    """
+
+    def __init__(self, split: str, rng: Random) -> None:
+        self._rng = rng
+        self._sampler = ValueSampler(split, rng)
+        self._subjects: set[str] = set()
+        self._used: list[str] = []
+
+    def write(self, domain: Domain) -> list[dict[str, Any]]:
+        """The three rows of one new passage of ``domain``, without ids, in random order."""
+        self._used = []
+        subjects = self._draw_subjects(domain)
+        facts = self._draw_facts(domain, subjects)
+        context, starts = self._render(domain, self._arrange(domain, subjects, facts))
+        rows = []
+        for fact in self._asked(subjects[0], facts):
+            start = starts[fact]
+            answers = {"text": [context[start : start + len(fact.value)]], "answer_start": [start]}
+            rows.append({"question": self._question(domain, fact.subject, fact.relation), "answers": answers})
+        question = self._question(domain, *self._unanswerable(domain, subjects, facts))
+        rows.append({"question": question, "answers": {"text": [], "answer_start": []}})
+        self._rng.shuffle(rows)
+        return [{"title": subjects[0], "context": context, **row} for row in rows]
+
+    def _fresh(self, kind: str) -> str:
+        """A value that neither contains nor is part of another one of this passage."""
+        while True:
+            value = self._sampler.draw(kind)
+            if not any(value in other or other in value for other in self._used):
+                self._used.append(value)
+                return value
+
+    def _new_subject(self, kind: str, like: str | None = None) -> str:
+        """A name of no passage so far; if possible one that shares a word with the name ``like``."""
+        words = set(like.split()) - _MINOR_WORDS if like else set()
+        for attempt in range(10_000):
+            name = self._sampler.draw(kind)
+            taken = name in self._subjects or any(name in other or other in name for other in self._used)
+            if not taken and (attempt >= _SIBLING_TRIES or not words or words & set(name.split())):
+                self._subjects.add(name)
+                self._used.append(name)
+                return name
+        raise RuntimeError(f"no unused name of kind {kind!r} is left: lengthen its tables")
+
+    def _draw_subjects(self, domain: Domain) -> list[str]:
+        subjects = [self._new_subject(domain.subject)]
+        for _ in range(self._rng.choice((1, 2, 2))):
+            like = subjects[0] if self._rng.random() < _SIBLING_RATE else None
+            subjects.append(self._new_subject(domain.subject, like))
+        return subjects
+
+    def _draw_facts(self, domain: Domain, subjects: list[str]) -> list[Fact]:
+        facts = []
+        for subject in subjects:
+            count = self._rng.randint(3, 4) if subject == subjects[0] else self._rng.randint(1, 3)
+            for relation in self._rng.sample(domain.relations, count):
+                facts.append(Fact(subject, relation, self._fresh(relation.kind)))
+        return facts
+
+    def _arrange(self, domain: Domain, subjects: list[str], facts: list[Fact]) -> list[_Clause]:
+        """Facts grouped by subject, or mixed, with sentences beside the point strewn in."""
+        order = self._rng.sample(subjects, len(subjects))
+        if self._rng.random() < 0.35:
+            facts = self._rng.sample(facts, len(facts))
+        else:
+            facts = sorted(facts, key=lambda fact: order.index(fact.subject))
+        clauses = [_Clause(self._rng.choice(fact.relation.statements), fact.subject, fact) for fact in facts]
+        fillers = [_Clause(text, subjects[0] if "{e}" in text else None) for text in domain.fillers]
+        fillers = self._rng.sample(fillers, 3) + [_Clause(text) for text in self._rng.sample(ASIDES, 5)]
+        self._rng.shuffle(fillers)
+        num_words = self._rng.randint(*_TARGET_WORDS)
+        while fillers and sum(_num_words(clause) for clause in clauses) < num_words:
+            clauses.insert(self._rng.randint(0, len(clauses)), fillers.pop())
+        return clauses
+
+    def _render(self, domain: Domain, clauses: list[_Clause]) -> tuple[str, dict[Fact, int]]:
+        """The text of a passage, and where the value of each fact starts in it."""
+        context = ""
+        starts: dict[Fact, int] = {}
+        previous: _Clause | None = None
+        for clause in clauses:
+            joined = bool(previous and previous.fact and clause.fact and self._rng.random() < _JOIN_RATE)
+            if previous:
+                context += self._joiner(previous, clause) if joined else ". "
+            text, value_start = self._write_clause(domain, clause, previous)
+            if clause.fact:
+                starts[clause.fact] = len(context) + value_start
+            context += text if joined else text[0].upper() + text[1:]
+            previous = _second(previous, clause) if joined and previous else clause
+        return context + ".", starts
+
+    def _joiner(self, previous: _Clause, clause: _Clause) -> str:
+        word = ", and " if previous.subject == clause.subject else ", while "
+        return self._rng.choice(("; ", word))
+
+    def _write_clause(self, domain: Domain, clause: _Clause, previous: _Clause | None) -> tuple[str, int]:
+        """The clause in words, and the offset of its value in them (0 if it has none)."""
+        name = domain.article + clause.subject if clause.subject else ""
+        if previous and clause.subject and previous.subject == clause.subject and self._rng.random() < 0.6:
+            name = self._rng.choice(domain.references)
+        before, _, after = clause.template.partition("{v}")
+        slots = {match: self._fresh(match) for match in _SLOT.findall(before + after) if match != "e"}
+        before = before.format(e=name, **slots)
+        value = clause.fact.value if clause.fact else ""
+        return before + value + after.format(e=name, **slots), len(before)
+
+    def _asked(self, main: str, facts: list[Fact]) -> list[Fact]:
+        """One fact of the main subject and one of any subject."""
+        first = self._rng.choice([fact for fact in facts if fact.subject == main])
+        return [first, self._rng.choice([fact for fact in facts if fact != first])]
+
+    def _unanswerable(self, domain: Domain, subjects: list[str], facts: list[Fact]) -> tuple[str, Relation]:
+        """A subject and a relation that the passage does not state, though it states something like it."""
+        stated = {(fact.subject, fact.relation) for fact in facts}
+        told = [relation for relation in domain.relations if any(fact.relation == relation for fact in facts)]
+        mixed_up = [(name, rel) for name in subjects for rel in told if (name, rel) not in stated]
+        if mixed_up and self._rng.random() < _MIXED_UP_RATE:
+            return self._rng.choice(mixed_up)
+        like = self._rng.choice(subjects) if self._rng.random() < _SIBLING_RATE else None
+        return self._new_subject(domain.subject, like), self._rng.choice(told)
+
+    def _question(self, domain: Domain, subject: str, relation: Relation) -> str:
+        return self._rng.choice(relation.questions).format(e=domain.article + subject)
+
+
+def _second(first: _Clause, second: _Clause) -> _Clause:
+    """A clause that shares its sentence: no third one joins, and two subjects leave "it" ambiguous."""
+    return _Clause(second.template, second.subject if first.subject == second.subject else None)
+
+
+def _num_words(clause: _Clause) -> int:
+    """About how many words the clause will have: a name or value counts as two."""
+    return len(clause.template.split()) + clause.template.count("{")

@@ -1,0 +1,90 @@
+"""Fingerprints: short digests that say whether an encoder, a tokenizer or texts are the same as before.
+
+A path does not say so: the file at the path may have been replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from trbert_env.encoder.texts import EncodedText
+
+#: Hexadecimal digits of a fingerprint.
+LENGTH = 16
+
+
+def fingerprint(pieces: Iterable[bytes]) -> str:
+    """Return the fingerprint of byte strings in their order.
+
+    Args:
+        pieces: Byte strings; where one ends and the next begins counts too.
+
+    Example:
+        >>> fingerprint([b"ab", b"c"]) == fingerprint([b"a", b"bc"])
+        False
+    """
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "little"))
+        digest.update(piece)
+    return digest.hexdigest()[:LENGTH]
+
+
+def fingerprint_model(*modules: nn.Module) -> str:
+    """Return the fingerprint of models: names, types and values of all that they save.
+
+    Args:
+        modules: Models, on any device.
+    """
+
+    def pieces() -> Iterable[bytes]:
+        for module in modules:
+            for name, values in sorted(module.state_dict().items()):
+                yield f"{name} {values.dtype} {tuple(values.shape)}".encode()
+                flat = values.detach().cpu().contiguous().reshape(-1)
+                yield flat.view(torch.uint8).numpy().tobytes()
+
+    return fingerprint(pieces())
+
+
+def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the fingerprint of a tokenizer's vocabulary and rules; what it cuts and pads at does not count.
+
+    Args:
+        tokenizer: A fast tokenizer, or any other, of which the vocabulary alone counts.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return fingerprint(f"{token} {index}".encode() for token, index in sorted(tokenizer.get_vocab().items()))
+    rules = type(backend).from_str(backend.to_str())
+    rules.no_truncation()
+    rules.no_padding()
+    return fingerprint([rules.to_str().encode()])
+
+
+def fingerprint_texts(texts: Sequence[EncodedText], examples: Dataset) -> str:
+    """Return the fingerprint of a split: token ids and gold answers in their order, and the records behind them.
+
+    Args:
+        texts: The encoded texts.
+        examples: The records that they were encoded from, whose answers the metrics are taken of.
+    """
+
+    def pieces() -> Iterable[bytes]:
+        for text in texts:
+            yield text.text_id.encode()
+            for array in (text.input_ids, text.token_type_ids, text.target):
+                yield np.ascontiguousarray(array).tobytes()
+        for batch in examples.with_format("arrow").iter(batch_size=4096):
+            for name in batch.column_names:
+                yield name.encode()
+                yield repr(batch.column(name).to_pylist()).encode()
+
+    return fingerprint(pieces())

@@ -1,0 +1,301 @@
+"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+from trbert_env.data.weights import check_nothing_missing, load_weights
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.presets import get_preset
+from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
+from trbert_env.reduction.speed_table import SpeedTable
+from trbert_env.staged_model import StagedModel
+from trbert_env.tasks import make_task
+
+
+class TokenReducedConfig(PreTrainedConfig):
+    """What a token-reduced model is made of.
+
+    Args:
+        backbone: The configuration of the task model, as a dict.
+        env: The data set that it was trained for; names the task.
+        reduction_layers: 1-based; None for the default.
+        policy_size: Width of the policy heads.
+        overlap: Whether the policy sees lexical overlap.
+        threshold: Keep a token whose probability is at least this.
+        keep_fractions: If given, keep exactly these fractions of every text instead.
+        trained_fractions: What it was trained to keep under a budget; further training starts from them.
+        speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
+        thresholds: The thresholds.
+        backbone_name: What the backbone is called in records.
+        original_backbone: Folder or hub name of the encoder that joint training began with; empty where the
+            model's own encoder is as it was.
+        original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.data.fingerprints`.
+        kwargs: Handed on to transformers.
+    """
+
+    model_type = "trbert"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        env: str = "SQuAD2",
+        reduction_layers: Sequence[int] | None = None,
+        policy_size: int = DEFAULT_POLICY_SIZE,
+        overlap: bool = False,
+        threshold: float = 0.5,
+        keep_fractions: Sequence[float] | None = None,
+        trained_fractions: Sequence[float] | None = None,
+        speedups: Sequence[float] = (),
+        thresholds: Sequence[float] = (),
+        backbone_name: str = "",
+        original_backbone: str = "",
+        original_fingerprint: str = "",
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = {"model_type": "bert"} if backbone is None else backbone
+        self.env = env
+        self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
+        self.policy_size = policy_size
+        self.overlap = overlap
+        self.threshold = threshold
+        self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
+        self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
+        self.speedups, self.thresholds = list(speedups), list(thresholds)
+        self.backbone_name = backbone_name
+        self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
+        super().__init__(**kwargs)
+
+    def backbone_config(self) -> PreTrainedConfig:
+        """The configuration of the task model."""
+        values = dict(self.backbone)
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+@dataclass(frozen=True)
+class ReducedOutput:
+    """What a packed forward pass gives.
+
+    Attributes:
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
+        row_lengths: ``(rows,)`` int64 tokens of each row's text.
+        layouts: The tokens of each of the T + 1 stages.
+        keep_masks: The T packed masks that were applied.
+        policy_logits: The T packed policy logits; empty where masks were given.
+    """
+
+    logits: Tensor
+    row_lengths: Tensor
+    layouts: list[Layout]
+    keep_masks: list[Tensor]
+    policy_logits: list[Tensor]
+
+
+class TokenReducedModel(PreTrainedModel):
+    """A fine-tuned encoder that skips the tokens its policy finds unimportant.
+
+    Args:
+        config: What it is made of.
+
+    Example:
+        >>> model = TokenReducedModel.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
+        >>> outputs = model(**tokenizer(question, context, return_tensors="pt"))  # doctest: +SKIP
+    """
+
+    config_class = TokenReducedConfig
+    base_model_prefix = "trbert"
+    # The attention function is set by StagedEncoder, for packed and stock calls alike.
+    _supports_sdpa = True
+    config: TokenReducedConfig
+
+    def __init__(self, config: TokenReducedConfig) -> None:
+        super().__init__(config)
+        self.task = make_task(get_preset(config.env))
+        self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
+        encoder = StagedEncoder(self.backbone, config.reduction_layers)
+        self._check_decision(self.decision, encoder.num_reductions)
+        self.policy = TokenPolicy(
+            encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.overlap
+        )
+        self.calibration = Calibration(encoder.num_reductions, self.task.token_logits)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *arguments: Any,
+        output_loading_info: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Load a saved model, whole or not at all; arguments are those of transformers.
+
+        Raises:
+            FileNotFoundError: There is no model, or its weights are a pickle.
+            ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
+                configuration is of no use.
+        """
+        source = str(pretrained_model_name_or_path)
+        what = f"token-reduced model '{source}'"
+        for name in ("use_safetensors", "ignore_mismatched_sizes"):
+            options.pop(name, None)
+        model, missing = load_weights(super().from_pretrained, source, what, positional=arguments, **options)
+        check_nothing_missing(missing, what, source)
+        report: dict[str, Any] = {
+            "missing_keys": set(),
+            "unexpected_keys": set(),
+            "mismatched_keys": set(),
+            "error_msgs": [],
+        }
+        return (model, report) if output_loading_info else model
+
+    @classmethod
+    def from_parts(
+        cls,
+        backbone: PreTrainedModel,
+        policy: TokenPolicy,
+        *,
+        env: str,
+        reduction_layers: Sequence[int],
+        decision: DecisionRule,
+        calibration: Calibration | None = None,
+        backbone_name: str = "",
+        trained_fractions: Sequence[float] | None = None,
+    ) -> TokenReducedModel:
+        """Join a task model, a policy and the calibration of its logits; weights are copied, as float32."""
+        form = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
+        # Else a backbone that was loaded in half precision would be built in it.
+        form.pop("dtype", None)
+        config = TokenReducedConfig(
+            backbone=form,
+            env=env,
+            reduction_layers=reduction_layers,
+            policy_size=policy.policy_size,
+            overlap=policy.overlap,
+            threshold=decision.threshold,
+            keep_fractions=decision.keep_fractions,
+            trained_fractions=trained_fractions,
+            backbone_name=backbone_name,
+        )
+        model = cls(config)
+        model.backbone.load_state_dict(backbone.state_dict())
+        model.policy.load_state_dict(policy.state_dict())
+        if calibration is not None:
+            model.calibration.load_state_dict(calibration.state_dict())
+        model.eval()  # type: ignore[no-untyped-call]
+        return model
+
+    @cached_property
+    def staged(self) -> StagedModel:
+        """The backbone with all that runs it; not a submodule, for its parts are."""
+        layers, flops = self.config.reduction_layers, self.policy.flops_per_token
+        return StagedModel(self.backbone, self.task, layers, self.calibration, flops)
+
+    @property
+    def encoder(self) -> StagedEncoder:
+        """The backbone's encoder, cut at the reduction layers."""
+        return self.staged.encoder
+
+    @property
+    def cost(self) -> CostModel:
+        """What its passes cost, the policy included."""
+        return self.staged.cost
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How it decides."""
+        fractions = self.config.keep_fractions
+        return DecisionRule(self.config.threshold, None if fractions is None else tuple(fractions))
+
+    @property
+    def speed_table(self) -> SpeedTable:
+        """Which threshold gives which speed-up; empty where none was measured."""
+        return SpeedTable(tuple(self.config.speedups), tuple(self.config.thresholds))
+
+    @speed_table.setter
+    def speed_table(self, table: SpeedTable) -> None:
+        """Save it with the model."""
+        self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
+
+    @staticmethod
+    def _check_decision(decision: DecisionRule, num_reductions: int) -> None:
+        if decision.keep_fractions is not None:
+            check_keep_fractions(decision.keep_fractions, num_reductions)
+
+    def set_decision(self, decision: DecisionRule) -> None:
+        """Decide by another rule from now on, and when loaded again.
+
+        Raises:
+            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
+        """
+        self._check_decision(decision, self.encoder.num_reductions)
+        fractions = decision.keep_fractions
+        self.config.threshold = decision.threshold
+        self.config.keep_fractions = None if fractions is None else list(fractions)
+
+    def forward_packed(
+        self, batch: TextBatch, keep_masks: Sequence[Tensor] | None = None, samples: int = 1
+    ) -> ReducedOutput:
+        """Run a packed batch; gradients flow wherever they are enabled.
+
+        Args:
+            batch: The texts.
+            keep_masks: T packed bool masks to apply instead of the policy's own.
+            samples: Rows of each text; they share the first stage.
+        """
+        forward = self.staged.start(batch, samples)
+        masks, policy_logits = [], []
+        while not forward.done:
+            layout = forward.tokens.layout
+            if keep_masks is None:
+                logits = self.policy(forward.tokens.states, forward.reduction, forward.overlap)
+                policy_logits.append(logits)
+                mask = self._decide(logits, layout, forward.reduction)
+            else:
+                mask = keep_masks[forward.reduction]
+            masks.append(mask | layout.first_tokens)
+            forward.advance(mask)
+        logits, _ = self.staged.read(forward)
+        return ReducedOutput(logits, forward.layouts[0].text_lengths, forward.layouts, masks, policy_logits)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> QuestionAnsweringModelOutput:
+        """Answer a tokenizer's padded batch; the padding is taken out and costs nothing.
+
+        Args:
+            input_ids: ``(num_texts, width)``, padded on the right.
+            attention_mask: ``(num_texts, width)``; 1 for tokens.
+            token_type_ids: ``(num_texts, width)``.
+
+        Returns:
+            ``start_logits`` and ``end_logits``, ``(num_texts, width)``; minus infinity on padding.
+        """
+        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
+        output = self.forward_packed(batch)
+        flat = batch.layout.text_index * input_ids.shape[1] + batch.layout.positions
+        padded = output.logits.new_full((input_ids.numel(), 2), -torch.inf).index_copy(0, flat, output.logits)
+        start, end = padded.view(*input_ids.shape, 2).unbind(-1)
+        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+    def _decide(self, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
+        """The packed mask of the decision rule."""
+        width = int(layout.text_lengths.max())
+        in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
+        forced = layout.pad(layout.first_tokens, width)
+        padded = layout.pad(logits.detach(), width)
+        return layout.gather(self.decision(padded, in_play, forced, layout.text_lengths, reduction))

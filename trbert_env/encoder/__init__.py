@@ -1,0 +1,1 @@
+"""Packed execution of stock transformers encoders."""

@@ -1,0 +1,78 @@
+"""StagedForward: one pass through a staged encoder that stops before each reduction."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.overlap import lexical_overlap
+
+
+class StagedForward:
+    """One forward pass that stops before each reduction to be told which tokens go on.
+
+    The environment, the joint runner, evaluation and the deployed model all use this class.
+
+    Args:
+        encoder: The encoder.
+        batch: The texts.
+        samples: Rows of each text. They share all computation up to the first reduction.
+        record_attention: Whether to keep, in :attr:`received`, the attention received in the last
+            layer before the coming reduction.
+    """
+
+    def __init__(
+        self, encoder: StagedEncoder, batch: TextBatch, samples: int = 1, record_attention: bool = False
+    ) -> None:
+        self.encoder = encoder
+        self.reduction = 0
+        self.received: Tensor | None = None
+        self._record = record_attention
+        self._stopped: list[PackedTokens] = []
+        tokens = self._run(encoder.embed(batch))
+        #: :func:`~trbert_env.reduction.overlap.lexical_overlap` of the tokens in play.
+        self.overlap = lexical_overlap(batch)
+        if samples > 1:
+            tokens, source = tokens.expand(samples)
+            self.overlap = self.overlap[source]
+            self.received = None if self.received is None else self.received[source]
+        self.tokens = tokens
+        #: The tokens that run through each stage so far, the first entry being the full texts.
+        self.layouts: list[Layout] = [self.tokens.layout]
+
+    @property
+    def done(self) -> bool:
+        """Whether all layers have run."""
+        return self.reduction == self.encoder.num_reductions
+
+    def advance(self, keep: Tensor) -> None:
+        """Drop tokens, then run the next stage on those that stay.
+
+        Args:
+            keep: ``(total_tokens,)`` bool over :attr:`tokens`; first tokens stay whatever it says.
+        """
+        keep = keep | self.tokens.layout.first_tokens
+        self._stopped.append(self.tokens.select(~keep))
+        index = keep.nonzero().squeeze(1)
+        kept = self.tokens.select(keep, index)
+        self.overlap = self.overlap.index_select(0, index)
+        self.layouts.append(kept.layout)
+        self.reduction += 1
+        self.tokens = self._run(kept)
+
+    def final_states(self) -> tuple[Tensor, Tensor]:
+        """Every token's last state in text order, and where it stopped.
+
+        Returns:
+            ``(sum of text lengths, hidden)`` states, and ``(sum of text lengths,)`` int64: the
+            reduction that each token stopped at, T where it went to the end.
+        """
+        return restore_text_order([*self._stopped, self.tokens])
+
+    def _run(self, tokens: PackedTokens) -> PackedTokens:
+        recorder: list[Tensor] | None = [] if self._record and not self.done else None
+        tokens = self.encoder.run_stage(tokens, self.reduction, recorder)
+        self.received = recorder[-1] if recorder else None
+        return tokens

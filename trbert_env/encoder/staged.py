@@ -1,0 +1,167 @@
+"""StagedEncoder: a stock transformers encoder, cut at its reduction layers and run on packed tokens."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences
+from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
+from trbert_env.encoder.packing import PackedTokens
+from trbert_env.encoder.texts import TextBatch
+
+#: Where each supported family keeps its layers; they share all else that is needed here.
+FAMILIES = {
+    "bert": "encoder.layer",
+    "distilbert": "transformer.layer",
+    "electra": "encoder.layer",
+    "roberta": "encoder.layer",
+}
+
+
+def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
+    """``(2, L/2 + 1)``, 1-based: what the released code does; one reduction where both coincide.
+
+    Example:
+        >>> default_reduction_layers(12), default_reduction_layers(6), default_reduction_layers(3)
+        ((2, 7), (2, 4), (2,))
+    """
+    return tuple(sorted({2, num_layers // 2 + 1}))
+
+
+def check_reduction_layers(layers: Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Return ``layers`` as a tuple, or say what is wrong with them.
+
+    Raises:
+        ValueError: Not 1 to 3 rising layers between 2 and the depth.
+    """
+    layers = tuple(int(layer) for layer in layers)
+    if not 1 <= len(layers) <= 3 or list(layers) != sorted(set(layers)):
+        raise ValueError(f"reduction_layers {layers}: name 1 to 3 different layers in rising order, such as 2 4")
+    if layers[0] < 2 or layers[-1] > num_layers:
+        raise ValueError(
+            f"reduction_layers {layers}: the encoder has {num_layers} layers, so each must lie in 2..{num_layers}"
+        )
+    return layers
+
+
+class StagedEncoder:
+    """Runs a stock encoder stage by stage on packed tokens.
+
+    Stage t is what lies between reduction t and the next: stage 0 the layers before the first
+    reduction layer, stage T those from the last one on. The model's own layers do the work; only
+    their attention function is exchanged, for one that still serves stock padded calls.
+
+    Args:
+        model: A transformers model of a family in :data:`FAMILIES`, with or without a task head.
+        reduction_layers: 1-based; tokens are dropped before these layers. None for the default.
+
+    Raises:
+        ValueError: The family is not supported, or the reduction layers do not fit its depth.
+    """
+
+    def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[int] | None = None) -> None:
+        self.family = model.config.model_type
+        if self.family not in FAMILIES:
+            raise ValueError(f"backbone family '{self.family}' is not supported: use one of {', '.join(FAMILIES)}")
+        base = cast(PreTrainedModel, model.base_model)
+        base.set_attn_implementation(PACKED_ATTENTION)
+        # Any: the attributes of a stock encoder are known by its family, not by its type.
+        self._base: Any = base
+        self._layers = cast(nn.ModuleList, base.get_submodule(FAMILIES[self.family]))
+        self.num_layers = len(self._layers)
+        chosen = default_reduction_layers(self.num_layers) if reduction_layers is None else reduction_layers
+        self.reduction_layers = check_reduction_layers(chosen, self.num_layers)
+        self.hidden_size: int = model.config.hidden_size
+        self.intermediate_size: int = _feed_forward_size(model)
+
+    def __repr__(self) -> str:
+        """The family, depth and cuts."""
+        return f"StagedEncoder({self.family}, layers={self.num_layers}, reduction_layers={self.reduction_layers})"
+
+    @property
+    def num_reductions(self) -> int:
+        """T."""
+        return len(self.reduction_layers)
+
+    @property
+    def stage_bounds(self) -> tuple[tuple[int, int], ...]:
+        """0-based half-open layer range of each of the T + 1 stages."""
+        cuts = [0, *(layer - 1 for layer in self.reduction_layers), self.num_layers]
+        return tuple(itertools.pairwise(cuts))
+
+    def embed(self, batch: TextBatch) -> PackedTokens:
+        """Embeddings of a packed batch: ``(total_tokens, hidden)``."""
+        positions = batch.sequence_positions
+        arguments: dict[str, Tensor] = {"input_ids": batch.input_ids[None]}
+        if self.family == "roberta":
+            positions = positions + self._base.embeddings.padding_idx + 1
+        if self.family != "distilbert":
+            arguments["token_type_ids"] = batch.token_type_ids[None]
+        states = self._base.embeddings(position_ids=positions[None], **arguments)
+        if hasattr(self._base, "embeddings_project"):
+            states = self._base.embeddings_project(states)
+        return PackedTokens(states[0], batch.layout)
+
+    def run_layers(
+        self, tokens: PackedTokens, first: int, last: int, received: list[Tensor] | None = None
+    ) -> PackedTokens:
+        """Run layers ``first`` to ``last - 1`` (0-based).
+
+        Args:
+            tokens: What enters them.
+            first: The first layer.
+            last: One past the last layer.
+            received: Where given, the last layer appends the attention that each token received.
+        """
+        lengths, parts = tokens.layout.sequence_lengths, list[Tensor]()
+        groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
+        states = tokens.states.split([int(group.sum()) for group in groups])
+        outputs = [
+            self._run_group(piece, group, first, last, None if received is None else parts)
+            for piece, group in zip(states, groups, strict=True)
+        ]
+        if received is not None:
+            received.append(torch.cat(parts))
+        return PackedTokens(outputs[0] if len(outputs) == 1 else torch.cat(outputs), tokens.layout)
+
+    def _run_group(
+        self, states: Tensor, lengths: Tensor, first: int, last: int, received: list[Tensor] | None
+    ) -> Tensor:
+        """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
+        packed = PackedSequences.of(lengths, states.device)
+        total = len(states)
+        if pads_rows(states):
+            states = pad(states, (0, 0, 0, padded_rows(total) - total))
+        states = states[None]
+        for index in range(first, last):
+            packed.received = received if index == last - 1 else None
+            states = self._layers[index](states, attention_mask=None, packed=packed)
+        return states[0, :total]
+
+    def _most_tokens(self, states: Tensor) -> int:
+        """Tokens that run together: all of them on a GPU, as many as fit :data:`MOST_BYTES` on a CPU."""
+        if states.device.type != "cpu":
+            return max(1, len(states))
+        size = 2 if pads_rows(states) else states.element_size()
+        return max(1, MOST_BYTES // (self.intermediate_size * size))
+
+    def run_unreduced(self, batch: TextBatch) -> PackedTokens:
+        """Embed a batch and run all layers, with nothing skipped."""
+        return self.run_layers(self.embed(batch), 0, self.num_layers)
+
+    def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
+        """Run the layers of one stage; see :attr:`stage_bounds`."""
+        return self.run_layers(tokens, *self.stage_bounds[stage], received)
+
+
+def _feed_forward_size(model: PreTrainedModel) -> int:
+    """DistilBERT names it otherwise than the rest."""
+    config = model.config
+    return int(config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size)

@@ -1,0 +1,101 @@
+"""Texts as token ids: one text, and a packed batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trbert_env.encoder.packing import Layout
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """One text: what earns one reward. One or more sequences, laid end to end.
+
+    Attributes:
+        text_id: Unique within a split.
+        input_ids: ``(n,)`` int32 token ids, special tokens included, no padding.
+        token_type_ids: ``(n,)`` int32 segment ids (all 0 where the encoder family has none).
+        sequence_lengths: Tokens of each sequence; they sum to ``n``.
+        target: ``(target_size,)`` int64, the gold answer in the task's own terms.
+    """
+
+    text_id: str
+    input_ids: npt.NDArray[np.int32]
+    token_type_ids: npt.NDArray[np.int32]
+    sequence_lengths: tuple[int, ...]
+    target: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of tokens."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Token ids of several texts, packed: no padding.
+
+    Attributes:
+        input_ids: ``(total_tokens,)`` int64.
+        token_type_ids: ``(total_tokens,)`` int64.
+        sequence_positions: ``(total_tokens,)`` int64, 0 at every sequence's first token.
+        layout: Where texts and sequences begin and end.
+    """
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    sequence_positions: Tensor
+    layout: Layout
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> TextBatch:
+        """Lay ``texts`` end to end on ``device``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if not texts:
+            raise ValueError("the batch holds no text: give at least one")
+        lengths = [length for text in texts for length in text.sequence_lengths]
+        layout = Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts], device)
+        input_ids = np.concatenate([text.input_ids for text in texts]).astype(np.int64)
+        token_type_ids = np.concatenate([text.token_type_ids for text in texts]).astype(np.int64)
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        return cls(
+            torch.from_numpy(input_ids).to(device),
+            torch.from_numpy(token_type_ids).to(device),
+            torch.from_numpy(positions).to(device),
+            layout,
+        )
+
+    @classmethod
+    def from_padded(
+        cls, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> TextBatch:
+        """Take the padding out of a tokenizer's ``(num_texts, width)`` tensors, one sequence a text.
+
+        Raises:
+            ValueError: There is no row, or one is empty or padded anywhere but on the right.
+        """
+        if input_ids.dim() != 2 or not input_ids.numel():
+            raise ValueError(
+                f"input_ids have the shape {tuple(input_ids.shape)}: give (num_texts, width), both above 0"
+            )
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mask = mask.bool()
+        lengths = mask.sum(1).tolist()
+        if min(lengths) < 1:
+            raise ValueError(f"row {lengths.index(0)} of input_ids has no tokens: leave empty texts out")
+        late = (mask[:, 1:] & ~mask[:, :-1]).any(1).tolist()
+        if any(late):
+            raise ValueError(f"attention_mask has a 0 before a 1 in row {late.index(True)}: pad on the right")
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        layout = Layout.from_lengths(lengths, [1] * len(lengths), input_ids.device)
+        return cls(input_ids[mask], token_type_ids[mask], positions[mask], layout)

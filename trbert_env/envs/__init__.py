@@ -1,0 +1,1 @@
+"""The vectorised environment, its episodes, spaces and registration."""

@@ -1,0 +1,146 @@
+"""One batch of texts on its way through the encoder: what an environment holds between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.reward import LengthPrice
+from trbert_env.staged_model import StagedModel
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an episode ended; rows are texts times samples.
+
+    Attributes:
+        texts: One entry a row.
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
+        stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
+        layout: Of the full rows.
+        log_likelihood: ``(rows,)`` float32, nats.
+        kept_tokens: ``(rows, T)`` int64, [CLS] included.
+        full_flops: ``(rows,)`` float64.
+        reduced_flops: ``(rows,)`` float64.
+    """
+
+    texts: Sequence[EncodedText]
+    logits: Tensor
+    stops: Tensor
+    layout: Layout
+    log_likelihood: Tensor
+    kept_tokens: Tensor
+    full_flops: Tensor
+    reduced_flops: Tensor
+
+    @property
+    def row_lengths(self) -> Tensor:
+        """``(rows,)`` int64 tokens of each row's text."""
+        return self.layout.text_lengths
+
+    def figures(self) -> dict[str, Tensor]:
+        """What infos tell of every row."""
+        names = ("log_likelihood", "kept_tokens", "full_flops", "reduced_flops")
+        return {name: getattr(self, name) for name in names}
+
+
+class Episode:
+    """Steps a batch of texts through the encoder's reductions.
+
+    The environment holds one between two steps; joint training plays one with gradients.
+
+    Args:
+        staged: The model that runs them.
+        texts: The texts; each becomes ``samples`` neighbouring rows.
+        samples: Rows of each text.
+        record_attention: Whether :attr:`StagedForward.received` is wanted.
+        gradients: Whether observations, logits and likelihood carry gradients into the model.
+    """
+
+    def __init__(
+        self,
+        staged: StagedModel,
+        texts: Sequence[EncodedText],
+        samples: int,
+        record_attention: bool = False,
+        gradients: bool = False,
+    ) -> None:
+        self._gradients = gradients
+        self._staged, self._samples = staged, samples
+        self.texts = texts
+        self.batch = TextBatch.from_texts(texts, staged.device)
+        with torch.set_grad_enabled(gradients):
+            self.forward = staged.start(self.batch, samples, record_attention)
+        #: The keep masks so far, packed, so that an episode can be played again.
+        self.masks: list[Tensor] = []
+
+    def observation(self, width: int) -> dict[str, Tensor]:
+        """What an agent sees of the rows: ``hidden_states``, ``token_mask`` and ``reduction``; see the environment.
+
+        Args:
+            width: Tokens that a row is padded to.
+        """
+        layout = self.forward.tokens.layout
+        in_play = torch.ones(layout.total_tokens, dtype=torch.int8, device=layout.device)
+        return {
+            "hidden_states": layout.pad(self.forward.tokens.states.float(), width),
+            "token_mask": layout.pad(in_play, width),
+            "reduction": torch.full((layout.num_texts,), self.forward.reduction, device=layout.device),
+        }
+
+    def infos(self, width: int) -> dict[str, Tensor]:
+        """What an agent is told of the rows' tokens: ``forced_tokens`` and ``overlap``; see the environment.
+
+        Args:
+            width: Tokens that a row is padded to.
+        """
+        layout = self.forward.tokens.layout
+        return {
+            "forced_tokens": layout.pad(layout.first_tokens, width),
+            "overlap": layout.pad(self.forward.overlap, width),
+        }
+
+    def step(self, keep: Tensor, price: LengthPrice) -> Tensor:
+        """Drop tokens and run the next stage.
+
+        Args:
+            keep: ``(rows, max_tokens)`` bool.
+            price: What the kept tokens cost.
+
+        Returns:
+            ``(rows,)`` float64: minus the price.
+        """
+        mask = self.forward.tokens.layout.gather(keep)
+        self.replay(mask)
+        return -price.of_stage(self.forward.layouts, self.forward.reduction)
+
+    def replay(self, mask: Tensor) -> None:
+        """Apply a packed mask, ``(tokens in play,)`` bool."""
+        with torch.set_grad_enabled(self._gradients):
+            self.forward.advance(mask)
+        self.masks.append(mask)
+
+    def outcome(self) -> Outcome:
+        """Score the finished episode."""
+        forward, task, cost = self.forward, self._staged.task, self._staged.cost
+        layout = forward.layouts[0]
+        lengths = layout.text_lengths
+        with torch.set_grad_enabled(self._gradients):
+            logits, stops = self._staged.read(forward)
+            targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
+            log_likelihood = task.log_likelihood(logits, lengths, targets)
+        return Outcome(
+            texts=[text for text in self.texts for _ in range(self._samples)],
+            logits=logits,
+            stops=stops,
+            layout=layout,
+            log_likelihood=log_likelihood,
+            kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
+            full_flops=cost.full(forward.layouts[0]),
+            reduced_flops=cost.reduced(forward.layouts),
+        )

@@ -1,0 +1,65 @@
+"""The reward of eq. 4: the log-likelihood of the gold answer less a price for what is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from trbert_env.encoder.packing import Layout
+from trbert_env.reduction.cost import CostModel
+
+Penalty = Literal["tokens", "flops"]
+
+
+def check_length_penalty(value: float) -> float:
+    """Return ``value`` as a float.
+
+    Raises:
+        ValueError: It is negative, infinite or not a number.
+    """
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"length_penalty {value}: it is a price in nats per kept token, so give 0 or more")
+    return float(value)
+
+
+@dataclass
+class LengthPrice:
+    """What the tokens kept at a reduction cost, in nats.
+
+    With ``penalty="tokens"`` each costs ``length_penalty`` (lambda of eq. 4). With ``"flops"`` the
+    price is on the FLOPs of the stage that they run through, counted in tokens: the linear FLOPs of
+    one token through the average number of layers between two reductions. Lambda then has the same
+    scale, but long texts and deep stages cost what they really do.
+
+    Attributes:
+        length_penalty: Nats per kept token.
+        penalty: What is priced.
+        cost: The encoder's cost model.
+    """
+
+    length_penalty: float
+    penalty: Penalty
+    cost: CostModel
+
+    def __post_init__(self) -> None:
+        """Check both.
+
+        Raises:
+            ValueError: A negative price or an unknown penalty.
+        """
+        self.length_penalty = check_length_penalty(self.length_penalty)
+        if self.penalty not in get_args(Penalty):
+            raise ValueError(f"penalty '{self.penalty}' is unknown: use one of {', '.join(get_args(Penalty))}")
+
+    def of_stage(self, layouts: Sequence[Layout], stage: int) -> Tensor:
+        """``(num_texts,)`` float64: the price of the tokens that go into ``stage`` (1-based: after a reduction)."""
+        if self.penalty == "tokens":
+            return self.length_penalty * layouts[stage].token_counts.double()
+        d, f = self.cost.hidden_size, self.cost.intermediate_size
+        depths = self.cost.stage_depths
+        unit = 2 * (4 * d * d + 2 * d * f) * sum(depths[1:]) / (len(depths) - 1)
+        return self.length_penalty * depths[stage] * self.cost.layer(layouts[stage]) / unit

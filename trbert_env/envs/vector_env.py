@@ -1,0 +1,470 @@
+"""TokenReductionVectorEnv: token reduction as a vectorised Gymnasium environment."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Literal, cast, get_args
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.data.backbones import move
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.envs.episode import Episode, Outcome
+from trbert_env.envs.importance_cache import ImportanceCache
+from trbert_env.envs.rendering import render_reduction
+from trbert_env.envs.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.envs.spaces import action_space, batched_observation_space, observation_space
+from trbert_env.envs.text_order import Order, TextOrder
+from trbert_env.reduction.cost import policy_flops_per_token
+from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
+from trbert_env.staged_model import StagedModel
+from trbert_env.validation import (
+    check_action,
+    check_device,
+    check_environment_state,
+    check_lengths,
+    check_mask,
+    choose,
+)
+
+ArrayType = Literal["numpy", "torch"]
+InfoScores = Literal["residual", "attention"]
+DType = Literal["float32", "bfloat16"]
+Observation = dict[str, Any]
+Infos = dict[str, Any]
+
+
+class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
+    """Token reduction in a frozen, fine-tuned encoder, many texts at once.
+
+    ## Description
+    An episode is one text on its way through the encoder. Before each of T reduction layers the
+    agent keeps or skips every token. A skipped token keeps the state it had; at the end the task
+    head reads every token's own last state. Rows of one text are neighbours and share all
+    computation up to the first reduction. Nothing in here trains.
+
+    ## Observation
+    ================= ================================ ======= =========================================
+    key               shape                            dtype   meaning
+    ================= ================================ ======= =========================================
+    ``hidden_states`` (num_envs, max_tokens, hidden)   float32 states at text positions, 0 if not in play
+    ``token_mask``    (num_envs, max_tokens)           int8    1 for tokens still in play
+    ``reduction``     (num_envs,)                      int64   the coming reduction, T once ended
+    ================= ================================ ======= =========================================
+
+    ## Action
+    ``MultiBinary(max_tokens)``: 1 = keep. Entries where the mask is 0 are ignored; each sequence's
+    first token is kept whatever the action says.
+
+    ## Reward
+    Eq. 4: ``-length_penalty`` for every kept token at each step, and log Pr(gold answer) at the
+    last, so that the undiscounted return is R.
+
+    ## Episode end
+    After T steps, all rows together, ``terminated`` is True. ``autoreset_mode`` tells what follows.
+
+    ## Infos
+    Of the finished text, in ``infos["final_info"]`` (SAME_STEP) or at the top (other modes):
+    ``log_likelihood``, ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``, ``text_id``.
+    Of the coming text or reduction, at the top: ``text_id``, ``forced_tokens`` (kept in any case),
+    ``overlap`` (num_envs, max_tokens, 4; :func:`~trbert_env.reduction.overlap.lexical_overlap`), ``row_valid``
+    with ``order="once"``, and ``importance`` with ``info_scores``.
+
+    Args:
+        env: The data set, ``"SQuAD2"``.
+        num_envs: Rows; a multiple of ``samples_per_text``.
+        samples_per_text: Rows that hold the same text.
+        backbone: A folder, a hub name, ``"embedded"``, or None for the preset's.
+        data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
+        data_dir: A folder of data, for ``"auto"`` and ``"local"``.
+        split: ``"train"`` or ``"validation"``.
+        max_examples: Work on a random sample of as many examples, always the same.
+        reduction_layers: 1-based; None for ``(2, L/2 + 1)``.
+        length_penalty: Nats per kept token; None for the preset's. Can be set while it runs.
+        penalty: Price on ``"tokens"`` or on ``"flops"``.
+        policy_size: Width of the policy heads that ``reduced_flops`` charges; 0 charges none.
+        dtype: What the encoder computes in.
+        device: ``"cpu"``, ``"cuda"``, ...
+        array_type: ``"numpy"`` or ``"torch"``.
+        autoreset_mode: ``"SameStep"``, ``"NextStep"`` or ``"Disabled"``.
+        info_scores: ``"residual"`` or ``"attention"`` adds ``infos["importance"]``.
+        order: ``"shuffle"``, or ``"once"`` for one pass over the split.
+        final_obs: Whether ``infos["final_obs"]`` is wanted (SAME_STEP; a large copy).
+        render_mode: None or ``"ansi"``.
+        workload: Texts and backbone that are loaded already, instead of the names above.
+        calibration: Of the task's logits, which the likelihood is taken of; shared, so that what is
+            learned of it counts at once. None changes nothing.
+
+    Example:
+        >>> import gymnasium, trbert_env
+        >>> envs = gymnasium.make_vec(
+        ...     "TRBERT/SQuAD2-v0", num_envs=8, samples_per_text=4, data_source="embedded", backbone="embedded"
+        ... )  # doctest: +SKIP
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+    _modes: ClassVar[dict[str, AutoresetMode]] = {mode.value: mode for mode in AutoresetMode}
+
+    def __init__(
+        self,
+        env: str = "SQuAD2",
+        num_envs: int = 1,
+        *,
+        samples_per_text: int = 1,
+        backbone: str | None = None,
+        data_source: str = "auto",
+        data_dir: str | None = None,
+        split: str = "train",
+        max_examples: int | None = None,
+        reduction_layers: list[int] | tuple[int, ...] | None = None,
+        length_penalty: float | None = None,
+        penalty: Penalty = "tokens",
+        policy_size: int = DEFAULT_POLICY_SIZE,
+        dtype: DType = "float32",
+        device: str = "cpu",
+        array_type: ArrayType = "numpy",
+        autoreset_mode: str | AutoresetMode = "SameStep",
+        info_scores: InfoScores | None = None,
+        order: Order = "shuffle",
+        final_obs: bool = False,
+        render_mode: str | None = None,
+        workload: Workload | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        if samples_per_text < 1 or num_envs < 1 or num_envs % samples_per_text:
+            raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples_per_text}")
+        self.array_type = choose("array_type", array_type, get_args(ArrayType))
+        self.info_scores = choose("info_scores", info_scores, (None, *get_args(InfoScores)))
+        self.render_mode = choose("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        self.autoreset_mode = self._modes[choose("autoreset_mode", mode, tuple(self._modes))]
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.device = check_device(device)
+        choose("dtype", dtype, get_args(DType))
+        choose("penalty", penalty, get_args(Penalty))
+        choose("order", order, get_args(Order))
+        if length_penalty is not None:
+            check_length_penalty(length_penalty)
+        if workload is None:
+            workload = Workload.load(
+                env,
+                split,
+                backbone=backbone,
+                data_source=data_source,
+                data_dir=data_dir,
+                max_examples=max_examples,
+                reduction_layers=reduction_layers,
+            )
+        check_lengths(workload.texts, workload.preset.max_tokens)
+        self.workload = workload
+        self.num_envs, self.samples_per_text = num_envs, samples_per_text
+        model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
+        policy_flops = policy_flops_per_token(model.config.hidden_size, policy_size)
+        #: The model that it runs.
+        self.staged = StagedModel(model, workload.task, reduction_layers, calibration, policy_flops)
+        price = workload.preset.length_penalty if length_penalty is None else length_penalty
+        self._price = LengthPrice(price, penalty, self.staged.cost)
+        self._order = TextOrder(len(workload.texts), order)
+        self._importance = ImportanceCache(self.staged)
+        #: Whether the last observation of an episode is handed out too (SAME_STEP).
+        self.final_obs = final_obs
+        self._episode: Episode | None = None
+        self._indices: npt.NDArray[np.int64] = np.arange(0)
+        self._row_valid = np.ones(num_envs, dtype=np.bool_)
+        #: The outcome of the episode that ended last, with the logits that predictions are decoded from.
+        self.last_outcome: Outcome | None = None
+        self.single_observation_space = observation_space(self.max_tokens, self.hidden_size, self.num_reductions)
+        self.single_action_space = action_space(self.max_tokens)
+        self.observation_space = batched_observation_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """Data set, rows and cuts."""
+        return (
+            f"TokenReductionVectorEnv({self.workload.preset.name}, num_envs={self.num_envs}, "
+            f"samples_per_text={self.samples_per_text}, reduction_layers={self.staged.encoder.reduction_layers}, "
+            f"texts={len(self.workload.texts)})"
+        )
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens of one text."""
+        return self.workload.preset.max_tokens
+
+    @property
+    def num_reductions(self) -> int:
+        """T."""
+        return self.staged.encoder.num_reductions
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return self.staged.encoder.hidden_size
+
+    @property
+    def encoder(self) -> StagedEncoder:
+        """The encoder that it runs."""
+        return self.staged.encoder
+
+    @property
+    def calibration(self) -> Calibration:
+        """The offsets on the task's logits, which the likelihood is taken of."""
+        return self.staged.exit_offsets
+
+    @property
+    def length_penalty(self) -> float:
+        """Lambda of eq. 4, in nats per kept token."""
+        return self._price.length_penalty
+
+    @length_penalty.setter
+    def length_penalty(self, value: float) -> None:
+        """Set it, also while an episode runs.
+
+        Raises:
+            ValueError: It is negative.
+        """
+        self._price.length_penalty = check_length_penalty(value)
+
+    # -- the contract ----------------------------------------------------------------------------------
+
+    def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Draw new texts for all rows.
+
+        Args:
+            seed: Fixes the order of the texts from here on; of a list, the first entry counts.
+            options: ``{"reset_mask": ...}`` is accepted where all of it is True.
+
+        Raises:
+            ValueError: ``reset_mask`` is False somewhere: rows of one environment end together.
+        """
+        self._check_open()
+        mask = None if options is None else options.get("reset_mask")
+        if mask is not None and (np.shape(mask) != (self.num_envs,) or not np.all(np.asarray(mask))):
+            raise ValueError(f"reset_mask must be all True, of shape ({self.num_envs},): all rows end together")
+        first_seed = seed[0] if isinstance(seed, list) else seed
+        super().reset(seed=first_seed)
+        if first_seed is not None or self._order.order == "once":
+            self._order.restart()
+        return self._begin()
+
+    def step(self, actions: Any) -> Any:
+        """Apply one keep mask a row; see the class.
+
+        Args:
+            actions: ``(num_envs, max_tokens)`` bool, integer or float, 0 and 1 only.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset, or after an end in DISABLED mode.
+            ValueError: The actions have another shape, type or value.
+        """
+        self._check_open()
+        if self._episode is None:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        if self._episode.forward.done:
+            return self._step_after_end()
+        keep = check_action(actions, (self.num_envs, self.max_tokens), self.device)
+        rewards = self._episode.step(keep, self._price)
+        if not self._episode.forward.done:
+            observation, infos = self._observe(), self._infos()
+            return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
+        outcome = self._episode.outcome()
+        self.last_outcome = outcome
+        rewards = rewards + outcome.log_likelihood.double().cpu()
+        return self._end(outcome, self._rewards(rewards))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let go of the texts in work."""
+        self._episode = None
+
+    # -- episodes --------------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[Observation, Infos]:
+        count = self.num_envs // self.samples_per_text
+        self._indices, valid = self._order.draw(count, self.np_random)
+        self._row_valid = valid.repeat(self.samples_per_text)
+        self._episode = self._make_episode()
+        return self._observe(), self._infos()
+
+    def _make_episode(self) -> Episode:
+        texts = [self.workload.texts[index] for index in self._indices]
+        return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")
+
+    def _end(self, outcome: Outcome, rewards: Any) -> Any:
+        finished = self._masked(self._outcome_infos(outcome))
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            infos = {**self._infos(), **finished}
+            return self._observe(), rewards, self._flags(True), self._flags(False), infos
+        final: Infos = self._masked({"final_info": finished})
+        if self.final_obs:
+            final = {**self._masked({"final_obs": self._observe()}), **final}
+        observation, infos = self._begin()
+        return observation, rewards, self._flags(True), self._flags(False), {**infos, **final}
+
+    def _step_after_end(self) -> Any:
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded("the episode has ended: call reset(), autoreset_mode is Disabled")
+        observation, infos = self._begin()
+        zeros = torch.zeros(self.num_envs, dtype=torch.float64)
+        return observation, self._rewards(zeros), self._flags(False), self._flags(False), infos
+
+    def _observe(self) -> Observation:
+        observation = self._running.observation(self.max_tokens)
+        return {key: self._array(value) for key, value in observation.items()}
+
+    def _infos(self) -> Infos:
+        episode = self._running
+        infos: Infos = {name: self._array(value) for name, value in episode.infos(self.max_tokens).items()}
+        infos["text_id"] = np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text)
+        infos |= self._validity()
+        if self.info_scores is not None and not episode.forward.done:
+            layout = episode.forward.tokens.layout
+            infos["importance"] = self._array(layout.pad(self._scores(), self.max_tokens))
+        return self._masked(infos)
+
+    def _scores(self) -> Tensor:
+        """``(tokens in play,)`` importance for the coming reduction."""
+        forward = self._running.forward
+        if self.info_scores == "attention":
+            return cast(Tensor, forward.received)
+        episode = self._running
+        scores = self._importance.of_texts(self._indices, episode.texts)[:, forward.reduction]
+        return forward.tokens.layout.gather(scores.repeat_interleave(self.samples_per_text, 0))
+
+    def _outcome_infos(self, outcome: Outcome) -> Infos:
+        infos: Infos = {name: self._array(value) for name, value in outcome.figures().items()}
+        infos["text_id"] = np.array([text.text_id for text in outcome.texts])
+        return infos | self._validity()
+
+    def _validity(self) -> Infos:
+        """Which rows hold a text that belongs to the pass; only where there is an end to it."""
+        if self._order.order != "once":
+            return {}
+        return {"row_valid": self._array(torch.from_numpy(self._row_valid))}
+
+    # -- looking at it ---------------------------------------------------------------------------------
+
+    def token_strings(self, row: int) -> list[str]:
+        """The tokens of a row's text, in text order.
+
+        Raises:
+            ValueError: There is no such row.
+        """
+        if not 0 <= row < self.num_envs:
+            raise ValueError(f"row {row}: there are {self.num_envs}, from 0 on")
+        text = self._running.texts[row // self.samples_per_text]
+        return list(self.workload.backbone.tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
+
+    def render(self) -> tuple[str, ...] | None:
+        """With ``render_mode="ansi"``: each row's text, skipped tokens struck out."""
+        if self.render_mode is None:
+            return None
+        in_play = self._running.observation(self.max_tokens)["token_mask"].bool().cpu()
+        return tuple(render_reduction(self.token_strings(row), in_play[row].tolist()) for row in range(self.num_envs))
+
+    # -- going on later --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its place and its generators: all that a resumed run needs to go on bit for bit."""
+        episode = self._episode
+        return {
+            "rows": [self.num_envs, self.samples_per_text],
+            "num_texts": len(self.workload.texts),
+            "reduction_layers": list(self.staged.encoder.reduction_layers),
+            "order": self._order.state_dict(),
+            "generator": self.np_random.bit_generator.state,
+            "indices": self._indices.copy(),
+            "row_valid": self._row_valid.copy(),
+            "masks": None if episode is None else [mask.cpu() for mask in episode.masks],
+            "length_penalty": self.length_penalty,
+            "importance": self._importance.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[Observation, Infos] | None:
+        """Go on from :meth:`state_dict`; an episode that was running is played again up to where it stood.
+
+        Returns:
+            The observation and infos of the running episode; None where none ran.
+
+        Raises:
+            ValueError: The state is of an environment of other rows, texts or reduction layers, or no state at
+                all; the environment then goes on as if nothing had been loaded.
+        """
+        own, episode = self.state_dict(), self._episode
+        check_environment_state(state, own)
+        try:
+            return self._load(state)
+        # What odd values in a state make numpy, torch and plain Python raise; OverflowError is an ArithmeticError.
+        except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError) as error:
+            self._load_place(own)
+            self._episode = episode
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"the saved environment cannot be gone on with ({reason}): save it anew") from error
+
+    def _load(self, state: dict[str, Any]) -> tuple[Observation, Infos] | None:
+        self._load_place(state)
+        self._episode = None
+        if state["masks"] is None:
+            return None
+        self._episode = self._make_episode()
+        for mask in state["masks"]:
+            layout = self._episode.forward.tokens.layout
+            self._episode.replay(check_mask(mask, layout.total_tokens, self.device))
+        return self._observe(), self._infos()
+
+    def _load_place(self, state: dict[str, Any]) -> None:
+        """Everything but the running episode."""
+        self._order.load_state_dict(state["order"])
+        self.np_random.bit_generator.state = state["generator"]
+        self._indices = np.asarray(state["indices"], dtype=np.int64)
+        self._row_valid = np.asarray(state["row_valid"], dtype=np.bool_)
+        self.length_penalty = state["length_penalty"]
+        self._importance.load_state_dict(state["importance"], self.workload.texts)
+
+    # -- small parts -----------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> Episode:
+        if self._episode is None:
+            raise gymnasium.error.ResetNeeded("no text is in work: call reset() first")
+        return self._episode
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError("the environment is closed: make a new one")
+
+    def _array(self, tensor: Tensor) -> Any:
+        return tensor.to(self.device) if self.array_type == "torch" else tensor.cpu().numpy()
+
+    def _rewards(self, rewards: Tensor) -> Any:
+        return self._array(rewards.float())
+
+    def _flags(self, value: bool) -> Any:
+        return self._array(torch.full((self.num_envs,), value))
+
+    def _masked(self, infos: Infos) -> Infos:
+        """Gymnasium's convention: beside every key, which rows it speaks of."""
+        masks = {f"_{key}": np.ones(self.num_envs, dtype=np.bool_) for key in infos}
+        return {**infos, **masks}
+
+
+def _placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The model itself where it fits, else a copy: rounding the caller's weights would lose them."""
+    fits = model.device == device and model.dtype == dtype
+    placed = model if fits else move(copy.deepcopy(model), device, dtype)
+    placed.eval()
+    return placed

@@ -1,0 +1,1 @@
+"""What decides which tokens go on, and what it costs."""

@@ -1,0 +1,175 @@
+"""A toy with a known answer: keep exactly the tokens that bear a mark.
+
+An algorithm that does not learn this in seconds is broken; one that does may be tried on text. All of the
+real environment is run: texts, packed encoder, reduction, task head. Only what the head reads is arranged:
+a token that went through the second layer says so in the first dimension of its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.envs.single_env import TokenReductionEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.presets import get_preset
+from trbert_env.tasks.base import EncodedText, Task
+
+#: Token ids: the first token of a text, the mark, and how many words there are besides.
+FIRST, MARK, NUM_WORDS = 0, 1, 30
+MAX_TOKENS, MIN_TOKENS = 64, 32
+HIDDEN_SIZE, NUM_TEXTS = 32, 256
+
+
+class IdentityTask(Task):
+    """The share of tokens that were treated rightly: marks kept, all others skipped. [CLS] does not count."""
+
+    auto_model = BertForTokenClassification
+    token_logits = 1
+
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> Sequence[EncodedText]:
+        """Nothing: its texts are made by :func:`identity_texts`.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("the toy makes its own texts")
+
+    def logits(self, model: PreTrainedModel, states: Tensor, text_lengths: Tensor) -> Tensor:
+        """``(total_tokens, 1)``: above 0 for tokens that went on."""
+        return states[:, :1].float()
+
+    def log_likelihood(self, logits: Tensor, text_lengths: Tensor, targets: Tensor) -> Tensor:
+        """The share of right decisions, ``(num_texts,)`` in [0, 1]: a score in a likelihood's place."""
+        pieces = logits[:, 0].split(text_lengths.tolist())
+        shares = [
+            ((piece > 0) == (target[: len(piece)] == 1))[1:].float().mean()
+            for piece, target in zip(pieces, targets.to(logits.device), strict=True)
+        ]
+        return torch.stack(shares)
+
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """Nothing to distil.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("the toy has no teacher")
+
+    def predict(
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
+    ) -> dict[str, Any]:
+        """Which tokens went on, by text id."""
+        return {text.text_id: (values[:, 0] > 0).tolist() for text, values in zip(texts, logits, strict=True)}
+
+    def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
+        """Nothing beyond the return."""
+        return {}
+
+
+def identity_texts(count: int, seed: int) -> list[EncodedText]:
+    """Random words, about half of them marked, so that no single habit is a good one; after a first token."""
+    generator = np.random.default_rng(seed)
+    texts = []
+    for index in range(count):
+        length = int(generator.integers(MIN_TOKENS, MAX_TOKENS + 1))
+        marked = generator.random(length) < 0.5
+        marked[0] = False
+        words = generator.integers(MARK + 1, MARK + 1 + NUM_WORDS, length)
+        input_ids = np.where(marked, MARK, words).astype(np.int32)
+        input_ids[0] = FIRST
+        target = np.zeros(MAX_TOKENS, dtype=np.int64)
+        target[:length] = marked
+        texts.append(EncodedText(f"text {index}", input_ids, np.zeros(length, dtype=np.int32), (length,), target))
+    return texts
+
+
+def identity_model(seed: int = 0) -> PreTrainedModel:
+    """A random BERT of two layers, whose norms write in the first dimension how far a token went."""
+    config = BertConfig(
+        vocab_size=MARK + 1 + NUM_WORDS,
+        hidden_size=HIDDEN_SIZE,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=2 * HIDDEN_SIZE,
+        max_position_embeddings=MAX_TOKENS,
+        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,
+        initializer_range=0.1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertForTokenClassification(config).eval()
+    for layer, said in zip(model.bert.encoder.layer, (-1.0, 1.0), strict=True):
+        norm = layer.output.LayerNorm
+        with torch.no_grad():
+            norm.weight[0], norm.bias[0] = 0.0, said
+    return cast(PreTrainedModel, model)
+
+
+class IdentityVectorEnv(TokenReductionVectorEnv):
+    """The toy, ``TRBERT/Identity-v0``: one reduction, texts of 32 to 64 tokens, returns from 0 to 1.
+
+    Args:
+        num_envs: Rows; a multiple of ``samples_per_text``.
+        samples_per_text: Rows that hold the same text.
+        length_penalty: Price of a kept token; 0 makes 1 the best return.
+        kwargs: See :class:`TokenReductionVectorEnv`.
+
+    Example:
+        >>> import gymnasium, trbert_env
+        >>> envs = gymnasium.make_vec("TRBERT/Identity-v0", num_envs=4)
+        >>> observation, infos = envs.reset(seed=0)
+        >>> marked = envs.marked  # the right answer
+        >>> _, rewards, *_ = envs.step(marked)
+        >>> rewards.tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(
+        self, num_envs: int = 1, *, samples_per_text: int = 1, length_penalty: float = 0.0, **kwargs: Any
+    ) -> None:
+        preset = replace(get_preset("SQuAD2"), name="Identity", max_tokens=MAX_TOKENS, length_penalty=0.0)
+        no_tokenizer = cast(PreTrainedTokenizerBase, None)
+        backbone = Backbone(identity_model(), no_tokenizer, "identity", "trbert_env.testing.identity", True)
+        texts = identity_texts(NUM_TEXTS, seed=0)
+        examples = Dataset.from_dict({"id": [text.text_id for text in texts]})
+        workload = Workload(preset, IdentityTask(), backbone, examples, texts, "train", "embedded")
+        super().__init__(
+            "Identity",
+            num_envs,
+            samples_per_text=samples_per_text,
+            length_penalty=length_penalty,
+            workload=workload,
+            **kwargs,
+        )
+
+    @property
+    def marked(self) -> npt.NDArray[np.int8]:
+        """``(num_envs, max_tokens)``: the action that earns 1."""
+        targets = np.stack([text.target for text in self._running.texts])
+        return targets.repeat(self.samples_per_text, 0).astype(np.int8)
+
+    def token_strings(self, row: int) -> list[str]:
+        """``[CLS]``, ``*`` for marks, and ``w<n>`` for the rest."""
+        text = self._running.texts[row // self.samples_per_text]
+        names = {FIRST: "[CLS]", MARK: "*"}
+        return [names.get(token, f"w{token}") for token in text.input_ids.tolist()]
+
+
+class IdentityEnv(TokenReductionEnv):
+    """One row of the toy, for tools that know no vector environments."""
+
+    vector_env_class = IdentityVectorEnv
