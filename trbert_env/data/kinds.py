@@ -150,6 +150,34 @@ class Integer(Kind):
 
 
 @dataclass(frozen=True)
+class Real(Kind):
+    """Finite numbers."""
+
+    @property
+    def type(self) -> pa.DataType:
+        """Return arrow's float64."""
+        return pa.float64()
+
+    @property
+    def needed(self) -> str:
+        """Return ``float``."""
+        return "float"
+
+    def accepts(self, found: pa.DataType) -> bool:
+        """Accept every integer and floating type, and truth values."""
+        return bool(pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found))
+
+    def conform(self, values: pa.Array) -> pa.Array:
+        """Refuse nulls, NaN and infinities."""
+        fix = "give a finite number"
+        _refuse_nulls(values, fix)
+        plain = values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values
+        numbers = plain.cast(pa.float64(), safe=False)
+        _refuse(values, pc.invert(pc.is_finite(numbers)), fix)
+        return numbers
+
+
+@dataclass(frozen=True)
 class ListOf(Kind):
     """Lists of any length.
 

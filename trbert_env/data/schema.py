@@ -1,6 +1,7 @@
 """Declared schemas of records, and the one check of a table against them.
 
-A schema maps each column to its kind (:mod:`trbert_env.data.kinds`). A new form of record is a new constant here.
+A schema maps each column to its kind (:mod:`trbert_env.data.kinds`); forms of records are declared in
+:mod:`trbert_env.data.records`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from trbert_env.data.kinds import MAX_OFFSET, FaultyValueError, Integer, Kind, ListOf, Struct, Text
+from trbert_env.data.kinds import FaultyValueError, Kind, Struct, Text
 
 #: The most characters of a found type that a message shows.
 _SHOWN = 120
@@ -39,30 +40,6 @@ class Schema:
             f"{column}{{{', '.join(kind.fields)}}}" if isinstance(kind, Struct) else column
             for column, kind in self.columns.items()
         )
-
-
-#: A question on a context, and where its answers are in it; no answer is two empty lists.
-SPAN_QA = Schema(
-    "span question answering",
-    {
-        "id": Text(unique=True),
-        "context": Text(),
-        "question": Text(),
-        "answers": Struct({"text": ListOf(Text()), "answer_start": ListOf(Integer(0, MAX_OFFSET))}, aligned=True),
-    },
-)
-
-SQUAD_V2 = Schema(
-    "squad_v2",
-    {
-        "id": SPAN_QA.columns["id"],
-        # Nothing reads the title, so it may be null.
-        "title": Text(nullable=True),
-        "context": SPAN_QA.columns["context"],
-        "question": SPAN_QA.columns["question"],
-        "answers": SPAN_QA.columns["answers"],
-    },
-)
 
 
 def checked_table(table: pa.Table, schema: Schema, origin: str) -> pa.Table:

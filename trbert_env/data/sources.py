@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 from datasets.table import InMemoryTable
 
-from trbert_env.data.schema import SQUAD_V2, Schema, check_columns, checked_dataset, checked_table
+from trbert_env.data.records import SQUAD_V2
+from trbert_env.data.schema import Schema, check_columns, checked_dataset, checked_table
 
 Source = Literal["local", "hub", "embedded"]
 

@@ -13,7 +13,8 @@ from datasets import Dataset
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.schema import SPAN_QA, checked_dataset
+from trbert_env.data.records import SPAN_QA
+from trbert_env.data.schema import checked_dataset
 from trbert_env.tasks.base import EncodedText
 
 _TOKENIZER_BATCH = 1024

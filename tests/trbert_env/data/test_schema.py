@@ -19,7 +19,8 @@ from datasets import Dataset
 from trbert_env.data import load_examples, sources
 from trbert_env.data.embedded.corpus import embedded_squad2
 from trbert_env.data.kinds import Integer, ListOf, Text
-from trbert_env.data.schema import SPAN_QA, SQUAD_V2, Schema, checked_dataset, checked_table
+from trbert_env.data.records import SPAN_QA, SQUAD_V2
+from trbert_env.data.schema import Schema, checked_dataset, checked_table
 from trbert_env.tasks.span_encoding import checked_rows
 
 ROWS = 5

@@ -1,0 +1,57 @@
+"""Forms of records: what every reader gives, whatever its files look like, and what tasks encode.
+
+=====================  ============================================================  =====================
+form                   columns                                                       given by
+=====================  ============================================================  =====================
+:data:`SPAN_QA`        id, context, question, answers{text, answer_start}            SQuAD 1.1 and 2.0
+:data:`MRQA`           the same, aliases, group                                      NewsQA, NaturalQA
+:data:`LABELLED_TEXT`  id, text, text_pair, label (a name)                           IMDB, 20NewsGroups
+:data:`SCORED_TEXT`    id, text, text_pair, label (a number)                         rerankers, regression
+:data:`CHOICES`        id, group, article, question, options, answer                 RACE
+=====================  ============================================================  =====================
+
+Records of one ``group`` share a passage: samples and held-out texts keep them together.
+"""
+
+from __future__ import annotations
+
+from trbert_env.data.kinds import MAX_OFFSET, Integer, ListOf, Real, Struct, Text
+from trbert_env.data.schema import Schema
+
+#: Answers are spans of the context, ``answer_start`` in characters; no answer is two empty lists.
+SPAN_QA = Schema(
+    "span question answering",
+    {
+        "id": Text(unique=True),
+        "context": Text(),
+        "question": Text(),
+        "answers": Struct({"text": ListOf(Text()), "answer_start": ListOf(Integer(0, MAX_OFFSET))}, aligned=True),
+    },
+)
+
+#: ``aliases`` are right answers for the metric, whether or not they stand in the context.
+MRQA = Schema("MRQA", {**SPAN_QA.columns, "aliases": ListOf(Text()), "group": Text()})
+
+#: ``text_pair`` is null, or the second of two texts; ``label`` is the name of a class.
+LABELLED_TEXT = Schema(
+    "labelled text", {"id": Text(unique=True), "text": Text(), "text_pair": Text(nullable=True), "label": Text()}
+)
+
+#: ``label`` is a number: 0 or 1 (irrelevant or relevant), or what a regression predicts.
+SCORED_TEXT = Schema("scored text", {**LABELLED_TEXT.columns, "label": Real()})
+
+#: ``answer`` counts the options from 0.
+CHOICES = Schema(
+    "multiple choice",
+    {
+        "id": Text(unique=True),
+        "group": Text(),
+        "article": Text(),
+        "question": Text(),
+        "options": ListOf(Text()),
+        "answer": Integer(0, MAX_OFFSET),
+    },
+)
+
+#: SQuAD as the hub has it; nothing reads the title, so it may be null.
+SQUAD_V2 = Schema("squad_v2", {"id": SPAN_QA.columns["id"], "title": Text(nullable=True), **SPAN_QA.columns})
