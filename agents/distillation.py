@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
@@ -39,7 +40,7 @@ class Teacher:
         self._known: dict[str, Tensor] = {}
 
     def logits(self, texts: Sequence[EncodedText]) -> Tensor:
-        """``(total_tokens, token_logits)`` float32, texts laid end to end, on the model's device."""
+        """The task's logits, float32, texts laid end to end, on the model's device."""
         if self._known:
             return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)
         return self._compute(texts)
@@ -55,7 +56,8 @@ class Teacher:
             advance: Told how many texts are done, each time some are.
         """
         path = folder / f"{self._fingerprint(texts)}.safetensors"
-        shape = (sum(map(len, texts)), self._staged.task.token_logits)
+        counts = self._staged.task.row_counts(_layout(texts)).tolist()
+        shape = (sum(counts), self._staged.task.num_logits)
         logits = _read(path, shape)
         if logits is None:
             found = []
@@ -77,7 +79,7 @@ class Teacher:
             partial.replace(path)
         elif advance is not None:
             advance(len(texts))
-        pieces = logits.split([len(text) for text in texts])
+        pieces = logits.split(counts)
         self._known = {text.text_id: piece for text, piece in zip(texts, pieces, strict=True)}
 
     def _compute(self, texts: Sequence[EncodedText]) -> Tensor:
@@ -95,6 +97,12 @@ class Teacher:
             digest.update(text.text_id.encode())
             digest.update(np.ascontiguousarray(text.input_ids).tobytes())
         return digest.hexdigest()[:32]
+
+
+def _layout(texts: Sequence[EncodedText]) -> Layout:
+    """The layout of texts, all of their tokens in play."""
+    lengths = [length for text in texts for length in text.sequence_lengths]
+    return Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts])
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:

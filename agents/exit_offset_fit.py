@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trbert_env.envs.episode import Outcome
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.tasks import Task
 
 
@@ -24,7 +24,7 @@ class CalibrationFit:
         learning_rate: In nats a step, about; it falls linearly to 0.
     """
 
-    def __init__(self, calibration: Calibration, task: Task, learning_rate: float = 0.05) -> None:
+    def __init__(self, calibration: ExitOffsets, task: Task, learning_rate: float = 0.05) -> None:
         self.calibration = calibration
         self._task, self._learning_rate = task, learning_rate
         self._optimizer = torch.optim.Adam(calibration.parameters(), lr=learning_rate)
@@ -40,7 +40,7 @@ class CalibrationFit:
             shift = self.calibration.shift(outcome.stops, outcome.layout)
             logits = outcome.logits + (shift - shift.detach())
             targets = self._task.targets(outcome.texts)
-            loss = -self._task.log_likelihood(logits, outcome.row_lengths, targets).mean()
+            loss = -self._task.log_likelihood(logits, outcome.layout, targets).mean()
             for group in self._optimizer.param_groups:
                 group["lr"] = self._learning_rate * (1.0 - progress)
             self._optimizer.zero_grad(set_to_none=True)

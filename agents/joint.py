@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.base import Agent, Rollout
 from agents.distillation import Teacher, computing_in
 from agents.rollouts import rollout_figures
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.envs.episode import Episode, Outcome
 from trbert_env.envs.reward import LengthPrice
@@ -106,7 +107,7 @@ class JointLearner:
         self._calibration_rate = calibration_rate
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
-        if calibration_rate and agent is not None:
+        if calibration_rate and agent is not None and staged.exit_offsets is not None:
             groups.append({"params": list(staged.exit_offsets.parameters()), "weight_decay": 0.0})
         self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
@@ -141,7 +142,10 @@ class JointLearner:
             loss = (1.0 - share) * gold
             if self.needs_teacher:
                 distances = self.staged.task.divergence(
-                    outcome.logits, self._teacher_logits(texts), outcome.row_lengths, self.options.temperature
+                    outcome.logits,
+                    self._teacher_logits(texts, outcome.layout),
+                    outcome.layout,
+                    self.options.temperature,
                 )
                 loss = loss + share * distances.mean()
                 figures["losses/distillation_loss"] = float(distances.detach().mean())
@@ -174,10 +178,11 @@ class JointLearner:
         final = {name: value.detach() for name, value in outcome.figures().items()}
         return Rollout(observations, infos, actions, torch.stack(rewards), final, self.samples, progress), outcome
 
-    def _teacher_logits(self, texts: Sequence[EncodedText]) -> Tensor:
-        """``(tokens of all rows, token_logits)`` float32, each text's as often as it has samples."""
+    def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout) -> Tensor:
+        """The teacher's logits, float32, each text's as often as it has samples, which ``layout`` counts."""
         assert self._teacher is not None
-        pieces = self._teacher.logits(texts).split([len(text) for text in texts])
+        counts = self.staged.task.row_counts(layout)[:: self.samples].tolist()
+        pieces = self._teacher.logits(texts).split(counts)
         return torch.cat([piece for piece in pieces for _ in range(self.samples)])
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
@@ -195,9 +200,10 @@ class JointLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers and the agent's state."""
+        offsets = self.staged.exit_offsets
         return {
             "model": self.staged.model.state_dict(),
-            "calibration": self.staged.exit_offsets.state_dict(),
+            "calibration": None if offsets is None else offsets.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "agent": None if self.agent is None else self.agent.state_dict(),
         }
@@ -205,7 +211,8 @@ class JointLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.staged.model.load_state_dict(state["model"])
-        self.staged.exit_offsets.load_state_dict(state["calibration"])
+        if self.staged.exit_offsets is not None:
+            self.staged.exit_offsets.load_state_dict(state["calibration"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self.agent is not None:
             self.agent.load_state_dict(state["agent"])

@@ -19,7 +19,8 @@ from runners.cli.display import print_table
 from runners.cli.options import CommonOptions, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
-from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass, stock_pass
+from runners.evaluation.stock import stock_pass
+from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass
 from runners.runs.models import load_model
 from runners.runs.run_folder import RunFolder
 from runners.training.precision import evaluation_dtype
@@ -28,6 +29,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
+from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
@@ -65,9 +67,10 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     backbone: Backbone | str | None = options.backbone
     if options.model is not None:
         model, backbone = load_model(options.model, device)
+    env = options.env if model is None else model.config.env
     workload = Workload.load(
-        options.env if model is None else model.config.env,
-        "validation",
+        env,
+        get_preset(env).evaluation_split,
         backbone=backbone,
         data_source=options.data_source,
         data_dir=options.data_dir,
@@ -77,6 +80,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
         if model is not None:
             raise UserError("--architecture bert-base has random weights: leave --model out")
         config = BertConfig(vocab_size=len(workload.backbone.tokenizer))
+        config.num_labels = workload.task.num_logits
         large = workload.task.auto_model.from_config(config).eval()
         workload = replace(workload, backbone=replace(workload.backbone, model=large, name="bert-base (random)"))
     return workload, model
@@ -97,6 +101,7 @@ def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedM
         workload.backbone.model,
         TokenPolicy(encoder.hidden_size, encoder.num_reductions),
         env=workload.preset.name,
+        task=workload.task,
         reduction_layers=encoder.reduction_layers,
         decision=DecisionRule(keep_fractions=fractions),
     )
@@ -114,7 +119,7 @@ def time_inference(
     model = move(model, device, inference_dtype(options))
     texts, size = list(workload.texts), options.batch_size
     sides = {
-        "stock": stock_pass(model.backbone, texts, size, device),
+        "stock": stock_pass(model.backbone, model.task, texts, size, device),
         "packed": keep_all_pass(model.backbone, model.task, texts, size, device),
         "reduced": reduced_pass(model, texts, size, device),
     }

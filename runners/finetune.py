@@ -164,7 +164,7 @@ class Finetuner:
         with computing_in(self.dtype, self.device):
             logits = self.staged(batch)
         targets = task.targets(texts).to(self.device)
-        return -task.log_likelihood(logits.float(), batch.layout.text_lengths, targets).mean()
+        return -task.log_likelihood(logits.float(), batch.layout, targets).mean()
 
     def _texts(self) -> list[EncodedText]:
         """The batch of this step: a slice of the epochs' shuffled order, which the seed fixes."""
@@ -243,7 +243,9 @@ def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
         options.env, "validation", found.source, options.data_dir, options.max_eval_texts
     )
     torch.manual_seed(options.seed)  # a new task head draws its first weights
-    backbone = load_backbone(preset, make_task(preset), options.backbone, found.source, pretrained=True)
+    backbone = load_backbone(
+        preset, make_task(preset), options.backbone, found.source, pretrained=True, records=examples
+    )
     if not backbone.fine_tuned:
         announce(
             f"backbone '{backbone.name}' has no task head for {options.env}: a new one is trained from random weights"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 def penalty_from_alpha(
@@ -32,13 +34,12 @@ class Preset:
 
     Attributes:
         name: The name in ``TRBERT/<name>-v0``.
-        dataset: The data set's name on the hub, and of its folder in a local data folder.
-        task: The kind of task, such as ``span_qa``.
-        backbone: A published checkpoint that is fine-tuned for this data set, by its hub name.
+        dataset: The data set's name in :mod:`trbert_env.data`, and of its folder in a local data folder.
+        task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`.
+        settings: Settings of the task, such as lengths.
+        evaluation_split: The split that results are reported on.
+        backbone: A published checkpoint that is fine-tuned for this data set, by its hub name; empty for none.
         pretrained: The published encoder that stage 1 fine-tunes where no other is named.
-        max_tokens: The most tokens of one text, special tokens included.
-        stride: Tokens that neighbouring windows of a long text share (the tokenizers' sense).
-        max_question_tokens: Tokens that a question is cut at.
         epochs: N: passes over the training split in stage 1 (fine-tuning); the paper's stage 3 takes as many.
         learning_rate: AdamW's peak learning rate in stage 1.
         warmup: Share of the optimiser steps, 0 to 1, over which the learning rate rises from 0.
@@ -47,24 +48,23 @@ class Preset:
             alpha by :func:`penalty_from_alpha`.
         joint_length_penalty: Lambda of stage 3, in nats per kept token, converted likewise.
         imitation_fraction: Share of the steps of stage 2, 0 to 1, in which one sample of each text
-            follows the residual importance.
+            follows the residual importance, where tokens are sampled one by one (Bernoulli).
     """
 
     name: str
     dataset: str
     task: str
-    backbone: str
-    pretrained: str
-    max_tokens: int
-    stride: int
-    max_question_tokens: int
-    epochs: int
-    learning_rate: float
-    warmup: float
-    batch_size: int
+    settings: Mapping[str, Any]
+    evaluation_split: str
     length_penalty: float
     joint_length_penalty: float
+    epochs: int
     imitation_fraction: float
+    learning_rate: float = 3e-5
+    warmup: float = 0.1
+    batch_size: int = 32
+    backbone: str = ""
+    pretrained: str = "google-bert/bert-base-uncased"
 
     @property
     def policy_epochs(self) -> int:
@@ -72,26 +72,78 @@ class Preset:
         return (self.epochs + 2) // 2
 
 
-PRESETS: dict[str, Preset] = {
-    "SQuAD2": Preset(
+def _classification(name: str, dataset: str, epochs: int, alpha: float, joint_alpha: float, **settings: Any) -> Preset:
+    """A data set of texts with labels, at the paper's 512 tokens (its table 5, and the released alphas)."""
+    return Preset(
+        name=name,
+        dataset=dataset,
+        task="classification",
+        settings={"max_tokens": 512, **settings},
+        evaluation_split="test",
+        epochs=epochs,
+        length_penalty=penalty_from_alpha(alpha, padded_length=512),
+        joint_length_penalty=penalty_from_alpha(joint_alpha, padded_length=512),
+        imitation_fraction=0.5,
+    )
+
+
+def _mrqa(name: str, dataset: str, alpha: float, joint_alpha: float) -> Preset:
+    """A span data set of MRQA: every question has an answer, often in several places."""
+    return Preset(
+        name=name,
+        dataset=dataset,
+        task="span_qa",
+        settings={
+            "max_tokens": 512,
+            "stride": 128,
+            "max_question_tokens": 40,
+            "null_answer": False,
+            "golds": "all",
+            "metric": "mrqa",
+        },
+        evaluation_split="validation",
+        epochs=5,
+        length_penalty=penalty_from_alpha(alpha, padded_length=512),
+        joint_length_penalty=penalty_from_alpha(joint_alpha, padded_length=512, summed_span_loss=True),
+        imitation_fraction=0.2,
+    )
+
+
+_ALL = (
+    Preset(
         name="SQuAD2",
         dataset="squad_v2",
         task="span_qa",
+        settings={"max_tokens": 384, "stride": 128, "max_question_tokens": 64},
+        evaluation_split="validation",
         backbone="deepset/minilm-uncased-squad2",
-        pretrained="google-bert/bert-base-uncased",
-        max_tokens=384,
-        stride=128,
-        max_question_tokens=64,
         epochs=2,
-        learning_rate=3e-5,
-        warmup=0.1,
-        batch_size=32,
         # The released alpha is 5 in both stages: 0.0065 and 0.0033 nats per kept token.
         length_penalty=penalty_from_alpha(5, padded_length=384),
         joint_length_penalty=penalty_from_alpha(5, padded_length=384, summed_span_loss=True),
         imitation_fraction=0.2,
     ),
-}
+    _mrqa("NewsQA", "mrqa_newsqa", alpha=3, joint_alpha=5),
+    _mrqa("NaturalQA", "mrqa_naturalqa", alpha=2, joint_alpha=2),
+    Preset(
+        name="RACE",
+        dataset="race",
+        task="multiple_choice",
+        settings={"max_tokens": 512, "max_question_tokens": 128, "num_options": 4},
+        evaluation_split="test",
+        epochs=5,
+        learning_rate=5e-5,
+        length_penalty=penalty_from_alpha(0.5, padded_length=512),
+        joint_length_penalty=penalty_from_alpha(0.1, padded_length=512),
+        imitation_fraction=0.2,
+    ),
+    _classification("IMDB", "imdb", epochs=5, alpha=1, joint_alpha=1),
+    _classification("YELP.F", "yelp_review_full", epochs=3, alpha=2, joint_alpha=0.5, ordered=True),
+    _classification("20NewsGroups", "20_newsgroups", epochs=5, alpha=1, joint_alpha=1),
+    _classification("Hyperpartisan", "hyperpartisan_news_detection", epochs=15, alpha=0.01, joint_alpha=0.01),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
 def get_preset(name: str) -> Preset:

@@ -13,7 +13,8 @@ from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.reduction.overlap import lexical_overlap
 from trbert_env.tasks.base import Task
 
 
@@ -42,17 +43,19 @@ class StagedModel(nn.Module):
         model: PreTrainedModel,
         task: Task,
         reduction_layers: Sequence[int] | None = None,
-        exit_offsets: Calibration | None = None,
+        exit_offsets: ExitOffsets | None = None,
         policy_flops: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.task = model, task
         self.encoder = StagedEncoder(model, reduction_layers)
         count = self.encoder.num_reductions
-        if exit_offsets is None:
-            exit_offsets = Calibration(count, task.token_logits).to(model.device)
-        elif exit_offsets.num_reductions != count:
-            raise ValueError(f"calibration of {exit_offsets.num_reductions} reductions: there are {count}")
+        if exit_offsets is None and task.reads == "tokens":
+            exit_offsets = ExitOffsets(count, task.num_logits).to(model.device)
+        if exit_offsets is not None and task.reads != "tokens":
+            raise ValueError(f"{type(task).__name__} reads first tokens, which never stop: leave exit_offsets out")
+        if exit_offsets is not None and exit_offsets.num_reductions != count:
+            raise ValueError(f"exit offsets of {exit_offsets.num_reductions} reductions: there are {count}")
         self.exit_offsets = exit_offsets
         self.cost = CostModel.of(self.encoder, policy_flops)
 
@@ -74,31 +77,34 @@ class StagedModel(nn.Module):
             samples: Rows of each text; they share the first stage.
             record_attention: Whether the attention that tokens receive is kept.
         """
-        return StagedForward(self.encoder, batch, samples, record_attention)
+        overlap = lexical_overlap(batch, self.task.query_segment)
+        return StagedForward(self.encoder, batch, samples, record_attention, overlap)
 
     def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:
-        """Apply the task head to every token's last state, and the exit offsets to its logits.
+        """Apply the task head to the last states, and the exit offsets to the logits of tokens.
 
         Args:
             forward: A pass whose layers have all run.
 
         Returns:
-            ``(sum of row lengths, token_logits)`` float32 logits, rows end to end, and
-            ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
+            Float32 logits, as the task gives them, and ``(sum of row lengths,)`` int64: the reduction that each token
+            stopped at, T for none.
         """
         states, stops = forward.final_states()
         layout = forward.layouts[0]
-        logits = self.task.logits(self.model, states, layout.text_lengths)
-        return logits + self.exit_offsets.shift(stops, layout), stops
+        logits = self.task.logits(self.model, states, layout)
+        if self.exit_offsets is not None:
+            logits = logits + self.exit_offsets.shift(stops, layout)
+        return logits, stops
 
     def forward(self, batch: TextBatch) -> Tensor:
-        """Run a batch with nothing skipped: ``(total_tokens, token_logits)`` float32 logits.
+        """Run a batch with nothing skipped; returns float32 logits, as the task gives them.
 
         Args:
             batch: The texts.
         """
         tokens = self.encoder.run_unreduced(batch)
-        return self.task.logits(self.model, tokens.states, batch.layout.text_lengths)
+        return self.task.logits(self.model, tokens.states, batch.layout)
 
     def __call__(self, batch: TextBatch) -> Tensor:
         """Run :meth:`forward` with the hooks of :class:`torch.nn.Module`."""

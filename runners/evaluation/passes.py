@@ -13,15 +13,17 @@ from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
 from runners.cli.options import CommonOptions
-from runners.evaluation.timing import stock_model, stock_outputs, wall_speedups
+from runners.evaluation.stock import stock_logits, stock_model
+from runners.evaluation.timing import wall_speedups
 from trbert_env.data.backbones import Backbone, move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import TextBatch
 from trbert_env.envs.vector_env import DType, TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def evaluation_env(
     dtype: DType = "float32",
     device: str = "cpu",
     rows: int | None = None,
-    calibration: Calibration | None = None,
+    calibration: ExitOffsets | None = None,
 ) -> TokenReductionVectorEnv:
     """An environment that goes once over a split, one row a text."""
     return TokenReductionVectorEnv(
@@ -96,7 +98,7 @@ def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluatin
                 terminated = bool(flags[0])
             outcome = env.last_outcome
             assert outcome is not None
-            pieces = outcome.logits.float().cpu().split(outcome.row_lengths.tolist())
+            pieces = workload.task.split(outcome.logits.float().cpu(), outcome.layout)
             logits.extend(piece.numpy() for piece, ok in zip(pieces, valid.tolist(), strict=True) if ok)
             totals += torch.stack([outcome.full_flops[valid].sum(), outcome.reduced_flops[valid].sum()])
             kept += outcome.kept_tokens[valid].sum(0)
@@ -131,21 +133,22 @@ def pass_figures(reduced: PassResult) -> dict[str, Any]:
 
 def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
     """The plain transformers forward, padded: the reference that keep-all must equal."""
+    task, texts = workload.task, workload.texts
     stock = move(stock_model(workload.backbone.model), device, getattr(torch, dtype))
-    order = sorted(range(len(workload.texts)), key=lambda index: len(workload.texts[index]))
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     logits: dict[int, torch.Tensor] = {}
+    likelihood = torch.zeros(len(texts))
     with progress("stock transformers", len(order)) as bar:
         for first in range(0, len(order), pass_rows(device)):
             places = order[first : first + pass_rows(device)]
-            outputs = stock_outputs(stock, [workload.texts[place] for place in places], device)
-            pairs = torch.stack([outputs.start_logits, outputs.end_logits], -1).float().cpu()
-            logits |= {place: pairs[row, : len(workload.texts[place])] for row, place in enumerate(places)}
+            batch = [texts[place] for place in places]
+            layout = TextBatch.from_texts(batch).layout
+            found = stock_logits(stock, task, batch, device).float().cpu()
+            likelihood[places] = task.log_likelihood(found, layout, task.targets(batch))
+            logits |= dict(zip(places, task.split(found, layout), strict=True))
             bar.update(len(places))
-    in_order = [logits[place] for place in range(len(order))]
-    lengths = torch.tensor([len(text) for text in workload.texts])
-    likelihood = workload.task.log_likelihood(torch.cat(in_order), lengths, workload.task.targets(workload.texts))
-    predictions = workload.task.predict(workload.texts, [piece.numpy() for piece in in_order], workload.examples)
-    quality = workload.task.metrics(predictions, workload.examples)
+    predictions = task.predict(texts, [logits[place].numpy() for place in range(len(texts))], workload.examples)
+    quality = task.metrics(predictions, workload.examples)
     return PassResult(quality, 1.0, (), float(likelihood.mean()))
 
 
@@ -185,7 +188,7 @@ def run_policy_pass(
     agent: TrainedPolicy,
     workload: Workload,
     reduction_layers: tuple[int, ...],
-    calibration: Calibration,
+    calibration: ExitOffsets | None,
     dtype: DType,
     device: str,
 ) -> PassResult:
@@ -207,7 +210,8 @@ def run_model_pass(
     """Go once over a split with a model, by its own decision rule or another."""
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
     agent = TrainedPolicy(move(model.policy, device, torch.float32), model.decision if decision is None else decision)
-    layers, calibration = model.encoder.reduction_layers, model.calibration.to(device)
+    layers = model.encoder.reduction_layers
+    calibration = None if model.calibration is None else model.calibration.to(device)
     return run_policy_pass(agent, own, layers, calibration, dtype, device)
 
 
@@ -271,7 +275,7 @@ def evaluate_agent(
     dtype: DType,
     device: str,
     reduction_layers: tuple[int, ...] | None = None,
-    calibration: Calibration | None = None,
+    calibration: ExitOffsets | None = None,
     earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Quality and FLOPs of any agent, as it acts when it is deterministic; see :func:`evaluate_model`.

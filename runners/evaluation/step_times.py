@@ -18,7 +18,8 @@ from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
-from runners.evaluation.timing import measure, stock_pass
+from runners.evaluation.stock import stock_pass
+from runners.evaluation.timing import measure
 from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
@@ -129,9 +130,9 @@ def time_training(workload: Workload, settings: StepSettings) -> dict[str, float
     not even counted.
     """
     env = training_env(workload, settings)
-    texts = list(workload.texts)[:16]
+    task, texts = workload.task, list(workload.texts[:16])
     naive = move(copy.deepcopy(workload.backbone.model), settings.device, getattr(torch, settings.dtype))
-    one_sample = stock_pass(naive, texts, len(texts), settings.device, width=env.max_tokens)
+    one_sample = stock_pass(naive, task, texts, len(texts), settings.device, width=task.max_tokens)
 
     def eight_samples() -> None:
         for _ in range(8):
@@ -155,7 +156,7 @@ def time_joint(workload: Workload, settings: StepSettings) -> dict[str, float]:
 
     Forward and backward of 16 texts each; the optimiser is left out on both sides.
     """
-    texts = list(workload.texts)[:16]
+    texts = list(workload.texts[:16])
     autocast = settings.dtype
 
     def learner(samples: int, **joint: Any) -> JointLearner:

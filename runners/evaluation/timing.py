@@ -7,13 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
+from runners.evaluation.stock import stock_pass
 from trbert_env.data.backbones import move
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -62,41 +61,6 @@ def measure(sides: dict[str, Callable[[], None]], rounds: int, device: str) -> d
             if round_index:
                 seconds[name].append(time.perf_counter() - started)
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
-
-
-def stock_pass(
-    model: PreTrainedModel,
-    texts: Sequence[EncodedText],
-    batch_size: int,
-    device: str,
-    width: int | None = None,
-) -> Callable[[], None]:
-    """Stock transformers with SDPA: sorted by length, padded to the batch's longest (or to ``width``)."""
-    stock = stock_model(model)
-    ordered = sorted(texts, key=len)
-    batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
-
-    def run() -> None:
-        for batch in batches:
-            stock_outputs(stock, batch, device, width)
-
-    return run
-
-
-def stock_model(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy that knows nothing of packing."""
-    stock = copy.deepcopy(model)
-    stock.eval()
-    cast(PreTrainedModel, stock.base_model).set_attn_implementation("sdpa")
-    return stock
-
-
-def stock_outputs(stock: PreTrainedModel, texts: Sequence[EncodedText], device: str, width: int | None = None) -> Any:
-    """What the stock model gives for a batch, padded on the right to its longest text (or to ``width``)."""
-    ids, mask, types = _padded(texts, width, device)
-    extra = {} if stock.config.model_type == "distilbert" else {"token_type_ids": types}
-    with torch.inference_mode():
-        return stock(input_ids=ids, attention_mask=mask, **extra)
 
 
 def keep_all_pass(
@@ -152,7 +116,7 @@ def wall_speedups(
     timed = move(copy.deepcopy(model), device, dtype)
     timed.set_decision(decision)
     sides = {
-        "stock": stock_pass(timed.backbone, sample, BATCH_SIZE, device),
+        "stock": stock_pass(timed.backbone, timed.task, sample, BATCH_SIZE, device),
         "packed": keep_all_pass(timed.backbone, timed.task, sample, BATCH_SIZE, device),
         "reduced": reduced_pass(timed, sample, BATCH_SIZE, device),
     }
@@ -162,16 +126,6 @@ def wall_speedups(
         "wall_speedup_stock": timings["stock"].median / reduced,
         "wall_speedup_packed": timings["packed"].median / reduced,
     }
-
-
-def _padded(texts: Sequence[EncodedText], width: int | None, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    width = max(len(text) for text in texts) if width is None else width
-    ids, mask, types = (np.zeros((len(texts), width), dtype=np.int64) for _ in range(3))
-    for row, text in enumerate(texts):
-        ids[row, : len(text)], mask[row, : len(text)] = text.input_ids, 1
-        types[row, : len(text)] = text.token_type_ids
-    first, second, third = (torch.from_numpy(array).to(device) for array in (ids, mask, types))
-    return first, second, third
 
 
 def _wait(device: str) -> None:

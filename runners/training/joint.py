@@ -299,9 +299,10 @@ class JointTraining:
             self.staged.model,
             self.agent.policy,
             env=self.workload.preset.name,
+            task=self.workload.task,
             reduction_layers=self.staged.encoder.reduction_layers,
             decision=keep_all if self.options.unreduced else self._decision,
-            calibration=self.staged.exit_offsets,
+            exit_offsets=self.staged.exit_offsets,
             # Its unreduced figures are no longer the backbone's.
             backbone_name=f"{self.workload.backbone.name}, joint",
             trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,

@@ -40,7 +40,7 @@ from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 from trbert_env.reduction.decision import DecisionRule
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.staged_model import StagedModel
 
@@ -166,7 +166,11 @@ class PolicyTraining:
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
         env = self._make_env(options.texts_per_step, options.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.calibration
-        self._calibration_fit = CalibrationFit(self.calibration, workload.task, options.calibration_rate)
+        self._calibration_fit = (
+            None
+            if self.calibration is None or not options.calibration_rate
+            else CalibrationFit(self.calibration, workload.task, options.calibration_rate)
+        )
         spec = AgentSpec(
             env.hidden_size, env.num_reductions, env.max_tokens, options.samples_per_text, options.seed, device
         )
@@ -186,7 +190,7 @@ class PolicyTraining:
         self.phase_index, self.update = 0, 0
         self._collector: RolloutCollector | None = None
 
-    def _make_env(self, texts: int, samples: int, calibration: Calibration | None = None) -> TokenReductionVectorEnv:
+    def _make_env(self, texts: int, samples: int, calibration: ExitOffsets | None = None) -> TokenReductionVectorEnv:
         options = self.options
         return TokenReductionVectorEnv(
             num_envs=texts * samples,
@@ -233,7 +237,7 @@ class PolicyTraining:
         if phase.agent is self.agent and self._budgets.priced:
             figures |= self._budgets.account(figures["charts/flops_speedup"])
         figures |= phase.agent.learn(rollout)
-        if self.options.calibration_rate:
+        if self._calibration_fit is not None:
             assert phase.env.last_outcome is not None
             figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
@@ -260,7 +264,8 @@ class PolicyTraining:
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """All tensors of the agent's state, a critic's and an optimiser's too, and the calibration's parameters."""
-        yield from self.calibration.named_parameters("calibration")
+        if self.calibration is not None:
+            yield from self.calibration.named_parameters("calibration")
         yield from floating_tensors(self.agent.state_dict(), "agent")
 
     def state_dict(self) -> dict[str, Any]:
@@ -270,7 +275,7 @@ class PolicyTraining:
             "phase": self.phase_index,
             "update": self.update,
             "agent": phase.agent.state_dict(),
-            "calibration": self._calibration_fit.state_dict(),
+            "calibration": None if self._calibration_fit is None else self._calibration_fit.state_dict(),
             "env": phase.env.state_dict(),
             "budgets": self._budgets.state_dict(),
         }
@@ -280,7 +285,8 @@ class PolicyTraining:
         self.phase_index, self.update = state["phase"], state["update"]
         phase = self.phases[self.phase_index]
         phase.agent.load_state_dict(state["agent"])
-        self._calibration_fit.load_state_dict(state["calibration"])
+        if self._calibration_fit is not None:
+            self._calibration_fit.load_state_dict(state["calibration"])
         self._budgets.load_state_dict(state["budgets"])
         self._collector = RolloutCollector(phase.env, phase.agent)
         self._collector.resume(state["env"])
@@ -294,9 +300,10 @@ class PolicyTraining:
             self.workload.backbone.model,
             policy,
             env=self.workload.preset.name,
+            task=self.workload.task,
             reduction_layers=self.encoder.reduction_layers,
             decision=decision,
-            calibration=self.calibration,
+            exit_offsets=self.calibration,
             backbone_name=self.workload.backbone.name,
             trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,
         )

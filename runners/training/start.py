@@ -12,7 +12,7 @@ from runners.runs.models import load_model
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
 
 #: What an earlier run settles, so that no option may.
@@ -72,11 +72,12 @@ class Start(Generic[OptionsT]):
         }
         return cls(backbone, replace(options, **settled), model)  # type: ignore[type-var]
 
-    def hand_over(self, policy: TokenPolicy, calibration: Calibration) -> None:
+    def hand_over(self, policy: TokenPolicy, exit_offsets: ExitOffsets | None) -> None:
         """Set weights to the earlier run's, where there is one."""
         if self.model is not None:
             policy.load_state_dict(self.model.policy.state_dict())
-            calibration.load_state_dict(self.model.calibration.state_dict())
+            if exit_offsets is not None and self.model.calibration is not None:
+                exit_offsets.load_state_dict(self.model.calibration.state_dict())
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -65,11 +65,11 @@ def make_workload(tiny_bert: BertForQuestionAnswering) -> MakeWorkload:
                 input_ids=generator.integers(1, VOCABULARY, length).astype(np.int32),
                 token_type_ids=np.zeros(length, dtype=np.int32),
                 sequence_lengths=(length,),
-                target=np.array([2, 3], dtype=np.int64),
+                target=np.array([[2, 3]], dtype=np.int64),
             )
             for index, length in enumerate(lengths)
         ]
-        preset = replace(get_preset("SQuAD2"), max_tokens=WIDTH)
+        preset = replace(get_preset("SQuAD2"), settings={"max_tokens": WIDTH})
         # Nothing here decodes, so no tokenizer and no examples are needed.
         backbone = Backbone(tiny_bert, cast(PreTrainedTokenizerBase, None), "tiny", "nowhere", True)
         return Workload(preset, make_task(preset), backbone, cast(Dataset, None), texts, "train", "embedded")

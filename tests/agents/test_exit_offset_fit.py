@@ -12,7 +12,7 @@ from agents.exit_offset_fit import CalibrationFit
 from agents.reinforce import Reinforce
 from agents.rollouts import RolloutCollector
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 
 LENGTHS = (16, 14, 12, 10)
 
@@ -76,7 +76,7 @@ def test_it_goes_on_where_it_stood(
     outcome = env.last_outcome
     assert outcome is not None
     fit.learn(outcome, progress=0.1)
-    other = CalibrationFit(Calibration(2, 2), env.workload.task)
+    other = CalibrationFit(ExitOffsets(2, 2), env.workload.task)
     other.load_state_dict(fit.state_dict())
     fit.learn(outcome, progress=0.2)
     other.learn(outcome, progress=0.2)
@@ -86,5 +86,5 @@ def test_it_goes_on_where_it_stood(
 def test_a_calibration_of_another_number_of_reductions_is_refused(
     make_env: Callable[..., TokenReductionVectorEnv],
 ) -> None:
-    with pytest.raises(ValueError, match="calibration of 3 reductions: there are 2"):
-        make_env(LENGTHS, calibration=Calibration(3, 2))
+    with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):
+        make_env(LENGTHS, calibration=ExitOffsets(3, 2))

@@ -82,7 +82,7 @@ def enumerate_all(
         forward.advance(torch.tensor([token in second for first, second in trajectories for token in first]))
         logits = env.workload.task.logits(env.workload.backbone.model, forward.final_states()[0], torch.tensor([]))
         start, end = logits.view(len(trajectories), TOKENS, 2).log_softmax(1).unbind(-1)
-        likelihood = (start[:, text.target[0]] + end[:, text.target[1]]) / 2
+        likelihood = (start[:, text.target[0, 0]] + end[:, text.target[0, 1]]) / 2
     kept = torch.tensor([len(first) + len(second) for first, second in trajectories])
     returns = likelihood - env.length_penalty * kept
     first_logits, second_logits = policy(states[0], 0), policy(states[1], 1)

@@ -20,7 +20,7 @@ from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_deca
 from agents.reinforce import Reinforce, ReinforceOptions
 from trbert_env.data.workload import Workload
 from trbert_env.envs.reward import LengthPrice
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.staged_model import StagedModel
 
 SAMPLES, LENGTHS, PRICE = 4, (6, 9, 5), 0.02
@@ -49,7 +49,7 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
         model = copy.deepcopy(tiny_bert)
         settings = {"sampler": "bernoulli", "imitation_fraction": 0.0, "overlap": False, **(agent_options or {})}
         agent = Reinforce(model.config.hidden_size, 2, SAMPLES, ReinforceOptions(**settings), seed=1)
-        calibration = Calibration(2, 2)
+        calibration = ExitOffsets(2, 2)
         calibration.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
         staged = StagedModel(model, workload.task, (2, 3), calibration, agent.policy.flops_per_token)
         return JointLearner(
@@ -98,7 +98,7 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
         offsets[0] = skipped * learner.staged.exit_offsets.offsets[2]
         logits = model.qa_outputs(torch.stack(final)) + offsets  # type: ignore[arg-type]
         log_p = logits.log_softmax(0)
-        gold = (log_p[text.target[0], 0] + log_p[text.target[1], 1]) / 2
+        gold = (log_p[text.target[0, 0], 0] + log_p[text.target[0, 1], 1]) / 2
         with torch.no_grad():
             outputs = teacher(ids)
             log_q = torch.stack([outputs.start_logits[0], outputs.end_logits[0]], -1).log_softmax(0)
@@ -163,7 +163,7 @@ def test_without_an_agent_nothing_is_skipped(make_learner: MakeLearner, teacher:
     for text in workload.texts:
         outputs = learner.staged.model(torch.from_numpy(text.input_ids.astype("int64"))[None])
         log_p = torch.stack([outputs.start_logits[0], outputs.end_logits[0]], -1).log_softmax(0)
-        golds.append((log_p[text.target[0], 0] + log_p[text.target[1], 1]) / 2)
+        golds.append((log_p[text.target[0, 0], 0] + log_p[text.target[0, 1], 1]) / 2)
     torch.testing.assert_close(loss, -torch.stack(golds).mean(), rtol=0, atol=1e-5)
     assert figures["charts/kept_fraction_2"] == 1.0
 

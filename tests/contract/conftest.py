@@ -78,7 +78,7 @@ def rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def workload(make_model: Callable[..., PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> Workload:
     """Seven texts of 13 to 26 tokens, and a BERT of four layers, hidden size 32."""
-    preset = replace(get_preset("SQuAD2"), max_tokens=28, stride=4, max_question_tokens=8)
+    preset = replace(get_preset("SQuAD2"), settings={"max_tokens": 28, "stride": 4, "max_question_tokens": 8})
     backbone = Backbone(make_model("bert", hidden=32), tokenizer, "tiny", "tiny", fine_tuned=True)
     examples = Dataset.from_list(rows())
     texts = make_task(preset).encode(examples, tokenizer)

@@ -47,7 +47,7 @@ def make_texts(family: str) -> MakeTexts:
                     input_ids=random.integers(5, 60, total).astype(np.int32),
                     token_type_ids=segments.astype(np.int32),
                     sequence_lengths=lengths,
-                    target=np.sort(random.integers(0, total, 2)),
+                    target=np.sort(random.integers(0, total, 2))[None],
                 )
             )
         return texts
@@ -98,7 +98,7 @@ def workload_of() -> Callable[[PreTrainedModel, Sequence[EncodedText]], Workload
     """A workload of given texts, which no tokenizer has made."""
 
     def make(model: PreTrainedModel, texts: Sequence[EncodedText]) -> Workload:
-        preset = replace(get_preset("SQuAD2"), max_tokens=max(len(text) for text in texts) + 2)
+        preset = replace(get_preset("SQuAD2"), settings={"max_tokens": max(len(text) for text in texts) + 2})
         backbone = Backbone(model, cast(PreTrainedTokenizerBase, None), "tiny", "tiny", fine_tuned=True)
         examples = Dataset.from_list([{"id": text.text_id} for text in texts])
         return Workload(preset, make_task(preset), backbone, examples, texts, "train", "local")

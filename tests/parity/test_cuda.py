@@ -21,6 +21,7 @@ from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import SpanQA
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
@@ -99,7 +100,7 @@ def test_the_environment_and_the_model_agree_on_a_gpu(
             input_ids=torch.randint(5, 60, (length,), generator=random).int().numpy(),
             token_type_ids=torch.zeros(length, dtype=torch.int32).numpy(),
             sequence_lengths=(length,),
-            target=torch.tensor([1, 2]).numpy(),
+            target=torch.tensor([[1, 2]]).numpy(),
         )
         for length in (9, 40, 23)
     ]
@@ -123,7 +124,13 @@ def test_the_environment_and_the_model_agree_on_a_gpu(
         observation, rewards, *_ = env.step(keep)
     policy = TokenPolicy(64, 2, 8)
     reduced = TokenReducedModel.from_parts(
-        model, policy, env="SQuAD2", reduction_layers=(2, 3), decision=DecisionRule(), calibration=env.calibration
+        model,
+        policy,
+        env="SQuAD2",
+        task=SpanQA(),
+        reduction_layers=(2, 3),
+        decision=DecisionRule(),
+        exit_offsets=env.calibration,
     )
     reduced = move(reduced, "cuda", getattr(torch, dtype)).eval()
     output = reduced.forward_packed(TextBatch.from_texts(texts, "cuda"), packed)

@@ -16,8 +16,9 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import SpanQA
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
@@ -37,15 +38,16 @@ def reduced(
     policy = TokenPolicy(model.config.hidden_size, len(layers), 8, overlap=overlap)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    calibration = Calibration(len(layers), 2)
+    calibration = ExitOffsets(len(layers), 2)
     torch.nn.init.normal_(calibration.offsets)
     return TokenReducedModel.from_parts(
         model,
         policy,
         env="SQuAD2",
+        task=SpanQA(),
         reduction_layers=layers,
         decision=DecisionRule(**decision),
-        calibration=calibration,
+        exit_offsets=calibration,
     )
 
 
@@ -94,7 +96,7 @@ def test_given_masks_give_the_same_through_environment_and_model(
     assert infos["kept_tokens"].T.tolist() == [mask.sum(1).tolist() for mask in masks]
     assert [layout.token_counts.tolist() for layout in output.layouts[1:]] == infos["kept_tokens"].T.tolist()
     targets = env.workload.task.targets(rows)
-    expected = env.workload.task.log_likelihood(output.logits, output.row_lengths, targets)
+    expected = env.workload.task.log_likelihood(output.logits, output.layouts[0], targets)
     torch.testing.assert_close(infos["log_likelihood"], expected, rtol=0, atol=1e-5)
 
 

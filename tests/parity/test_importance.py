@@ -30,7 +30,7 @@ def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int,
     for layer in upper:
         states = layer(states, attention_mask=None)
     logits = stock.qa_outputs(states)[0]
-    start, end = text.target.tolist()
+    start, end = text.target[0].tolist()
     loss = -(logits[:, 0].log_softmax(0)[start] + logits[:, 1].log_softmax(0)[end]) / 2
     loss.backward()
     assert pivot_states.grad is not None

@@ -70,7 +70,7 @@ def test_the_return_is_equation_4(
     depths = [after - before for before, after in zip(layers, (*layers[1:], 5), strict=True)]
     unit = 2 * (4 * HIDDEN**2 + 2 * HIDDEN * FEED_FORWARD) * sum(depths) / len(depths)
     for row, text in enumerate(texts):
-        start, end = text.target.tolist()
+        start, end = text.target[0].tolist()
         log_start = logits[row][start, 0] - logits[row][:, 0].logsumexp(0)
         log_end = logits[row][end, 1] - logits[row][:, 1].logsumexp(0)
         likelihood = float(log_start + log_end) / 2

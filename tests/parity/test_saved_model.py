@@ -11,11 +11,12 @@ import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from trbert_env.data.backbones import move
-from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.decision import DecisionRule
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import SpanQA
 
 
 def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
@@ -23,11 +24,17 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
     policy = TokenPolicy(48, 2, 8)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    calibration = Calibration(2, 2)
+    calibration = ExitOffsets(2, 2)
     torch.nn.init.normal_(calibration.offsets)
     rule = DecisionRule(**decision)
     return TokenReducedModel.from_parts(
-        model, policy, env="SQuAD2", reduction_layers=(2, 4), decision=rule, calibration=calibration
+        model,
+        policy,
+        env="SQuAD2",
+        task=SpanQA(),
+        reduction_layers=(2, 4),
+        decision=rule,
+        exit_offsets=calibration,
     )
 
 
@@ -121,6 +128,5 @@ def test_gradients_reach_encoder_and_head_but_not_through_the_decision(
 
 
 def test_a_model_of_an_unknown_environment_is_refused(model: PreTrainedModel) -> None:
-    rule = DecisionRule()
     with pytest.raises(ValueError, match="unknown environment name 'SQuAD3'"):
-        TokenReducedModel.from_parts(model, TokenPolicy(48, 2, 8), env="SQuAD3", reduction_layers=(2, 4), decision=rule)
+        TokenReducedModel(TokenReducedConfig(env="SQuAD3"))

@@ -72,8 +72,9 @@ def test_keep_all_logits_equal_those_of_the_stock_head(
     forward = StagedForward(StagedEncoder(model), TextBatch.from_texts(texts))
     while not forward.done:
         forward.advance(torch.ones(forward.tokens.layout.total_tokens, dtype=torch.bool))
-    lengths = forward.layouts[0].text_lengths
-    logits = SpanQA().logits(model, forward.final_states()[0], lengths).split(lengths.tolist())
+    layout = forward.layouts[0]
+    lengths = layout.text_lengths
+    logits = SpanQA().logits(model, forward.final_states()[0], layout).split(lengths.tolist())
     output = stock(**stock_arguments(texts, family))
     for row, text in enumerate(texts):
         expected = torch.stack([output.start_logits[row], output.end_logits[row]], 1)[: len(text)]
@@ -125,7 +126,7 @@ def test_a_touched_model_still_trains_by_stock_calls(
 ) -> None:
     StagedEncoder(model)
     arguments = stock_arguments(texts, family)
-    gold = torch.from_numpy(texts[0].target).repeat(len(texts), 1) * 0
+    gold = torch.from_numpy(texts[0].target[0]).repeat(len(texts), 1) * 0
     losses, gradients = [], []
     for each in (model, stock):
         with torch.enable_grad():

@@ -5,16 +5,20 @@ import dataclasses
 import pytest
 
 from trbert_env.presets import PRESETS, get_preset, penalty_from_alpha
+from trbert_env.tasks import SpanQA, make_task
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_sound(name: str) -> None:
     preset = get_preset(name)
     assert preset.name == name
-    # A window must hold the question, three special tokens, and more text than it shares with the next.
-    assert preset.max_question_tokens + 3 + preset.stride < preset.max_tokens
+    task = make_task(preset)
+    assert task.settings.items() >= preset.settings.items()
+    if isinstance(task, SpanQA):
+        # A window must hold the question, three special tokens, and more text than it shares with the next.
+        assert task.max_question_tokens + 3 + task.stride < task.max_tokens
     assert 0 <= preset.warmup < 1
-    assert 0 <= preset.imitation_fraction <= 1
+    assert preset.imitation_fraction == (0.5 if preset.task == "classification" else 0.2)
     assert preset.epochs > 0
     assert preset.policy_epochs > 0
     assert preset.batch_size > 0
@@ -26,7 +30,7 @@ def test_every_preset_is_sound(name: str) -> None:
 def test_squad2_holds_the_published_values() -> None:
     preset = get_preset("SQuAD2")
     assert (preset.dataset, preset.task) == ("squad_v2", "span_qa")
-    assert (preset.max_tokens, preset.stride, preset.max_question_tokens) == (384, 128, 64)
+    assert preset.settings == {"max_tokens": 384, "stride": 128, "max_question_tokens": 64}
     assert (preset.epochs, preset.policy_epochs, preset.batch_size) == (2, 2, 32)
     assert preset.length_penalty == pytest.approx(6.51e-3, rel=1e-3)
     assert preset.joint_length_penalty == pytest.approx(3.255e-3, rel=1e-3)
@@ -39,6 +43,26 @@ def test_the_price_equals_the_released_charge() -> None:
     assert penalty_from_alpha(alpha, padded, len(kept)) * sum(kept) == pytest.approx(released)
     # With three reductions the mean is over three.
     assert penalty_from_alpha(alpha, padded, 3) * 3 == pytest.approx(penalty_from_alpha(alpha, padded, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate", "prices"),  # the paper's table 5, and the released alphas as nats per kept token
+    [
+        ("NewsQA", 5, 3e-5, (2.9e-3, 4.9e-3 / 2)),
+        ("NaturalQA", 5, 3e-5, (2.0e-3, 2.0e-3 / 2)),
+        ("RACE", 5, 5e-5, (4.9e-4, 9.8e-5)),
+        ("IMDB", 5, 3e-5, (9.8e-4, 9.8e-4)),
+        ("YELP.F", 3, 3e-5, (2.0e-3, 4.9e-4)),
+        ("20NewsGroups", 5, 3e-5, (9.8e-4, 9.8e-4)),
+        ("Hyperpartisan", 15, 3e-5, (9.8e-6, 9.8e-6)),  # alpha 0.01 at 512 tokens; at the paper's 1,024 half of it
+    ],
+)
+def test_the_others_hold_the_published_values(name: str, epochs: int, rate: float, prices: tuple[float, float]) -> None:
+    preset = get_preset(name)
+    assert (preset.epochs, preset.learning_rate, preset.warmup, preset.batch_size) == (epochs, rate, 0.1, 32)
+    assert preset.length_penalty == pytest.approx(prices[0], rel=0.03)
+    assert preset.joint_length_penalty == pytest.approx(prices[1], rel=0.03)
+    assert preset.settings["max_tokens"] == 512
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, 1), (2, 2), (3, 2), (5, 3), (6, 4), (15, 8)])

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.span_qa import SpanQA
 
@@ -46,7 +46,7 @@ def test_keep_all_reads_the_unreduced_logits(make_model: Callable[..., PreTraine
 
 def test_stopped_tokens_get_their_offsets(make_model: Callable[..., PreTrainedModel]) -> None:
     plain = StagedModel(make_model("bert"), SpanQA(), (2, 3))
-    offsets = Calibration(2, 2)
+    offsets = ExitOffsets(2, 2)
     offsets.offsets.data = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
     shifted = StagedModel(plain.model, plain.task, (2, 3), offsets)
     assert shifted.exit_offsets is offsets
@@ -70,7 +70,7 @@ def test_its_parts_belong_together(make_model: Callable[..., PreTrainedModel]) -
     assert staged.cost == CostModel.of(staged.encoder, 10)
     assert staged.num_reductions == staged.exit_offsets.num_reductions == 2
     assert staged.device == model.device
-    with pytest.raises(ValueError, match="calibration of 3 reductions: there are 2"):
-        StagedModel(model, SpanQA(), (2, 4), Calibration(3, 2))
+    with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):
+        StagedModel(model, SpanQA(), (2, 4), ExitOffsets(3, 2))
     with pytest.raises(ValueError, match="so each must lie in"):
         StagedModel(model, SpanQA(), (2, 99))

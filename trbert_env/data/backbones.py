@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from datasets import Dataset
 from filelock import FileLock
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from torch import nn
@@ -139,7 +140,13 @@ def cache_lock(target: Path) -> Iterator[None]:
 
 
 def load_backbone(
-    preset: Preset, task: Task, name: str | None, data_source: str, *, pretrained: bool = False
+    preset: Preset,
+    task: Task,
+    name: str | None,
+    data_source: str,
+    *,
+    pretrained: bool = False,
+    records: Dataset | None = None,
 ) -> Backbone:
     """Load a backbone for ``preset``.
 
@@ -150,21 +157,22 @@ def load_backbone(
             ``runners/finetune.py`` made of it takes its place.
         data_source: On which data that must have been trained to be found.
         pretrained: Whether it does not: stage 1 starts afresh.
+        records: Records of the data, which tell labels where a head is still to be trained.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
     """
-    name = _choose(preset.pretrained if pretrained else preset.backbone) if name is None else name
-    backbone = load_backbone_from(_locate(name), task, name)
+    name = _choose(preset.pretrained if pretrained else preset.backbone or preset.pretrained) if name is None else name
+    backbone = load_backbone_from(_locate(name), task, name, records)
     left_behind = fine_tuned_folder(preset, name, data_source)
     if pretrained or backbone.fine_tuned:
         return backbone
     with cache_lock(left_behind):
-        return load_backbone_from(str(left_behind), task, name) if left_behind.is_dir() else backbone
+        return load_backbone_from(str(left_behind), task, name, records) if left_behind.is_dir() else backbone
 
 
-def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
+def load_backbone_from(source: str, task: Task, name: str, records: Dataset | None = None) -> Backbone:
     """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`.
 
     Raises:
@@ -176,7 +184,7 @@ def load_backbone_from(source: str, task: Task, name: str) -> Backbone:
     transformers_logging.set_verbosity_error()
     try:
         check_files(Path(source), what)
-        config = _load_config(source, name, task)
+        config = _load_config(source, name, task, records)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
         model, missing = load_weights(task.auto_model.from_pretrained, source, what, config=config, dtype=torch.float32)
         fine_tuned = check_backbone_missing(model, missing, what, source)
@@ -279,7 +287,7 @@ def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> Model
     return model
 
 
-def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
+def _load_config(source: str, name: str, task: Task, records: Dataset | None) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
@@ -302,9 +310,7 @@ def _load_config(source: str, name: str, task: Task) -> PreTrainedConfig:
         raise ValueError(
             f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
-    # A head that is still to be trained has as many outputs as the task asks for, whatever another task had.
-    if config.num_labels != task.token_logits:
-        config.num_labels = task.token_logits
+    task.configure(config, records)
     # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
     # layers take note of it then.
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):

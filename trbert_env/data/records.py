@@ -15,6 +15,10 @@ Records of one ``group`` share a passage: samples and held-out texts keep them t
 
 from __future__ import annotations
 
+from typing import Any
+
+from datasets import Dataset
+
 from trbert_env.data.kinds import MAX_OFFSET, Integer, ListOf, Real, Struct, Text
 from trbert_env.data.schema import Schema
 
@@ -55,3 +59,9 @@ CHOICES = Schema(
 
 #: SQuAD as the hub has it; nothing reads the title, so it may be null.
 SQUAD_V2 = Schema("squad_v2", {"id": SPAN_QA.columns["id"], "title": Text(nullable=True), **SPAN_QA.columns})
+
+
+def columns(records: Dataset, *names: str) -> list[list[Any]]:
+    """Return columns of records as lists, in the order of the names."""
+    table = records.select_columns(list(names)).with_format("arrow")[:]
+    return [table.column(name).to_pylist() for name in names]

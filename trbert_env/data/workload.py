@@ -84,7 +84,7 @@ class Workload:
         preset = get_preset(env)
         found, examples = cls.load_examples(env, split, data_source, data_dir, max_examples)
         if not isinstance(backbone, Backbone):
-            backbone = load_backbone(preset, make_task(preset), backbone, found.source)
+            backbone = load_backbone(preset, make_task(preset), backbone, found.source, records=examples)
         StagedEncoder(backbone.model, reduction_layers)
         if not backbone.fine_tuned:
             warnings.warn(
@@ -111,6 +111,7 @@ class Workload:
             ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`.
         """
         task = make_task(preset)
-        texts = task.encode(examples, backbone.tokenizer)
+        task.configure(backbone.model.config)
+        texts = task.encode(examples, backbone.tokenizer, training=split == "train")
         check_texts(backbone, texts)
         return cls(preset, task, backbone, examples, texts, split, data_source)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import QuestionAnsweringModelOutput
+from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import check_nothing_missing, load_weights
 from trbert_env.encoder.packing import Layout
@@ -20,11 +20,11 @@ from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset
 from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 from trbert_env.reduction.speed_table import SpeedTable
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import make_task
+from trbert_env.tasks import Task, make_task, task_name, task_of
 
 
 class TokenReducedConfig(PreTrainedConfig):
@@ -32,7 +32,9 @@ class TokenReducedConfig(PreTrainedConfig):
 
     Args:
         backbone: The configuration of the task model, as a dict.
-        env: The data set that it was trained for; names the task.
+        env: The name of the data set that it was trained for.
+        task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`; empty for the data set's own.
+        task_settings: Settings of the task.
         reduction_layers: 1-based; None for the default.
         policy_size: Width of the policy heads.
         overlap: Whether the policy sees lexical overlap.
@@ -54,6 +56,8 @@ class TokenReducedConfig(PreTrainedConfig):
         self,
         backbone: dict[str, Any] | None = None,
         env: str = "SQuAD2",
+        task: str = "",
+        task_settings: dict[str, Any] | None = None,
         reduction_layers: Sequence[int] | None = None,
         policy_size: int = DEFAULT_POLICY_SIZE,
         overlap: bool = False,
@@ -69,6 +73,7 @@ class TokenReducedConfig(PreTrainedConfig):
     ) -> None:
         self.backbone = {"model_type": "bert"} if backbone is None else backbone
         self.env = env
+        self.task, self.task_settings = task, task_settings
         self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
         self.policy_size = policy_size
         self.overlap = overlap
@@ -79,6 +84,16 @@ class TokenReducedConfig(PreTrainedConfig):
         self.backbone_name = backbone_name
         self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
         super().__init__(**kwargs)
+
+    def make_task(self) -> Task:
+        """Make the task, with labels and the like as the configuration of the task model has them.
+
+        Raises:
+            ValueError: The task or one of its settings is unknown.
+        """
+        task = task_of(self.task, self.task_settings or {}) if self.task else make_task(get_preset(self.env))
+        task.configure(self.backbone_config())
+        return task
 
     def backbone_config(self) -> PreTrainedConfig:
         """The configuration of the task model."""
@@ -91,15 +106,13 @@ class ReducedOutput:
     """What a packed forward pass gives.
 
     Attributes:
-        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
-        row_lengths: ``(rows,)`` int64 tokens of each row's text.
+        logits: The task's logits, rows of texts end to end.
         layouts: The tokens of each of the T + 1 stages.
         keep_masks: The T packed masks that were applied.
         policy_logits: The T packed policy logits; empty where masks were given.
     """
 
     logits: Tensor
-    row_lengths: Tensor
     layouts: list[Layout]
     keep_masks: list[Tensor]
     policy_logits: list[Tensor]
@@ -124,14 +137,17 @@ class TokenReducedModel(PreTrainedModel):
 
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
-        self.task = make_task(get_preset(config.env))
+        self.task = config.make_task()
         self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
         self._check_decision(self.decision, encoder.num_reductions)
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.overlap
         )
-        self.calibration = Calibration(encoder.num_reductions, self.task.token_logits)
+        # None where the head reads first tokens; the name is that of the saved weights.
+        self.calibration: ExitOffsets | None = None
+        if self.task.reads == "tokens":
+            self.calibration = ExitOffsets(encoder.num_reductions, self.task.num_logits)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -170,19 +186,22 @@ class TokenReducedModel(PreTrainedModel):
         policy: TokenPolicy,
         *,
         env: str,
+        task: Task,
         reduction_layers: Sequence[int],
         decision: DecisionRule,
-        calibration: Calibration | None = None,
+        exit_offsets: ExitOffsets | None = None,
         backbone_name: str = "",
         trained_fractions: Sequence[float] | None = None,
     ) -> TokenReducedModel:
-        """Join a task model, a policy and the calibration of its logits; weights are copied, as float32."""
+        """Join a task model, a policy and exit offsets; weights are copied, as float32."""
         form = backbone.config.to_diff_dict() | {"model_type": backbone.config.model_type}
         # Else a backbone that was loaded in half precision would be built in it.
         form.pop("dtype", None)
         config = TokenReducedConfig(
             backbone=form,
             env=env,
+            task=task_name(task),
+            task_settings=task.settings,
             reduction_layers=reduction_layers,
             policy_size=policy.policy_size,
             overlap=policy.overlap,
@@ -194,8 +213,8 @@ class TokenReducedModel(PreTrainedModel):
         model = cls(config)
         model.backbone.load_state_dict(backbone.state_dict())
         model.policy.load_state_dict(policy.state_dict())
-        if calibration is not None:
-            model.calibration.load_state_dict(calibration.state_dict())
+        if model.calibration is not None and exit_offsets is not None:
+            model.calibration.load_state_dict(exit_offsets.state_dict())
         model.eval()  # type: ignore[no-untyped-call]
         return model
 
@@ -270,27 +289,25 @@ class TokenReducedModel(PreTrainedModel):
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
         logits, _ = self.staged.read(forward)
-        return ReducedOutput(logits, forward.layouts[0].text_lengths, forward.layouts, masks, policy_logits)
+        return ReducedOutput(logits, forward.layouts, masks, policy_logits)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> QuestionAnsweringModelOutput:
-        """Answer a tokenizer's padded batch; the padding is taken out and costs nothing.
+    ) -> ModelOutput:
+        """Run a tokenizer's padded batch; the padding is taken out and costs nothing.
 
         Args:
-            input_ids: ``(num_texts, width)``, padded on the right.
-            attention_mask: ``(num_texts, width)``; 1 for tokens.
-            token_type_ids: ``(num_texts, width)``.
+            input_ids: ``(num_texts, width)``, padded on the right; of multiple choice ``(num_texts, options, width)``.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape.
+            token_type_ids: Of the same shape.
 
         Returns:
-            ``start_logits`` and ``end_logits``, ``(num_texts, width)``; minus infinity on padding.
+            What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``,
+            ``(num_texts, width)``, minus infinity on padding; else ``logits``.
         """
         batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
         output = self.forward_packed(batch)
-        flat = batch.layout.text_index * input_ids.shape[1] + batch.layout.positions
-        padded = output.logits.new_full((input_ids.numel(), 2), -torch.inf).index_copy(0, flat, output.logits)
-        start, end = padded.view(*input_ids.shape, 2).unbind(-1)
-        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+        return self.task.model_output(output.logits, batch.layout, input_ids.shape)
 
     def _decide(self, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
         """The packed mask of the decision rule."""

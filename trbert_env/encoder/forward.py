@@ -7,7 +7,6 @@ from torch import Tensor
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
-from trbert_env.reduction.overlap import lexical_overlap
 
 
 class StagedForward:
@@ -21,10 +20,17 @@ class StagedForward:
         samples: Rows of each text. They share all computation up to the first reduction.
         record_attention: Whether to keep, in :attr:`received`, the attention received in the last
             layer before the coming reduction.
+        overlap: Features of the tokens, ``(total_tokens, num_features)``, which go with them; see
+            :func:`~trbert_env.reduction.overlap.lexical_overlap`.
     """
 
     def __init__(
-        self, encoder: StagedEncoder, batch: TextBatch, samples: int = 1, record_attention: bool = False
+        self,
+        encoder: StagedEncoder,
+        batch: TextBatch,
+        samples: int = 1,
+        record_attention: bool = False,
+        overlap: Tensor | None = None,
     ) -> None:
         self.encoder = encoder
         self.reduction = 0
@@ -32,8 +38,8 @@ class StagedForward:
         self._record = record_attention
         self._stopped: list[PackedTokens] = []
         tokens = self._run(encoder.embed(batch))
-        #: :func:`~trbert_env.reduction.overlap.lexical_overlap` of the tokens in play.
-        self.overlap = lexical_overlap(batch)
+        #: Features of the tokens in play, ``(total_tokens, num_features)``.
+        self.overlap = batch.input_ids.new_zeros((len(batch.input_ids), 0)).float() if overlap is None else overlap
         if samples > 1:
             tokens, source = tokens.expand(samples)
             self.overlap = self.overlap[source]

@@ -77,16 +77,24 @@ class TextBatch:
     def from_padded(
         cls, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> TextBatch:
-        """Take the padding out of a tokenizer's ``(num_texts, width)`` tensors, one sequence a text.
+        """Take the padding out of a tokenizer's tensors.
+
+        Args:
+            input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None.
+            token_type_ids: Of the same shape; all 0 where it is None.
 
         Raises:
             ValueError: There is no row, or one is empty or padded anywhere but on the right.
         """
-        if input_ids.dim() != 2 or not input_ids.numel():
+        if input_ids.dim() not in (2, 3) or not input_ids.numel():
             raise ValueError(
-                f"input_ids have the shape {tuple(input_ids.shape)}: give (num_texts, width), both above 0"
+                f"input_ids have the shape {tuple(input_ids.shape)}: give (num_texts, width) or (num_texts, sequences, "
+                "width), all above 0"
             )
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        num_texts, width = input_ids.shape[0], input_ids.shape[-1]
+        input_ids = input_ids.reshape(-1, width)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.reshape(-1, width)
         mask = mask.bool()
         lengths = mask.sum(1).tolist()
         if min(lengths) < 1:
@@ -94,8 +102,7 @@ class TextBatch:
         late = (mask[:, 1:] & ~mask[:, :-1]).any(1).tolist()
         if any(late):
             raise ValueError(f"attention_mask has a 0 before a 1 in row {late.index(True)}: pad on the right")
-        if token_type_ids is None:
-            token_type_ids = torch.zeros_like(input_ids)
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        layout = Layout.from_lengths(lengths, [1] * len(lengths), input_ids.device)
-        return cls(input_ids[mask], token_type_ids[mask], positions[mask], layout)
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids.reshape(-1, width)
+        positions = torch.arange(width, device=input_ids.device).expand_as(input_ids)
+        layout = Layout.from_lengths(lengths, [len(lengths) // num_texts] * num_texts, input_ids.device)
+        return cls(input_ids[mask], types[mask], positions[mask], layout)

@@ -129,11 +129,10 @@ class Episode:
         """Score the finished episode."""
         forward, task, cost = self.forward, self._staged.task, self._staged.cost
         layout = forward.layouts[0]
-        lengths = layout.text_lengths
         with torch.set_grad_enabled(self._gradients):
             logits, stops = self._staged.read(forward)
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
-            log_likelihood = task.log_likelihood(logits, lengths, targets)
+            log_likelihood = task.log_likelihood(logits, layout, targets)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             logits=logits,

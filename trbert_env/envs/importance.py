@@ -39,10 +39,9 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
         pivot_states = tokens.states.detach().requires_grad_()
         tokens = PackedTokens(pivot_states, tokens.layout)
         tokens = _run_recording(encoder, tokens, pivot, encoder.num_layers, wanted, entering)
-        lengths = batch.layout.text_lengths
-        logits = task.logits(staged.model, tokens.states, lengths)
+        logits = task.logits(staged.model, tokens.states, batch.layout)
         # Texts do not see each other, so the gradient of the sum is each text's own.
-        loss = -task.log_likelihood(logits, lengths, targets).sum()
+        loss = -task.log_likelihood(logits, batch.layout, targets).sum()
         (gradient,) = torch.autograd.grad(loss, pivot_states)
     residuals = [pivot_states.detach() - entering[layer].detach() for layer in wanted]
     return torch.stack([(gradient.float() * residual.float()).sum(-1).abs() for residual in residuals])

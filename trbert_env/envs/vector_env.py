@@ -24,7 +24,7 @@ from trbert_env.envs.reward import LengthPrice, Penalty, check_length_penalty
 from trbert_env.envs.spaces import action_space, batched_observation_space, observation_space
 from trbert_env.envs.text_order import Order, TextOrder
 from trbert_env.reduction.cost import policy_flops_per_token
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
 from trbert_env.staged_model import StagedModel
 from trbert_env.validation import (
@@ -142,7 +142,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         final_obs: bool = False,
         render_mode: str | None = None,
         workload: Workload | None = None,
-        calibration: Calibration | None = None,
+        calibration: ExitOffsets | None = None,
     ) -> None:
         if samples_per_text < 1 or num_envs < 1 or num_envs % samples_per_text:
             raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples_per_text}")
@@ -168,7 +168,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
                 max_examples=max_examples,
                 reduction_layers=reduction_layers,
             )
-        check_lengths(workload.texts, workload.preset.max_tokens)
+        check_lengths(workload.texts, workload.task.max_text_tokens)
         self.workload = workload
         self.num_envs, self.samples_per_text = num_envs, samples_per_text
         model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
@@ -204,7 +204,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     @property
     def max_tokens(self) -> int:
         """The most tokens of one text."""
-        return self.workload.preset.max_tokens
+        return self.workload.task.max_text_tokens
 
     @property
     def num_reductions(self) -> int:
@@ -222,7 +222,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return self.staged.encoder
 
     @property
-    def calibration(self) -> Calibration:
+    def calibration(self) -> ExitOffsets | None:
         """The offsets on the task's logits, which the likelihood is taken of."""
         return self.staged.exit_offsets
 

@@ -1,4 +1,4 @@
-"""Calibration of the task's logits, by how deep each token went.
+"""ExitOffsets of the task's logits, by how deep each token went.
 
 The task head was made for states of the last layer. It reads states that stopped earlier too, and
 gives them logits near 0 where finished ones of no importance have about -4: they crowd the softmax,
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trbert_env.encoder.packing import Layout
 
 
-class Calibration(nn.Module):
+class ExitOffsets(nn.Module):
     """Offsets on the logits of every token: one for each reduction that it may have stopped at, one for [CLS].
 
     The offset of a sequence's first token (no answer, in span QA) counts in proportion to the share of
@@ -29,7 +29,7 @@ class Calibration(nn.Module):
             stopped at reduction t, row T to first tokens.
 
     Example:
-        >>> calibration = Calibration(num_reductions=1, token_logits=2)
+        >>> calibration = ExitOffsets(num_reductions=1, token_logits=2)
         >>> _ = calibration.offsets.data.copy_(torch.tensor([[-4.0, -3.0], [-1.0, -1.0]]))
         >>> layout = Layout.from_lengths([4], [1])
         >>> calibration.shift(torch.tensor([1, 0, 1, 0]), layout).tolist()

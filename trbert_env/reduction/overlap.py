@@ -18,15 +18,19 @@ RADII = (4, 16)
 NUM_FEATURES = 2 + len(RADII)
 
 
-def lexical_overlap(batch: TextBatch) -> Tensor:
+def lexical_overlap(batch: TextBatch, query_segment: int = 0) -> Tensor:
     """Features of every token, each in [0, 1]: ``(total_tokens, NUM_FEATURES)`` float32.
 
     A sequence is taken as two segments, the first of which ends with the first separator (the token
-    that the sequence ends with). A token matches if it stands in both segments, with weight one over
-    how often it stands in the second: words that are everywhere in a passage say little about a place
-    in it. The columns are: 1 for the first segment and for separators; the token's own weight; the mean
-    weight of the neighbourhood of each of :data:`RADII`, in which only tokens of the second segment
-    weigh, over the sequence's greatest. Where there is one segment only, all are 0.
+    that the sequence ends with); one is the query, the other the passage. A token matches if it stands in both, with
+    weight one over how often it stands in the passage: words that are everywhere in a passage say little about a
+    place in it. The columns are: 1 for the query and for separators; the token's own weight; the mean weight of the
+    neighbourhood of each of :data:`RADII`, in which only tokens of the passage weigh, over the sequence's greatest.
+    Where there is one segment only, all are 0.
+
+    Args:
+        batch: The texts.
+        query_segment: Which segment is the query: 0, the first, or 1.
 
     Example:
         >>> from trbert_env.encoder.texts import TextBatch
@@ -43,22 +47,23 @@ def lexical_overlap(batch: TextBatch) -> Tensor:
     first = before == before[starts][sequence]
     # A lone segment is all "first" up to its only separator: there is nothing to compare with.
     paired = torch.zeros_like(lengths).index_add(0, sequence, (~first).long()) > 0
+    query = first if query_segment == 0 else ~first
     words = ~separators
     words[starts] = False  # [CLS]
     # One number a sequence and token id: unique() over pairs takes ten times as long.
     keys = sequence * (batch.input_ids.max() + 1) + batch.input_ids
     distinct, word = torch.unique(keys, return_inverse=True)
     none = torch.zeros(len(distinct), device=layout.device)
-    in_first = none.index_add(0, word, (first & words).float())
-    in_second = none.index_add(0, word, (~first & words).float())
-    matched = (in_first > 0) & (in_second > 0)
-    own = torch.where(matched, 1.0 / in_second.clamp(min=1.0), 0.0)[word] * words
+    in_query = none.index_add(0, word, (query & words).float())
+    in_passage = none.index_add(0, word, (~query & words).float())
+    matched = (in_query > 0) & (in_passage > 0)
+    own = torch.where(matched, 1.0 / in_passage.clamp(min=1.0), 0.0)[word] * words
     # A question's own words would make its first neighbours in the passage look like matches.
-    passage = own * ~first
+    passage = own * ~query
     neighbourhoods = [
         _relative(_neighbourhood(passage, starts, lengths, sequence, radius), sequence) for radius in RADII
     ]
-    columns = [(first | separators).float(), own, *neighbourhoods]
+    columns = [(query | separators).float(), own, *neighbourhoods]
     return torch.stack(columns, 1) * paired[sequence][:, None]
 
 

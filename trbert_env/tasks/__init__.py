@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.classification import Classification
+from trbert_env.tasks.multiple_choice import MultipleChoice
 from trbert_env.tasks.span_qa import SpanQA
+
+#: Every kind of task by its name.
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "multiple_choice": MultipleChoice,
+    "span_qa": SpanQA,
+}
 
 
 def make_task(preset: Preset) -> Task:
-    """The task of a data set, with the lengths that its preset names."""
-    if preset.task == "span_qa":
-        return SpanQA(
-            max_tokens=preset.max_tokens, stride=preset.stride, max_question_tokens=preset.max_question_tokens
-        )
-    raise ValueError(f"preset '{preset.name}' names the task '{preset.task}', which is not known here: use span_qa")
+    """Make the task of a data set, with the settings that its preset names.
+
+    Raises:
+        ValueError: The task is unknown, or it has no such setting.
+    """
+    return task_of(preset.task, preset.settings)
 
 
-__all__ = ["SpanQA", "Task", "make_task"]
+def task_of(name: str, settings: Mapping[str, Any]) -> Task:
+    """Make a task by its name.
+
+    Args:
+        name: A key of :data:`TASKS`.
+        settings: Fields of its class.
+
+    Raises:
+        ValueError: The task is unknown, or it has no such setting.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is unknown: use one of {', '.join(TASKS)}")
+    try:
+        return TASKS[name](**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"task {name!r} cannot be made from {dict(settings)} ({error}): correct the settings"
+        ) from error
+
+
+def task_name(task: Task) -> str:
+    """Return the name of a task in :data:`TASKS`.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    for name, kind in TASKS.items():
+        if type(task) is kind:
+            return name
+    raise ValueError(f"{type(task).__name__} is none of the tasks {', '.join(TASKS)}: add it to TASKS")
+
+
+__all__ = ["TASKS", "Classification", "MultipleChoice", "SpanQA", "Task", "make_task", "task_name", "task_of"]

@@ -1,72 +1,179 @@
 """What every task provides: texts as token ids, a likelihood to reward, and a metric to report.
 
-A task knows nothing of environments and nothing of how tokens are packed: it sees the logits of all
-tokens laid end to end, with the number of tokens of each text.
+A task knows nothing of environments and nothing of how tokens are packed. It sees logits as rows laid end to
+end, one row a token or one a sequence, and the :class:`~trbert_env.encoder.packing.Layout` that says which rows
+belong to which text.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.generic import ModelOutput
 
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText as EncodedText
 
 
+@dataclass
 class Task(ABC):
-    """Turns examples into texts and logits into a likelihood, predictions and metrics."""
+    """Turns records into texts, and logits into a likelihood, predictions and metrics.
 
-    #: The transformers auto class that builds the fine-tuned model of this task.
-    auto_model: Any
-    #: Logits of every token.
-    token_logits: int
+    A task is a dataclass whose fields are its settings: JSON values, which a saved model keeps.
+
+    Attributes:
+        auto_model: The transformers auto class that builds the fine-tuned model.
+        reads: What the task head reads: the last state of every token (``"tokens"``), or of each sequence's first
+            token (``"first_tokens"``). First tokens never stop, so there are no exit offsets for the latter.
+        query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
+        max_tokens: The most tokens of one sequence, special tokens included.
+    """
+
+    auto_model: ClassVar[Any]
+    reads: ClassVar[Literal["tokens", "first_tokens"]] = "tokens"
+    query_segment: ClassVar[int] = 0
+
+    max_tokens: int = 512
+
+    @property
+    @abstractmethod
+    def num_logits(self) -> int:
+        """Logits of each token or sequence that the head reads."""
+
+    @property
+    @abstractmethod
+    def max_text_tokens(self) -> int:
+        """The most tokens of one text, over all of its sequences."""
+
+    @property
+    @abstractmethod
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the metrics that every split has; the first is the main one."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this task again, as JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+        """Settle what depends on encoder and data, such as labels, and write it into the configuration.
+
+        Args:
+            config: The encoder's configuration, before the model is built.
+            records: Records of the data; None where the configuration alone tells.
+
+        Raises:
+            ValueError: Configuration and data do not fit.
+        """
+        # A head that is still to be trained has as many outputs as the task asks for, whatever another task had.
+        if config.num_labels != self.num_logits:
+            config.num_labels = self.num_logits
 
     @abstractmethod
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> Sequence[EncodedText]:
-        """Tokenise ``examples`` into texts, in the order of the examples."""
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
+        """Tokenise records into texts, in the order of the records.
+
+        Args:
+            records: Records of the task's form; see :mod:`trbert_env.data.records`.
+            tokenizer: A fast tokenizer.
+            training: Whether the texts are trained on: a task may leave out what nothing can be learned from.
+        """
 
     @abstractmethod
-    def logits(self, model: PreTrainedModel, states: Tensor, text_lengths: Tensor) -> Tensor:
-        """Apply the task head of ``model`` to every token's last state.
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
+        """Apply the task head.
 
         Args:
             model: A model made by :attr:`auto_model`.
             states: ``(total_tokens, hidden)``, texts laid end to end.
-            text_lengths: ``(num_texts,)`` int64 tokens of each text.
+            layout: The layout of these states.
+
+        Returns:
+            ``(rows, num_logits)`` float32; one row a token or one a sequence, as :attr:`reads` says.
         """
 
     @abstractmethod
-    def log_likelihood(self, logits: Tensor, text_lengths: Tensor, targets: Tensor) -> Tensor:
-        """Log Pr(gold answer) of each text, in nats, ``(num_texts,)`` float32 (the R of eq. 4)."""
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """Log Pr(gold answer) of each text, in nats, ``(num_texts,)`` float32 (the R of eq. 4).
+
+        Args:
+            logits: As :meth:`logits` gives them.
+            layout: The layout of the full texts.
+            targets: As :meth:`targets` gives them.
+        """
 
     @abstractmethod
-    def divergence(
-        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
-    ) -> Tensor:
-        """How far each text's distribution is from a teacher's, in nats, ``(num_texts,)`` float32: distillation.
+    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+        """Distance of each text's distribution from a teacher's, in nats, ``(num_texts,)`` float32: distillation.
 
         KL(teacher || student) of the softened distributions, times ``temperature`` squared so that
         gradients keep their scale (Hinton et al. 2015, section 2.1). No gradient reaches the teacher.
+
+        Args:
+            logits: As :meth:`logits` gives them.
+            teacher_logits: The teacher's, of the same texts.
+            layout: The layout of the full texts.
+            temperature: Divisor of both logits.
         """
 
     @abstractmethod
     def predict(
-        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
     ) -> dict[str, Any]:
-        """Decode a prediction for every example from its texts' logits, keyed by example id."""
+        """Decode a prediction for every record from its texts' logits, keyed by record id."""
 
     @abstractmethod
-    def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Quality of the predictions, from 0 to 100; the first key is the main one."""
+
+    def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""
+        return inputs
+
+    @abstractmethod
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """Read the logits off a stock model's output, in the rows that :meth:`logits` gives.
+
+        Args:
+            outputs: The stock model's output for padded sequences, as :meth:`stock_inputs` shapes them.
+            layout: The layout of the full texts.
+        """
+
+    @abstractmethod
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> ModelOutput:
+        """Put logits into the output of the stock model.
+
+        Args:
+            logits: As :meth:`logits` gives them.
+            layout: The layout of the full texts.
+            shape: The shape of the padded token ids.
+        """
+
+    def row_counts(self, layout: Layout) -> Tensor:
+        """Rows of logits of each text, ``(num_texts,)`` int64 on the CPU."""
+        return layout.text_lengths.cpu() if self.reads == "tokens" else layout.sequences_per_text
+
+    def split(self, logits: Tensor, layout: Layout) -> list[Tensor]:
+        """Cut logits into those of each text."""
+        return list(logits.split(self.row_counts(layout).tolist()))
 
     @staticmethod
     def targets(texts: Sequence[EncodedText]) -> Tensor:
-        """Stack the gold answers of a batch: ``(num_texts, target_size)`` int64."""
-        return torch.from_numpy(np.stack([text.target for text in texts]))
+        """Stack the gold answers of a batch: ``(num_texts, ...)``, what is shorter than the longest filled with -1."""
+        arrays = [text.target for text in texts]
+        longest = max(len(array) for array in arrays)
+        padded = [np.pad(array, [(0, longest - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=-1)
+                  if len(array) < longest else array for array in arrays]  # fmt: skip
+        return torch.from_numpy(np.stack(padded))

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from datasets import Dataset
-from tokenizers import Encoding, Tokenizer
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Encoding
 
 from trbert_env.data.records import SPAN_QA
 from trbert_env.data.schema import checked_dataset
 from trbert_env.tasks.base import EncodedText
-
-_TOKENIZER_BATCH = 1024
-
-Ids = npt.NDArray[np.int32]
+from trbert_env.tasks.encoding import Ids, Tokens
 
 
 @dataclass(frozen=True)
@@ -39,19 +34,12 @@ class SpanText(EncodedText):
 
 
 class Row(NamedTuple):
-    """One checked example; ``gold`` is the first answer's begin and end in the context, in characters."""
+    """One checked record; ``golds`` are the begin and end of its answers in the context, in characters."""
 
     id: str
     question: str
     context: str
-    gold: tuple[int, int] | None
-
-
-class Tokens(NamedTuple):
-    """A tokenised string: ``(n,)`` ids and ``(n, 2)`` character offsets, without special tokens."""
-
-    ids: Ids
-    offsets: Ids
+    golds: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +86,7 @@ def checked_rows(examples: Dataset) -> list[Row]:
     return rows
 
 
-def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]]) -> tuple[int, int] | None:
+def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, int], ...]:
     texts, starts = answers["text"], answers["answer_start"]
     spans = [(start, start + len(text)) for text, start in zip(texts, starts, strict=True)]
     for text, (start, end) in zip(texts, spans, strict=True):
@@ -108,36 +96,7 @@ def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]
                 f"example {key!r}: its answer {reprlib.repr(text)} does not fit its context at answer_start "
                 f"{start}, where {found} stands: check the data (offsets count characters)"
             )
-    return spans[0] if spans else None
-
-
-def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """A copy of a fast tokenizer's backend that neither cuts nor pads.
-
-    A copy, because the backend of the caller keeps every setting that it is given.
-
-    Raises:
-        ValueError: If the tokenizer is not a fast one.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer without offsets: load a fast one")
-    copy: Tokenizer = Tokenizer.from_str(backend.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
-
-
-def tokenise(backend: Tokenizer, strings: Sequence[str]) -> dict[str, Tokens]:
-    """Tokenise each distinct string once: a SQuAD context serves seven questions."""
-    distinct = list(dict.fromkeys(strings))
-    result: dict[str, Tokens] = {}
-    for first in range(0, len(distinct), _TOKENIZER_BATCH):
-        batch = distinct[first : first + _TOKENIZER_BATCH]
-        for string, encoding in zip(batch, backend.encode_batch(batch, add_special_tokens=False), strict=True):
-            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-            result[string] = Tokens(np.array(encoding.ids, dtype=np.int32), offsets)
-    return result
+    return tuple(spans)
 
 
 def frame_of(pair: Encoding, has_segments: bool) -> Frame:
@@ -175,10 +134,8 @@ def window_ranges(count: int, room: int, stride: int) -> Iterator[tuple[int, int
         yield first, min(first + room, count)
 
 
-def gold_tokens(context: Tokens, gold: tuple[int, int] | None) -> tuple[int, int] | None:
+def gold_tokens(context: Tokens, gold: tuple[int, int]) -> tuple[int, int] | None:
     """First and last token that the gold characters touch; None if there are none."""
-    if gold is None:
-        return None
     first = int(np.searchsorted(context.offsets[:, 1], gold[0], side="right"))
     last = int(np.searchsorted(context.offsets[:, 0], gold[1], side="left")) - 1
     return (first, last) if first <= last else None

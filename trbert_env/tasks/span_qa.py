@@ -1,9 +1,10 @@
-"""Extractive question answering over sliding windows, with unanswerable questions (SQuAD 2.0)."""
+"""Extractive question answering over windows of a context: SQuAD 2.0 and 1.1, MRQA's sets, one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +12,15 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
+from trbert_env.data.records import columns
+from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
-from trbert_env.tasks.span_encoding import (
-    Frame,
-    Row,
-    SpanText,
-    Tokens,
-    bare_backend,
-    checked_rows,
-    frame_of,
-    gold_tokens,
-    tokenise,
-    window_ranges,
-)
+from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
+from trbert_env.tasks.heads import span_logits
+from trbert_env.tasks.mrqa_metrics import mrqa_metrics
+from trbert_env.tasks.span_encoding import Frame, Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
 
 __all__ = ["SpanQA", "SpanText"]
@@ -38,66 +34,73 @@ class _Span(NamedTuple):
     end: int
 
 
+@dataclass
 class SpanQA(Task):
     """Reads an answer off the context as a pair of token indices; (0, 0), the [CLS] token, is no answer.
 
-    Args:
+    Attributes:
         max_tokens: The most tokens of a window, special tokens included.
         stride: Context tokens that neighbouring windows share.
-        max_question_tokens: Where a question is cut.
-        num_best: How many starts and ends of a window are combined when decoding.
+        max_question_tokens: Tokens that a question is cut at.
+        num_best: Starts and ends of a window that are combined when decoding.
         max_answer_tokens: The most tokens of a predicted answer.
-        null_threshold: How far, in logits, no answer must exceed the best span to be predicted.
-
-    Raises:
-        ValueError: If a value is out of range.
+        null_threshold: Logits by which no answer must exceed the best span to be predicted.
+        null_answer: Whether a question may have no answer. Where it may not, windows without an answer are left
+            out of training, and an answer is always predicted.
+        golds: ``"first"`` rewards the first answer alone; ``"all"`` the summed probability of all answers.
+        metric: ``"squad"``, or ``"mrqa"`` with its own normalisation and with the records' aliases.
     """
 
-    auto_model = AutoModelForQuestionAnswering
-    token_logits = 2
+    auto_model: ClassVar[Any] = AutoModelForQuestionAnswering
+    num_logits: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        max_tokens: int = 384,
-        stride: int = 128,
-        max_question_tokens: int = 64,
-        num_best: int = 20,
-        max_answer_tokens: int = 30,
-        null_threshold: float = 0.0,
-    ) -> None:
-        """Check and keep the settings."""
-        positive = {
-            "max_tokens": max_tokens,
-            "max_question_tokens": max_question_tokens,
-            "num_best": num_best,
-            "max_answer_tokens": max_answer_tokens,
-        }
-        for name, value in positive.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}: give at least 1")
-        if stride < 0:
-            raise ValueError(f"stride is {stride}: give the overlap of neighbouring windows, at least 0")
-        self.max_tokens = max_tokens
-        self.stride = stride
-        self.max_question_tokens = max_question_tokens
-        self.num_best = num_best
-        self.max_answer_tokens = max_answer_tokens
-        self.null_threshold = null_threshold
+    max_tokens: int = 384
+    stride: int = 128
+    max_question_tokens: int = 64
+    num_best: int = 20
+    max_answer_tokens: int = 30
+    null_threshold: float = 0.0
+    null_answer: bool = True
+    golds: Literal["first", "all"] = "first"
+    metric: Literal["squad", "mrqa"] = "squad"
 
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[SpanText]:
-        """Tokenise questions and contexts into windows, in the order of the examples.
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        for name in ("max_tokens", "max_question_tokens", "num_best", "max_answer_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.stride < 0:
+            raise ValueError(f"stride is {self.stride}: give the overlap of neighbouring windows, at least 0")
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of a window."""
+        return self.max_tokens
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """F1 and exact match."""
+        return ("f1", "exact_match")
+
+    def encode(self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False) -> list[SpanText]:
+        """Tokenise questions and contexts into windows, in the order of the records.
 
         The tokenizer is left as it was, and its own truncation and padding play no part.
 
         Args:
-            examples: Columns ``id, question, context, answers{text, answer_start}``.
+            records: Columns ``id, question, context, answers{text, answer_start}``.
             tokenizer: A fast tokenizer.
+            training: Whether windows without an answer are left out, where every question has one.
 
         Raises:
             ValueError: If an example is empty, its answer does not fit its context, its id comes twice or
                 its question leaves no room in the window; or if the tokenizer is not a fast one.
         """
-        rows = checked_rows(examples)
+        rows = checked_rows(records)
         if not rows:
             return []
         backend = bare_backend(tokenizer)
@@ -108,26 +111,29 @@ class SpanQA(Task):
                 raise ValueError(f"example {row.id!r} has no token in its question or context: check the data")
         probe = backend.encode(rows[0].question, rows[0].context)
         frame = frame_of(probe, has_segments="token_type_ids" in tokenizer.model_input_names)
-        return [
+        texts = [
             text for row in rows for text in self._windows(row, questions[row.question], contexts[row.context], frame)
         ]
+        if not training or self.null_answer:
+            return texts
+        return [text for text in texts if text.target.any()]
 
     def _windows(self, row: Row, question: Tokens, context: Tokens, frame: Frame) -> Iterator[SpanText]:
         question_ids = question.ids[: self.max_question_tokens]
         room = self.max_tokens - len(frame) - len(question_ids)
         self._check_room(row.id, room, len(context.ids))
         context_start = len(frame.before) + len(question_ids) + len(frame.between)
-        gold = gold_tokens(context, row.gold)
+        golds = row.golds[:1] if self.golds == "first" else row.golds
+        tokens = [found for gold in golds if (found := gold_tokens(context, gold)) is not None]
         for window, (first, last) in enumerate(window_ranges(len(context.ids), room, self.stride)):
-            inside = gold is not None and first <= gold[0] and gold[1] < last
-            target = [index - first + context_start for index in gold] if gold and inside else [0, 0]
+            inside = [span for span in tokens if first <= span[0] and span[1] < last]
             input_ids, token_type_ids = frame.around(question_ids, context.ids[first:last])
             yield SpanText(
                 text_id=f"{row.id}#{window}",
                 input_ids=input_ids,
                 token_type_ids=token_type_ids,
                 sequence_lengths=(len(input_ids),),
-                target=np.array(target, dtype=np.int64),
+                target=_target([(start - first + context_start, end - first + context_start) for start, end in inside]),
                 example_id=row.id,
                 context_start=context_start,
                 offsets=context.offsets[first:last],
@@ -141,74 +147,57 @@ class SpanQA(Task):
                 f"(or lower stride or max_question_tokens)"
             )
 
-    def logits(self, model: PreTrainedModel, states: Tensor, text_lengths: Tensor) -> Tensor:
-        """Start and end logits of every token, ``(total_tokens, 2)`` float32.
-
-        Args:
-            model: A model made by :attr:`auto_model`.
-            states: ``(total_tokens, hidden)``, texts laid end to end.
-            text_lengths: ``(num_texts,)`` int64, not needed here.
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
+        """Start and end logits of every token, ``(total_tokens, 2)`` float32; see :meth:`Task.logits`.
 
         Raises:
-            ValueError: If the model has no question-answering head.
+            ValueError: The model has no question-answering head.
         """
-        head = getattr(model, "qa_outputs", None)
-        if head is None:
-            raise ValueError(f"{type(model).__name__} has no qa_outputs: load it with {self.auto_model.__name__}")
-        # DistilBERT alone has dropout here; in evaluation mode it does nothing.
-        dropout = getattr(model, "dropout", None)
-        head_input = states if dropout is None else dropout(states)
-        result: Tensor = head(head_input).float()
-        return result
+        return span_logits(model, states)
 
-    def log_likelihood(self, logits: Tensor, text_lengths: Tensor, targets: Tensor) -> Tensor:
-        """(log p_start + log p_end) / 2 of the gold span, softmax over the tokens of a text.
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """(log p_start + log p_end) / 2 of the gold answers, softmax over the tokens of a text.
 
         Args:
             logits: ``(total_tokens, 2)``.
-            text_lengths: ``(num_texts,)`` int64.
-            targets: ``(num_texts, 2)`` int64, start and end within the text.
+            layout: The layout of the full texts.
+            targets: ``(num_texts, most golds, 2)`` int64, starts and ends within the text, filled with -1; of
+                several, the probabilities are summed.
 
         Returns:
             ``(num_texts,)`` float32, in nats.
 
         Raises:
-            ValueError: If the lengths do not sum to the number of logits.
+            ValueError: The lengths do not sum to the number of logits.
         """
-        log_probabilities, _ = _log_softmax_by_text(logits, text_lengths)
-        gold = targets.to(logits.device)[:, None, :]
-        return log_probabilities.gather(1, gold).squeeze(1).mean(dim=-1)
+        log_probabilities, _ = _log_softmax_by_text(logits, layout.text_lengths)
+        gold = targets.to(logits.device)
+        found = log_probabilities.gather(1, gold.clamp(min=0))
+        if gold.shape[1] > 1:
+            found = found.masked_fill(gold < 0, -torch.inf).logsumexp(1, keepdim=True)
+        return found.squeeze(1).mean(dim=-1)
 
-    def divergence(
-        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
-    ) -> Tensor:
-        """KL(teacher || student), the mean of start's and end's; see :meth:`Task.divergence`.
-
-        Args:
-            logits: ``(total_tokens, 2)``.
-            teacher_logits: ``(total_tokens, 2)``.
-            text_lengths: ``(num_texts,)`` int64.
-            temperature: Both distributions are softened by it.
-        """
-        student, real = _log_softmax_by_text(logits / temperature, text_lengths)
-        teacher, _ = _log_softmax_by_text(teacher_logits.detach() / temperature, text_lengths)
+    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+        """KL(teacher || student), the mean of start's and end's; see :meth:`Task.divergence`."""
+        student, real = _log_softmax_by_text(logits / temperature, layout.text_lengths)
+        teacher, _ = _log_softmax_by_text(teacher_logits.detach() / temperature, layout.text_lengths)
         # Padding has probability 0 on both sides: take it out before 0 times infinity is formed.
         student, teacher = (values.masked_fill(~real[..., None], 0.0) for values in (student, teacher))
         terms = (teacher.exp() * (teacher - student)).masked_fill(~real[..., None], 0.0)
         return terms.sum(1).mean(-1) * temperature**2
 
     def predict(
-        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
     ) -> dict[str, str]:
-        """Decode one answer for every example, ``""`` for none, in the order of the examples.
+        """Decode one answer for every record, ``""`` for none, in the order of the records.
 
         Within a window the ``num_best`` starts and ends of the context are combined; the best window wins.
         The score of no answer is the least over the windows.
 
         Args:
-            texts: All windows of the examples, as made by :meth:`encode`, in any order.
+            texts: All windows of the records, as made by :meth:`encode`, in any order.
             logits: ``(n, 2)`` for each window.
-            examples: Columns ``id, context``.
+            records: Columns ``id, context``.
 
         Raises:
             ValueError: If the three do not belong together, or logits are NaN.
@@ -225,15 +214,14 @@ class SpanQA(Task):
             null[key] = min(null.get(key, np.inf), float(scores[0, 0]) + float(scores[0, 1]))
             if key not in best or span.score > best[key].score:
                 best[key] = span
-        columns = examples.with_format(None).select_columns(["id", "context"])[:]
-        contexts = dict(zip(columns["id"], columns["context"], strict=True))
+        contexts = dict(zip(*columns(records, "id", "context"), strict=True))
         wrong = sorted(null.keys() ^ contexts.keys())
         if wrong:
-            raise ValueError(
-                f"question {wrong[0]!r} is not in both texts and examples: give all windows of all examples"
-            )
+            raise ValueError(f"question {wrong[0]!r} is not in both texts and records: give all windows of all records")
         return {
-            key: "" if null[key] - best[key].score > self.null_threshold else context[best[key].start : best[key].end]
+            key: ""
+            if self.null_answer and null[key] - best[key].score > self.null_threshold
+            else context[best[key].start : best[key].end]
             for key, context in contexts.items()
         }
 
@@ -251,11 +239,41 @@ class SpanQA(Task):
             return _Span(-np.inf, 0, 0)
         return _Span(float(totals[row, column]), int(text.offsets[starts[row], 0]), int(text.offsets[ends[column], 1]))
 
-    def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
-        """SQuAD 2.0 metrics from 0 to 100: see :func:`~trbert_env.tasks.squad_metrics.squad_metrics`."""
-        columns = examples.with_format(None).select_columns(["id", "answers"])[:]
-        golds = {key: gold["text"] for key, gold in zip(columns["id"], columns["answers"], strict=True)}
-        return squad_metrics(predictions, golds)
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """F1 and exact match from 0 to 100, by the normalisation of SQuAD or of MRQA; see :attr:`metric`."""
+        ids, answers = columns(records, "id", "answers")
+        texts = [answer["text"] for answer in answers]
+        if self.metric == "squad":
+            return squad_metrics(predictions, dict(zip(ids, texts, strict=True)))
+        has_aliases = "aliases" in records.column_names
+        aliases = columns(records, "aliases")[0] if has_aliases else [[] for _ in ids]
+        golds = [[*own, *others] for own, others in zip(texts, aliases, strict=True)]
+        return mrqa_metrics(predictions, dict(zip(ids, golds, strict=True)))
+
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""
+        padded = torch.stack([outputs.start_logits, outputs.end_logits], -1)
+        lengths = layout.sequence_lengths.to(padded.device)
+        return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
+
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> QuestionAnsweringModelOutput:
+        """``start_logits`` and ``end_logits``, ``(num_texts, width)``; minus infinity on padding."""
+        flat = layout.text_index * shape[-1] + layout.positions
+        padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, flat, logits)
+        start, end = padded.view(*shape, 2).unbind(-1)
+        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+
+def _target(spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """Starts and ends, ``(most, 2)``, each once and the rest -1; (0, 0), the [CLS] token, where there is none.
+
+    Summed probabilities must count a start once that two answers share.
+    """
+    columns = [list(dict.fromkeys(column)) for column in zip(*(spans or [(0, 0)]), strict=True)]
+    target = np.full((max(map(len, columns)), 2), -1, dtype=np.int64)
+    for side, column in enumerate(columns):
+        target[: len(column), side] = column
+    return target
 
 
 def _log_softmax_by_text(logits: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,11 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.packing import Layout
 from trbert_env.envs.single_env import TokenReductionEnv
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
@@ -35,9 +37,13 @@ class IdentityTask(Task):
     """The share of tokens that were treated rightly: marks kept, all others skipped. [CLS] does not count."""
 
     auto_model = BertForTokenClassification
-    token_logits = 1
+    num_logits = 1
+    max_text_tokens = MAX_TOKENS
+    metric_names = ()
 
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase) -> Sequence[EncodedText]:
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
         """Nothing: its texts are made by :func:`identity_texts`.
 
         Raises:
@@ -45,22 +51,20 @@ class IdentityTask(Task):
         """
         raise NotImplementedError("the toy makes its own texts")
 
-    def logits(self, model: PreTrainedModel, states: Tensor, text_lengths: Tensor) -> Tensor:
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
         """``(total_tokens, 1)``: above 0 for tokens that went on."""
         return states[:, :1].float()
 
-    def log_likelihood(self, logits: Tensor, text_lengths: Tensor, targets: Tensor) -> Tensor:
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         """The share of right decisions, ``(num_texts,)`` in [0, 1]: a score in a likelihood's place."""
-        pieces = logits[:, 0].split(text_lengths.tolist())
+        pieces = logits[:, 0].split(layout.text_lengths.tolist())
         shares = [
             ((piece > 0) == (target[: len(piece)] == 1))[1:].float().mean()
             for piece, target in zip(pieces, targets.to(logits.device), strict=True)
         ]
         return torch.stack(shares)
 
-    def divergence(
-        self, logits: Tensor, teacher_logits: Tensor, text_lengths: Tensor, temperature: float = 1.0
-    ) -> Tensor:
+    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
         """Nothing to distil.
 
         Raises:
@@ -69,12 +73,28 @@ class IdentityTask(Task):
         raise NotImplementedError("the toy has no teacher")
 
     def predict(
-        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], examples: Dataset
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
     ) -> dict[str, Any]:
         """Which tokens went on, by text id."""
         return {text.text_id: (values[:, 0] > 0).tolist() for text, values in zip(texts, logits, strict=True)}
 
-    def metrics(self, predictions: Mapping[str, Any], examples: Dataset) -> dict[str, float]:
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """No stock model has this head.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("no stock model has the toy's head")
+
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> ModelOutput:
+        """No stock model has this head.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("no stock model has the toy's head")
+
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Nothing beyond the return."""
         return {}
 
@@ -141,7 +161,7 @@ class IdentityVectorEnv(TokenReductionVectorEnv):
     def __init__(
         self, num_envs: int = 1, *, samples_per_text: int = 1, length_penalty: float = 0.0, **kwargs: Any
     ) -> None:
-        preset = replace(get_preset("SQuAD2"), name="Identity", max_tokens=MAX_TOKENS, length_penalty=0.0)
+        preset = replace(get_preset("SQuAD2"), name="Identity", length_penalty=0.0)
         no_tokenizer = cast(PreTrainedTokenizerBase, None)
         backbone = Backbone(identity_model(), no_tokenizer, "identity", "trbert_env.testing.identity", True)
         texts = identity_texts(NUM_TEXTS, seed=0)

@@ -24,6 +24,7 @@ from trbert_env.data.weights import check_backbone_missing, load_weights
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import SpanQA
 
 Tensors = dict[str, torch.Tensor]
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -43,7 +44,12 @@ def reduced(make_model: Callable[..., PreTrainedModel], tmp_path: Path) -> Path:
     """A token-reduced model."""
     policy = TokenPolicy(16, 2, 8, overlap=True)
     model = TokenReducedModel.from_parts(
-        make_model("bert", hidden=16), policy, env="SQuAD2", reduction_layers=[2, 3], decision=DecisionRule()
+        make_model("bert", hidden=16),
+        policy,
+        env="SQuAD2",
+        task=SpanQA(),
+        reduction_layers=[2, 3],
+        decision=DecisionRule(),
     )
     model.save_pretrained(tmp_path / "model")
     return tmp_path / "model"

@@ -57,7 +57,7 @@ def test_a_decision_that_fits_is_taken(model: TokenReducedModel) -> None:
         assert model.decision == decision
 
 
-@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0), (5,), (1, 2, 3)])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0), (5,), (1, 2, 3, 4)])
 def test_a_batch_without_texts(shape: tuple[int, ...], model: TokenReducedModel) -> None:
     ids = torch.zeros(shape, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"input_ids have the shape .*give \(num_texts, width\)"):

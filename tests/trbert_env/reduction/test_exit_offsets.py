@@ -1,22 +1,22 @@
-"""Calibration: offsets by where a token stopped, and none where nothing was skipped."""
+"""ExitOffsets: offsets by where a token stopped, and none where nothing was skipped."""
 
 from __future__ import annotations
 
 import torch
 
 from trbert_env.encoder.packing import Layout
-from trbert_env.reduction.exit_offsets import Calibration
+from trbert_env.reduction.exit_offsets import ExitOffsets
 
 
-def calibration(*rows: tuple[float, float]) -> Calibration:
-    made = Calibration(len(rows) - 1, 2)
+def calibration(*rows: tuple[float, float]) -> ExitOffsets:
+    made = ExitOffsets(len(rows) - 1, 2)
     made.offsets.data.copy_(torch.tensor(rows))
     return made
 
 
 def test_it_starts_as_nothing() -> None:
     layout = Layout.from_lengths([3, 2], [1, 1])
-    assert not Calibration(2, 2).shift(torch.tensor([2, 0, 1, 2, 0]), layout).any()
+    assert not ExitOffsets(2, 2).shift(torch.tensor([2, 0, 1, 2, 0]), layout).any()
 
 
 def test_offsets_by_hand() -> None:

@@ -87,9 +87,9 @@ def test_gold_spans_decode_to_the_first_answer_or_are_null(
         end = start + len(golds["text"][0]) if golds["text"] else -1
         whole = start >= text.offsets[0, 0] and end <= text.offsets[-1, 1]
         if not whole:
-            assert text.target.tolist() == [0, 0]
+            assert text.target.tolist() == [[0, 0]]
             continue
-        first, last = (text.target - text.context_start).tolist()
+        first, last = (text.target[0] - text.context_start).tolist()
         assert example["context"][text.offsets[first, 0] : text.offsets[last, 1]] == golds["text"][0]
         answered.add(text.example_id)
     assert answered == {"who", "carts", "year", "word"}
@@ -169,7 +169,7 @@ def test_gold_spans_of_real_questions(bert: PreTrainedTokenizerBase) -> None:
         assert len(text) <= 384
         assert text.target.any() <= (text.example_id in golds)
         if text.target.any():
-            first, last = text.target - text.context_start
+            first, last = text.target[0] - text.context_start
             found = contexts[text.example_id][text.offsets[first, 0] : text.offsets[last, 1]]
             if normalize_answer(found) == normalize_answer(golds[text.example_id]):
                 right.add(text.example_id)

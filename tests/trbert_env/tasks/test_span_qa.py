@@ -19,6 +19,8 @@ from transformers import (
     RobertaConfig,
 )
 
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import TextBatch
 from trbert_env.tasks.span_qa import SpanQA, SpanText
 
 TINY: dict[str, Any] = {
@@ -52,19 +54,19 @@ def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
     model = auto.from_config(config()).eval()
     texts = task.encode(examples, tokenizer)
     assert len({len(text) for text in texts}) > 1
-    assert len({tuple(text.target) for text in texts}) > 1
+    assert len({tuple(text.target[0]) for text in texts}) > 1
     states, losses, stock_logits = [], [], []
     for text in texts:
         inputs = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
-        target = torch.from_numpy(text.target)
+        target = torch.from_numpy(text.target[0])
         stock = model(**inputs, start_positions=target[:1], end_positions=target[1:])
         losses.append(stock.loss)
         stock_logits.append(torch.stack([stock.start_logits[0], stock.end_logits[0]], dim=-1))
         states.append(model.base_model(**inputs).last_hidden_state[0])
-    lengths = torch.tensor([len(text) for text in texts])
-    logits = task.logits(model, torch.cat(states), lengths)
+    layout = TextBatch.from_texts(texts).layout
+    logits = task.logits(model, torch.cat(states), layout)
     torch.testing.assert_close(logits, torch.cat(stock_logits))
-    ours = task.log_likelihood(logits, lengths, task.targets(texts))
+    ours = task.log_likelihood(logits, layout, task.targets(texts))
     assert (ours.shape, ours.dtype) == ((len(texts),), torch.float32)
     torch.testing.assert_close(ours, -torch.stack(losses))
     weights = [model.qa_outputs.weight, model.base_model.embeddings.word_embeddings.weight]
@@ -77,9 +79,10 @@ def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
 def test_divergence_and_its_gradient_are_those_of_torchs_kl(temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([4, 1, 7])
+    layout = Layout.from_lengths([4, 1, 7], [1, 1, 1])
     logits = torch.randn(12, 2, generator=generator, requires_grad=True)
     teacher = torch.randn(12, 2, generator=generator, requires_grad=True)
-    found = SpanQA().divergence(logits, teacher, lengths, temperature)
+    found = SpanQA().divergence(logits, teacher, layout, temperature)
     expected = []
     for student_of, teacher_of in zip(logits.split(lengths.tolist()), teacher.split(lengths.tolist()), strict=True):
         both = [
@@ -98,19 +101,19 @@ def test_divergence_and_its_gradient_are_those_of_torchs_kl(temperature: float) 
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert not torch.isnan(ours).any()
     assert torch.autograd.grad(found.sum(), teacher, allow_unused=True) == (None,)
-    assert SpanQA().divergence(teacher, teacher, lengths).abs().max() < 1e-6
+    assert SpanQA().divergence(teacher, teacher, layout).abs().max() < 1e-6
 
 
 def test_likelihood_of_half_precision_is_float32_and_lengths_must_agree() -> None:
-    task, lengths = SpanQA(), torch.tensor([2, 3])
-    targets = torch.tensor([[0, 1], [2, 2]])
+    task, layout = SpanQA(), Layout.from_lengths([2, 3], [1, 1])
+    targets = torch.tensor([[[0, 1]], [[2, 2]]])
     logits = torch.zeros(5, 2, dtype=torch.bfloat16)
-    result = task.log_likelihood(logits, lengths, targets)
+    result = task.log_likelihood(logits, layout, targets)
     torch.testing.assert_close(result, -torch.tensor([2.0, 3.0]).log())
     with pytest.raises(ValueError, match="sum to 5 for 4 logits"):
-        task.log_likelihood(logits[:4], lengths, targets)
+        task.log_likelihood(logits[:4], layout, targets)
     with pytest.raises(ValueError, match="Linear has no qa_outputs"):
-        task.logits(torch.nn.Linear(2, 2), torch.zeros(5, 2), lengths)  # type: ignore[arg-type]
+        task.logits(torch.nn.Linear(2, 2), torch.zeros(5, 2), layout)  # type: ignore[arg-type]
 
 
 def brute_force(texts: list[SpanText], logits: list[Any], context: str, limit: int, threshold: float) -> str:
@@ -153,7 +156,7 @@ def test_gold_logits_decode_to_the_gold_answers(bert: PreTrainedTokenizerBase, e
     texts = task.encode(examples, bert)
     logits = [np.zeros((len(text), 2), dtype=np.float32) for text in texts]
     for text, scores in zip(texts, logits, strict=True):
-        scores[text.target, [0, 1]] = 9.0
+        scores[text.target[0], [0, 1]] = 9.0
     predictions = task.predict(texts, logits, examples)
     answers = {
         "who": "Zoë Brontë",

@@ -1,0 +1,270 @@
+"""Classification of a text or a pair of texts: any number of classes, a single logit, or regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from trbert_env.data.records import columns
+from trbert_env.encoder.packing import Layout
+from trbert_env.tasks.base import EncodedText, Task
+from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
+from trbert_env.tasks.heads import first_token_logits
+from trbert_env.tasks.labels import (
+    has_head,
+    labels_of,
+    match_labels,
+    sorted_labels,
+    unnamed_labels,
+    write_labels,
+)
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
+
+Head = Literal["classes", "relevance", "regression"]
+
+
+@dataclass
+class Classification(Task):
+    """Names the class of a text, or scores it.
+
+    The head is settled by :meth:`configure`. Records whose label is a name make ``classes``, one logit each. Records
+    whose label is a number make one logit: ``relevance`` where all numbers are 0 or 1, as for rerankers (the
+    likelihood is a sigmoid's), else ``regression`` (minus half the squared error). A fine-tuned encoder with one
+    output makes one logit of names too, where these are two.
+
+    Attributes:
+        max_tokens: The most tokens of a text, special tokens included.
+        truncation: ``"head"`` cuts a text behind its beginning; ``"head+tail"`` keeps a quarter of what fits from its
+            beginning and the rest from its end.
+        ordered: Whether the classes have an order, as stars do; adds the mean distance to the metrics.
+        head: What the logits are; None until :meth:`configure` settles it.
+    """
+
+    auto_model: ClassVar[Any] = AutoModelForSequenceClassification
+    reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+
+    max_tokens: int = 512
+    truncation: Literal["head", "head+tail"] = "head"
+    ordered: bool = False
+    head: Head | None = None
+    #: Names of the classes, in the order of the logits.
+    labels: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if self.max_tokens < 4:
+            raise ValueError(f"max_tokens is {self.max_tokens}: give at least 4")
+
+    @property
+    def num_logits(self) -> int:
+        """One for each class, or one."""
+        return len(self.labels) if self.head == "classes" else 1
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of a text."""
+        return self.max_tokens
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metrics of the kind of head."""
+        if self.head == "regression":
+            return ("pearson", "spearman", "mean_squared_error")
+        if self.head == "relevance":
+            return ("accuracy", "f1")
+        return ("accuracy", "macro_f1", "mean_absolute_error")[: 3 if self.ordered else 2]
+
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+        """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
+
+        Raises:
+            ValueError: The labels of the data are not those of the encoder.
+        """
+        found = None if records is None else _Labels.of(records)
+        if found is None or has_head(config, self.auto_model):
+            self._take_from_config(config, found)
+        else:
+            self._take_from_data(config, found)
+
+    def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
+        self.head = self.head or found.head
+        if self.head == "classes":
+            self.labels = sorted_labels(found.names)
+            write_labels(config, self.labels)
+            config.problem_type = "single_label_classification"
+        else:
+            self.labels = ()
+            config.num_labels = 1
+            config.problem_type = "regression"
+
+    def _take_from_config(self, config: PreTrainedConfig, found: _Labels | None) -> None:
+        labels = labels_of(config)
+        if len(labels) > 1 and self.head in ("relevance", "regression"):
+            raise ValueError(f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one")
+        if len(labels) == 1 and self.head in (None, "classes"):
+            self.head = "regression" if found is not None and found.head == "regression" else "relevance"
+        self.head = self.head or "classes"
+        self.labels = labels if self.head == "classes" else ()
+        if found is not None and found.names:
+            classes = match_labels(found.names, self._outputs)
+            if self.labels == unnamed_labels(len(classes)):  # take those of the data
+                self.labels = tuple(sorted(classes, key=lambda name: classes[name]))
+                write_labels(config, self.labels)
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        """Names of the outputs; of a single logit those of no and yes."""
+        return self.labels or unnamed_labels(2)
+
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
+        """Make one text of each record; it is encoded when it is asked for.
+
+        Args:
+            records: Columns ``id, text, text_pair, label``.
+            tokenizer: A fast tokenizer.
+            training: Not needed here.
+
+        Raises:
+            ValueError: A label is none of the classes.
+        """
+        encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
+        targets = self._targets_of(records)
+        plain = records.with_format(None)
+
+        def make(index: int) -> EncodedText:
+            row = plain[index]
+            pair = row["text_pair"]
+            ids, types = encoder.single(row["text"]) if pair is None else encoder.pair(row["text"], pair)
+            return EncodedText(row["id"], ids, types, (len(ids),), targets[index : index + 1])
+
+        return LazyTexts(len(records), make)
+
+    def _targets_of(self, records: Dataset) -> npt.NDArray[Any]:
+        """``(n,)``: int64 classes, or float32 numbers."""
+        (values,) = columns(records, "label")
+        if not values or not isinstance(values[0], str):
+            return np.array(values, dtype=np.float32)
+        classes = self._classes_of(records, values)
+        return np.array([classes[name] for name in values], dtype=np.int64 if self.head == "classes" else np.float32)
+
+    def _classes_of(self, records: Dataset, values: Sequence[str]) -> dict[str, int]:
+        """The class of each name in the records."""
+        names = sorted(set(values))
+        try:
+            return match_labels(names, self._outputs)
+        except ValueError as error:
+            known = {label.casefold() for label in self._outputs}
+            place = next((place for place, name in enumerate(values) if name.casefold() not in known), 0)
+            (ids,) = columns(records, "id")
+            raise ValueError(f"record {ids[place]!r} has the label {values[place]!r}: {error}") from None
+
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
+        """Logits of each text, ``(num_texts, num_logits)`` float32; see :meth:`Task.logits`."""
+        return first_token_logits(model, states, layout)
+
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """Log-softmax of the gold class, log-sigmoid of a single logit, or minus half the squared error.
+
+        Args:
+            logits: ``(num_texts, num_logits)``.
+            layout: Not needed here.
+            targets: ``(num_texts, 1)``: int64 classes, or float32 numbers.
+        """
+        gold = targets.to(logits.device)
+        if self.head == "classes":
+            return logits.log_softmax(-1).gather(1, gold).squeeze(1)
+        scores, numbers = logits.squeeze(1), gold.squeeze(1).float()
+        if self.head == "relevance":
+            return -binary_cross_entropy_with_logits(scores, numbers, reduction="none")
+        return -0.5 * (scores - numbers) ** 2
+
+    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+        """KL(teacher || student); of regression half the squared difference. See :meth:`Task.divergence`."""
+        teacher = teacher_logits.detach()
+        if self.head == "regression":
+            return 0.5 * ((logits - teacher) ** 2).squeeze(1)
+        student = _log_probabilities(logits / temperature)
+        teacher = _log_probabilities(teacher / temperature)
+        return (teacher.exp() * (teacher - student)).sum(-1) * temperature**2
+
+    def predict(
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
+    ) -> dict[str, Any]:
+        """Name the class of every record, or give its logit.
+
+        Raises:
+            ValueError: There are not as many logits as texts, or logits are NaN.
+        """
+        if len(texts) != len(logits):
+            raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
+        rows = np.concatenate(logits)
+        if np.isnan(rows).any():
+            raise ValueError("logits are NaN: the model's weights or its number format are at fault")
+        (ids,) = columns(records, "id")
+        if self.head != "classes":
+            return dict(zip(ids, rows[:, 0].astype(float).tolist(), strict=True))
+        return {key: self.labels[index] for key, index in zip(ids, rows.argmax(1).tolist(), strict=True)}
+
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
+        (ids,) = columns(records, "id")
+        found, gold = [predictions[key] for key in ids], self._targets_of(records)
+        if self.head == "classes":
+            return class_metrics(found, [self.labels[index] for index in gold], self.labels if self.ordered else ())
+        scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
+        return (relevance_metrics if self.head == "relevance" else regression_metrics)(scores, numbers)
+
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """``(num_texts, num_logits)``; see :meth:`Task.stock_logits`."""
+        result: Tensor = outputs.logits
+        return result
+
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> SequenceClassifierOutput:
+        """``logits``, ``(num_texts, num_logits)``; see :meth:`Task.model_output`."""
+        return SequenceClassifierOutput(logits=logits)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels in the data: names, or the kind of head that their numbers make."""
+
+    head: Head
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, records: Dataset) -> _Labels:
+        """Read the column ``label``."""
+        column = records.with_format("arrow")[:]["label"]
+        values = pc.unique(column).to_pylist()
+        if values and isinstance(values[0], str):
+            return cls("classes", tuple(values))
+        return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", ())
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """``(rows, classes)``; of a single logit those of no and yes."""
+    if logits.shape[1] > 1:
+        return logits.log_softmax(-1)
+    return torch.cat([logsigmoid(-logits), logsigmoid(logits)], 1)

@@ -1,0 +1,51 @@
+"""Strings as token ids, without special tokens, truncation or padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+_TOKENIZER_BATCH = 1024
+
+Ids = npt.NDArray[np.int32]
+
+
+class Tokens(NamedTuple):
+    """A tokenised string: ``(n,)`` ids and ``(n, 2)`` character offsets, without special tokens."""
+
+    ids: Ids
+    offsets: Ids
+
+
+def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """A copy of a fast tokenizer's backend that neither cuts nor pads.
+
+    A copy, because the backend of the caller keeps every setting that it is given.
+
+    Raises:
+        ValueError: If the tokenizer is not a fast one.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer without offsets: load a fast one")
+    copy: Tokenizer = Tokenizer.from_str(backend.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def tokenise(backend: Tokenizer, strings: Sequence[str]) -> dict[str, Tokens]:
+    """Tokenise each distinct string once: a SQuAD context serves seven questions."""
+    distinct = list(dict.fromkeys(strings))
+    result: dict[str, Tokens] = {}
+    for first in range(0, len(distinct), _TOKENIZER_BATCH):
+        batch = distinct[first : first + _TOKENIZER_BATCH]
+        for string, encoding in zip(batch, backend.encode_batch(batch, add_special_tokens=False), strict=True):
+            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+            result[string] = Tokens(np.array(encoding.ids, dtype=np.int32), offsets)
+    return result

@@ -1,0 +1,201 @@
+"""Multiple choice: a question on an article with several options, each its own sequence (RACE)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import AutoModelForMultipleChoice, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import MultipleChoiceModelOutput
+
+from trbert_env.data.records import columns
+from trbert_env.encoder.packing import Layout
+from trbert_env.tasks.base import EncodedText, Task
+from trbert_env.tasks.heads import first_token_logits
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
+
+#: What stands for the missing words of a question.
+_BLANK = "_"
+
+
+@dataclass
+class MultipleChoice(Task):
+    """Scores each option of a question in a sequence of its own: ``[CLS] article [SEP] question option [SEP]``.
+
+    Attributes:
+        max_tokens: The most tokens of a sequence, special tokens included; a text is as many sequences as it has
+            options.
+        max_question_tokens: Tokens that question and option are cut at together.
+        num_options: The most options of a question.
+        form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
+            does.
+        fill_blanks: Whether an option is written into the question's blank (``_``) where there is one, as DeFormer
+            does, instead of behind it.
+    """
+
+    auto_model: ClassVar[Any] = AutoModelForMultipleChoice
+    reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+    query_segment: ClassVar[int] = 1
+    num_logits: ClassVar[int] = 1
+
+    max_tokens: int = 512
+    max_question_tokens: int = 128
+    num_options: int = 4
+    form: Literal["softmax", "independent"] = "softmax"
+    fill_blanks: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if self.max_question_tokens < 1 or self.max_tokens <= self.max_question_tokens + 4:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens} and max_question_tokens {self.max_question_tokens}: leave room for "
+                "the article"
+            )
+        if self.num_options < 2:
+            raise ValueError(f"num_options is {self.num_options}: give at least 2")
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of all options together."""
+        return self.max_tokens * self.num_options
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Accuracy."""
+        return ("accuracy",)
+
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+        """Nothing depends on the data: the head has one output."""
+
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
+        """Make one text of each question; it is encoded when it is asked for.
+
+        Args:
+            records: Columns ``id, article, question, options, answer``.
+            tokenizer: A fast tokenizer.
+            training: Not needed here.
+
+        Raises:
+            ValueError: A question has fewer than two options, or more than ``num_options``, or its answer is none.
+        """
+        plain = records.with_format(None)
+        for key, options, answer in zip(*columns(records, "id", "options", "answer"), strict=True):
+            if not 2 <= len(options) <= self.num_options:
+                raise ValueError(f"question {key!r} has {len(options)} options: give 2 to {self.num_options}")
+            if not 0 <= answer < len(options):
+                raise ValueError(f"question {key!r} has the answer {answer} of {len(options)} options: count from 0")
+        encoder = SequenceEncoder(tokenizer, self.max_tokens)
+
+        def make(index: int) -> EncodedText:
+            row = plain[index]
+            article = encoder.ids(row["article"])
+            pairs = [
+                encoder.around(article, encoder.ids(self._joined(row["question"], option)), self.max_question_tokens)
+                for option in row["options"]
+            ]
+            ids, types = (np.concatenate(pieces) for pieces in zip(*pairs, strict=True))
+            lengths = tuple(len(pair[0]) for pair in pairs)
+            return EncodedText(row["id"], ids, types, lengths, np.array([row["answer"]], dtype=np.int64))
+
+        return LazyTexts(len(records), make)
+
+    def _joined(self, question: str, option: str) -> str:
+        if self.fill_blanks and _BLANK in question:
+            return question.replace(_BLANK, option, 1)
+        return f"{question} {option}"
+
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
+        """One logit of each option, ``(num_sequences, 1)`` float32; see :meth:`Task.logits`."""
+        return first_token_logits(model, states, layout)
+
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """Log-probability of the right option among those of its text.
+
+        Args:
+            logits: ``(num_sequences, 1)``.
+            layout: The layout of the full texts.
+            targets: ``(num_texts, 1)`` int64.
+
+        Returns:
+            ``(num_texts,)`` float32, in nats; in the independent form the mean over the options, of each being taken
+            for what it is.
+        """
+        padded, real = self._by_text(logits, layout)
+        gold = targets.to(logits.device)
+        if self.form == "softmax":
+            return padded.masked_fill(~real, -torch.inf).log_softmax(1).gather(1, gold).squeeze(1)
+        sign = (-torch.ones_like(padded)).scatter(1, gold, 1.0)
+        return (logsigmoid(sign * padded) * real).sum(1) / real.sum(1)
+
+    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+        """KL(teacher || student) over the options, or the mean of each option's; see :meth:`Task.divergence`."""
+        student, real = self._by_text(logits / temperature, layout)
+        teacher, _ = self._by_text(teacher_logits.detach() / temperature, layout)
+        if self.form == "softmax":
+            ours, theirs = (
+                values.masked_fill(~real, -torch.inf).log_softmax(1).masked_fill(~real, 0.0)
+                for values in (student, teacher)
+            )
+            return (theirs.exp() * (theirs - ours) * real).sum(1) * temperature**2
+        yes = logsigmoid(teacher).exp() * (logsigmoid(teacher) - logsigmoid(student))
+        no = logsigmoid(-teacher).exp() * (logsigmoid(-teacher) - logsigmoid(-student))
+        return ((yes + no) * real).sum(1) / real.sum(1) * temperature**2
+
+    def _by_text(self, logits: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """``(num_texts, most options)`` logits, 0 where there is none, and which are real."""
+        counts = layout.sequences_per_text.to(logits.device)
+        real = torch.arange(int(layout.sequences_per_text.max()), device=logits.device) < counts[:, None]
+        padded = torch.zeros(real.shape, device=logits.device).masked_scatter(real, logits.float().squeeze(1))
+        return padded, real
+
+    def predict(
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
+    ) -> dict[str, Any]:
+        """The index of the option with the largest logit, for every question.
+
+        Raises:
+            ValueError: There are not as many logits as texts, or logits are NaN.
+        """
+        if len(texts) != len(logits):
+            raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
+        if any(np.isnan(values).any() for values in logits):
+            raise ValueError("logits are NaN: the model's weights or its number format are at fault")
+        (ids,) = columns(records, "id")
+        return {key: int(values[:, 0].argmax()) for key, values in zip(ids, logits, strict=True)}
+
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """Accuracy from 0 to 100.
+
+        Raises:
+            ValueError: There is no question.
+        """
+        if not len(records):
+            raise ValueError("there are no questions to score: give at least one record")
+        hits = [predictions[key] == answer for key, answer in zip(*columns(records, "id", "answer"), strict=True)]
+        return {"accuracy": 100.0 * sum(hits) / len(hits)}
+
+    def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One option a row: ``(num_sequences, 1, width)``; see :meth:`Task.stock_inputs`."""
+        return {name: values[:, None] for name, values in inputs.items()}
+
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """``(num_sequences, 1)``; see :meth:`Task.stock_logits`."""
+        result: Tensor = outputs.logits.reshape(-1, 1)
+        return result
+
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> MultipleChoiceModelOutput:
+        """``logits``, ``(num_texts, options)``; see :meth:`Task.model_output`."""
+        return MultipleChoiceModelOutput(logits=logits.view(shape[:-1]))
