@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.base import FullLengths, Heuristic
+from trbert_env.envs.settings import InfoScores
 from trbert_env.reduction.decision import check_keep_fractions, keep_counts, keep_top
 
 
@@ -93,7 +94,7 @@ class OverlapTokens(KeepTop):
 
 
 #: Heuristic name -> the ``info_scores`` that the environment must give it.
-HEURISTIC_SCORES: dict[str, str | None] = {
+HEURISTIC_SCORES: dict[str, InfoScores | None] = {
     "keep-all": None,
     "random": None,
     "overlap": None,

@@ -12,6 +12,7 @@ from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.registration import env_id, register_envs
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.single_env import TokenReductionEnv
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import PRESETS, Preset, get_preset
@@ -24,6 +25,7 @@ __all__ = [
     "PRESETS",
     "DecisionRule",
     "EncodedText",
+    "EnvSettings",
     "Layout",
     "PackedTokens",
     "Preset",

@@ -21,7 +21,8 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
-from trbert_env.envs.vector_env import DType, TokenReductionVectorEnv
+from trbert_env.envs.settings import DType, EnvSettings, InfoScores
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
 
@@ -58,27 +59,26 @@ def load_split(options: CommonOptions, backbone: Backbone | str | None, split: s
 def evaluation_env(
     workload: Workload,
     *,
-    info_scores: str | None = None,
+    info_scores: InfoScores | None = None,
     reduction_layers: tuple[int, ...] | None = None,
     policy_size: int = 0,
     dtype: DType = "float32",
     device: str = "cpu",
     rows: int | None = None,
-    calibration: ExitOffsets | None = None,
+    exit_offsets: ExitOffsets | None = None,
 ) -> TokenReductionVectorEnv:
     """An environment that goes once over a split, one row a text."""
-    return TokenReductionVectorEnv(
+    settings = EnvSettings(
         num_envs=pass_rows(device) if rows is None else rows,
-        workload=workload,
-        info_scores=info_scores,  # type: ignore[arg-type]
+        info_scores=info_scores,
         reduction_layers=reduction_layers,
         policy_size=policy_size,
         dtype=dtype,
         device=device,
         array_type="torch",
         order="once",
-        calibration=calibration,
     )
+    return TokenReductionVectorEnv(workload, settings, exit_offsets)
 
 
 def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluating") -> PassResult:
@@ -199,7 +199,7 @@ def run_policy_pass(
         policy_size=agent.policy.policy_size,
         dtype=dtype,
         device=device,
-        calibration=calibration,
+        exit_offsets=calibration,
     )
     return run_pass(env, agent, "reduced model")
 
@@ -291,7 +291,7 @@ def evaluate_agent(
         reduction_layers=reduction_layers,
         dtype=dtype,
         device=device,
-        calibration=calibration,
+        exit_offsets=calibration,
     )
     record |= {"agent": name, **pass_figures(run_pass(env, agent, name))}
     return _with_full(record, workload, dtype, device, earlier)

@@ -24,6 +24,7 @@ from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.reward import LengthPrice
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.staged_model import StagedModel
 
@@ -73,16 +74,16 @@ def training_env(
     workload: Workload, settings: StepSettings, num_envs: int = 128, **options: Any
 ) -> TokenReductionVectorEnv:
     """8 samples of each text: what train_policy runs."""
-    return TokenReductionVectorEnv(
+    env_settings = EnvSettings(
         num_envs=num_envs,
         samples_per_text=8,
-        workload=workload,
         reduction_layers=settings.reduction_layers,
         dtype=settings.dtype,
         device=settings.device,
         array_type="torch",
         **options,
     )
+    return TokenReductionVectorEnv(workload, env_settings)
 
 
 def make_reinforce(encoder: StagedEncoder, settings: StepSettings, samples: int = 8) -> Reinforce:

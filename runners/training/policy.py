@@ -36,6 +36,7 @@ from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.envs.reward import Penalty
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
@@ -165,7 +166,7 @@ class PolicyTraining:
         self.workload = workload
         self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
         env = self._make_env(options.texts_per_step, options.samples_per_text)
-        self.encoder, self.calibration = env.encoder, env.calibration
+        self.encoder, self.calibration = env.encoder, env.exit_offsets
         self._calibration_fit = (
             None
             if self.calibration is None or not options.calibration_rate
@@ -192,10 +193,9 @@ class PolicyTraining:
 
     def _make_env(self, texts: int, samples: int, calibration: ExitOffsets | None = None) -> TokenReductionVectorEnv:
         options = self.options
-        return TokenReductionVectorEnv(
+        settings = EnvSettings(
             num_envs=texts * samples,
             samples_per_text=samples,
-            workload=self.workload,
             reduction_layers=options.reduction_layers,
             length_penalty=options.length_penalty,
             penalty=options.penalty if options.target_speedup is None else "flops",
@@ -203,8 +203,8 @@ class PolicyTraining:
             dtype=self._dtype,
             device=self._device,
             array_type="torch",
-            calibration=calibration,
         )
+        return TokenReductionVectorEnv(self.workload, settings, calibration)
 
     @property
     def texts_seen(self) -> int:

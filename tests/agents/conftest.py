@@ -19,6 +19,7 @@ from agents.rollouts import RolloutCollector
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import EncodedText
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -83,7 +84,9 @@ def make_env(make_workload: MakeWorkload) -> MakeEnv:
 
     def make(lengths: Sequence[int] = (6,), **options: Any) -> TokenReductionVectorEnv:
         settings = {"num_envs": 8, "samples_per_text": 8, "length_penalty": 0.05, "policy_size": 0}
-        return TokenReductionVectorEnv(workload=make_workload(lengths), array_type="torch", **{**settings, **options})
+        exit_offsets = options.pop("exit_offsets", None)
+        env_settings = EnvSettings(array_type="torch", **{**settings, **options})
+        return TokenReductionVectorEnv(make_workload(lengths), env_settings, exit_offsets)
 
     return make
 

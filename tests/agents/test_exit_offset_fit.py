@@ -24,8 +24,8 @@ def env(make_env: Callable[..., TokenReductionVectorEnv]) -> TokenReductionVecto
 
 @pytest.fixture
 def fit(env: TokenReductionVectorEnv) -> CalibrationFit:
-    env.calibration.offsets.data.normal_(generator=torch.Generator().manual_seed(0))
-    return CalibrationFit(env.calibration, env.workload.task)
+    env.exit_offsets.offsets.data.normal_(generator=torch.Generator().manual_seed(0))
+    return CalibrationFit(env.exit_offsets, env.workload.task)
 
 
 def play_once(env: TokenReductionVectorEnv, make_agent: Callable[..., Reinforce], seed: int = 0) -> float:
@@ -43,7 +43,7 @@ def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
     assert outcome is not None
     figures = fit.learn(outcome, progress=1.0)  # a rate of 0 leaves the offsets
     assert figures["losses/task_loss"] == pytest.approx(-float(outcome.log_likelihood.mean()), abs=1e-5)
-    gradient, offsets = env.calibration.offsets.grad, env.calibration.offsets.data
+    gradient, offsets = env.exit_offsets.offsets.grad, env.exit_offsets.offsets.data
     assert gradient is not None
     small = 1e-2
     for place in torch.cartesian_prod(torch.arange(3), torch.arange(2)).tolist():
@@ -87,4 +87,4 @@ def test_a_calibration_of_another_number_of_reductions_is_refused(
     make_env: Callable[..., TokenReductionVectorEnv],
 ) -> None:
     with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):
-        make_env(LENGTHS, calibration=ExitOffsets(3, 2))
+        make_env(LENGTHS, exit_offsets=ExitOffsets(3, 2))

@@ -15,6 +15,7 @@ from agents.rollouts import RolloutCollector
 from agents.samplers import BudgetedSampler
 from runners.runs.checkpoint import load_state, save_state
 from trbert_env.data.workload import Workload
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 MakeAgent = Callable[..., Reinforce]
@@ -131,13 +132,8 @@ class Planted(TokenReductionVectorEnv):
 def test_it_learns_what_is_planted(sampler: str, make_workload: MakeWorkload, make_agent: MakeAgent) -> None:
     workload = make_workload([12] * 24)
     texts = [replace(text, input_ids=1 + text.input_ids % 2) for text in workload.texts]
-    env = Planted(
-        workload=replace(workload, texts=texts),
-        num_envs=8 * SAMPLES,
-        samples_per_text=SAMPLES,
-        array_type="torch",
-        length_penalty=0.0,
-    )
+    settings = EnvSettings(8 * SAMPLES, samples_per_text=SAMPLES, array_type="torch", length_penalty=0.0)
+    env = Planted(replace(workload, texts=texts), settings)
     agent = make_agent(env, sampler=sampler, imitation_fraction=0.0, keep_fractions=(0.5, 0.25))
     rollouts = train(env, agent, 120)
     returns = [float(rollout.returns.mean()) for rollout in rollouts]

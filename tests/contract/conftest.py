@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks import make_task
@@ -92,7 +93,7 @@ def make_env(workload: Workload) -> Iterator[MakeEnv]:
     made = []
 
     def make(num_envs: int = 4, **options: Any) -> TokenReductionVectorEnv:
-        env = TokenReductionVectorEnv(num_envs=num_envs, **{"workload": workload, **options})
+        env = TokenReductionVectorEnv(options.pop("workload", workload), EnvSettings(num_envs=num_envs, **options))
         made.append(env)
         return env
 

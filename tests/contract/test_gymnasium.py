@@ -16,7 +16,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from trbert_env.data.workload import Workload
-from trbert_env.envs.single_env import TokenReductionEnv
+from trbert_env.envs.make import make_vector_env
+from trbert_env.envs.settings import EnvSettings
+from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import PRESETS
 
@@ -89,7 +91,8 @@ def test_the_one_row_view_passes_gymnasiums_own_check(on_disk: dict[str, Any]) -
 
 
 def test_the_one_row_view_is_a_row_of_the_environment(make_env: Any, workload: Workload) -> None:
-    view = TokenReductionEnv(workload=workload, render_mode="ansi", info_scores="attention")
+    one_row = EnvSettings(**ONE_ROW, render_mode="ansi", info_scores="attention")
+    view = TokenReductionEnv(TokenReductionVectorEnv(workload, one_row))
     envs = make_env(1, autoreset_mode="Disabled", info_scores="attention")
     observation, info = view.reset(seed=3)
     expected, infos = envs.reset(seed=3)
@@ -117,7 +120,10 @@ def test_the_one_row_view_is_a_row_of_the_environment(make_env: Any, workload: W
         view.step(np.ones(3))
     for option in ({"num_envs": 2}, {"samples_per_text": 2}, {"array_type": "torch"}, {"autoreset_mode": "SameStep"}):
         with pytest.raises(TypeError, match=f"multiple values for keyword argument '{next(iter(option))}'"):
-            TokenReductionEnv(workload=workload, **option)
+            gymnasium.make(ID, **option)
+    for option in ({"num_envs": 2}, {"array_type": "torch"}, {"autoreset_mode": "SameStep"}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} .*no view of one row: make it with"):
+            TokenReductionEnv(make_env(**{**ONE_ROW, **option}))
     view.close()
     with pytest.raises(gymnasium.error.ClosedEnvironmentError):
         view.reset()
@@ -189,7 +195,7 @@ def test_options_are_checked_before_anything_is_loaded(
 
     monkeypatch.setattr("trbert_env.data.workload.load_backbone", refuse)
     with pytest.raises(ValueError, match=message):
-        TokenReductionVectorEnv(**{"env": "SQuAD2", "data_source": "embedded", **options})
+        make_vector_env(**{"env": "SQuAD2", "data_source": "embedded", **options})
 
 
 @pytest.mark.parametrize(

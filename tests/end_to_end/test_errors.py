@@ -33,6 +33,7 @@ from runners.joint_finetune import main as joint_finetune
 from runners.runs.run_folder import RunFolder
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
+from trbert_env.envs.make import make_vector_env
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 JOBS: dict[str, tuple[Any, Any]] = {
@@ -274,8 +275,8 @@ def test_as_a_command(place: Any) -> None:
 
 @pytest.fixture
 def env(in_process: Any) -> TokenReductionVectorEnv:
-    env = TokenReductionVectorEnv(
-        num_envs=2, data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4
+    env = make_vector_env(
+        "SQuAD2", num_envs=2, data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4
     )
     env.reset(seed=0)
     return env
@@ -304,12 +305,12 @@ def test_wrong_actions(action: Any, named: str, env: TokenReductionVectorEnv) ->
 
 def test_backbone_without_a_head_warns(in_process: Any) -> None:
     with pytest.warns(UserWarning, match="not fine-tuned"):
-        TokenReductionVectorEnv(data_dir=str(in_process.data), backbone=str(in_process.pretrained), max_examples=4)
+        make_vector_env("SQuAD2", data_dir=str(in_process.data), backbone=str(in_process.pretrained), max_examples=4)
 
 
 def test_saved_backbone_is_what_is_loaded(in_process: Any) -> None:
     saved = BertForQuestionAnswering.from_pretrained(in_process.fine_tuned)
-    env = TokenReductionVectorEnv(data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4)
+    env = make_vector_env("SQuAD2", data_dir=str(in_process.data), backbone=str(in_process.fine_tuned), max_examples=4)
     loaded = env.workload.backbone.model.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in saved.state_dict().items())
 

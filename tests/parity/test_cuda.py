@@ -18,6 +18,7 @@ from trbert_env.encoder.attention import PackedSequences, _fits_varlen, packed_a
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
@@ -104,9 +105,8 @@ def test_the_environment_and_the_model_agree_on_a_gpu(
         )
         for length in (9, 40, 23)
     ]
-    env = TokenReductionVectorEnv(
+    settings = EnvSettings(
         num_envs=3,
-        workload=workload_of(model, texts),
         order="once",
         autoreset_mode="Disabled",
         array_type="torch",
@@ -114,6 +114,7 @@ def test_the_environment_and_the_model_agree_on_a_gpu(
         device="cuda",
         dtype=dtype,
     )
+    env = TokenReductionVectorEnv(workload_of(model, texts), settings)
     observation, _ = env.reset(seed=0)
     packed = []
     for _ in range(2):
@@ -130,7 +131,7 @@ def test_the_environment_and_the_model_agree_on_a_gpu(
         task=SpanQA(),
         reduction_layers=(2, 3),
         decision=DecisionRule(),
-        exit_offsets=env.calibration,
+        exit_offsets=env.exit_offsets,
     )
     reduced = move(reduced, "cuda", getattr(torch, dtype)).eval()
     output = reduced.forward_packed(TextBatch.from_texts(texts, "cuda"), packed)

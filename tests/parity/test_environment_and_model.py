@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
@@ -25,10 +26,11 @@ MakeMasks = Callable[..., list[Tensor]]
 WorkloadOf = Callable[[PreTrainedModel, Sequence[EncodedText]], Workload]
 
 
-def make_env(workload: Workload, num_envs: int, **options: Any) -> TokenReductionVectorEnv:
-    return TokenReductionVectorEnv(
-        num_envs=num_envs, workload=workload, order="once", autoreset_mode="Disabled", array_type="torch", **options
-    )
+def make_env(
+    workload: Workload, num_envs: int, exit_offsets: ExitOffsets | None = None, **options: Any
+) -> TokenReductionVectorEnv:
+    settings = EnvSettings(num_envs, order="once", autoreset_mode="Disabled", array_type="torch", **options)
+    return TokenReductionVectorEnv(workload, settings, exit_offsets)
 
 
 def reduced(
@@ -80,7 +82,7 @@ def test_given_masks_give_the_same_through_environment_and_model(
         4 * samples,
         samples_per_text=samples,
         reduction_layers=layers,
-        calibration=ours.calibration,
+        exit_offsets=ours.calibration,
     )
     rows = [text for text in texts for _ in range(samples)]
     masks = make_masks(rows, len(layers))
@@ -108,7 +110,7 @@ def test_the_policy_decides_the_same_in_both(
 ) -> None:
     texts = make_texts((9,), (5, 7), (1,), (16,))
     ours = reduced(model, (2, 3), overlap, **decision)
-    env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3), calibration=ours.calibration)
+    env = make_env(workload_of(model, texts), 4, reduction_layers=(2, 3), exit_offsets=ours.calibration)
     rule = ours.decision
 
     def choose(observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:

@@ -17,6 +17,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.cost import CostModel, flops_speedup, layer_flops, policy_flops_per_token
 from trbert_env.reduction.policy import TokenPolicy
@@ -50,15 +51,10 @@ def test_the_return_is_equation_4(
 ) -> None:
     texts = make_texts((9,), (5, 7), (1,))
     price = 0.25
-    env = TokenReductionVectorEnv(
-        num_envs=3,
-        workload=workload_of(model, texts),
-        order="once",
-        reduction_layers=layers,
-        length_penalty=price,
-        penalty=penalty,
-        policy_size=8,
+    settings = EnvSettings(
+        num_envs=3, order="once", reduction_layers=layers, length_penalty=price, penalty=penalty, policy_size=8
     )
+    env = TokenReductionVectorEnv(workload_of(model, texts), settings)
     env.reset()
     masks = make_masks(texts, len(layers))
     rewards = []

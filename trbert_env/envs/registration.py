@@ -22,14 +22,14 @@ def register_envs() -> None:
     if env_id("Identity") not in gymnasium.registry:
         gymnasium.register(
             id=env_id("Identity"),
-            entry_point="trbert_env.testing.identity:IdentityEnv",
-            vector_entry_point="trbert_env.testing.identity:IdentityVectorEnv",
+            entry_point="trbert_env.testing.identity:make_identity_env",
+            vector_entry_point="trbert_env.testing.identity:make_identity_vector_env",
         )
     for name in PRESETS:
         if env_id(name) not in gymnasium.registry:
             gymnasium.register(
                 id=env_id(name),
-                entry_point="trbert_env.envs.single_env:TokenReductionEnv",
-                vector_entry_point="trbert_env.envs.vector_env:TokenReductionVectorEnv",
+                entry_point="trbert_env.envs.make:make_env",
+                vector_entry_point="trbert_env.envs.make:make_vector_env",
                 kwargs={"env": name},
             )

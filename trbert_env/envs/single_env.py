@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import Observation, TokenReductionVectorEnv
+
+#: Settings of an environment that :class:`TokenReductionEnv` can view.
+ONE_ROW: dict[str, Any] = {
+    "num_envs": 1,
+    "samples_per_text": 1,
+    "array_type": "numpy",
+    "autoreset_mode": "Disabled",
+}
 
 
 class TokenReductionEnv(gymnasium.Env[Any, Any]):
-    """One row of :class:`TokenReductionVectorEnv`, for tools that know no vector environments.
-
-    It has the same keywords, but for ``num_envs``, ``samples_per_text``, ``array_type`` (numpy) and
-    ``autoreset_mode`` (a plain environment does not reset itself).
+    """View an environment of one row as a plain one, for tools that know no vector environments.
 
     Args:
-        render_mode: None or ``"ansi"``.
-        kwargs: See :class:`TokenReductionVectorEnv`.
+        vector_env: An environment of one row, with numpy arrays and ``autoreset_mode="Disabled"``: a plain
+            environment does not reset itself.
+
+    Raises:
+        ValueError: The environment has other settings.
+
+    Example:
+        >>> import gymnasium, trbert_env
+        >>> env = gymnasium.make("TRBERT/Identity-v0")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation["hidden_states"].shape
+        (64, 32)
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
-    #: What it is one row of.
-    vector_env_class: ClassVar[type[TokenReductionVectorEnv]] = TokenReductionVectorEnv
+    metadata: dict[str, Any] = {"render_modes": list(EnvSettings.render_modes), "render_fps": 4}  # noqa: RUF012
 
-    def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
-        self._vector_env = self.vector_env_class(
-            num_envs=1,
-            samples_per_text=1,
-            array_type="numpy",
-            autoreset_mode="Disabled",
-            render_mode=render_mode,
-            **kwargs,
-        )
-        self.render_mode = render_mode
+    def __init__(self, vector_env: TokenReductionVectorEnv) -> None:
+        rows, kind, mode = vector_env.num_envs, vector_env.array_type, vector_env.autoreset_mode.value
+        if (rows, kind, mode) != (1, "numpy", "Disabled"):
+            raise ValueError(
+                f"an environment of num_envs {rows}, array_type {kind!r} and autoreset_mode {mode!r} has no view of "
+                f"one row: make it with {ONE_ROW}"
+            )
+        self._vector_env = vector_env
+        self.render_mode = vector_env.render_mode
         self.observation_space = self._vector_env.single_observation_space
         self.action_space = self._vector_env.single_action_space
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -20,12 +20,12 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.episode import Episode, Outcome
 from trbert_env.envs.importance_cache import ImportanceCache
 from trbert_env.envs.rendering import render_reduction
-from trbert_env.envs.reward import LengthPrice, Penalty, check_length_penalty
+from trbert_env.envs.reward import LengthPrice, check_length_penalty
+from trbert_env.envs.settings import EnvSettings, InfoScores
 from trbert_env.envs.spaces import action_space, batched_observation_space, observation_space
-from trbert_env.envs.text_order import Order, TextOrder
+from trbert_env.envs.text_order import TextOrder
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.exit_offsets import ExitOffsets
-from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
 from trbert_env.staged_model import StagedModel
 from trbert_env.validation import (
     check_action,
@@ -33,12 +33,8 @@ from trbert_env.validation import (
     check_environment_state,
     check_lengths,
     check_mask,
-    choose,
 )
 
-ArrayType = Literal["numpy", "torch"]
-InfoScores = Literal["residual", "attention"]
-DType = Literal["float32", "bfloat16"]
 Observation = dict[str, Any]
 Infos = dict[str, Any]
 
@@ -80,29 +76,14 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     with ``order="once"``, and ``importance`` with ``info_scores``.
 
     Args:
-        env: The data set, ``"SQuAD2"``.
-        num_envs: Rows; a multiple of ``samples_per_text``.
-        samples_per_text: Rows that hold the same text.
-        backbone: A folder, a hub name, ``"embedded"``, or None for the preset's.
-        data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
-        data_dir: A folder of data, for ``"auto"`` and ``"local"``.
-        split: ``"train"`` or ``"validation"``.
-        max_examples: Work on a random sample of as many examples, always the same.
-        reduction_layers: 1-based; None for ``(2, L/2 + 1)``.
-        length_penalty: Nats per kept token; None for the preset's. Can be set while it runs.
-        penalty: Price on ``"tokens"`` or on ``"flops"``.
-        policy_size: Width of the policy heads that ``reduced_flops`` charges; 0 charges none.
-        dtype: What the encoder computes in.
-        device: ``"cpu"``, ``"cuda"``, ...
-        array_type: ``"numpy"`` or ``"torch"``.
-        autoreset_mode: ``"SameStep"``, ``"NextStep"`` or ``"Disabled"``.
-        info_scores: ``"residual"`` or ``"attention"`` adds ``infos["importance"]``.
-        order: ``"shuffle"``, or ``"once"`` for one pass over the split.
-        final_obs: Whether ``infos["final_obs"]`` is wanted (SAME_STEP; a large copy).
-        render_mode: None or ``"ansi"``.
-        workload: Texts and backbone that are loaded already, instead of the names above.
-        calibration: Of the task's logits, which the likelihood is taken of; shared, so that what is
-            learned of it counts at once. None changes nothing.
+        workload: Texts and backbone; :func:`~trbert_env.envs.make.make_vector_env` loads them by name.
+        settings: See :class:`~trbert_env.envs.settings.EnvSettings`; the defaults where None.
+        exit_offsets: Offsets on the task's logits, which the likelihood is taken of; shared, so that what is
+            learned of them counts at once. None changes nothing.
+
+    Raises:
+        ValueError: A text is longer than the preset's ``max_tokens``, or the reduction layers or the offsets do
+            not fit the encoder.
 
     Example:
         >>> import gymnasium, trbert_env
@@ -112,84 +93,45 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": ["ansi"],
+        "render_modes": list(EnvSettings.render_modes),
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
-    _modes: ClassVar[dict[str, AutoresetMode]] = {mode.value: mode for mode in AutoresetMode}
 
     def __init__(
-        self,
-        env: str = "SQuAD2",
-        num_envs: int = 1,
-        *,
-        samples_per_text: int = 1,
-        backbone: str | None = None,
-        data_source: str = "auto",
-        data_dir: str | None = None,
-        split: str = "train",
-        max_examples: int | None = None,
-        reduction_layers: list[int] | tuple[int, ...] | None = None,
-        length_penalty: float | None = None,
-        penalty: Penalty = "tokens",
-        policy_size: int = DEFAULT_POLICY_SIZE,
-        dtype: DType = "float32",
-        device: str = "cpu",
-        array_type: ArrayType = "numpy",
-        autoreset_mode: str | AutoresetMode = "SameStep",
-        info_scores: InfoScores | None = None,
-        order: Order = "shuffle",
-        final_obs: bool = False,
-        render_mode: str | None = None,
-        workload: Workload | None = None,
-        calibration: ExitOffsets | None = None,
+        self, workload: Workload, settings: EnvSettings | None = None, exit_offsets: ExitOffsets | None = None
     ) -> None:
-        if samples_per_text < 1 or num_envs < 1 or num_envs % samples_per_text:
-            raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples_per_text}")
-        self.array_type = choose("array_type", array_type, get_args(ArrayType))
-        self.info_scores = choose("info_scores", info_scores, (None, *get_args(InfoScores)))
-        self.render_mode = choose("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
-        self.autoreset_mode = self._modes[choose("autoreset_mode", mode, tuple(self._modes))]
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.device = check_device(device)
-        choose("dtype", dtype, get_args(DType))
-        choose("penalty", penalty, get_args(Penalty))
-        choose("order", order, get_args(Order))
-        if length_penalty is not None:
-            check_length_penalty(length_penalty)
-        if workload is None:
-            workload = Workload.load(
-                env,
-                split,
-                backbone=backbone,
-                data_source=data_source,
-                data_dir=data_dir,
-                max_examples=max_examples,
-                reduction_layers=reduction_layers,
-            )
+        settings = EnvSettings() if settings is None else settings
         check_lengths(workload.texts, workload.task.max_text_tokens)
+        #: What it was told; ``info_scores`` and ``length_penalty`` may have been set since.
+        self.settings = settings
+        self.array_type, self.render_mode = settings.array_type, settings.render_mode
+        #: The scores that infos bring; can be set while it runs.
+        self.info_scores: InfoScores | None = settings.info_scores
+        self.autoreset_mode = AutoresetMode(settings.autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.device = check_device(settings.device)
         self.workload = workload
-        self.num_envs, self.samples_per_text = num_envs, samples_per_text
-        model = _placed(workload.backbone.model, self.device, getattr(torch, dtype))
-        policy_flops = policy_flops_per_token(model.config.hidden_size, policy_size)
+        self.num_envs, self.samples_per_text = settings.num_envs, settings.samples_per_text
+        model = _placed(workload.backbone.model, self.device, getattr(torch, settings.dtype))
+        policy_flops = policy_flops_per_token(model.config.hidden_size, settings.policy_size)
         #: The model that it runs.
-        self.staged = StagedModel(model, workload.task, reduction_layers, calibration, policy_flops)
-        price = workload.preset.length_penalty if length_penalty is None else length_penalty
-        self._price = LengthPrice(price, penalty, self.staged.cost)
-        self._order = TextOrder(len(workload.texts), order)
+        self.staged = StagedModel(model, workload.task, settings.reduction_layers, exit_offsets, policy_flops)
+        price = workload.preset.length_penalty if settings.length_penalty is None else settings.length_penalty
+        self._price = LengthPrice(price, settings.penalty, self.staged.cost)
+        self._order = TextOrder(len(workload.texts), settings.order)
         self._importance = ImportanceCache(self.staged)
         #: Whether the last observation of an episode is handed out too (SAME_STEP).
-        self.final_obs = final_obs
+        self.final_obs = settings.final_obs
         self._episode: Episode | None = None
         self._indices: npt.NDArray[np.int64] = np.arange(0)
-        self._row_valid = np.ones(num_envs, dtype=np.bool_)
+        self._row_valid = np.ones(self.num_envs, dtype=np.bool_)
         #: The outcome of the episode that ended last, with the logits that predictions are decoded from.
         self.last_outcome: Outcome | None = None
         self.single_observation_space = observation_space(self.max_tokens, self.hidden_size, self.num_reductions)
         self.single_action_space = action_space(self.max_tokens)
-        self.observation_space = batched_observation_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batched_observation_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -222,7 +164,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return self.staged.encoder
 
     @property
-    def calibration(self) -> ExitOffsets | None:
+    def exit_offsets(self) -> ExitOffsets | None:
         """The offsets on the task's logits, which the likelihood is taken of."""
         return self.staged.exit_offsets
 

@@ -22,7 +22,8 @@ from transformers.utils.generic import ModelOutput
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.packing import Layout
-from trbert_env.envs.single_env import TokenReductionEnv
+from trbert_env.envs.settings import EnvSettings
+from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks.base import EncodedText, Task
@@ -139,14 +140,20 @@ def identity_model(seed: int = 0) -> PreTrainedModel:
     return cast(PreTrainedModel, model)
 
 
+def identity_workload() -> Workload:
+    """Return the toy's texts and model; the price of a token is 0, so that 1 is the best return."""
+    preset = replace(get_preset("SQuAD2"), name="Identity", length_penalty=0.0)
+    no_tokenizer = cast(PreTrainedTokenizerBase, None)
+    backbone = Backbone(identity_model(), no_tokenizer, "identity", "trbert_env.testing.identity", True)
+    texts = identity_texts(NUM_TEXTS, seed=0)
+    examples = Dataset.from_dict({"id": [text.text_id for text in texts]})
+    return Workload(preset, IdentityTask(), backbone, examples, texts, "train", "embedded")
+
+
 class IdentityVectorEnv(TokenReductionVectorEnv):
     """The toy, ``TRBERT/Identity-v0``: one reduction, texts of 32 to 64 tokens, returns from 0 to 1.
 
-    Args:
-        num_envs: Rows; a multiple of ``samples_per_text``.
-        samples_per_text: Rows that hold the same text.
-        length_penalty: Price of a kept token; 0 makes 1 the best return.
-        kwargs: See :class:`TokenReductionVectorEnv`.
+    Made as :class:`TokenReductionVectorEnv`, of :func:`identity_workload`.
 
     Example:
         >>> import gymnasium, trbert_env
@@ -157,24 +164,6 @@ class IdentityVectorEnv(TokenReductionVectorEnv):
         >>> rewards.tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-
-    def __init__(
-        self, num_envs: int = 1, *, samples_per_text: int = 1, length_penalty: float = 0.0, **kwargs: Any
-    ) -> None:
-        preset = replace(get_preset("SQuAD2"), name="Identity", length_penalty=0.0)
-        no_tokenizer = cast(PreTrainedTokenizerBase, None)
-        backbone = Backbone(identity_model(), no_tokenizer, "identity", "trbert_env.testing.identity", True)
-        texts = identity_texts(NUM_TEXTS, seed=0)
-        examples = Dataset.from_dict({"id": [text.text_id for text in texts]})
-        workload = Workload(preset, IdentityTask(), backbone, examples, texts, "train", "embedded")
-        super().__init__(
-            "Identity",
-            num_envs,
-            samples_per_text=samples_per_text,
-            length_penalty=length_penalty,
-            workload=workload,
-            **kwargs,
-        )
 
     @property
     def marked(self) -> npt.NDArray[np.int8]:
@@ -189,7 +178,20 @@ class IdentityVectorEnv(TokenReductionVectorEnv):
         return [names.get(token, f"w{token}") for token in text.input_ids.tolist()]
 
 
-class IdentityEnv(TokenReductionEnv):
-    """One row of the toy, for tools that know no vector environments."""
+def make_identity_vector_env(num_envs: int = 1, **settings: Any) -> IdentityVectorEnv:
+    """Make the toy; the ``vector_entry_point`` of its id.
 
-    vector_env_class = IdentityVectorEnv
+    Args:
+        num_envs: Rows; a multiple of ``samples_per_text``.
+        settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings`.
+    """
+    return IdentityVectorEnv(identity_workload(), EnvSettings(num_envs=num_envs, **settings))
+
+
+def make_identity_env(**settings: Any) -> TokenReductionEnv:
+    """Make one row of the toy, for tools that know no vector environments; the ``entry_point`` of its id.
+
+    Args:
+        settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings` that one row does not settle.
+    """
+    return TokenReductionEnv(make_identity_vector_env(**ONE_ROW, **settings))

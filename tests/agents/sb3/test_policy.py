@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 import trbert_env  # noqa: F401
 from agents.samplers import BudgetedSampler
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.policy import TokenPolicy
 
@@ -194,11 +195,14 @@ def test_the_one_row_view_is_fit_for_stable_baselines(make_env: Any) -> None:
     from stable_baselines3.common.env_checker import check_env
     from stable_baselines3.common.env_util import make_vec_env
 
-    from trbert_env.envs.single_env import TokenReductionEnv
+    from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
 
-    workload = make_env([6, 9]).workload
-    check_env(TokenReductionEnv(workload=workload, reduction_layers=(2, 3)), warn=True)
-    vec_env = make_vec_env(TokenReductionEnv, n_envs=2, env_kwargs={"workload": workload, "reduction_layers": (2, 3)})
+    def one_row() -> TokenReductionEnv:
+        settings = EnvSettings(**ONE_ROW, reduction_layers=(2, 3))
+        return TokenReductionEnv(TokenReductionVectorEnv(make_env([6, 9]).workload, settings))
+
+    check_env(one_row(), warn=True)
+    vec_env = make_vec_env(one_row, n_envs=2)
     seen = vec_env.reset()
     assert isinstance(seen, dict)
     assert seen["hidden_states"].shape[0] == 2

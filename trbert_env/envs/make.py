@@ -1,0 +1,67 @@
+"""Environments by name: what ``gymnasium.make_vec("TRBERT/<Name>-v0", ...)`` and ``gymnasium.make`` call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trbert_env.data.workload import Workload
+from trbert_env.envs.settings import EnvSettings
+from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+
+
+def make_vector_env(
+    env: str,
+    num_envs: int = 1,
+    *,
+    backbone: str | None = None,
+    data_source: str = "auto",
+    data_dir: str | None = None,
+    split: str = "train",
+    max_examples: int | None = None,
+    **settings: Any,
+) -> TokenReductionVectorEnv:
+    """Load texts and encoder by their names, and make the environment; all arguments are JSON values.
+
+    Args:
+        env: Name of the data set, ``"SQuAD2"``.
+        num_envs: Rows; a multiple of ``samples_per_text``.
+        backbone: A folder, a hub name, ``"embedded"``, or None for the preset's.
+        data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
+        data_dir: A folder of data, for ``"auto"`` and ``"local"``.
+        split: ``"train"`` or ``"validation"``.
+        max_examples: Size of a random sample to work on, always the same; None for the whole split.
+        settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings`.
+
+    Raises:
+        TypeError: There is no such setting.
+        ValueError: A value is unknown or out of range. Settings are checked before anything is loaded.
+        FileNotFoundError: A folder or file is missing.
+    """
+    checked = EnvSettings(num_envs=num_envs, **settings)
+    workload = Workload.load(
+        env,
+        split,
+        backbone=backbone,
+        data_source=data_source,
+        data_dir=data_dir,
+        max_examples=max_examples,
+        reduction_layers=checked.reduction_layers,
+    )
+    return TokenReductionVectorEnv(workload, checked)
+
+
+def make_env(env: str, **options: Any) -> TokenReductionEnv:
+    """Make the one-row view of :func:`make_vector_env`.
+
+    Args:
+        env: Name of the data set, ``"SQuAD2"``.
+        options: Those of :func:`make_vector_env`, but for what one row settles: ``num_envs``,
+            ``samples_per_text``, ``array_type`` and ``autoreset_mode``.
+
+    Raises:
+        TypeError: There is no such option.
+        ValueError: A value is unknown or out of range.
+        FileNotFoundError: A folder or file is missing.
+    """
+    return TokenReductionEnv(make_vector_env(env, **ONE_ROW, **options))
