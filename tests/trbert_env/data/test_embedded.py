@@ -18,7 +18,8 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
-from trbert_env.data.embedded.corpus import DESCRIPTION, DOMAINS, embedded_squad2
+from trbert_env.data.embedded.corpus import DESCRIPTION, embedded_squad2
+from trbert_env.data.embedded.domains import DOMAINS
 from trbert_env.data.embedded.schema import Domain, Relation
 
 Row = dict[str, Any]

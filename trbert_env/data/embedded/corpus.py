@@ -6,12 +6,9 @@ from random import Random
 
 from datasets import Dataset, Features, List, Value
 
-from trbert_env.data.embedded.culture import MUSEUM, NOVEL, ORCHESTRA
-from trbert_env.data.embedded.people import CLUB, EXPEDITION, SCIENTIST
-from trbert_env.data.embedded.places import BRIDGE, CITY, RIVER
-from trbert_env.data.embedded.schema import Domain
+from trbert_env.data.embedded.domains import DOMAINS
+from trbert_env.data.embedded.splits import check_split
 from trbert_env.data.embedded.tables import SPLITS
-from trbert_env.data.embedded.ventures import COMPANY, SHIP, SPACECRAFT
 from trbert_env.data.embedded.writer import PassageWriter
 
 DESCRIPTION = (
@@ -20,10 +17,6 @@ DESCRIPTION = (
     "places and events are invented, and figures measured on it say nothing about SQuAD 2.0. A third of its "
     "questions have no answer in their passage. No name of the validation split occurs in the training split."
 )
-
-DOMAINS: tuple[Domain, ...] = (
-    SCIENTIST, NOVEL, ORCHESTRA, CLUB, RIVER, CITY, BRIDGE, MUSEUM, COMPANY, EXPEDITION, SPACECRAFT, SHIP
-)  # fmt: skip
 
 FEATURES = Features(
     {
@@ -58,8 +51,7 @@ def embedded_squad2(split: str, seed: int = 0) -> Dataset:
         >>> len(rows), rows.column_names
         (600, ['id', 'title', 'context', 'question', 'answers'])
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r} of the embedded corpus: use one of {', '.join(SPLITS)}")
+    check_split(split, SPLITS)
     writer = PassageWriter(split, Random(f"embedded-squad2-{split}-{seed}"))
     domains = (DOMAINS[index % len(DOMAINS)] for index in range(NUM_PASSAGES[split]))
     rows = [row for domain in domains for row in writer.write(domain)]

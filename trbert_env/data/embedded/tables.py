@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-#: The splits that the corpus has.
+#: The parts that the tables of names are cut in; the SQuAD2-form corpus has just these splits.
 SPLITS = ("train", "validation")
 
 

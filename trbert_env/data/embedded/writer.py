@@ -11,8 +11,6 @@ from trbert_env.data.embedded.schema import Domain, Relation
 from trbert_env.data.embedded.tables import ASIDES, ValueSampler
 
 _SLOT = re.compile(r"\{(\w+)\}")
-#: Words of a passage (the longest facts may exceed it), as wordpieces 80 to 250.
-_TARGET_WORDS = (70, 110)
 #: How often two facts share a sentence.
 _JOIN_RATE = 0.25
 #: How often an unanswerable question is about a subject of the passage, rather than an absent one.
@@ -35,6 +33,50 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A passage, and what it tells.
+
+    Attributes:
+        domain: What the passage is about.
+        subjects: The names that it describes, the main one first.
+        facts: What it tells of them.
+        context: The text.
+        starts: Where the value of each fact starts in the text, in characters.
+    """
+
+    domain: Domain
+    subjects: list[str]
+    facts: list[Fact]
+    context: str
+    starts: dict[Fact, int]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How much a passage tells.
+
+    Attributes:
+        num_words: The fewest and the most words, as far as fillers decide; the longest facts may exceed it.
+        num_others: How many further subjects there are, one of these numbers.
+        num_main_facts: The fewest and the most facts of the main subject.
+        num_other_facts: The fewest and the most facts of each further one.
+        num_fillers: The most fillers of the domain.
+        num_asides: The most sentences beside the point.
+    """
+
+    num_words: tuple[int, int] = (70, 110)
+    num_others: tuple[int, ...] = (1, 2, 2)
+    num_main_facts: tuple[int, int] = (3, 4)
+    num_other_facts: tuple[int, int] = (1, 3)
+    num_fillers: int = 3
+    num_asides: int = 5
+
+
+#: Passages of 80 to 250 wordpieces.
+SHORT = Measure()
+
+
+@dataclass(frozen=True)
 class _Clause:
     """A clause before it is written out: no capital, ``{e}`` for the subject, ``{v}`` for the value."""
 
@@ -49,32 +91,50 @@ class PassageWriter:
     Args:
         split: ``"train"`` or ``"validation"``; chooses the names.
         rng: The source of all randomness.
+        measure: How much a passage tells.
     """
 
-    def __init__(self, split: str, rng: Random) -> None:
+    def __init__(self, split: str, rng: Random, measure: Measure = SHORT) -> None:
         self._rng = rng
+        self._measure = measure
         self._sampler = ValueSampler(split, rng)
         self._subjects: set[str] = set()
         self._used: list[str] = []
 
     def write(self, domain: Domain) -> list[dict[str, Any]]:
-        """The three rows of one new passage of ``domain``, without ids, in random order."""
+        """Return the three rows of one new passage of ``domain``, without ids, in random order."""
+        passage = self.compose(domain)
+        rows = []
+        for fact in self._asked(passage.subjects[0], passage.facts):
+            start = passage.starts[fact]
+            answers = {"text": [passage.context[start : start + len(fact.value)]], "answer_start": [start]}
+            rows.append({"question": self.question(domain, fact.subject, fact.relation), "answers": answers})
+        rows.append({"question": self.unanswerable(passage), "answers": {"text": [], "answer_start": []}})
+        self._rng.shuffle(rows)
+        return [{"title": passage.subjects[0], "context": passage.context, **row} for row in rows]
+
+    def compose(self, domain: Domain) -> Passage:
+        """Write one new passage of ``domain``."""
         self._used = []
         subjects = self._draw_subjects(domain)
         facts = self._draw_facts(domain, subjects)
         context, starts = self._render(domain, self._arrange(domain, subjects, facts))
-        rows = []
-        for fact in self._asked(subjects[0], facts):
-            start = starts[fact]
-            answers = {"text": [context[start : start + len(fact.value)]], "answer_start": [start]}
-            rows.append({"question": self._question(domain, fact.subject, fact.relation), "answers": answers})
-        question = self._question(domain, *self._unanswerable(domain, subjects, facts))
-        rows.append({"question": question, "answers": {"text": [], "answer_start": []}})
-        self._rng.shuffle(rows)
-        return [{"title": subjects[0], "context": context, **row} for row in rows]
+        return Passage(domain, subjects, facts, context, starts)
+
+    def question(self, domain: Domain, subject: str, relation: Relation) -> str:
+        """Ask for a relation of a subject."""
+        return self._rng.choice(relation.questions).format(e=domain.article + subject)
+
+    def unanswerable(self, passage: Passage) -> str:
+        """Ask the passage that was composed last for something that it does not tell."""
+        return self.question(passage.domain, *self._untold(passage.domain, passage.subjects, passage.facts))
+
+    def absent(self, kind: str) -> str:
+        """Draw a value that the passage that was composed last does not have."""
+        return self._fresh(kind)
 
     def _fresh(self, kind: str) -> str:
-        """A value that neither contains nor is part of another one of this passage."""
+        """Draw a value that neither contains nor is part of another one of this passage."""
         while True:
             value = self._sampler.draw(kind)
             if not any(value in other or other in value for other in self._used):
@@ -95,7 +155,7 @@ class PassageWriter:
 
     def _draw_subjects(self, domain: Domain) -> list[str]:
         subjects = [self._new_subject(domain.subject)]
-        for _ in range(self._rng.choice((1, 2, 2))):
+        for _ in range(self._rng.choice(self._measure.num_others)):
             like = subjects[0] if self._rng.random() < _SIBLING_RATE else None
             subjects.append(self._new_subject(domain.subject, like))
         return subjects
@@ -103,8 +163,9 @@ class PassageWriter:
     def _draw_facts(self, domain: Domain, subjects: list[str]) -> list[Fact]:
         facts = []
         for subject in subjects:
-            count = self._rng.randint(3, 4) if subject == subjects[0] else self._rng.randint(1, 3)
-            for relation in self._rng.sample(domain.relations, count):
+            main = subject == subjects[0]
+            fewest, most = self._measure.num_main_facts if main else self._measure.num_other_facts
+            for relation in self._rng.sample(domain.relations, self._rng.randint(fewest, most)):
                 facts.append(Fact(subject, relation, self._fresh(relation.kind)))
         return facts
 
@@ -117,9 +178,10 @@ class PassageWriter:
             facts = sorted(facts, key=lambda fact: order.index(fact.subject))
         clauses = [_Clause(self._rng.choice(fact.relation.statements), fact.subject, fact) for fact in facts]
         fillers = [_Clause(text, subjects[0] if "{e}" in text else None) for text in domain.fillers]
-        fillers = self._rng.sample(fillers, 3) + [_Clause(text) for text in self._rng.sample(ASIDES, 5)]
+        fillers = self._rng.sample(fillers, self._measure.num_fillers)
+        fillers += [_Clause(text) for text in self._rng.sample(ASIDES, self._measure.num_asides)]
         self._rng.shuffle(fillers)
-        num_words = self._rng.randint(*_TARGET_WORDS)
+        num_words = self._rng.randint(*self._measure.num_words)
         while fillers and sum(_num_words(clause) for clause in clauses) < num_words:
             clauses.insert(self._rng.randint(0, len(clauses)), fillers.pop())
         return clauses
@@ -160,7 +222,7 @@ class PassageWriter:
         first = self._rng.choice([fact for fact in facts if fact.subject == main])
         return [first, self._rng.choice([fact for fact in facts if fact != first])]
 
-    def _unanswerable(self, domain: Domain, subjects: list[str], facts: list[Fact]) -> tuple[str, Relation]:
+    def _untold(self, domain: Domain, subjects: list[str], facts: list[Fact]) -> tuple[str, Relation]:
         """A subject and a relation that the passage does not state, though it states something like it."""
         stated = {(fact.subject, fact.relation) for fact in facts}
         told = [relation for relation in domain.relations if any(fact.relation == relation for fact in facts)]
@@ -169,9 +231,6 @@ class PassageWriter:
             return self._rng.choice(mixed_up)
         like = self._rng.choice(subjects) if self._rng.random() < _SIBLING_RATE else None
         return self._new_subject(domain.subject, like), self._rng.choice(told)
-
-    def _question(self, domain: Domain, subject: str, relation: Relation) -> str:
-        return self._rng.choice(relation.questions).format(e=domain.article + subject)
 
 
 def _second(first: _Clause, second: _Clause) -> _Clause:
