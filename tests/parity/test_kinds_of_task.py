@@ -1,0 +1,246 @@
+"""Invariants 1, 2, 3, 5 and 8 for every kind of task and every family of encoders: what the task heads read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from runners.evaluation.stock import stock_logits, stock_model
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.settings import EnvSettings
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.presets import get_preset
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.staged_model import StagedModel
+from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
+
+MakeTexts = Callable[..., list[EncodedText]]
+MakeMasks = Callable[..., list[Tensor]]
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Case:
+    """A kind of task, its model and a few texts.
+
+    Attributes:
+        task: The task, configured.
+        model: A random model of a family.
+        texts: Texts with targets of the kind.
+    """
+
+    task: Task
+    model: PreTrainedModel
+    texts: list[EncodedText]
+
+
+KINDS: dict[str, Callable[[], Task]] = {
+    "span QA": SpanQA,
+    "span QA, several answers": lambda: SpanQA(null_answer=False, golds="all", metric="mrqa"),
+    "classes": Classification,
+    "relevance": lambda: Classification(head="relevance"),
+    "regression": lambda: Classification(head="regression"),
+    "choice": lambda: MultipleChoice(max_tokens=60, max_question_tokens=5),
+    "independent choice": lambda: MultipleChoice(max_tokens=60, max_question_tokens=5, form="independent"),
+}
+
+
+def target_of(kind: str, index: int, length: int) -> np.ndarray[Any, Any]:
+    if kind.startswith("span"):
+        spans = [[index % length, length - 1], [0, length // 2]]
+        return np.array(spans if "several" in kind and index % 2 else spans[:1], dtype=np.int64)
+    if kind in ("relevance", "regression"):
+        return np.array([float(index % 2) if kind == "relevance" else 0.7 * index - 1], dtype=np.float32)
+    return np.array([index % 3], dtype=np.int64)
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def case(kind: str, family: str, make_model: Callable[..., PreTrainedModel], make_texts: MakeTexts) -> Case:
+    task = KINDS[kind]()
+    config = copy.deepcopy(make_model(family).config)
+    config.architectures = None
+    if kind == "classes":
+        labels = Dataset.from_dict({"label": ["c", "a", "b"]})
+        task.configure(config, labels)
+    else:
+        if isinstance(task, Classification):
+            config.num_labels = 1
+        task.configure(config)
+    torch.manual_seed(0)
+    model: PreTrainedModel = task.auto_model.from_config(config).eval()
+    for parameter in model.parameters():  # a fresh pooler and head say nearly the same of every text
+        torch.nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
+    lengths = [(5, 7, 4), (8, 3, 6, 5), (3, 1, 6)] if "choice" in kind else [(9,), (14,), (1,), (6,)]
+    texts = [replace(text, target=target_of(kind, index, len(text))) for index, text in enumerate(make_texts(*lengths))]
+    return Case(task, model, texts)
+
+
+def packed_masks(texts: Sequence[EncodedText], masks: Sequence[Tensor]) -> list[Tensor]:
+    """Masks in text order, as those of the tokens in play."""
+    layout = TextBatch.from_texts(texts).layout
+    in_play = [
+        torch.ones_like(masks[0]).logical_and(layout.pad(torch.ones_like(layout.first_tokens), masks[0].shape[1]))
+    ]
+    in_play += list(masks[:-1])
+    return [mask[before] for before, mask in zip(in_play, masks, strict=True)]
+
+
+@torch.no_grad()
+def test_keep_all_is_the_stock_model(case: Case) -> None:
+    stock = stock_model(case.model)
+    ours = StagedModel(case.model, case.task, (2, 3))(TextBatch.from_texts(case.texts))
+    expected = stock_logits(stock, case.task, case.texts, "cpu")
+    torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
+    forward = StagedModel(case.model, case.task, (2, 3)).start(TextBatch.from_texts(case.texts))
+    while not forward.done:
+        forward.advance(torch.ones(forward.tokens.layout.total_tokens, dtype=torch.bool))
+    logits, _ = StagedModel(case.model, case.task, (2, 3)).read(forward)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
+    pieces = case.task.split(logits, forward.layouts[0])
+    assert [piece.shape[1] for piece in pieces] == [case.task.num_logits] * len(case.texts)
+    alone = [stock_logits(stock, case.task, [text], "cpu") for text in case.texts]
+    for piece, other in zip(pieces, alone, strict=True):
+        torch.testing.assert_close(piece, other, rtol=0, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_batch_mates_do_not_matter(case: Case, make_masks: MakeMasks) -> None:
+    staged = StagedModel(case.model, case.task, (2, 3))
+    masks = make_masks(case.texts, 2)
+
+    def results(rows: list[int]) -> tuple[list[Tensor], Tensor]:
+        texts = [case.texts[row] for row in rows]
+        forward = staged.start(TextBatch.from_texts(texts))
+        for mask in packed_masks(texts, [mask[rows][:, : max(map(len, texts))] for mask in masks]):
+            forward.advance(mask)
+        logits, _ = staged.read(forward)
+        layout = forward.layouts[0]
+        return case.task.split(logits, layout), case.task.log_likelihood(logits, layout, case.task.targets(texts))
+
+    whole, likelihood = results(list(range(len(case.texts))))
+    for rows in ([0], [1], [2, 0], [1, 1]):
+        pieces, own = results(rows)
+        torch.testing.assert_close(own, likelihood[rows], rtol=0, atol=TOLERANCE)
+        for row, piece in zip(rows, pieces, strict=True):
+            torch.testing.assert_close(piece, whole[row], rtol=0, atol=TOLERANCE)
+
+
+def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any]) -> float:
+    """The likelihood of one text, a number at a time."""
+    if kind.startswith("span"):
+        probabilities = logits.softmax(0)
+        sides = [
+            sum(float(probabilities[place, side]) for place in {int(place) for place in target[:, side]})
+            for side in (0, 1)
+        ]
+        return float(np.mean(np.log(sides)))
+    if kind == "classes":
+        return float(logits[0].softmax(0)[int(target[0])].log())
+    if kind == "relevance":
+        yes = 1 / (1 + np.exp(-float(logits)))
+        return float(np.log(yes if target[0] == 1 else 1 - yes))
+    if kind == "regression":
+        return -0.5 * (float(logits) - float(target[0])) ** 2
+    gold = int(target[0])
+    if kind == "choice":
+        return float(logits[:, 0].softmax(0)[gold].log())
+    yes = logits[:, 0].sigmoid()
+    return float(torch.stack([yes[i] if i == gold else 1 - yes[i] for i in range(len(yes))]).log().mean())
+
+
+@torch.no_grad()
+def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
+    case: Case, kind: str, make_masks: MakeMasks, tmp_path: Path
+) -> None:
+    policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
+    made = TokenReducedModel.from_parts(
+        case.model, policy, env="x", task=case.task, reduction_layers=(2, 3), decision=DecisionRule()
+    )
+    made.save_pretrained(tmp_path)
+    model = TokenReducedModel.from_pretrained(tmp_path)
+    assert model.task.settings == case.task.settings
+    masks = make_masks(case.texts, 2)
+    output = model.forward_packed(TextBatch.from_texts(case.texts), packed_masks(case.texts, masks))
+    backbone = Backbone(case.model, cast(PreTrainedTokenizerBase, None), "tiny", "tiny", fine_tuned=True)
+    records = Dataset.from_dict({"id": [text.text_id for text in case.texts]})
+    workload = Workload(get_preset("SQuAD2"), case.task, backbone, records, case.texts, "train", "local")
+    price = 0.25
+    settings = EnvSettings(len(case.texts), order="once", reduction_layers=(2, 3), length_penalty=price)
+    env = TokenReductionVectorEnv(workload, settings)
+    env.reset()
+    total = np.zeros(len(case.texts))
+    for mask in masks:
+        wide = torch.nn.functional.pad(mask, (0, env.max_tokens - mask.shape[1]))
+        _, rewards, _, _, infos = env.step(wide)
+        total += rewards
+    assert env.last_outcome is not None
+    torch.testing.assert_close(env.last_outcome.logits, output.logits, rtol=0, atol=TOLERANCE)
+    pieces = case.task.split(output.logits, output.layouts[0])
+    for row, text in enumerate(case.texts):
+        likelihood = by_hand(kind, pieces[row], text.target)
+        assert infos["final_info"]["log_likelihood"][row] == pytest.approx(likelihood, abs=1e-4)
+        kept = sum(int(mask[row].sum()) for mask in masks)
+        assert total[row] == pytest.approx(likelihood - price * kept, abs=1e-4)
+
+
+@torch.no_grad()
+def test_the_shipped_models_padded_call_is_the_packed_one(case: Case, kind: str) -> None:
+    if "choice" in kind:  # a padded batch has as many options everywhere
+        case.texts = [text for text in case.texts if len(text.sequence_lengths) == 3]
+    policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
+    model = TokenReducedModel.from_parts(
+        case.model, policy, env="x", task=case.task, reduction_layers=(2, 3), decision=DecisionRule()
+    )
+    batch = TextBatch.from_texts(case.texts)
+    packed = model.forward_packed(batch).logits
+    width = 17
+    shape = (int(batch.layout.sequences_per_text.sum()), width)
+    ids, mask, types = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
+    starts, lengths = batch.layout.sequence_starts.tolist(), batch.layout.sequence_lengths.tolist()
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        ids[row, :length] = batch.input_ids[start : start + length]
+        types[row, :length] = batch.token_type_ids[start : start + length]
+        mask[row, :length] = 1
+    if "choice" in kind:
+        ids, mask, types = (values.view(len(case.texts), -1, width) for values in (ids, mask, types))
+    output: Any = model(ids, attention_mask=mask, token_type_ids=types)
+    if kind.startswith("span"):
+        both = torch.stack([output.start_logits, output.end_logits], -1)[mask.bool()]
+        torch.testing.assert_close(both, packed)
+    else:
+        assert output.logits.shape == ((len(case.texts), 3) if "choice" in kind else packed.shape)
+        torch.testing.assert_close(output.logits.flatten(), packed.flatten())
+
+
+def test_divergence_from_itself_is_zero_and_its_gradient_points_to_the_teacher(case: Case) -> None:
+    batch = TextBatch.from_texts(case.texts)
+    with torch.no_grad():
+        teacher = StagedModel(case.model, case.task)(batch)
+    generator = torch.Generator().manual_seed(0)
+    student = (teacher + torch.randn(teacher.shape, generator=generator)).requires_grad_()
+    assert float(case.task.divergence(teacher, teacher, batch.layout, 2.0).abs().max()) < 1e-5
+    before = case.task.divergence(student, teacher, batch.layout, 2.0)
+    assert before.shape == (len(case.texts),)
+    assert bool((before >= -1e-6).all())
+    (gradient,) = torch.autograd.grad(before.sum(), student)
+    after = case.task.divergence(student.detach() - 0.01 * gradient, teacher, batch.layout, 2.0)
+    assert float(after.sum()) < float(before.detach().sum())
