@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trbert_env.data.columns import Schema, check_columns, check_types
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import FaultyValueError, Text
 from trbert_env.data.rows import Rows
-from trbert_env.data.columns import Schema, check_columns, check_types
 
 #: Rows of a piece from which faulty rows are taken out one by one.
 _SMALL = 1024
@@ -34,8 +34,8 @@ def conforming(rows: Rows, schema: Schema, faults: Faults) -> Rows:
     """
     origin = rows.places[0].name
     check_columns(rows.table.schema, schema, origin)
-    needed = pa.schema([(column, kind.type) for column, kind in schema.columns.items()])
     if not len(rows):  # then arrow may not know any types
+        needed = pa.schema([(column, kind.type) for column, kind in schema.columns.items()])
         return rows.with_table(needed.empty_table())
     check_types(rows.table.schema, schema, origin)
     kept = np.ones(len(rows), np.bool_)
@@ -43,7 +43,7 @@ def conforming(rows: Rows, schema: Schema, faults: Faults) -> Rows:
     for batch in _batches(rows.table.select(list(schema.columns))):
         batches.extend(_checked(batch, first, rows, schema, faults, kept))
         first += len(batch)
-    table = pa.Table.from_batches(batches, needed)
+    table = pa.Table.from_batches(batches)
     if kept.all():
         return rows.with_table(table)
     return Rows(table, rows.places, rows.place_of[kept], rows.numbers[kept])

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trbert_env.data.faults import Faults
 from trbert_env.data.columns import Schema
+from trbert_env.data.faults import Faults
 
 #: Records that are turned into columns at once.
 _BATCH = 4096
