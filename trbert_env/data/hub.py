@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import load_dataset
 
 #: The branch that holds the hub's own conversion of a data set to parquet.
 CONVERSION = "refs/convert/parquet"
@@ -32,13 +32,16 @@ class Hub:
         return self.name if self.config is None else f"{self.name} ({self.config})"
 
 
-def load_from_hub(hub: Hub, split: str, instead: str) -> Dataset:
+def load_from_hub(hub: Hub, split: str | None, instead: str) -> Any:
     """Load a split, if need be from the hub's own conversion to parquet.
 
     Args:
         hub: The data set.
-        split: The name of the split on the hub.
+        split: The name of the split on the hub; None loads all.
         instead: What the user can do without the hub, for the message.
+
+    Returns:
+        A ``Dataset``, or a ``DatasetDict`` of all splits.
 
     Raises:
         FileNotFoundError: It cannot be loaded.
@@ -52,13 +55,13 @@ def load_from_hub(hub: Hub, split: str, instead: str) -> Dataset:
             return _load(hub, split, revision=CONVERSION)
     except Exception as error:  # the library raises many kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        what = str(hub) if split is None else f"split {split!r} of {hub}"
         raise FileNotFoundError(
-            f"cannot load split {split!r} of {hub} from the hub ({reason}): "
-            f"check the network and the split, or {instead}"
+            f"cannot load {what} from the hub ({reason}): check the network and the split, or {instead}"
         ) from error
 
 
-def _load(hub: Hub, split: str, **options: str) -> Dataset:
+def _load(hub: Hub, split: str | None, **options: str) -> Any:
     names = [hub.name] if hub.config is None else [hub.name, hub.config]
     return load_dataset(*names, split=split, **hub.options, **options)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,32 +73,71 @@ def read_parquet(file: Path, schema: Schema) -> Iterator[Rows]:
         ValueError: The file is no parquet, is damaged, lacks columns or rows, or has columns of other types.
     """
     place, first = Place(str(file)), 0
-    for piece in parquet_tables(file, schema):
+
+    def check(opened: pq.ParquetFile) -> None:
+        check_columns(opened.schema_arrow, schema, str(file))
+        if opened.metadata.num_rows:
+            check_types(opened.schema_arrow, schema, str(file))
+
+    for piece in parquet_tables(file, list(schema.columns), check):
         yield Rows.of(piece, place, first)
         first += piece.num_rows
     if not first:
         raise ValueError(f"{file} has no rows: give a file with at least one example")
 
 
-def parquet_tables(file: Path, schema: Schema) -> Iterator[pa.Table]:
-    """Read the declared columns of a file as tables; see :func:`read_parquet`.
+def parquet_tables(
+    file: Path, columns: Sequence[str], check: Callable[[pq.ParquetFile], None] = lambda opened: None
+) -> Iterator[pa.Table]:
+    """Read columns of a file as tables of some thousand rows.
 
     Args:
         file: A parquet file.
-        schema: The columns to read.
+        columns: The columns to read.
+        check: Called with the opened file before anything is read.
 
     Raises:
         PermissionError: The file cannot be opened.
-        ValueError: The file is no parquet, is damaged, lacks columns, or has columns of other types.
+        ValueError: The file is no parquet or is damaged.
     """
+    with _readable(file), parquet_file(file) as opened:
+        check(opened)
+        for batch in opened.iter_batches(_BATCH, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+def parquet_schema(file: Path) -> pa.Schema:
+    """Return the columns of a file, with the metadata that the writer left.
+
+    Args:
+        file: A parquet file.
+
+    Raises:
+        PermissionError: The file cannot be opened.
+        ValueError: The file is no parquet or is damaged.
+    """
+    with _readable(file), parquet_file(file) as opened:
+        return opened.schema_arrow
+
+
+def parquet_file(file: Path) -> pq.ParquetFile:
+    """Open a file, unpacked into memory if its name ends in ``.gz``.
+
+    Args:
+        file: A parquet file.
+    """
+    # Not `pq.read_table`: it adds columns for folders that are named like `key=value`.
+    if file.suffix != ".gz":
+        return pq.ParquetFile(file, page_checksum_verification=True)
+    with pa.input_stream(str(file), compression="gzip") as stream:
+        return pq.ParquetFile(pa.BufferReader(stream.read()), page_checksum_verification=True)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file that cannot be read."""
     try:
-        # Not `pq.read_table`: it adds columns for folders that are named like `key=value`.
-        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
-            check_columns(opened.schema_arrow, schema, str(file))
-            if opened.metadata.num_rows:
-                check_types(opened.schema_arrow, schema, str(file))
-            for batch in opened.iter_batches(_BATCH, columns=list(schema.columns)):
-                yield pa.Table.from_batches([batch])
+        yield
     except PermissionError as error:
         raise PermissionError(f"{file} cannot be opened: give yourself the permission to read it") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
