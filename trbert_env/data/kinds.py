@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trbert_env.data.list_records import as_lists, is_list_of_structs, type_as_lists
+
 #: The largest offset of a character: arrow strings are at most 2 GiB long.
 MAX_OFFSET = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
@@ -242,7 +244,9 @@ class Struct(Kind):
         return f"struct<{', '.join(f'{name}: {kind.needed}' for name, kind in self.fields.items())}>"
 
     def accepts(self, found: pa.DataType) -> bool:
-        """Accept structs that have every field once, each of an accepted type."""
+        """Accept structs that have every field once, each of an accepted type, and aligned ones as lists of structs."""
+        if self.aligned and is_list_of_structs(found):
+            found = type_as_lists(found)
         return bool(pa.types.is_struct(found)) and all(
             len(found.get_all_field_indices(name)) == 1 and kind.accepts(found.field(name).type)
             for name, kind in self.fields.items()
@@ -251,6 +255,8 @@ class Struct(Kind):
     def conform(self, values: pa.Array) -> pa.Array:
         """Refuse null structs, what a field's kind refuses and lists of different lengths."""
         _refuse_nulls(values, f"give its {' and '.join(self.fields)}")
+        if is_list_of_structs(values.type):
+            values = as_lists(values)
         fields = {}
         for name, kind in self.fields.items():
             try:

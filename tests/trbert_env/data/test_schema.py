@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from trbert_env.data import load_examples, sources
+from trbert_env.data import hub as hub_module
+from trbert_env.data import load_examples
 from trbert_env.data.embedded.corpus import embedded_squad2
 from trbert_env.data.kinds import Integer, ListOf, Text
 from trbert_env.data.records import SPAN_QA, SQUAD_V2
@@ -560,7 +561,7 @@ def test_no_rows_given_in_python() -> None:
 
 
 def test_the_hub_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "load_dataset", lambda name, split: Dataset(table(question=strings(None))))
+    monkeypatch.setattr(hub_module, "load_dataset", lambda name, split: Dataset(table(question=strings(None))))
     with pytest.raises(ValueError, match=rf"^rajpurkar/squad_v2 on the hub, row 3, id 'q3': question is null: {FILL}$"):
         load_examples("squad_v2", "train", "hub")
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from trbert_env.data import load_examples, sample, sources
+from trbert_env.data import hub as hub_module
+from trbert_env.data import load_examples, sample
 from trbert_env.data.sources import hold_out
 
 
@@ -150,7 +151,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, answer: Dataset | Exception) -> list[tu
             raise answer
         return answer
 
-    monkeypatch.setattr(sources, "load_dataset", load)
+    monkeypatch.setattr(hub_module, "load_dataset", load)
     return asked
 
 

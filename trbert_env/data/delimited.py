@@ -1,0 +1,169 @@
+"""Read CSV and TSV files, plain or gzip, with arrow; every value comes as a string."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from trbert_env.data.faults import Faults
+from trbert_env.data.files import open_text
+from trbert_env.data.rows import Place, Rows, line
+
+#: Bytes that are parsed at once; no record may be longer.
+_BLOCK = 8 << 20
+#: Lines that show whether a file has quotes around values.
+_SHOWING = 2000
+
+
+def is_delimited(file: Path) -> bool:
+    """Return whether a file is named as CSV or TSV.
+
+    Args:
+        file: The file.
+    """
+    return _suffix(file) in {".csv", ".tsv"}
+
+
+def _suffix(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
+
+
+def header_of(file: Path) -> list[str]:
+    """Return the names of the columns, which the first line holds.
+
+    Args:
+        file: A CSV or TSV file.
+
+    Raises:
+        ValueError: The file is empty.
+    """
+    with open_text(file) as opened:
+        for names in csv.reader(opened, delimiter=_delimiter(file)):
+            return [name.strip() for name in names]
+    raise ValueError(f"{file} is empty: give a file with a line of column names and at least one example")
+
+
+def read_delimited(
+    file: Path, names: Sequence[str], faults: Faults, *, columns: Sequence[str] | None = None, header: bool = True
+) -> Iterator[Rows]:
+    """Read columns of a file piece by piece.
+
+    Args:
+        file: A CSV or TSV file, compressed if its name ends in ``.gz``.
+        names: The names of all columns, in their order.
+        faults: What becomes of lines with more or fewer values.
+        columns: The columns to read; all by default.
+        header: Whether the first line holds names.
+
+    Raises:
+        ValueError: The file is damaged or empty, or a line has more or fewer values than there are columns.
+    """
+    reader = _Delimited(file, list(names), faults, header)
+    try:
+        yield from reader.read(list(columns or names))
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk, not of what the file holds
+            raise
+        reader.report()
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{file} cannot be read as {_suffix(file)[1:].upper()} ({reason}): write it anew") from error
+
+
+def _delimiter(file: Path) -> str:
+    return "\t" if _suffix(file) == ".tsv" else ","
+
+
+class _Delimited:
+    """The parser of one file, which takes note of lines with a wrong number of values."""
+
+    def __init__(self, file: Path, names: list[str], faults: Faults, header: bool) -> None:
+        self.file = file
+        self.names = names
+        self.faults = faults
+        self.header = header
+        self.quoted = _suffix(file) == ".csv" or _is_quoted(file, len(names))
+        self.place = Place(str(file), lambda row: line(self.line_of(row)))
+        self.wrong: dict[int, tuple[int, int]] = {}
+        self.reported = 0
+
+    def read(self, columns: list[str]) -> Iterator[Rows]:
+        with pa.input_stream(str(self.file), compression="gzip" if self.file.suffix == ".gz" else None) as stream:
+            opened = pyarrow.csv.open_csv(
+                stream,
+                pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=_BLOCK, column_names=self.names, skip_rows=int(self.header)
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=_delimiter(self.file),
+                    quote_char='"' if self.quoted else False,
+                    newlines_in_values=self.quoted,
+                    invalid_row_handler=self.handle,
+                ),
+                pyarrow.csv.ConvertOptions(
+                    check_utf8=False, include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
+                ),
+            )
+            first = 0
+            for batch in opened:
+                numbers = self.numbers(first, len(batch))
+                first = int(numbers[-1]) + 1 if len(numbers) else first
+                self.report()
+                yield Rows.of(pa.Table.from_batches([batch]), self.place, numbers)
+        self.report()
+
+    def handle(self, row: pyarrow.csv.InvalidRow) -> str:
+        self.wrong[row.number - 1 - int(self.header)] = (row.expected_columns, row.actual_columns)
+        return "skip" if self.faults.skip else "error"
+
+    def report(self) -> None:
+        """Report the lines with a wrong number of values that are new."""
+        for row, (expected, found) in islice(self.wrong.items(), self.reported, None):
+            self.reported += 1
+            problem = f": {found} values, but there are {expected} columns: quote values that hold delimiters"
+            self.faults.report(self.place.name, self.place.locate(row), "with too many or too few values", problem)
+
+    def numbers(self, first: int, count: int) -> npt.NDArray[np.int64]:
+        """The numbers of the next records: lines with a wrong number of values count too."""
+        candidates = np.arange(first, first + count + len(self.wrong))
+        return candidates[~np.isin(candidates, list(self.wrong))][:count]
+
+    def line_of(self, row: int) -> int:
+        """The line, from 1, on which the record of a number begins: values may hold line breaks."""
+        record, inside = -1 - int(self.header), False
+        with open_text(self.file) as opened:
+            for number, text in enumerate(opened, 1):
+                if not inside and text.strip("\r\n"):
+                    record += 1
+                    if record == row:
+                        return number
+                if self.quoted and text.count('"') % 2:
+                    inside = not inside
+        raise ValueError(f"{self.file} changed while it was read: try again")
+
+
+def _is_quoted(file: Path, count: int) -> bool:
+    """Whether quotes enclose values in a TSV file; in many such files they are but characters of the text.
+
+    They are characters if every line by itself has all values, and a value has quotes that enclose nothing.
+    """
+    odd = False
+    with open_text(file) as opened:
+        for text in islice(opened, _SHOWING):
+            values = text.rstrip("\r\n").split("\t")
+            if len(values) != count and text.strip():
+                return True
+            odd = odd or any(_has_odd_quotes(value) for value in values)
+    return not odd
+
+
+def _has_odd_quotes(value: str) -> bool:
+    if not value.startswith('"'):
+        return False
+    return len(value) == 1 or not value.endswith('"') or '"' in value[1:-1].replace('""', "")

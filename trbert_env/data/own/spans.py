@@ -1,0 +1,230 @@
+"""Own questions whose answers are spans of a context."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trbert_env.data.faults import BadRecordError, Faults
+from trbert_env.data.files import json_of
+from trbert_env.data.own.files import OwnFiles
+from trbert_env.data.own.guesses import ANSWERS, CONTEXTS, IDS, QUESTIONS, STARTS, announced, chosen
+from trbert_env.data.own.json_files import first_character
+from trbert_env.data.own.reader import OwnReader, OwnSplit
+from trbert_env.data.own.tables import JsonTable, Table
+from trbert_env.data.readers.squad import is_squad, question_place, squad_records
+from trbert_env.data.records import SPAN_QA
+from trbert_env.data.rows import Place, Rows, rows_of_records
+from trbert_env.data.sampling import Indices, group_codes
+from trbert_env.data.source_kinds import each
+
+#: Rows that are turned into Python objects at once.
+_BATCH = 4096
+
+
+class _Columns(NamedTuple):
+    question: str
+    context: str
+    answers: str
+    answer_start: str | None
+    id: str | None
+
+
+@dataclass(frozen=True)
+class SpanQA(OwnReader):
+    """Reads own questions with answers that stand in a context, or with none.
+
+    Answers are records ``{"text": [...], "answer_start": [...]}`` as in SQuAD, lists of records or of strings, or
+    one string a question; starts may have a column of their own. An answer without a start is looked up: the first
+    occurrence counts. An empty answer means that the context has none. Official SQuAD files (JSON) are read too.
+
+    Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says.
+
+    Attributes:
+        files: Where the data are.
+        question: The column of the question, or None to guess.
+        context: The column of the context.
+        answers: The column of the answers, or of the text of one answer.
+        answer_start: The column of the start of one answer, in characters from 0; ``""`` for none.
+        id: The column of the id; ``""`` to number the records.
+    """
+
+    files: OwnFiles
+    question: str | None = None
+    context: str | None = None
+    answers: str | None = None
+    answer_start: str | None = None
+    id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file or data set."""
+        return self.files.name
+
+    def read(self, split: str, faults: Faults) -> OwnSplit:
+        """Read a split; see :meth:`OwnReader.read`."""
+        table, is_part = self.files.table(split)
+        squad = _squad_content(table)
+        if squad is None:
+            columns = self._columns(table)
+            given = {name: getattr(self, name) for name in columns._fields}
+            said = f": {announced(columns._asdict(), given)}"
+            rows = _of_columns(table, columns, faults)
+        else:
+            said = ": SQuAD's form"
+            file = Path(table.name)
+            rows = rows_of_records(squad_records(squad, table.name, faults), SPAN_QA, question_place(file), faults)
+        if not len(rows):
+            left_out = f" ({faults.summary})" if faults.summary else ""
+            raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")
+        if is_part:
+            rows = self.files.part(rows, split, _codes(rows))
+        origin = f"{table.name}{self.files.said(split, is_part)}{said}"
+        return OwnSplit(rows, SPAN_QA, self.files.source, origin)
+
+    def _columns(self, table: Table) -> _Columns:
+        question = chosen(table, "question", self.question, QUESTIONS)
+        context = chosen(table, "context", self.context, CONTEXTS)
+        answers = chosen(table, "answers", self.answers, ANSWERS)
+        assert question is not None
+        assert context is not None
+        assert answers is not None
+        start = chosen(table, "answer_start", self.answer_start, STARTS, required=False)
+        return _Columns(question, context, answers, start, chosen(table, "id", self.id, IDS, required=False))
+
+
+def _squad_content(table: Table) -> Any:
+    """The content of an official SQuAD file, or None if the table is another one."""
+    if not isinstance(table, JsonTable) or ".json" not in table.file.suffixes or first_character(table.file) != "{":
+        return None
+    content = json_of(table.file)
+    return content if is_squad(content) else None
+
+
+def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
+    names = list(dict.fromkeys(name for name in columns if name is not None))
+    pieces = []
+    for piece in table.read(names, faults):
+        place = Place(table.name, _locator(piece))
+        records = _records(piece, table, columns, place, faults)
+        made = rows_of_records(records, SPAN_QA, place, faults)
+        pieces.append(piece.take(made.numbers).with_table(made.table))
+    if not pieces:
+        raise ValueError(f"{table.name} has no rows: give at least one example")
+    return Rows.concat(pieces)
+
+
+def _locator(piece: Rows) -> Callable[[int], str]:
+    return lambda row: piece.where(row)[1]
+
+
+def _records(
+    piece: Rows, table: Table, columns: _Columns, place: Place, faults: Faults
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records of a piece, each with its row."""
+    row = 0
+    for batch in piece.table.to_batches(max_chunksize=_BATCH):
+        for values in batch.to_pylist():
+            try:
+                key = f"{table.stem}:{piece.numbers[row]}" if columns.id is None else _key(values[columns.id])
+                yield row, {"id": key, **_record(values, columns, typed=table.typed)}
+            except BadRecordError as fault:
+                faults.report(place.name, place.locate(row), fault.kind, fault.problem)
+            row += 1
+
+
+def _key(value: Any) -> str:
+    if value is None or value == "":
+        raise BadRecordError("without an id", ": id is missing: fill it in, or number the records with id=''")
+    return str(value)
+
+
+def _record(values: Mapping[str, Any], columns: _Columns, typed: bool) -> dict[str, Any]:
+    question, context = (_text(values[column], column) for column in (columns.question, columns.context))
+    start = None if columns.answer_start is None else values[columns.answer_start]
+    pairs = list(_answers(values[columns.answers], start, typed))
+    found = [(text, _start(text, at, context)) for text, at in pairs]
+    return {
+        "question": question,
+        "context": context,
+        "answers": {"text": [text for text, _ in found], "answer_start": [at for _, at in found]},
+    }
+
+
+def _text(value: Any, column: str) -> str:
+    if value is None:
+        raise BadRecordError(f"without {column}", f": {column} is null: fill it in or leave the row out")
+    if not isinstance(value, str):
+        raise BadRecordError(f"with a faulty {column}", f": {column} is {value!r}: give a string")
+    return value
+
+
+def _answers(answers: Any, start: Any, typed: bool) -> Iterator[tuple[str, Any]]:
+    """The texts of answers, and their starts where they are given; no answer at all if it is empty."""
+    if not typed and isinstance(answers, str) and answers.lstrip()[:1] in ("{", "["):
+        answers = _parsed(answers)
+    if answers is None or (isinstance(answers, str) and not answers.strip()):
+        return
+    if isinstance(answers, str):
+        yield answers, start
+        return
+    try:
+        if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
+            yield from ((answer, None) for answer in answers)
+        else:
+            yield from ((answer["text"], answer.get("answer_start")) for answer in _each_answer(answers))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        problem = f": answers are {answers!r:.80}: give {{'text': [...], 'answer_start': [...]}}, a list or a string"
+        raise BadRecordError("with faulty answers", problem) from error
+
+
+def _each_answer(answers: Any) -> Iterator[Mapping[str, Any]]:
+    """Records of answers; a record may also hold one text, not a list."""
+    if isinstance(answers, Mapping):
+        answers = {name: answers[name] for name in ("text", "answer_start") if answers.get(name) is not None}
+        if isinstance(answers.get("text"), str):
+            answers = [answers]
+    return each(answers)
+
+
+def _parsed(answers: str) -> Any:
+    """JSON in a cell, or the string itself: an answer may begin with a bracket."""
+    try:
+        return json.loads(answers)
+    except json.JSONDecodeError:
+        return answers
+
+
+def _start(text: Any, start: Any, context: str) -> int:
+    """Where an answer stands: as it is said, or its first occurrence."""
+    if not isinstance(text, str):
+        raise BadRecordError("with faulty answers", f": answer {text!r} is no string: write it as one")
+    if start is None or start == "":
+        found = context.find(text)
+        if found < 0:
+            problem = f": its answer {text!r:.80} does not occur in its context: correct it, or leave the row out"
+            raise BadRecordError("with an answer that does not occur in its context", problem)
+        return found
+    try:
+        number = float(start)
+        if not number.is_integer():
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        problem = f": answer_start is {start!r}: give a whole number, in characters from 0"
+        raise BadRecordError("with a faulty answer_start", problem) from None
+    return int(number)
+
+
+def _codes(rows: Rows) -> Indices:
+    """Questions about one context have one code; contexts are held only as hashes."""
+
+    def hashes() -> Iterator[int]:
+        for batch in rows.table.select(["context"]).to_batches(max_chunksize=_BATCH):
+            yield from map(hash, batch.column(0).to_pylist())
+
+    return group_codes(np.fromiter(hashes(), np.int64, len(rows)))

@@ -1,0 +1,201 @@
+"""A user's data as a table of named columns, whatever its format is."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import ClassLabel, Dataset
+
+from trbert_env.data.columns import Schema
+from trbert_env.data.delimited import header_of, is_delimited, read_delimited
+from trbert_env.data.faults import Faults
+from trbert_env.data.kinds import Text
+from trbert_env.data.own.json_files import is_lines, place_of, records_of
+from trbert_env.data.parquet import parquet_schema, parquet_tables
+from trbert_env.data.rows import Place, Rows, rows_of_records
+
+#: Records that are read at once.
+_BATCH = 16384
+#: Records of a JSON file that show which columns there are.
+_SHOWING = 100
+_FORMATS = "CSV (.csv), TSV (.tsv), JSON (.json), JSON lines (.jsonl, .ndjson) or parquet (.parquet), plain or .gz"
+
+
+class Table(ABC):
+    """Columns of records.
+
+    Attributes:
+        name: The file or data set, for messages.
+        stem: A short name that ids of rows begin with.
+        typed: Whether values have types; if not, each is a string, and lists and records are JSON.
+    """
+
+    name: str
+    stem: str
+    typed: bool
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+
+    @abstractmethod
+    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+        """Read columns piece by piece; their values are not checked.
+
+        Args:
+            columns: Names of columns, each once.
+            faults: What becomes of records that cannot be parsed.
+
+        Raises:
+            ValueError: The data are damaged, or a record cannot be parsed.
+        """
+
+    def class_names(self, column: str) -> tuple[str, ...]:
+        """Return the names of classes that the data declare for a column of integers; none by default.
+
+        Args:
+            column: The name of a column.
+        """
+        return ()
+
+
+def open_table(file: Path) -> Table:
+    """Return the table of a file, by the ending of its name.
+
+    Args:
+        file: The file.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: Its format is unknown.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"file {file} does not exist: check its path")
+    if is_delimited(file):
+        return DelimitedTable(file)
+    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
+    if suffix == ".json" or is_lines(file):
+        return JsonTable(file)
+    if suffix == ".parquet":
+        return ParquetTable(file)
+    raise ValueError(f"{file} is of no known format: give {_FORMATS}")
+
+
+class _FileTable(Table):
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.name = str(file)
+        self.stem = file.name.partition(".")[0]
+
+
+class DelimitedTable(_FileTable):
+    """A CSV or TSV file."""
+
+    typed = False
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The names in the first line."""
+        return header_of(self.file)
+
+    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+        """Read columns as strings; see :meth:`Table.read`."""
+        return read_delimited(self.file, self.columns, faults, columns=columns)
+
+
+class JsonTable(_FileTable):
+    """A file of JSON lines, of a JSON list or of an object with a list ``data``."""
+
+    typed = False
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The keys of the first records."""
+        records = islice(records_of(self.file, place_of(self.file), Faults(skip=True)), _SHOWING)
+        return list(dict.fromkeys(key for _, record in records for key in record))
+
+    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+        """Read keys as strings; see :meth:`Table.read`."""
+        place = place_of(self.file)
+        form = Schema(self.name, {column: Text(nullable=True) for column in columns})
+        records = (
+            (number, {column: _as_string(record.get(column)) for column in columns})
+            for number, record in records_of(self.file, place, faults)
+        )
+        while chunk := list(islice(records, _BATCH)):
+            yield rows_of_records(chunk, form, place, faults)
+
+
+def _as_string(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class ParquetTable(_FileTable):
+    """A parquet file."""
+
+    typed = True
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return parquet_schema(self.file)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._schema.names)
+
+    def class_names(self, column: str) -> tuple[str, ...]:
+        """Return the names that ``datasets`` left in the file; see :meth:`Table.class_names`."""
+        described = json.loads((self._schema.metadata or {}).get(b"huggingface", b"{}"))
+        feature = described.get("info", {}).get("features", {}).get(column)
+        is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        return tuple(feature["names"]) if is_class and feature.get("names") else ()
+
+    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+        """Read columns; see :meth:`Table.read`."""
+        place, first = Place(self.name), 0
+        for table in parquet_tables(self.file, columns):
+            yield Rows.of(table.select(list(columns)), place, first)
+            first += table.num_rows
+
+
+class DatasetTable(Table):
+    """A data set of the ``datasets`` library."""
+
+    typed = True
+
+    def __init__(self, dataset: Dataset, name: str, stem: str) -> None:
+        """Keep the data set and its name.
+
+        Args:
+            dataset: A split.
+            name: Where it comes from, for messages.
+            stem: What ids of rows begin with.
+        """
+        self.dataset = dataset
+        self.name = name
+        self.stem = stem
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.dataset.column_names)
+
+    def class_names(self, column: str) -> tuple[str, ...]:
+        """Return the names of a ``ClassLabel``; see :meth:`Table.class_names`."""
+        feature = self.dataset.features.get(column)
+        return tuple(feature.names) if isinstance(feature, ClassLabel) else ()
+
+    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+        """Read columns; see :meth:`Table.read`."""
+        arrow, place = self.dataset.select_columns(list(columns)).with_format("arrow"), Place(self.name)
+        for first in range(0, len(self.dataset), _BATCH):
+            yield Rows.of(arrow[first : first + _BATCH], place, first)

@@ -1,0 +1,149 @@
+"""Own labelled or scored texts: sentiment, topics, relevance of passages to queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from trbert_env.data.checking import conforming
+from trbert_env.data.columns import Schema
+from trbert_env.data.faults import Faults
+from trbert_env.data.kinds import Text
+from trbert_env.data.own.files import OwnFiles
+from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, text_columns
+from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood
+from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
+from trbert_env.data.own.tables import Table
+from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
+from trbert_env.data.rows import Rows
+from trbert_env.data.rules import blank
+from trbert_env.data.sampling import Indices, group_codes
+
+
+class _Columns(NamedTuple):
+    text: str
+    text_pair: str | None
+    label: str
+    id: str | None
+
+
+@dataclass(frozen=True)
+class TextClassification(OwnReader):
+    """Reads own texts, or pairs of texts, with labels or scores.
+
+    Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says. Records that have
+    no id are numbered: ``<file>:<row>``, or ``<file>:<line>`` for JSON lines.
+
+    Attributes:
+        files: Where the data are.
+        text: The column of the text, or None to guess.
+        text_pair: The column of the second text; ``""`` for none.
+        label: The column of the label.
+        id: The column of the id; ``""`` to number the records.
+        label_kind: ``"class"`` or ``"score"``; by default, strings and integers are classes, and other
+            numbers are scores.
+
+    Raises:
+        ValueError: ``label_kind`` is unknown.
+
+    Example:
+        >>> reader = TextClassification(OwnFiles("reviews.csv"), text="review", label="stars")
+        >>> reader.name
+        'reviews'
+    """
+
+    files: OwnFiles
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    id: str | None = None
+    label_kind: LabelKind = "auto"
+    _told: list[Labels] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the kind of labels."""
+        if self.label_kind not in LABEL_KINDS:
+            raise ValueError(f"label_kind is {self.label_kind!r}: choose from {', '.join(LABEL_KINDS)}")
+
+    @property
+    def name(self) -> str:
+        """The name of the file or data set."""
+        return self.files.name
+
+    def read(self, split: str, faults: Faults) -> OwnSplit:
+        """Read a split; see :meth:`OwnReader.read`."""
+        table, is_part = self.files.table(split)
+        columns = self._columns(table)
+        names = dict.fromkeys(column for column in columns if column is not None)
+        raw = whole(table, list(names), faults)
+        labels = self._labels(table, raw)
+        rows = _records(raw, table, columns, labels, faults)
+        if is_part:
+            rows = self.files.part(rows, split, _codes(rows))
+        given = {"text": self.text, "text_pair": self.text_pair, "label": self.label, "id": self.id}
+        origin = f"{table.name}{self.files.said(split, is_part)}: {announced(columns._asdict(), given)}; {labels}"
+        return OwnSplit(rows, form_of(labels), self.files.source, origin, labels.names)
+
+    def _columns(self, table: Table) -> _Columns:
+        text, text_pair = text_columns(table, self.text, self.text_pair)
+        label = chosen(table, "label", self.label, LABELS)
+        assert label is not None
+        return _Columns(text, text_pair, label, chosen(table, "id", self.id, IDS, required=False))
+
+    def _labels(self, table: Table, raw: Rows) -> Labels:
+        """What the labels of the training data are, told once."""
+        main = self.files.main
+        if not self._told:
+            column = self._columns(main).label
+            rows = raw if table is main else whole(main, [column], Faults(skip=True))
+            self._told.append(understood(rows, column, main, self.label_kind))
+        return self._told[0]
+
+
+def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, faults: Faults) -> Rows:
+    """Make records of the columns, and leave out what is malformed."""
+    rows, values = labels.conform(rows, columns.label, faults)
+    raw, has_pair = rows.table, columns.text_pair is not None
+    pairs = raw.column(columns.text_pair) if has_pair else pa.nulls(len(rows), pa.string())
+    ids = ids_of(rows, table, columns.id)
+    rows = rows.with_columns({"id": ids, "text": raw.column(columns.text), "text_pair": pairs, "label": values})
+    form = form_of(labels)
+    # Either all records have a second text or none has.
+    kinds = {"id": Text(), "text": Text(), "text_pair": Text(nullable=not has_pair), "label": form.columns["label"]}
+    rows = conforming(rows, Schema(form.name, kinds), faults)
+    for name in ("text", "text_pair") if has_pair else ("text",):
+        rows = _filled(rows, name, faults)
+    return rows
+
+
+def form_of(labels: Labels) -> Schema:
+    """Return the form of texts with such labels.
+
+    Args:
+        labels: What the labels are.
+    """
+    return SCORED_TEXT if labels.kind == "scores" else LABELLED_TEXT
+
+
+def _filled(rows: Rows, name: str, faults: Faults) -> Rows:
+    kept = np.ones(len(rows), np.bool_)
+    for row in blank(rows.table.column(name)):
+        origin, at = rows.where(row)
+        faults.report(origin, at, f"with an empty {name}", f" has an empty {name}: fill it in or leave the row out")
+        kept[row] = False
+    return rows.keep(kept)
+
+
+def _codes(rows: Rows) -> Indices:
+    """Equal texts have equal codes; texts are held only as hashes."""
+
+    def hashes() -> Iterator[int]:
+        for batch in rows.table.select(["text", "text_pair"]).to_batches(max_chunksize=4096):
+            for pair in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield hash(pair)
+
+    return group_codes(np.fromiter(hashes(), np.int64, len(rows)))

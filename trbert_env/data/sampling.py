@@ -1,0 +1,101 @@
+"""Random samples and held-out records of a split; records of one group stay together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+
+#: The column that names the group of a record: a file, a passage.
+GROUP = "group"
+
+Indices = npt.NDArray[np.int64]
+
+
+def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset:
+    """Return a random sample in random order, the same for the same seed; a smaller one begins a larger one.
+
+    Where the records have a ``group``, whole groups are taken while they fit, so that the sample may be a
+    little smaller; only a first group that is larger than the sample is cut.
+
+    Args:
+        dataset: The examples to choose from.
+        max_examples: How many to take at most; None takes all, shuffled too.
+        seed: Seed of the order.
+
+    Raises:
+        ValueError: If ``max_examples`` is less than 1.
+    """
+    if max_examples is not None and max_examples < 1:
+        raise ValueError(f"the number of examples is {max_examples}: give at least 1, or none for all")
+    order, ends = _order(dataset, seed)
+    if max_examples is None or max_examples >= len(dataset):
+        return dataset.select(order)
+    fitting = ends[ends <= max_examples]
+    return dataset.select(order[: fitting[-1] if len(fitting) else max_examples])
+
+
+def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Set examples aside, to watch training on or to choose settings by: the last of :func:`sample`'s order.
+
+    A :func:`sample` of the same seed has none of them, unless it takes nearly all. Where the records have a
+    ``group``, whole groups are set aside: as few as make at least ``count`` records.
+
+    Args:
+        dataset: The examples of a split.
+        count: How many to set aside.
+        seed: Seed of the order.
+
+    Returns:
+        The rest in random order, and those set aside.
+
+    Raises:
+        ValueError: It would leave nothing to train on.
+    """
+    if not 0 <= count < len(dataset):
+        raise ValueError(f"{count} of {len(dataset)} examples cannot be held out: some must be left to train on")
+    order, ends = _order(dataset, seed)
+    fitting = ends[ends <= len(dataset) - count]
+    if not len(fitting):
+        raise ValueError(
+            f"{count} of {len(dataset)} examples cannot be held out, as groups stay together: hold out fewer"
+        )
+    rest = fitting[-1]
+    return dataset.select(order[:rest]), dataset.select(order[rest:])
+
+
+def group_codes(names: Indices | list[str]) -> Indices:
+    """Number groups by where they first occur.
+
+    Args:
+        names: The group of each record.
+
+    Example:
+        >>> group_codes(["b", "a", "b"]).tolist()
+        [0, 1, 0]
+    """
+    known: dict[object, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in names], np.int64)
+
+
+def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
+    """The random order that samples are the beginning of, and the counts at which it may be cut."""
+    random = np.random.default_rng(seed)
+    if GROUP not in dataset.column_names:
+        return random.permutation(len(dataset)), np.arange(1, len(dataset) + 1)
+    groups = dataset.select_columns([GROUP]).with_format("arrow")[:].column(GROUP).to_pylist()
+    return grouped_order(group_codes(groups), random)
+
+
+def grouped_order(codes: Indices, random: np.random.Generator) -> tuple[Indices, Indices]:
+    """Return a random order of records in which groups stay together, and the end of each group in it.
+
+    Args:
+        codes: The group of each record, from :func:`group_codes`.
+        random: The generator of the order of groups; within a group the order stays.
+    """
+    sizes = np.bincount(codes)
+    order = random.permutation(len(sizes))
+    rank = np.empty(len(sizes), np.int64)
+    rank[order] = np.arange(len(sizes))
+    return np.argsort(rank[codes], kind="stable"), np.cumsum(sizes[order])
