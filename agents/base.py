@@ -1,12 +1,33 @@
-"""What every agent does, and what it learns from."""
+"""What acts, what learns, and what it learns from.
+
+====================  ===========================================================================
+:class:`Actor`        acts on packed observations: a heuristic, a trained policy
+:class:`Learner`      an actor that also learns from rollouts and can be saved: what a run trains
+:class:`Agent`        a learner made by ``Class(spec, options)``: an algorithm
+``PaddedAgent``       the same on padded observations; see :mod:`agents.padded`
+:class:`ShippableAgent`  what a run ends in a model of
+====================  ===========================================================================
+
+An algorithm of one's own (``--agent package.module:Class``) is a class with ``act``, ``learn``, ``state_dict`` and
+``load_state_dict``, made by ``Class(spec, options)`` as the project's own are. ``spec`` is an :class:`AgentSpec`.
+``options`` is an instance of ``Class.options_class``, a dataclass of what ``--agent-options`` may set, with ranges
+declared as in :mod:`trbert_env.ranges`; of :class:`NoOptions` where the class declares none. A class that derives from
+:class:`Agent` acts on packed observations; any other on padded ones, as Gymnasium gives them.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
+
+from trbert_env.envs.packed import PackedObservation
+from trbert_env.envs.settings import InfoScores
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
 
 
 @dataclass(frozen=True)
@@ -14,20 +35,18 @@ class Rollout:
     """One episode of all rows: ``rows`` = texts times samples, copies of a text as neighbours.
 
     Attributes:
-        observations: The T observations that were acted on; tensors.
-        infos: The T infos that came with them.
-        actions: ``(rows, max_tokens)`` bool keep masks, T of them.
+        observations: The T observations that were acted on.
+        actions: Keep masks of the tokens in play, ``(total,)`` bool, T of them; packed as the observations are.
         rewards: ``(T, rows)`` float32.
         final_info: ``log_likelihood``, ``kept_tokens``, ``full_flops``, ``reduced_flops`` of the rows.
         samples_per_text: Rows of each text.
-        progress: How much of the run is done, in [0, 1].
+        progress: Share of the run that is done once this rollout is learned from, in [0, 1].
     """
 
-    observations: list[dict[str, Tensor]]
-    infos: list[dict[str, Any]]
+    observations: list[PackedObservation]
     actions: list[Tensor]
     rewards: Tensor
-    final_info: dict[str, Any]
+    final_info: dict[str, Tensor]
     samples_per_text: int
     progress: float
 
@@ -44,10 +63,10 @@ class AgentSpec:
     Attributes:
         hidden_size: Width of the hidden states.
         num_reductions: T: actions of an episode.
-        max_tokens: Width of the observations.
+        max_tokens: Width of padded observations.
         samples_per_text: Rows of each text; copies are neighbours.
-        seed: Of its weights and its choices.
-        device: Where tensors are.
+        seed: Seed of its weights and its choices.
+        device: Device of the tensors.
     """
 
     hidden_size: int
@@ -57,33 +76,40 @@ class AgentSpec:
     seed: int
     device: str
 
+    @classmethod
+    def of_env(cls, env: TokenReductionVectorEnv, seed: int = 0) -> AgentSpec:
+        """Describe an environment to an agent."""
+        samples, device = env.samples_per_text, str(env.device)
+        return cls(env.hidden_size, env.num_reductions, env.max_tokens, samples, seed, device)
 
-@runtime_checkable
-class Agent(Protocol):
-    """An algorithm: acts on observations and learns from rollouts.
 
-    A class of one's own (``--agent package.module:Class``) is made by ``Class(spec, **options)``, with an
-    :class:`AgentSpec` and what ``--agent-options`` says. Where it has attributes ``policy`` (a
-    :class:`~trbert_env.reduction.policy.TokenPolicy`) and ``decision``, a run ends in a model to ship; else it is
-    evaluated as it acts. With an attribute ``info_scores``, infos bring those scores.
-    """
+class Actor(Protocol):
+    """Chooses which tokens go on."""
 
-    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
-        """Keep masks, ``(rows, max_tokens)`` bool.
+    @property
+    def info_scores(self) -> InfoScores | None:
+        """The importance that the next observation must bring; None for none."""
+        ...
+
+    def act(self, observation: PackedObservation, *, deterministic: bool = False) -> Tensor:
+        """Return the keep mask of the tokens in play, ``(total,)`` bool.
 
         Args:
-            observation: The environment's, as tensors.
-            infos: The infos that came with it.
+            observation: The tokens in play, packed.
             deterministic: True in evaluation.
         """
         ...
 
+
+class Learner(Actor, Protocol):
+    """An actor that learns from rollouts."""
+
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """Update from one rollout; returns figures to log, such as ``losses/policy_loss``."""
+        """Update from one rollout; returns metrics to log, such as ``losses/policy_loss``."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs: tensors, numbers, strings, lists and dicts of them."""
+        """Return all that a resumed run needs: tensors, numbers, strings, lists and dicts of them."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,34 +117,58 @@ class Agent(Protocol):
         ...
 
 
-class Heuristic:
-    """An agent with nothing to learn and no state."""
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of an agent that has none."""
 
-    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
-        """Keep masks; see :class:`Agent`."""
-        raise NotImplementedError
 
+class Agent(ABC):
+    """An algorithm on packed observations; see the module for how it is made.
+
+    Args:
+        spec: What it is made for.
+        options: An instance of :attr:`options_class`.
+    """
+
+    #: The dataclass of its options.
+    options_class: ClassVar[type[Any]] = NoOptions
+
+    @abstractmethod
+    def __init__(self, spec: AgentSpec, options: Any) -> None:
+        """Make one; see the class."""
+
+    @property
+    def info_scores(self) -> InfoScores | None:
+        """The importance that the next observation must bring; see :class:`Actor`."""
+        return None
+
+    @abstractmethod
+    def act(self, observation: PackedObservation, *, deterministic: bool = False) -> Tensor:
+        """Return the keep mask of the tokens in play; see :class:`Actor`."""
+
+    @abstractmethod
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """Nothing."""
-        return {}
+        """Update from one rollout; see :class:`Learner`."""
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """Return all that a resumed run needs; see :class:`Learner`."""
 
+    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
+        """Go on from :meth:`state_dict`."""
 
 
-class FullLengths:
-    """Remembers every row's full length from the first observation of an episode on."""
+@runtime_checkable
+class ShippableAgent(Protocol):
+    """An agent whose run ends in a model to ship; any other is evaluated as it acts."""
 
-    def __init__(self) -> None:
-        """Nothing seen yet."""
-        self._lengths = torch.zeros(0)
+    @property
+    def policy(self) -> TokenPolicy:
+        """The network that is shipped."""
+        ...
 
-    def of(self, observation: dict[str, Tensor]) -> Tensor:
-        """``(rows,)`` int64 tokens of each row's whole text."""
-        if int(observation["reduction"][0]) == 0:
-            self._lengths = observation["token_mask"].sum(1)
-        return self._lengths
+    @property
+    def decision(self) -> DecisionRule:
+        """How the shipped model turns logits into masks."""
+        ...

@@ -60,7 +60,7 @@ class BudgetController:
         return math.exp(self._log_price + self._proportional * self.violation)
 
     def update(self, speedup: float) -> dict[str, float]:
-        """Take in a batch; returns figures to log.
+        """Take in a batch; returns metrics to log.
 
         Args:
             speedup: Its unreduced FLOPs over what the policy ran them in.

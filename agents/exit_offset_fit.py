@@ -1,4 +1,4 @@
-"""Fitting the calibration of the task's logits to the gold answers, beside any agent."""
+"""Fitting the exit offsets of the task's logits to the gold answers, beside any agent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.tasks import Task
 
 
-class CalibrationFit:
+class ExitOffsetFit:
     """Adam on the negative log-likelihood of the gold answers, one step an episode.
 
     The likelihood is differentiable in the offsets, so they need no reward signal: what an agent has
@@ -19,25 +19,25 @@ class CalibrationFit:
     are kept apart.
 
     Args:
-        calibration: What is fitted, in place.
-        task: Knows the likelihood.
-        learning_rate: In nats a step, about; it falls linearly to 0.
+        exit_offsets: Offsets that are fitted, in place.
+        task: Task, which knows the likelihood.
+        learning_rate: Learning rate, in nats a step, about; it falls linearly to 0.
     """
 
-    def __init__(self, calibration: ExitOffsets, task: Task, learning_rate: float = 0.05) -> None:
-        self.calibration = calibration
+    def __init__(self, exit_offsets: ExitOffsets, task: Task, learning_rate: float = 0.05) -> None:
+        self.exit_offsets = exit_offsets
         self._task, self._learning_rate = task, learning_rate
-        self._optimizer = torch.optim.Adam(calibration.parameters(), lr=learning_rate)
+        self._optimizer = torch.optim.Adam(exit_offsets.parameters(), lr=learning_rate)
 
     def learn(self, outcome: Outcome, progress: float) -> dict[str, float]:
-        """One step; returns figures to log.
+        """One step; returns metrics to log.
 
         Args:
-            outcome: An episode's, whose logits had this calibration.
+            outcome: An episode's, whose logits had these offsets.
             progress: How much of the run is done before this step, in [0, 1].
         """
         with torch.enable_grad():
-            shift = self.calibration.shift(outcome.stops, outcome.layout)
+            shift = self.exit_offsets.shift(outcome.stops, outcome.layout)
             logits = outcome.logits + (shift - shift.detach())
             targets = self._task.targets(outcome.texts)
             loss = -self._task.log_likelihood(logits, outcome.layout, targets).mean()
@@ -46,15 +46,15 @@ class CalibrationFit:
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self._optimizer.step()
-        offsets = self.calibration.offsets.detach().mean(1).tolist()
+        offsets = self.exit_offsets.offsets.detach().mean(1).tolist()
         names = [*(f"charts/calibration_{index + 1}" for index in range(len(offsets) - 1)), "charts/calibration_first"]
         return {"losses/task_loss": float(loss.detach()), **dict(zip(names, offsets, strict=True))}
 
     def state_dict(self) -> dict[str, Any]:
         """Offsets and optimiser."""
-        return {"calibration": self.calibration.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return {"calibration": self.exit_offsets.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self.calibration.load_state_dict(state["calibration"])
+        self.exit_offsets.load_state_dict(state["calibration"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -40,15 +40,15 @@ class Grpo(PolicyGradient):
         with torch.no_grad():
             before = [self.choices(rollout, reduction) for reduction in range(len(rollout.actions))]
         for _ in range(self.options.steps_per_rollout):
-            loss, figures = self.loss(rollout, before)
+            loss, metrics = self.loss(rollout, before)
             self.clear_gradients()
             loss.backward()
-            figures |= self.step(1.0 / self.options.steps_per_rollout)
+            metrics |= self.step(1.0 / self.options.steps_per_rollout)
         self.finish(rollout)
-        return figures
+        return metrics
 
     def loss(self, rollout: Rollout, before: list[Choices] | None = None) -> tuple[Tensor, dict[str, float]]:
-        """Minus the clipped surrogate, and figures to log.
+        """Minus the clipped surrogate, and metrics to log.
 
         Args:
             rollout: What was done.

@@ -10,15 +10,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.base import Rollout
 from agents.heuristics import ImportanceTokens
-from agents.policy_agent import PolicyAgent, padded_logits
+from agents.policy_agent import PolicyAgent, policy_logits
+from trbert_env.envs.packed import PackedObservation
 
 
 class ResidualCloning:
-    """Teaches an agent's policy to keep what the residual importance ranks first.
+    """Teaches an agent's policy to keep what the residual importance ranks first; a :class:`~agents.base.Learner`.
 
     Args:
-        agent: Whose policy is taught; its keep fractions say how many tokens are shown as kept.
-        learning_rate: Of AdamW; constant.
+        agent: Agent whose policy is taught; its keep fractions say how many tokens are shown as kept.
+        learning_rate: Constant learning rate of AdamW.
     """
 
     info_scores: Literal["residual"] = "residual"
@@ -26,20 +27,20 @@ class ResidualCloning:
     def __init__(self, agent: PolicyAgent, learning_rate: float = 1e-3) -> None:
         self._agent = agent
         self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
-        self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions))
+        self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions), self.info_scores)
 
-    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
-        """The residual top K."""
-        return self._teacher.act(observation, infos)
+    def act(self, observation: PackedObservation, *, deterministic: bool = False) -> Tensor:
+        """Return the residual top K; see :class:`~agents.base.Actor`."""
+        return self._teacher.act(observation)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """One step of cross-entropy towards the masks shown."""
+        """Take one step of cross-entropy towards the masks shown; see :class:`~agents.base.Learner`."""
         losses = []
-        for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
-            free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+        for observation, keep in zip(rollout.observations, rollout.actions, strict=True):
+            free = observation.free
             if not bool(free.any()):  # nothing to show, and the mean of nothing is NaN
                 continue
-            logits = padded_logits(self._agent.policy, observation, infos)[free]
+            logits = policy_logits(self._agent.policy, observation)[free]
             losses.append(binary_cross_entropy_with_logits(logits, keep[free].float()))
         if not losses:
             return {"losses/cloning_loss": 0.0}
@@ -50,7 +51,7 @@ class ResidualCloning:
         return {"losses/cloning_loss": float(loss.detach())}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimiser."""
+        """Return weights and optimiser."""
         return {"agent": self._agent.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from agents.base import Agent, Rollout
+from agents.base import Actor, Learner, Rollout
 from agents.distillation import Teacher, computing_in
-from agents.rollouts import rollout_figures
+from agents.heuristics import KeepAll
+from agents.rollouts import rollout_metrics
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.envs.episode import Episode, Outcome
@@ -47,11 +48,11 @@ class JointOptions:
     """The encoder's gradient is scaled down to this norm."""
 
 
-class JointAgent(Agent, Protocol):
-    """An agent whose loss can be added to another's: what joint training needs beyond :class:`Agent`."""
+class JointAgent(Learner, Protocol):
+    """An agent whose loss can be added to another's: what joint training needs beyond :class:`~agents.base.Learner`."""
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
-        """What it descends on, with gradients, and figures to log."""
+        """What it descends on, with gradients, and metrics to log."""
         ...
 
     def clear_gradients(self) -> None:
@@ -59,12 +60,12 @@ class JointAgent(Agent, Protocol):
         ...
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Step along the gradients that its parameters hold; returns figures to log."""
+        """Step along the gradients that its parameters hold; returns metrics to log."""
         ...
 
 
 class JointLearner:
-    """Trains an encoder, its task head, a calibration and an agent on one loss.
+    """Trains an encoder, its task head, exit offsets and an agent on one loss.
 
     One step plays the texts with gradients, exactly as the environment plays them without: the agent
     sees the observations and samples masks, the encoder runs on what they keep, and every token's last
@@ -79,7 +80,7 @@ class JointLearner:
         teacher: What is distilled from; needed unless ``distillation`` is 0 and the
             reward is the likelihood.
         price: What kept tokens cost the agent.
-        calibration_rate: Learning rate of the calibration; 0 leaves it as it is.
+        exit_offset_rate: Learning rate of the exit offsets; 0 leaves them as they are.
         autocast: ``"bfloat16"`` or ``"float32"``: what the encoder computes in.
 
     Raises:
@@ -94,7 +95,7 @@ class JointLearner:
         options: JointOptions,
         teacher: Teacher | None,
         price: LengthPrice,
-        calibration_rate: float = 0.01,
+        exit_offset_rate: float = 0.01,
         autocast: str = "float32",
     ) -> None:
         self.needs_teacher = options.distillation > 0 or options.reward == "distillation"
@@ -102,12 +103,13 @@ class JointLearner:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
         self.staged, self.agent, self.samples = staged, agent, samples
         self.options, self.price = options, price
+        self._actor: Actor = KeepAll() if agent is None else agent
         self._teacher = teacher
         self._autocast = autocast
-        self._calibration_rate = calibration_rate
+        self._exit_offset_rate = exit_offset_rate
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
-        if calibration_rate and agent is not None and staged.exit_offsets is not None:
+        if exit_offset_rate and agent is not None and staged.exit_offsets is not None:
             groups.append({"params": list(staged.exit_offsets.parameters()), "weight_decay": 0.0})
         self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
@@ -126,18 +128,18 @@ class JointLearner:
             self.agent.clear_gradients()
         sums: dict[str, float] = {}
         for texts in parts:
-            rollout, loss, figures = self.loss(texts, progress[1])
+            rollout, loss, metrics = self.loss(texts, progress[1])
             (loss / len(parts)).backward()
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value / len(parts)
         return sums | self._update(rollout, progress)
 
     def loss(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Tensor, dict[str, float]]:
-        """Play texts with gradients; returns the rollout, the whole loss and figures to log."""
+        """Play texts with gradients; returns the rollout, the whole loss and metrics to log."""
         with torch.enable_grad():
             rollout, outcome = self._play(texts, progress)
             gold = -outcome.log_likelihood.mean()
-            figures = {"losses/task_loss": float(gold.detach())}
+            metrics = {"losses/task_loss": float(gold.detach())}
             share = self.options.distillation
             loss = (1.0 - share) * gold
             if self.needs_teacher:
@@ -148,35 +150,34 @@ class JointLearner:
                     self.options.temperature,
                 )
                 loss = loss + share * distances.mean()
-                figures["losses/distillation_loss"] = float(distances.detach().mean())
+                metrics["losses/distillation_loss"] = float(distances.detach().mean())
                 if self.options.reward == "distillation":
                     rollout.rewards[-1] -= (distances + outcome.log_likelihood).detach()
             if self.agent is not None:
-                policy_loss, policy_figures = self.agent.loss(rollout)
-                loss, figures = loss + policy_loss, figures | policy_figures
-        return rollout, loss, figures | rollout_figures(rollout)
+                policy_loss, policy_metrics = self.agent.loss(rollout)
+                loss, metrics = loss + policy_loss, metrics | policy_metrics
+        return rollout, loss, metrics | rollout_metrics(rollout)
 
     def _play(self, texts: Sequence[EncodedText], progress: float) -> tuple[Rollout, Outcome]:
         device = self.staged.device
         width = max(len(text) for text in texts)
         with self._computing():
             episode = Episode(self.staged, texts, self.samples, gradients=True)
-        observations, infos, actions, rewards = [], [], [], []
+        observations, actions, rewards = [], [], []
         while not episode.forward.done:
-            observation, info = episode.observation(width), episode.infos(width)
-            observation["hidden_states"] = scale_gradient(observation["hidden_states"], self.options.policy_weight)
-            keep = observation["token_mask"].bool() if self.agent is None else self.agent.act(observation, info)
+            observation = episode.observation(width)
+            observation = replace(observation, states=scale_gradient(observation.states, self.options.policy_weight))
+            keep = self._actor.act(observation)
             with self._computing():
                 reward = episode.step(keep, self.price)
             observations.append(observation)
-            infos.append(info)
             actions.append(keep)
             rewards.append(reward.float().to(device))
         with self._computing():
             outcome = episode.outcome()
         rewards[-1] = rewards[-1] + outcome.log_likelihood.detach()
-        final = {name: value.detach() for name, value in outcome.figures().items()}
-        return Rollout(observations, infos, actions, torch.stack(rewards), final, self.samples, progress), outcome
+        final = {name: value.detach() for name, value in outcome.metrics().items()}
+        return Rollout(observations, actions, torch.stack(rewards), final, self.samples, progress), outcome
 
     def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout) -> Tensor:
         """The teacher's logits, float32, each text's as often as it has samples, which ``layout`` counts."""
@@ -187,13 +188,13 @@ class JointLearner:
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)
-        rates = [self.options.encoder_rate, self._calibration_rate]
+        rates = [self.options.encoder_rate, self._exit_offset_rate]
         for group, rate in zip(self._optimizer.param_groups, rates, strict=False):
             group["lr"] = rate * factor
         norm = torch.nn.utils.clip_grad_norm_(self.staged.model.parameters(), self.options.max_encoder_norm)
         self._optimizer.step()
-        figures = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": rates[0] * factor}
-        return figures if self.agent is None else figures | self.agent.update(rollout)
+        metrics = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": rates[0] * factor}
+        return metrics if self.agent is None else metrics | self.agent.update(rollout)
 
     def _computing(self) -> AbstractContextManager[object]:
         return computing_in(self._autocast, self.staged.device)

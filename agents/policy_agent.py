@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from agents.base import AgentSpec, FullLengths, Rollout
+from agents.base import Agent, AgentSpec, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+from trbert_env.envs.packed import PackedObservation
 from trbert_env.ranges import Items, Range, check_ranges
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, keep_top
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
@@ -69,55 +70,36 @@ class PolicyAgentOptions:
         return 0.2 if self.sampler == "bernoulli" else 0.0
 
 
-class PolicyAgent(ABC):
+class PolicyAgent(Agent):
     """A policy of eq. 2 and its sampler; what it learns from a rollout is a subclass's own.
 
     Args:
-        hidden_size: Of the encoder.
-        num_reductions: T.
-        samples_per_text: Rows of each text.
+        spec: What it is made for.
         options: See :class:`PolicyAgentOptions`.
-        seed: Of its weights and its sampling noise.
-        device: Where the policy computes.
 
     Raises:
         ValueError: Options that do not fit.
     """
 
-    #: What it is told; the defaults of this where nothing is given.
     options_class: ClassVar[type[PolicyAgentOptions]] = PolicyAgentOptions
 
-    def __init__(
-        self,
-        hidden_size: int,
-        num_reductions: int,
-        samples_per_text: int = 8,
-        options: PolicyAgentOptions | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.options = options = self.options_class() if options is None else options
+    def __init__(self, spec: AgentSpec, options: PolicyAgentOptions) -> None:
         check_ranges(options)
+        self.options = options
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(spec.seed)
             self.policy = TokenPolicy(
-                hidden_size, num_reductions, options.policy_size, options.initial_keep_probability, options.overlap
-            ).to(device)
-        self._generator = torch.Generator().manual_seed(seed)
-        self.keep_fractions = check_keep_fractions(options.keep_fractions or DEFAULT_KEEP_FRACTIONS, num_reductions)
-        self._lengths = FullLengths()
-        self._samples = samples_per_text
+                spec.hidden_size,
+                spec.num_reductions,
+                options.policy_size,
+                options.initial_keep_probability,
+                options.overlap,
+            ).to(spec.device)
+        self._generator = torch.Generator().manual_seed(spec.seed)
+        fractions = options.keep_fractions or DEFAULT_KEEP_FRACTIONS
+        self.keep_fractions = check_keep_fractions(fractions, spec.num_reductions)
+        self._samples = spec.samples_per_text
         self._progress = 0.0
-
-    @classmethod
-    def from_spec(cls, spec: AgentSpec, options: PolicyAgentOptions) -> PolicyAgent:
-        """Make one for an environment.
-
-        Args:
-            spec: What it is made for.
-            options: Of :attr:`options_class`.
-        """
-        return cls(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
 
     # -- what it does now ------------------------------------------------------------------------------
 
@@ -158,21 +140,31 @@ class PolicyAgent(ABC):
 
     # -- acting ----------------------------------------------------------------------------------------
 
-    def act(self, observation: dict[str, Tensor], infos: dict[str, Any], *, deterministic: bool = False) -> Tensor:
-        """Keep masks, ``(rows, max_tokens)`` bool; see :class:`agents.base.Agent`."""
-        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-        lengths, reduction = self._lengths.of(observation), int(observation["reduction"][0])
+    def act(self, observation: PackedObservation, *, deterministic: bool = False) -> Tensor:
+        """Return the keep mask of the tokens in play; see :class:`agents.base.Actor`."""
+        in_play, forced = observation.in_play, observation.forced
+        lengths, reduction = observation.full_lengths, observation.reduction
         with torch.no_grad():
-            logits = padded_logits(self.policy, observation, infos)
+            logits = observation.pad(policy_logits(self.policy, observation))
         if deterministic:
-            return self.decision(logits, mask, forced, lengths, reduction)
+            return observation.gather(self.decision(logits, in_play, forced, lengths, reduction))
         noise = torch.rand(logits.shape, generator=self._generator).to(logits.device)
-        keep = self.sampler.sample(logits, mask, forced, lengths, reduction, noise)
+        keep = self.sampler.sample(logits, in_play, forced, lengths, reduction, noise)
         if self.imitates:
-            counts = self.sampler.expected_counts(logits, mask, forced, lengths, reduction)
-            shown = keep_top(infos["importance"], mask, forced, counts)
+            counts = self.sampler.expected_counts(logits, in_play, forced, lengths, reduction)
+            shown = keep_top(self._importance(observation), in_play, forced, counts)
             keep[:: self._samples] = shown[:: self._samples]
-        return keep
+        return observation.gather(keep)
+
+    def _importance(self, observation: PackedObservation) -> Tensor:
+        """``(rows, width)`` residual scores.
+
+        Raises:
+            ValueError: The observation brings none.
+        """
+        if observation.importance is None:
+            raise ValueError("the observation has no importance to imitate: set info_scores='residual'")
+        return observation.pad(observation.importance)
 
     # -- learning --------------------------------------------------------------------------------------
 
@@ -201,13 +193,11 @@ class PolicyAgent(ABC):
             sharpen: Whether to divide the logits by their temperature.
         """
         with torch.no_grad():
-            for reduction, (observation, infos, keep) in enumerate(
-                zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
-            ):
-                free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+            for reduction, (observation, keep) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
+                free = observation.free
                 if not bool(free.any()):
                     continue
-                logits = padded_logits(self.policy, observation, infos)
+                logits = policy_logits(self.policy, observation)
                 shift = rate * float(torch.quantile(logits[free], 1.0 - keep[free].float().mean()))
                 scale = float(sampler.temperature(logits, free)) if sharpen else 1.0
                 self.policy.rescale(reduction, shift, scale)
@@ -229,9 +219,7 @@ class PolicyAgent(ABC):
         self._progress = state["progress"]
 
 
-def padded_logits(policy: TokenPolicy, observation: dict[str, Tensor], infos: dict[str, Any]) -> Tensor:
-    """Logits of keeping, ``(rows, max_tokens)``, 0 where no token is in play; computed on tokens in play only."""
-    mask = observation["token_mask"].bool()
-    overlap = infos["overlap"][mask] if policy.overlap else None
-    logits = policy(observation["hidden_states"][mask], int(observation["reduction"][0]), overlap)
-    return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, logits)
+def policy_logits(policy: TokenPolicy, observation: PackedObservation) -> Tensor:
+    """Return a policy's logits of keeping the tokens in play, ``(total,)`` float32."""
+    logits: Tensor = policy(observation.states, observation.reduction, observation.overlap)
+    return logits

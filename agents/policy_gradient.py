@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from agents.base import Rollout
-from agents.policy_agent import PolicyAgent, padded_logits
+from agents.policy_agent import PolicyAgent, policy_logits
 from agents.samplers import mean_entropy
 
 
@@ -40,14 +40,14 @@ class PolicyGradient(PolicyAgent):
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """One step along the gradient of :meth:`loss`; see :class:`agents.base.Agent`."""
-        loss, figures = self.loss(rollout)
+        loss, metrics = self.loss(rollout)
         self.clear_gradients()
         loss.backward()
-        return figures | self.update(rollout)
+        return metrics | self.update(rollout)
 
     @abstractmethod
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
-        """What a step descends on, and figures to log.
+        """What a step descends on, and metrics to log.
 
         Where the observations carry gradients, as in joint training, it reaches the encoder too.
         """
@@ -57,17 +57,17 @@ class PolicyGradient(PolicyAgent):
         self._optimizer.zero_grad(set_to_none=True)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Step along the gradients that the policy's parameters hold; returns figures to log.
+        """Step along the gradients that the policy's parameters hold; returns metrics to log.
 
         Args:
             rollout: The last that they came from.
         """
-        figures = self.step()
+        metrics = self.step()
         self.finish(rollout)
-        return figures
+        return metrics
 
     def step(self, share: float = 1.0) -> dict[str, float]:
-        """One step of the optimiser; returns figures to log.
+        """One step of the optimiser; returns metrics to log.
 
         Args:
             share: Of the learning rate that a rollout has.
@@ -89,13 +89,12 @@ class PolicyGradient(PolicyAgent):
 
     def choices(self, rollout: Rollout, reduction: int) -> Choices:
         """What was chosen at a reduction, as the policy now is; with gradients."""
-        observation, infos = rollout.observations[reduction], rollout.infos[reduction]
-        mask, forced = observation["token_mask"].bool(), infos["forced_tokens"]
-        full_lengths = rollout.observations[0]["token_mask"].sum(1)
-        logits = padded_logits(self.policy, observation, infos)
-        logits = self.sampler.centred(logits, mask, forced, full_lengths, reduction)
-        free = mask & ~forced
-        signed = torch.where(rollout.actions[reduction], logits, -logits)
+        observation = rollout.observations[reduction]
+        in_play, forced = observation.in_play, observation.forced
+        logits = observation.pad(policy_logits(self.policy, observation))
+        logits = self.sampler.centred(logits, in_play, forced, observation.full_lengths, reduction)
+        free = in_play & ~forced
+        signed = torch.where(observation.pad(rollout.actions[reduction]), logits, -logits)
         log_probabilities = torch.where(free, logsigmoid(signed), 0.0)
         return Choices(log_probabilities, free, mean_entropy(logits.detach()[free]))
 

@@ -8,31 +8,47 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, runtime_checkable
 
-from agents.base import Agent, AgentSpec
+from agents.base import Agent, AgentSpec, Learner, NoOptions, ShippableAgent
 from agents.grpo import Grpo
+from agents.padded import PaddedLearner
 from agents.policy_agent import PolicyAgent, PolicyAgentOptions
 from agents.reinforce import Reinforce
-from agents.rloo import Rloo
 from agents.sb3.agent import A2cAgent, PpoAgent
 from trbert_env.ranges import check_ranges
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
 
 #: What --agent can name.
 AGENTS: dict[str, type[PolicyAgent]] = {
     "reinforce": Reinforce,
-    "rloo": Rloo,
+    "rloo": Reinforce,
     "grpo": Grpo,
     "ppo": PpoAgent,
     "a2c": A2cAgent,
 }
+#: Options that a name settles.
+SETTLED: dict[str, dict[str, Any]] = {"rloo": {"baseline": "leave-one-out"}}
+
+
+@runtime_checkable
+class DeclaresOptions(Protocol):
+    """A class of agents that says which options it has."""
+
+    options_class: type[Any]
 
 
 def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> PolicyAgentOptions:
-    """The options of an agent: what all share, and its own by name.
+    """Return the options of an agent: what all share, and its own by name.
+
+    Args:
+        name: A key of :data:`AGENTS`.
+        shared: Options that all of them know.
+        own: Its own options, by name.
 
     Raises:
         ValueError: The agent or an option is unknown, or a value is of another type or out of its range.
@@ -42,9 +58,42 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         known_names = f"{', '.join(AGENTS)}, or package.module:Class"
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
         raise ValueError(f"agent {name!r} is unknown: {hint}")
-    kind = AGENTS[name].options_class
-    values = {field.name: getattr(shared, field.name) for field in fields(kind) if hasattr(shared, field.name)}
-    known = {field.name: field for field in fields(kind) if not hasattr(shared, field.name)}
+    options: PolicyAgentOptions = _fill(name, AGENTS[name].options_class, vars(shared) | SETTLED.get(name, {}), own)
+    return options
+
+
+def plug_in_options(name: str, kind: type, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Any:
+    """Return the options of a class of one's own, of its ``options_class``; :class:`NoOptions` where it has none.
+
+    Args:
+        name: ``package.module:Class``.
+        kind: The class.
+        shared: Options that are told where ``options_class`` derives from :class:`PolicyAgentOptions`.
+        own: Its own options, by name.
+
+    Raises:
+        ValueError: An option is unknown or missing, or a value is of another type or out of its range.
+    """
+    options_class = kind.options_class if isinstance(kind, DeclaresOptions) else NoOptions
+    if not (isinstance(options_class, type) and is_dataclass(options_class)):
+        raise ValueError(f"agent {name!r} has options_class {options_class!r}: make it a dataclass")
+    told = vars(shared) if issubclass(options_class, PolicyAgentOptions) else {}
+    return _fill(name, options_class, told, own)
+
+
+def _fill(name: str, kind: type[Any], told: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    """Make options of a dataclass.
+
+    Args:
+        name: The agent's name, for errors.
+        kind: The dataclass.
+        told: Values of fields that are not the agent's own; others are left out.
+        own: Values of its own fields.
+
+    Raises:
+        ValueError: An option is unknown or missing, or a value is of another type or out of its range.
+    """
+    known = {field.name: field for field in fields(kind) if field.name not in told}
     for key, value in own.items():
         if key not in known:
             own_names = ", ".join(sorted(known)) or "none"
@@ -55,28 +104,29 @@ def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
             *((int,) if expected is float else ()),
         ):
             raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {expected.__name__}")
-        values[key] = value
-    options = kind(**values)
+    required = [key for key, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+    if missing := [key for key in required if key not in own]:
+        raise ValueError(f"agent {name!r} lacks the option {missing[0]!r}: give --agent-options {missing[0]}=VALUE")
+    options = kind(**{field.name: told[field.name] for field in fields(kind) if field.name in told}, **own)
     check_ranges(options, lambda field: f"option {field!r} of agent {name!r}")
     return options
 
 
-def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Agent:
+def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Learner:
     """Make an agent by its name, or by ``package.module:Class``.
 
     Args:
         name: See :data:`AGENTS`.
         spec: What it is made for.
-        shared: Options that all of them know; a class of one's own is not told them.
+        shared: Options that all of them know.
         own: Its own options.
 
     Raises:
         ValueError: It cannot be found or made, or is no agent.
     """
     if ":" in name:
-        return _make_plug_in(name, spec, own)
-    options = agent_options(name, shared, own)
-    return AGENTS[name].from_spec(spec, options)
+        return _make_plug_in(name, spec, shared, own)
+    return AGENTS[name](spec, agent_options(name, shared, own))
 
 
 def find_plug_in(name: str) -> Any:
@@ -107,27 +157,28 @@ def find_plug_in(name: str) -> Any:
     return found
 
 
-def check_plug_in(name: str, own: Mapping[str, Any]) -> None:
+def check_plug_in(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> None:
     """Refuse, without making one, what :func:`make_agent` could only refuse once data and encoder are loaded.
 
     Args:
         name: ``package.module:Class``.
-        own: What it is to be told.
+        shared: Options that all agents with a policy of eq. 2 know.
+        own: Its own options.
 
     Raises:
         ValueError: It cannot be found, is no class of agents, or takes no such options.
     """
     kind = find_plug_in(name)
-    if not callable(kind):
-        raise ValueError(f"agent {name!r} is of type {type(kind).__name__}: it is called as Class(spec, **options)")
-    if isinstance(kind, type):
-        _check_methods(name, kind)
+    _check_methods(name, kind)
+    if not isinstance(kind, type):
+        raise ValueError(f"agent {name!r} is of type {type(kind).__name__}: give a class, made by Class(spec, options)")
+    plug_in_options(name, kind, shared, own)
     try:
         signature = inspect.signature(kind)
     except ValueError:  # written in C; making it tells
         return
     try:
-        signature.bind(None, **own)
+        signature.bind(None, None)
     except TypeError as error:
         raise _not_made(name, error) from error
 
@@ -172,15 +223,35 @@ def _run_folder_of(place: Path) -> Path | None:
     return None
 
 
-def _make_plug_in(name: str, spec: AgentSpec, own: Mapping[str, Any]) -> Agent:
+def _make_plug_in(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Learner:
     kind = find_plug_in(name)
+    options = plug_in_options(name, kind, shared, own)
     try:
-        agent = kind(spec, **own)
+        agent = kind(spec, options)
     except TypeError as error:
         raise _not_made(name, error) from error
-    if not isinstance(agent, Agent):
-        _check_methods(name, agent)
-    return cast(Agent, agent)
+    _check_methods(name, agent)
+    _check_shippable(name, agent)
+    return agent if isinstance(agent, Agent) else PaddedLearner(agent)
+
+
+def _check_shippable(name: str, agent: object) -> None:
+    """Refuse an agent that looks as if it ended in a model to ship, and could not.
+
+    Raises:
+        ValueError: Its ``policy`` or ``decision`` is of another type than a model to ship has.
+    """
+    if not isinstance(agent, ShippableAgent):
+        return
+    for attribute, found, wanted in (
+        ("policy", agent.policy, TokenPolicy),
+        ("decision", agent.decision, DecisionRule),
+    ):
+        if not isinstance(found, wanted):
+            raise ValueError(
+                f"agent {name!r} has policy and decision, as what is shipped has, but {attribute} is of type "
+                f"{type(found).__name__}: make it a {wanted.__name__}, or call it otherwise"
+            )
 
 
 def _check_methods(name: str, found: Any) -> None:
@@ -196,4 +267,4 @@ def _check_methods(name: str, found: Any) -> None:
 
 
 def _not_made(name: str, error: TypeError) -> ValueError:
-    return ValueError(f"agent {name!r} could not be made ({error}): it is called as Class(spec, **options)")
+    return ValueError(f"agent {name!r} could not be made ({error}): it is made by Class(spec, options)")

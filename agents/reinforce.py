@@ -1,4 +1,8 @@
-"""REINFORCE with several samples of each text (eq. 6), after an imitation warm-up (section 3.3)."""
+"""REINFORCE with several samples of each text (eq. 6), after an imitation warm-up (section 3.3).
+
+With the leave-one-out baseline it is RLOO (Kool et al. 2019; Ahmadian et al. 2024), ``--agent rloo``: the mean of all
+samples shrinks the gradient by (K - 1) / K; the mean of the other samples leaves it unbiased.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from agents.base import Rollout
+from agents.base import AgentSpec, Rollout
 from agents.policy_agent import PolicyAgentOptions
 from agents.policy_gradient import PolicyGradient
 
@@ -21,13 +25,29 @@ class ReinforceOptions(PolicyAgentOptions):
 
 
 class Reinforce(PolicyGradient):
-    """The policy-gradient agent of the paper; see :class:`PolicyGradient`."""
+    """The policy-gradient agent of the paper; see :class:`PolicyGradient`.
+
+    Args:
+        spec: What it is made for.
+        options: See :class:`ReinforceOptions`.
+
+    Raises:
+        ValueError: Options that do not fit, or one sample a text, which no other can be compared with.
+    """
 
     options_class = ReinforceOptions
     options: ReinforceOptions
 
+    def __init__(self, spec: AgentSpec, options: ReinforceOptions) -> None:
+        super().__init__(spec, options)
+        if options.baseline == "leave-one-out" and spec.samples_per_text < 2:
+            raise ValueError(
+                f"baseline 'leave-one-out' compares samples of a text, and there is {spec.samples_per_text}: "
+                "raise --samples-per-text"
+            )
+
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
-        """Minus the surrogate whose gradient is eq. 6, and figures to log."""
+        """Return minus the surrogate whose gradient is eq. 6, and metrics to log."""
         advantages = self.advantages(rollout.returns, rollout.samples_per_text)
         log_probability, entropy = self.log_probability(rollout)
         loss = -(advantages * log_probability).mean()
@@ -38,11 +58,11 @@ class Reinforce(PolicyGradient):
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
-        """``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
+        """Return ``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
         if self.options.baseline == "none":
             return returns
         grouped = returns.view(-1, samples)
-        advantages = grouped - grouped.mean(1, keepdim=True)
-        if self.options.baseline == "leave-one-out" and samples > 1:
-            advantages = advantages * (samples / (samples - 1))
-        return advantages.flatten()
+        if self.options.baseline == "mean":
+            return (grouped - grouped.mean(1, keepdim=True)).flatten()
+        others = (grouped.sum(1, keepdim=True) - grouped) / (samples - 1)
+        return (grouped - others).flatten()

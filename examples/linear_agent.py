@@ -3,21 +3,29 @@
 python runners/train_policy.py --env SQuAD2 --agent examples.linear_agent:LinearAgent --agent-options rate=0.01
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn.functional import logsigmoid
 
-from agents.base import AgentSpec, Rollout
+
+@dataclass(frozen=True)
+class LinearOptions:
+    rate: float = 0.01
+    keep: float = 2.0
 
 
 class LinearAgent:
     """Keeps a token with probability sigmoid(w . [state, overlap] + b); one w and b a reduction."""
 
-    def __init__(self, spec: AgentSpec, rate: float = 0.01, keep: float = 2.0) -> None:
+    options_class = LinearOptions
+
+    def __init__(self, spec, options):
         self.samples = spec.samples_per_text
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.weights = torch.zeros(spec.num_reductions, spec.hidden_size + 4, device=spec.device, requires_grad=True)
-        self.bias = torch.full((spec.num_reductions,), keep, device=spec.device, requires_grad=True)
-        self.optimizer = torch.optim.Adam([self.weights, self.bias], lr=rate)
+        self.bias = torch.full((spec.num_reductions,), options.keep, device=spec.device, requires_grad=True)
+        self.optimizer = torch.optim.Adam([self.weights, self.bias], lr=options.rate)
 
     def logits(self, observation, infos):
         states = torch.nn.functional.layer_norm(observation["hidden_states"], observation["hidden_states"].shape[-1:])
@@ -31,7 +39,7 @@ class LinearAgent:
         keep = logits > 0 if deterministic else noise < logits.sigmoid()
         return (keep | infos["forced_tokens"]) & observation["token_mask"].bool()
 
-    def learn(self, rollout: Rollout):
+    def learn(self, rollout):
         returns = rollout.returns.view(-1, self.samples)
         advantages = (returns - returns.mean(1, keepdim=True)).flatten()
         log_probability = 0.0
@@ -50,8 +58,7 @@ class LinearAgent:
         return {**tensors, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state):
-        with torch.no_grad():
-            self.weights.copy_(state["weights"])
-            self.bias.copy_(state["bias"])
+        self.weights.data.copy_(state["weights"])
+        self.bias.data.copy_(state["bias"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])

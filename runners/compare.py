@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from agents.heuristics import HEURISTIC_SCORES
+from agents.heuristics import HEURISTICS as ALL_HEURISTICS
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from agents.registry import AGENTS
 from runners.cli.display import announce, markdown_table, print_table
@@ -36,7 +36,7 @@ from runners.training.policy import PolicyOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 
 #: Agents that need no training; the residual scores see the gold answer.
-HEURISTICS = tuple(name for name in HEURISTIC_SCORES if name != "keep-all")
+HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
 #: Of those, the ones that a seed changes.
 SEEDED_HEURISTICS = ("random",)
 #: Share that a speed may be off the target before the table says so.

@@ -11,7 +11,7 @@ if __name__ == "__main__":  # before all other imports: see there
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
+from agents.heuristics import KeepAll, make_heuristic
 from runners.cli.display import Cell, print_table
 from runners.cli.options import CommonOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
@@ -73,7 +73,6 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
     for strategy in options.strategies:
         env = evaluation_env(
             workload,
-            info_scores=HEURISTIC_SCORES[strategy],
             reduction_layers=(reduction_layer,),
             dtype=dtype,
             device=device,
@@ -84,7 +83,6 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
             rows.append({"strategy": strategy, "kept": proportion, **found})
             write_csv(table, rows)
         if not whole:
-            env.info_scores = None
             whole = pass_figures(run_pass(env, KeepAll(), "all kept"))
         rows.append({"strategy": strategy, "kept": 1.0, **whole})
         write_csv(table, rows)

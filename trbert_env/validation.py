@@ -116,7 +116,7 @@ def check_mask(mask: Any, tokens: int, device: torch.device) -> Tensor:
 def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
     """Refuse a saved state of an environment that is of another one.
 
-    Its order of texts, importance and masks are checked where they are loaded.
+    Its order of texts and masks are checked where they are loaded.
 
     Args:
         state: The saved state.

@@ -23,8 +23,8 @@ from agents.sb3.policy import TokenActorCriticPolicy
 from trbert_env.envs.spaces import action_space
 from trbert_env.ranges import Range
 
-#: Stable-Baselines3's names of figures, and those that every agent here uses.
-FIGURES = {
+#: Stable-Baselines3's names of metrics, and those that every agent here uses.
+METRICS = {
     "train/policy_gradient_loss": "losses/policy_loss",
     "train/policy_loss": "losses/policy_loss",
     "train/value_loss": "losses/value_loss",
@@ -117,8 +117,8 @@ class Sb3Agent(PolicyAgent):
 
     options: ActorCriticOptions
 
-    def __init__(self, spec: AgentSpec, options: ActorCriticOptions | None = None) -> None:
-        super().__init__(spec.hidden_size, spec.num_reductions, spec.samples_per_text, options, spec.seed, spec.device)
+    def __init__(self, spec: AgentSpec, options: ActorCriticOptions) -> None:
+        super().__init__(spec, options)
         self._device, self._steps = spec.device, 1
         self._spaces = (
             sb3_observation_space(spec.max_tokens, spec.hidden_size, spec.num_reductions, self.options.half_precision),
@@ -126,11 +126,6 @@ class Sb3Agent(PolicyAgent):
         )
         self._algorithm = self._make_algorithm(spec.seed)
         self._actor_critic: TokenActorCriticPolicy = self._algorithm.policy  # type: ignore[assignment]
-
-    @classmethod
-    def from_spec(cls, spec: AgentSpec, options: PolicyAgentOptions) -> Sb3Agent:
-        """See :meth:`PolicyAgent.from_spec`."""
-        return cls(spec, options)  # type: ignore[arg-type]
 
     @abstractmethod
     def _steps_on(self, rows: int) -> int:
@@ -179,12 +174,12 @@ class Sb3Agent(PolicyAgent):
             algorithm.train()
         found = dict(algorithm.logger.name_to_value)
         algorithm.logger.dump()
-        figures = {ours: float(found[theirs]) for theirs, ours in FIGURES.items() if theirs in found}
+        metrics = {ours: float(found[theirs]) for theirs, ours in METRICS.items() if theirs in found}
         # Returns that do not differ leave nothing to explain. Any other NaN is for the run to stop at.
-        if not math.isfinite(figures.get("losses/explained_variance", math.nan)):
-            figures.pop("losses/explained_variance", None)
+        if not math.isfinite(metrics.get("losses/explained_variance", math.nan)):
+            metrics.pop("losses/explained_variance", None)
         self.finish(rollout)
-        return figures | {"losses/entropy": -float(found["train/entropy_loss"])}
+        return metrics | {"losses/entropy": -float(found["train/entropy_loss"])}
 
     def _fill(self, rollout: Rollout) -> DictRolloutBuffer:
         """The rollout as Stable-Baselines3 keeps one, with values and log-probabilities of the policy as it is."""
@@ -194,13 +189,14 @@ class Sb3Agent(PolicyAgent):
         buffer = DictRolloutBuffer(
             len(rollout.actions), *self._spaces, self._device, self.options.gae_lambda, gamma=1.0, n_envs=rows
         )
-        full_lengths = rollout.observations[0]["token_mask"].sum(1, dtype=torch.int64)
         policy.sampler = self.sampler
         policy.set_training_mode(True)
         policy.set_training_mode(False)  # a rollout begins
-        steps = zip(rollout.observations, rollout.infos, rollout.actions, rollout.rewards, strict=True)
-        for step, (observation, infos, keep, rewards) in enumerate(steps):
-            seen = sb3_observation(observation, infos, full_lengths, self.options.half_precision)
+        steps = zip(rollout.observations, rollout.actions, rollout.rewards, strict=True)
+        for step, (observation, action, rewards) in enumerate(steps):
+            keep, lengths = observation.pad(action), observation.full_lengths
+            half = self.options.half_precision
+            seen = sb3_observation(observation.padded(), observation.padded_infos(), lengths, half)
             on_device = {name: value.to(self._device) for name, value in seen.items()}
             with torch.no_grad():
                 values, log_probabilities, _ = policy.evaluate_actions(on_device, keep)

@@ -17,7 +17,7 @@ from agents.sb3.observations import sb3_observation, sb3_observation_space
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 #: Infos of a finished text that every row is told as plain numbers.
-FINAL_FIGURES = ("log_likelihood", "full_flops", "reduced_flops", "text_id")
+FINAL_METRICS = ("log_likelihood", "full_flops", "reduced_flops", "text_id")
 
 
 class TokenReductionVecEnv(VecEnv):
@@ -113,7 +113,7 @@ class TokenReductionVecEnv(VecEnv):
             arrays[name] = np.zeros_like(arrays[name])
         for index, row in enumerate(rows):
             row["terminal_observation"] = {name: array[index].copy() for name, array in arrays.items()}
-            row |= {name: _plain(final[name][index]) for name in FINAL_FIGURES}
+            row |= {name: _plain(final[name][index]) for name in FINAL_METRICS}
             row["kept_tokens"] = kept[index].copy()
 
     def _rows_of(self, infos: dict[str, Any]) -> list[dict[str, Any]]:

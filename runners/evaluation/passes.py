@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from agents.base import Agent
-from agents.heuristics import HEURISTIC_SCORES, KeepAll, make_heuristic
+from agents.base import Actor
+from agents.heuristics import KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
 from runners.cli.options import CommonOptions
@@ -21,7 +21,7 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
-from trbert_env.envs.settings import DType, EnvSettings, InfoScores
+from trbert_env.envs.settings import DType, EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
@@ -59,7 +59,6 @@ def load_split(options: CommonOptions, backbone: Backbone | str | None, split: s
 def evaluation_env(
     workload: Workload,
     *,
-    info_scores: InfoScores | None = None,
     reduction_layers: tuple[int, ...] | None = None,
     policy_size: int = 0,
     dtype: DType = "float32",
@@ -70,7 +69,6 @@ def evaluation_env(
     """An environment that goes once over a split, one row a text."""
     settings = EnvSettings(
         num_envs=pass_rows(device) if rows is None else rows,
-        info_scores=info_scores,
         reduction_layers=reduction_layers,
         policy_size=policy_size,
         dtype=dtype,
@@ -81,23 +79,21 @@ def evaluation_env(
     return TokenReductionVectorEnv(workload, settings, exit_offsets)
 
 
-def run_pass(env: TokenReductionVectorEnv, agent: Agent, label: str = "evaluating") -> PassResult:
+def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluating") -> PassResult:
     """Go once over the split of an environment made by :func:`evaluation_env`."""
     workload = env.workload
     logits: list[Any] = []
     totals = torch.zeros(2, dtype=torch.float64)
     kept = torch.zeros(env.num_reductions, dtype=torch.float64)
     tokens, likelihood = 0.0, 0.0
-    observation, infos = env.reset()
+    env.info_scores = actor.info_scores
+    env.reset()
     with progress(label, len(workload.texts)) as bar:
-        while bool(infos["row_valid"].any()):
-            valid = infos["row_valid"].cpu()
-            terminated = False
-            while not terminated:
-                observation, _, flags, _, infos = env.step(agent.act(observation, infos, deterministic=True))
-                terminated = bool(flags[0])
-            outcome = env.last_outcome
-            assert outcome is not None
+        while env.row_valid.any():
+            valid = torch.from_numpy(env.row_valid)
+            outcome = None
+            while outcome is None:
+                _, outcome = env.step_packed(actor.act(env.packed_observation, deterministic=True))
             pieces = workload.task.split(outcome.logits.float().cpu(), outcome.layout)
             logits.extend(piece.numpy() for piece, ok in zip(pieces, valid.tolist(), strict=True) if ok)
             totals += torch.stack([outcome.full_flops[valid].sum(), outcome.reduced_flops[valid].sum()])
@@ -270,7 +266,7 @@ def evaluate_heuristic(
 
 def evaluate_agent(
     name: str,
-    agent: Agent,
+    agent: Actor,
     workload: Workload,
     dtype: DType,
     device: str,
@@ -284,10 +280,8 @@ def evaluate_agent(
     """
     record = evaluation_conditions(workload, dtype)
     check_conditions(record, earlier)
-    scores = HEURISTIC_SCORES.get(name, getattr(agent, "info_scores", None))
     env = evaluation_env(
         workload,
-        info_scores=scores,
         reduction_layers=reduction_layers,
         dtype=dtype,
         device=device,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from stable_baselines3 import A2C
 
+from agents.base import AgentSpec
 from agents.distillation import Teacher
 from agents.heuristics import RandomTokens
 from agents.joint import JointLearner, JointOptions
@@ -86,15 +87,16 @@ def training_env(
     return TokenReductionVectorEnv(workload, env_settings)
 
 
-def make_reinforce(encoder: StagedEncoder, settings: StepSettings, samples: int = 8) -> Reinforce:
+def make_reinforce(encoder: StagedEncoder, settings: StepSettings, max_tokens: int, samples: int = 8) -> Reinforce:
     """A new agent that keeps the wanted fractions."""
     options = ReinforceOptions(keep_fractions=settings.keep_fractions, imitation_fraction=0.0)
-    return Reinforce(encoder.hidden_size, encoder.num_reductions, samples, options, settings.seed, settings.device)
+    sizes = (encoder.hidden_size, encoder.num_reductions, max_tokens)
+    return Reinforce(AgentSpec(*sizes, samples, settings.seed, settings.device), options)
 
 
 def native_update(env: TokenReductionVectorEnv, settings: StepSettings) -> Callable[[], None]:
     """One REINFORCE update: a rollout of all rows, and what is learned from it."""
-    agent = make_reinforce(env.encoder, settings)
+    agent = make_reinforce(env.encoder, settings, env.max_tokens)
     collector = RolloutCollector(env, agent)
     collector.reset(seed=settings.seed)
 
@@ -108,15 +110,16 @@ def time_environment(workload: Workload, settings: StepSettings) -> dict[str, fl
     """The share of the environment's steps that is spent outside of the encoder's layers."""
     env = training_env(workload, settings)
     agent = RandomTokens(settings.keep_fractions, env.num_reductions)
-    observation, infos = env.reset(seed=settings.seed)
+    env.reset(seed=settings.seed)
     shares = []
     for episode in range(settings.rounds + 1):
         step_seconds = 0.0
         with layers_clock() as spent:
             for _ in range(env.num_reductions):
-                action = agent.act(observation, infos)
+                observation = env.packed_observation
+                action = observation.pad(agent.act(observation))
                 started = time.perf_counter()
-                observation, _, _, _, infos = env.step(action)
+                env.step(action)
                 step_seconds += time.perf_counter() - started
         if episode:
             shares.append(1.0 - spent[0] / step_seconds)
@@ -163,7 +166,7 @@ def time_joint(workload: Workload, settings: StepSettings) -> dict[str, float]:
     def learner(samples: int, **joint: Any) -> JointLearner:
         model = move(copy.deepcopy(workload.backbone.model), settings.device, torch.float32)
         staged = StagedModel(model, workload.task, settings.reduction_layers)
-        agent = make_reinforce(staged.encoder, settings, samples)
+        agent = make_reinforce(staged.encoder, settings, workload.task.max_text_tokens, samples)
         return JointLearner(
             staged,
             agent if samples > 1 else None,

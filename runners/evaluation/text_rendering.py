@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from agents.base import Agent
+from agents.base import Actor
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.envs.episode import Episode
 from trbert_env.envs.rendering import render_stops
@@ -13,27 +12,24 @@ from trbert_env.staged_model import StagedModel
 
 
 def text_sample(
-    agent: Agent,
+    actor: Actor,
     staged: StagedModel,
     text: EncodedText,
     tokenizer: PreTrainedTokenizerBase,
-    device: torch.device,
+    width: int,
 ) -> str:
     """Play one text as in evaluation; Markdown with the tokens that went on in bold, the others struck out.
 
     Args:
-        agent: Acts.
-        staged: The model that runs it.
-        text: What is played.
-        tokenizer: Turns ids into tokens.
-        device: Where the agent computes.
+        actor: Actor whose masks are shown; it computes on the model's device.
+        staged: Model that runs the text.
+        text: Text that is played.
+        tokenizer: Tokenizer that turns ids into tokens.
+        width: Tokens that an observation is padded to, where it is.
     """
     episode = Episode(staged, [text], 1)
     while not episode.forward.done:
-        parts = (episode.observation(len(text)), episode.infos(len(text)))
-        observation, infos = ({name: value.to(device) for name, value in part.items()} for part in parts)
-        keep = agent.act(observation, infos, deterministic=True)
-        episode.replay(episode.forward.tokens.layout.gather(keep.to(staged.device)))
+        episode.replay(actor.act(episode.observation(width), deterministic=True))
     _, stops = episode.forward.final_states()
     tokens = list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
     return render_stops(tokens, stops.tolist(), staged.num_reductions)

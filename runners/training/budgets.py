@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.base import Agent
+from agents.base import Learner
 from agents.budget import BudgetController
 from agents.policy_agent import PolicyAgent
 from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
@@ -36,7 +36,7 @@ class Budgets:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Learner,
         cost: CostModel,
         texts: Sequence[EncodedText],
         price: float,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.base import AgentSpec
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
@@ -170,14 +171,9 @@ class JointTraining:
         model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
         policy_flops = policy_flops_per_token(model.config.hidden_size, options.policy_size)
         self.staged = StagedModel(model, workload.task, options.reduction_layers, policy_flops=policy_flops)
-        self.agent = Reinforce(
-            self.staged.encoder.hidden_size,
-            self.staged.num_reductions,
-            options.samples_per_text,
-            own_options(options, ReinforceOptions),
-            options.seed,
-            device,
-        )
+        sizes = (self.staged.encoder.hidden_size, self.staged.num_reductions, workload.task.max_text_tokens)
+        spec = AgentSpec(*sizes, options.samples_per_text, options.seed, str(device))
+        self.agent = Reinforce(spec, own_options(options, ReinforceOptions))
         start.hand_over(self.agent.policy, self.staged.exit_offsets)
         given = options.length_penalty
         self.price = LengthPrice(
@@ -247,7 +243,7 @@ class JointTraining:
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)
             tokenizer, text = self.workload.backbone.tokenizer, self.holdout.texts[0]
-            sample = text_sample(policy, self.staged, text, tokenizer, self.device)
+            sample = text_sample(policy, self.staged, text, tokenizer, self.workload.task.max_text_tokens)
             tracker.log_text("sample/text", sample, self.texts_seen)
 
     def _watched(self, holdout: Workload) -> dict[str, float]:

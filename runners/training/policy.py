@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from agents.base import Agent, AgentSpec
-from agents.exit_offset_fit import CalibrationFit
+from agents.base import AgentSpec, Learner
+from agents.exit_offset_fit import ExitOffsetFit
 from agents.imitation import ResidualCloning
+from agents.padded import shippable
 from agents.policy_agent import PolicyAgent
 from agents.registry import agent_options, check_plug_in, make_agent
 from agents.reinforce import ReinforceOptions
-from agents.rollouts import RolloutCollector, rollout_figures
+from agents.rollouts import RolloutCollector, rollout_metrics
 from runners.cli.options import (
     PolicyRunOptions,
     named_values,
@@ -40,10 +41,7 @@ from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
-from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
-from trbert_env.reduction.policy import TokenPolicy
-from trbert_env.staged_model import StagedModel
 
 #: Texts of a run on real data, where no number is given.
 DEFAULT_TEXTS = 20_000
@@ -118,7 +116,7 @@ class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
             if self.agent == "rloo" and self.samples_per_text < 2:
                 raise UserError("--samples-per-text is 1; rloo compares samples of a text, so give at least 2")
             return
-        check_plug_in(self.agent, own)
+        check_plug_in(self.agent, own_options(self, ReinforceOptions), own)
         if self.cloning_texts or self.policy is not None:
             raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {self.agent}")
 
@@ -147,7 +145,7 @@ class Phase:
 
     name: str
     env: TokenReductionVectorEnv
-    agent: Agent
+    agent: Learner
     updates: int
     texts_per_update: int
 
@@ -170,11 +168,9 @@ class PolicyTraining:
         self._calibration_fit = (
             None
             if self.calibration is None or not options.calibration_rate
-            else CalibrationFit(self.calibration, workload.task, options.calibration_rate)
+            else ExitOffsetFit(self.calibration, workload.task, options.calibration_rate)
         )
-        spec = AgentSpec(
-            env.hidden_size, env.num_reductions, env.max_tokens, options.samples_per_text, options.seed, device
-        )
+        spec = AgentSpec.of_env(env, options.seed)
         own = named_values("--agent-options", options.agent_options)
         self.agent = make_agent(options.agent, spec, own_options(options, ReinforceOptions), own)
         if isinstance(self.agent, PolicyAgent):
@@ -233,7 +229,7 @@ class PolicyTraining:
         progress_after = (self.update + 1) / phase.updates
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
-        figures = rollout_figures(rollout)
+        figures = rollout_metrics(rollout)
         if phase.agent is self.agent and self._budgets.priced:
             figures |= self._budgets.account(figures["charts/flops_speedup"])
         figures |= phase.agent.learn(rollout)
@@ -247,10 +243,8 @@ class PolicyTraining:
         """A few times along the way, a training text as the agent reduces it."""
         if self.updates not in marks(self._total_updates, SAMPLES_PER_RUN):
             return
-        backbone = self.workload.backbone
-        staged = StagedModel(backbone.model, self.workload.task, self.options.reduction_layers)
-        text, device = self.workload.texts[0], torch.device(self._device)
-        sample = text_sample(self.agent, staged, text, backbone.tokenizer, device)
+        env, tokenizer = self.phases[-1].env, self.workload.backbone.tokenizer
+        sample = text_sample(self.agent, env.staged, self.workload.texts[0], tokenizer, env.max_tokens)
         tracker.log_text("sample/text", sample, self.texts_seen)
 
     @property
@@ -293,16 +287,16 @@ class PolicyTraining:
 
     def model(self) -> TokenReducedModel | None:
         """What came out, ready for its speed; None where the agent's policy is not of the kind that is shipped."""
-        policy, decision = getattr(self.agent, "policy", None), getattr(self.agent, "decision", None)
-        if not isinstance(policy, TokenPolicy) or not isinstance(decision, DecisionRule):
+        shipped = shippable(self.agent)
+        if shipped is None:
             return None
         model = TokenReducedModel.from_parts(
             self.workload.backbone.model,
-            policy,
+            shipped.policy,
             env=self.workload.preset.name,
             task=self.workload.task,
             reduction_layers=self.encoder.reduction_layers,
-            decision=decision,
+            decision=shipped.decision,
             exit_offsets=self.calibration,
             backbone_name=self.workload.backbone.name,
             trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,

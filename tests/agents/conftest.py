@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerBase
 
-from agents.base import Agent, Rollout
+from agents.base import Actor, AgentSpec, Rollout
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from trbert_env.data.backbones import Backbone
@@ -95,7 +95,7 @@ def make_env(make_workload: MakeWorkload) -> MakeEnv:
 def play() -> Play:
     """Play one episode of a fresh environment."""
 
-    def one(env: TokenReductionVectorEnv, agent: Agent, seed: int = 0) -> Rollout:
+    def one(env: TokenReductionVectorEnv, agent: Actor, seed: int = 0) -> Rollout:
         collector = RolloutCollector(env, agent)
         collector.reset(seed=seed)
         return collector.collect(0.0)
@@ -125,6 +125,6 @@ def make_agent() -> Callable[..., Reinforce]:
 
     def make(env: TokenReductionVectorEnv, seed: int = 0, **options: Any) -> Reinforce:
         settings = {"keep_fractions": (0.6, 0.3), "learning_rate": 1e-2, "overlap": False, **options}
-        return Reinforce(env.hidden_size, 2, env.samples_per_text, ReinforceOptions(**settings), seed)
+        return Reinforce(AgentSpec.of_env(env, seed), ReinforceOptions(**settings))
 
     return make

@@ -1,4 +1,4 @@
-"""Fitting the calibration: the right gradient, towards the gold answers, and resumable."""
+"""Fitting the exit offsets: the right gradient, towards the gold answers, and resumable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from agents.exit_offset_fit import CalibrationFit
+from agents.exit_offset_fit import ExitOffsetFit
 from agents.reinforce import Reinforce
 from agents.rollouts import RolloutCollector
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -23,9 +23,9 @@ def env(make_env: Callable[..., TokenReductionVectorEnv]) -> TokenReductionVecto
 
 
 @pytest.fixture
-def fit(env: TokenReductionVectorEnv) -> CalibrationFit:
+def fit(env: TokenReductionVectorEnv) -> ExitOffsetFit:
     env.exit_offsets.offsets.data.normal_(generator=torch.Generator().manual_seed(0))
-    return CalibrationFit(env.exit_offsets, env.workload.task)
+    return ExitOffsetFit(env.exit_offsets, env.workload.task)
 
 
 def play_once(env: TokenReductionVectorEnv, make_agent: Callable[..., Reinforce], seed: int = 0) -> float:
@@ -36,7 +36,7 @@ def play_once(env: TokenReductionVectorEnv, make_agent: Callable[..., Reinforce]
 
 
 def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
-    env: TokenReductionVectorEnv, fit: CalibrationFit, make_agent: Callable[..., Reinforce]
+    env: TokenReductionVectorEnv, fit: ExitOffsetFit, make_agent: Callable[..., Reinforce]
 ) -> None:
     play_once(env, make_agent)
     outcome = env.last_outcome
@@ -56,7 +56,7 @@ def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
 
 
 def test_it_raises_the_likelihood(
-    env: TokenReductionVectorEnv, fit: CalibrationFit, make_agent: Callable[..., Reinforce]
+    env: TokenReductionVectorEnv, fit: ExitOffsetFit, make_agent: Callable[..., Reinforce]
 ) -> None:
     before = play_once(env, make_agent)
     for _ in range(30):
@@ -68,7 +68,7 @@ def test_it_raises_the_likelihood(
 
 def test_it_goes_on_where_it_stood(
     env: TokenReductionVectorEnv,
-    fit: CalibrationFit,
+    fit: ExitOffsetFit,
     make_agent: Callable[..., Reinforce],
     equal: Callable[[Any, Any], bool],
 ) -> None:
@@ -76,7 +76,7 @@ def test_it_goes_on_where_it_stood(
     outcome = env.last_outcome
     assert outcome is not None
     fit.learn(outcome, progress=0.1)
-    other = CalibrationFit(ExitOffsets(2, 2), env.workload.task)
+    other = ExitOffsetFit(ExitOffsets(2, 2), env.workload.task)
     other.load_state_dict(fit.state_dict())
     fit.learn(outcome, progress=0.2)
     other.learn(outcome, progress=0.2)

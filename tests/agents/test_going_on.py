@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.base import Agent, AgentSpec
+from agents.base import AgentSpec, Learner
 from agents.policy_agent import PolicyAgentOptions
 from agents.registry import AGENTS, make_agent
 from agents.rollouts import RolloutCollector
@@ -19,14 +19,14 @@ Equal = Callable[[Any, Any], bool]
 UPDATES = 6
 
 
-def fresh(make_env: Any, name: str, seed: int = 0) -> tuple[TokenReductionVectorEnv, Agent]:
+def fresh(make_env: Any, name: str, seed: int = 0) -> tuple[TokenReductionVectorEnv, Learner]:
     env = make_env([6, 9, 12, 16], num_envs=8, samples_per_text=4)
-    spec = AgentSpec(env.hidden_size, env.num_reductions, env.max_tokens, 4, seed, "cpu")
+    spec = AgentSpec.of_env(env, seed)
     shared = PolicyAgentOptions(keep_fractions=(0.6, 0.3), budgeted_share=0.5, imitation_fraction=0.3)
     return env, make_agent(name, spec, shared, {})
 
 
-def run(collector: RolloutCollector, agent: Agent, first: int, last: int) -> list[dict[str, float]]:
+def run(collector: RolloutCollector, agent: Learner, first: int, last: int) -> list[dict[str, float]]:
     return [agent.learn(collector.collect((update + 1) / UPDATES)) for update in range(first, last)]
 
 

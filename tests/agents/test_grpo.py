@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from agents.base import AgentSpec
 from agents.grpo import Grpo, GrpoOptions
-from agents.rloo import Rloo
+from agents.policy_agent import PolicyAgentOptions
+from agents.registry import agent_options, make_agent
+from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
@@ -25,7 +29,7 @@ def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
 
 def make_grpo(env: TokenReductionVectorEnv, **options: Any) -> Grpo:
     settings = {"keep_fractions": (0.6, 0.3), "overlap": False, **options}
-    return Grpo(env.hidden_size, 2, SAMPLES, GrpoOptions(**settings), seed=0)
+    return Grpo(AgentSpec.of_env(env), GrpoOptions(**settings))
 
 
 def collect(env: TokenReductionVectorEnv, agent: Any) -> Any:
@@ -43,11 +47,16 @@ def test_advantages_are_in_units_of_the_texts_own_deviation(env: TokenReductionV
 
 
 def test_rloo_compares_with_the_others(env: TokenReductionVectorEnv) -> None:
-    agent = Rloo(env.hidden_size, 2, SAMPLES)
+    shared = ReinforceOptions(keep_fractions=(0.6, 0.3))
+    agent = make_agent("rloo", AgentSpec.of_env(env), shared, {})
+    assert isinstance(agent, Reinforce)
+    assert agent.options.baseline == "leave-one-out"
     found = agent.advantages(torch.tensor([1.0, 2.0, 3.0, 6.0]), 4)
     torch.testing.assert_close(found, torch.tensor([1 - 11 / 3, 2 - 10 / 3, 3 - 9 / 3, 6 - 6 / 3]))
     with pytest.raises(ValueError, match="raise --samples-per-text"):
-        agent.advantages(torch.tensor([1.0]), 1)
+        make_agent("rloo", replace(AgentSpec.of_env(env), samples_per_text=1), shared, {})
+    with pytest.raises(ValueError, match="agent 'rloo' has no option 'baseline' of its own"):
+        agent_options("rloo", PolicyAgentOptions(), {"baseline": "mean"})
 
 
 @pytest.mark.parametrize("log_probability", ["sum", "mean"])

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from agents.base import Agent, Rollout
-from agents.heuristics import ImportanceTokens, KeepAll, RandomTokens, make_heuristic
-from agents.rollouts import rollout_figures
+from agents.base import Rollout
+from agents.heuristics import HEURISTICS, ImportanceTokens, KeepAll, RandomTokens, make_heuristic
+from agents.padded import PaddedRollout
+from agents.rollouts import rollout_metrics
 from runners.evaluation.matching import match_fractions
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.packed import PackedObservation
+from trbert_env.envs.settings import InfoScores
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.overlap import lexical_overlap
 
@@ -28,22 +31,19 @@ def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
 
 
 def lengths_of(rollout: Rollout) -> torch.Tensor:
-    return rollout.observations[0]["token_mask"].sum(1)
+    return rollout.observations[0].full_lengths
 
 
 def test_keep_all_costs_everything(env: TokenReductionVectorEnv, play: Play) -> None:
     rollout = play(env, KeepAll())
-    assert rollout_figures(rollout)["charts/flops_speedup"] == 1.0
-    assert rollout_figures(rollout)["charts/kept_fraction_1"] == 1.0
+    assert rollout_metrics(rollout)["charts/flops_speedup"] == 1.0
+    assert rollout_metrics(rollout)["charts/kept_fraction_1"] == 1.0
     assert torch.equal(rollout.final_info["kept_tokens"], lengths_of(rollout)[:, None].expand(-1, 2))
 
 
 @pytest.mark.parametrize("name", ["random", "overlap", "attention", "residual"])
 def test_exact_fractions_are_kept(name: str, env: TokenReductionVectorEnv, play: Play) -> None:
     agent = make_heuristic(name, FRACTIONS, 2)
-    if name not in ("random", "overlap"):
-        agent.info_scores = name  # type: ignore[attr-defined]
-        env.info_scores = name  # type: ignore[assignment]
     rollout = play(env, agent)
     expected = [[max(1, round(fraction * int(length))) for fraction in FRACTIONS] for length in lengths_of(rollout)]
     assert sorted(set(lengths_of(rollout).tolist())) == sorted(LENGTHS)
@@ -51,10 +51,8 @@ def test_exact_fractions_are_kept(name: str, env: TokenReductionVectorEnv, play:
 
 
 @pytest.mark.parametrize("scores", ["attention", "residual"])
-def test_importance_tokens_keep_the_top(scores: str, env: TokenReductionVectorEnv, play: Play) -> None:
-    agent = ImportanceTokens(FRACTIONS, 2)
-    agent.info_scores = scores  # type: ignore[attr-defined]
-    rollout = play(env, agent)
+def test_importance_tokens_keep_the_top(scores: InfoScores, env: TokenReductionVectorEnv, play: Play) -> None:
+    rollout = PaddedRollout.of(play(env, ImportanceTokens(FRACTIONS, 2, scores)))
     for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
         importance = infos["importance"]
         assert float(importance.abs().sum()) > 0
@@ -74,9 +72,10 @@ def test_overlap_tokens_keep_the_question_and_the_places_that_share_its_words() 
     ids = np.array([1, *question, 2, *idle, *answering, *idle, 2])
     text = EncodedText("one", ids.astype(np.int32), np.zeros_like(ids), (len(ids),), np.zeros(2, dtype=np.int64))
     batch = TextBatch.from_texts([text])
-    observation = {"token_mask": torch.ones(1, len(ids)), "reduction": torch.zeros(1, dtype=torch.int64)}
-    infos = {"overlap": lexical_overlap(batch)[None], "forced_tokens": batch.layout.first_tokens[None]}
-    (keep,) = make_heuristic("overlap", (0.3,), 1).act(observation, infos)
+    observation = PackedObservation(
+        torch.zeros(len(ids), 1), batch.layout, lexical_overlap(batch), None, 0, len(ids), ("one",)
+    )
+    keep = make_heuristic("overlap", (0.3,), 1).act(observation)
     places = keep.nonzero().flatten().tolist()
     assert len(places) == round(0.3 * len(ids))
     assert places[:5] == [0, 1, 2, 3, 4]
@@ -88,7 +87,7 @@ def test_overlap_tokens_keep_the_question_and_the_places_that_share_its_words() 
 
 def test_random_tokens_are_random_and_seeded(env: TokenReductionVectorEnv, play: Play) -> None:
     def masks(seed: int) -> torch.Tensor:
-        return torch.stack(play(env, RandomTokens(FRACTIONS, 2, seed), seed=0).actions)
+        return torch.stack(PaddedRollout.of(play(env, RandomTokens(FRACTIONS, 2, seed), seed=0)).actions)
 
     assert torch.equal(masks(1), masks(1))
     assert not torch.equal(masks(1), masks(2))
@@ -98,7 +97,8 @@ def test_random_tokens_are_random_and_seeded(env: TokenReductionVectorEnv, play:
 
 def test_random_tokens_favour_none(make_env: MakeEnv, play: Play) -> None:
     env = make_env((11,), num_envs=2_000, samples_per_text=2_000)
-    kept = play(env, RandomTokens((0.6, 0.3), 2)).actions[1].float().mean(0)[:11]
+    rollout = PaddedRollout.of(play(env, RandomTokens((0.6, 0.3), 2)))
+    kept = rollout.actions[1].float().mean(0)[:11]
     assert float(kept[0]) == 1.0
     expected = 2 / 10  # [CLS] and 2 of the other 10
     assert bool(((kept[1:] - expected).abs() < 4 * (expected * (1 - expected) / 2_000) ** 0.5).all())
@@ -114,7 +114,7 @@ def test_matched_fractions_cost_as_much(speedup: float, make_env: MakeEnv, play:
     fractions, promised = match_fractions(record, env.encoder, env.workload.texts)
     assert promised == pytest.approx(speedup, rel=0.02)
     assert fractions[0] >= fractions[1]
-    found = rollout_figures(play(env, RandomTokens(fractions, 2)))["charts/flops_speedup"]
+    found = rollout_metrics(play(env, RandomTokens(fractions, 2)))["charts/flops_speedup"]
     assert found == pytest.approx(promised, rel=1e-6)
 
 
@@ -135,8 +135,15 @@ def test_wrong_heuristics() -> None:
             make_heuristic("random", fractions, 2)
 
 
-def test_heuristics_are_agents() -> None:
-    for name in ("keep-all", "random", "overlap", "attention", "residual"):
-        agent = make_heuristic(name, FRACTIONS, 2)
-        assert isinstance(agent, Agent)
-        assert agent.state_dict() == {}
+def test_scores_that_are_missing_are_named(env: TokenReductionVectorEnv) -> None:
+    env.reset(seed=0)
+    for name in ("attention", "residual"):
+        with pytest.raises(ValueError, match=f"no importance: set info_scores='{name}'"):
+            make_heuristic(name, FRACTIONS, 2).act(env.packed_observation)
+
+
+def test_heuristics_act_and_nothing_more() -> None:
+    for name in HEURISTICS:
+        actor = make_heuristic(name, FRACTIONS, 2)
+        assert actor.info_scores == (name if name in ("attention", "residual") else None)
+        assert not hasattr(actor, "learn")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.base import Rollout
 from agents.imitation import ResidualCloning
+from agents.padded import PaddedRollout
 from agents.reinforce import Reinforce
 from agents.rollouts import RolloutCollector
 from runners.runs.checkpoint import load_state, save_state
@@ -45,7 +46,7 @@ def test_one_sample_imitates_for_the_first_part_only(
         rollout = collector.collect((update + 1) / 8)
         assert equal(agent.policy.state_dict(), before)
         shown = residual_masks(agent, rollout)
-        for keep, top in zip(rollout.actions, shown, strict=True):
+        for keep, top in zip(PaddedRollout.of(rollout).actions, shown, strict=True):
             assert torch.equal(keep[::SAMPLES], top[::SAMPLES])
             others_differ |= not torch.equal(keep, top)
         agent.learn(rollout)
@@ -54,11 +55,11 @@ def test_one_sample_imitates_for_the_first_part_only(
     assert not agent.imitates
     assert agent.info_scores is None
     after = [collector.collect(0.6 + 0.1 * update) for update in range(3)]
-    assert all("importance" not in infos for rollout in after[1:] for infos in rollout.infos)
+    assert all(observation.importance is None for rollout in after for observation in rollout.observations)
     env.info_scores = "residual"
     observation, infos = env.reset(seed=5)
     assert "importance" in infos
-    keep = agent.act(observation, infos)
+    keep = env.packed_observation.pad(agent.act(env.packed_observation))
     counts = keep.sum(1)
     top = keep_top(infos["importance"], observation["token_mask"].bool(), infos["forced_tokens"], counts)
     assert not torch.equal(keep[::SAMPLES], top[::SAMPLES])
@@ -66,9 +67,9 @@ def test_one_sample_imitates_for_the_first_part_only(
 
 def residual_masks(agent: Reinforce, rollout: Rollout) -> list[Tensor]:
     """What imitation must show: the top K of the residual importance, K as the policy keeps on average."""
-    shown = []
-    lengths = rollout.observations[0]["token_mask"].sum(1)
-    for reduction, (observation, infos) in enumerate(zip(rollout.observations, rollout.infos, strict=True)):
+    shown, padded = [], PaddedRollout.of(rollout)
+    lengths = padded.observations[0]["token_mask"].sum(1)
+    for reduction, (observation, infos) in enumerate(zip(padded.observations, padded.infos, strict=True)):
         mask = observation["token_mask"].bool()
         keep = torch.zeros_like(mask)
         for row in range(len(mask)):
@@ -96,9 +97,8 @@ def test_cloning_learns_the_residual_ranking(make_env: MakeEnv, make_agent: Make
         collector.reset(seed=0)
         rollout = collector.collect(0.0)
         same, count = 0, 0
-        for observation, infos, keep in zip(rollout.observations, rollout.infos, rollout.actions, strict=True):
-            own = agent.act(observation, infos, deterministic=True)
-            free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+        for observation, keep in zip(rollout.observations, rollout.actions, strict=True):
+            own, free = agent.act(observation, deterministic=True), observation.free
             same, count = same + int((own == keep)[free].sum()), count + int(free.sum())
         return same / count
 
@@ -116,7 +116,7 @@ def test_cloning_shows_the_residual_top(env: TokenReductionVectorEnv, make_agent
     collector = RolloutCollector(env, cloning)
     collector.reset(seed=0)
     rollout = collector.collect(0.0)
-    for keep, top in zip(rollout.actions, residual_masks(agent, rollout), strict=True):
+    for keep, top in zip(PaddedRollout.of(rollout).actions, residual_masks(agent, rollout), strict=True):
         assert torch.equal(keep, top)
 
 

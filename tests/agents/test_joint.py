@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import BertForQuestionAnswering
 
-from agents.base import Rollout
+from agents.base import AgentSpec, Rollout
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
@@ -48,7 +48,8 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
     def make(agent_options: dict[str, Any] | None = None, reduce: bool = True, **options: Any) -> JointLearner:
         model = copy.deepcopy(tiny_bert)
         settings = {"sampler": "bernoulli", "imitation_fraction": 0.0, "overlap": False, **(agent_options or {})}
-        agent = Reinforce(model.config.hidden_size, 2, SAMPLES, ReinforceOptions(**settings), seed=1)
+        spec = AgentSpec(model.config.hidden_size, 2, workload.task.max_text_tokens, SAMPLES, 1, "cpu")
+        agent = Reinforce(spec, ReinforceOptions(**settings))
         calibration = ExitOffsets(2, 2)
         calibration.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
         staged = StagedModel(model, workload.task, (2, 3), calibration, agent.policy.flops_per_token)
@@ -81,7 +82,7 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
         for reduction in range(2):
             seen = states[0].detach() if options.policy_weight == 0.0 else states[0]
             logits = agent.policy(seen, reduction)
-            kept = rollout.actions[reduction][row][places].bool()
+            kept = rollout.observations[reduction].pad(rollout.actions[reduction])[row][places]
             for index, place in enumerate(places.tolist()):
                 if place:
                     log_probability = log_probability + logsigmoid(logits[index] if kept[index] else -logits[index])

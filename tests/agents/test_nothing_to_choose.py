@@ -19,11 +19,11 @@ from agents.reinforce import ReinforceOptions
 @pytest.mark.parametrize("name", list(AGENTS))
 def test_a_reduction_without_a_choice(name: str, make_env: Any, play: Any) -> None:
     env = make_env((4, 4))
-    spec = AgentSpec(env.hidden_size, 2, env.max_tokens, env.samples_per_text, 0, "cpu")
+    spec = AgentSpec.of_env(env)
     options = ReinforceOptions(keep_fractions=(0.25, 0.25), overlap=False)
     agent = make_registered(name, spec, options, {})
     rollout = play(env, agent)
-    assert int(rollout.observations[1]["token_mask"].sum()) == env.num_envs
+    assert rollout.observations[1].layout.total_tokens == env.num_envs
     figures = agent.learn(rollout)
     assert all(math.isfinite(value) for value in figures.values()), figures
     assert isinstance(agent, PolicyAgent)
@@ -34,9 +34,7 @@ def test_cloning_without_a_choice(make_env: Any, play: Any, make_agent: Any) -> 
     env = make_env((4, 4))
     cloning = ResidualCloning(make_agent(env, keep_fractions=(0.25, 0.25)))
     rollout = play(env, cloning)
-    assert int(rollout.observations[1]["token_mask"].sum()) == env.num_envs
+    assert rollout.observations[1].layout.total_tokens == env.num_envs
     assert 0.0 < cloning.learn(rollout)["losses/cloning_loss"] < math.inf
-    nothing = replace(
-        rollout, observations=rollout.observations[1:], infos=rollout.infos[1:], actions=rollout.actions[1:]
-    )
+    nothing = replace(rollout, observations=rollout.observations[1:], actions=rollout.actions[1:])
     assert cloning.learn(nothing)["losses/cloning_loss"] == 0.0

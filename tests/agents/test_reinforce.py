@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from agents.base import Agent, Rollout
-from agents.policy_agent import padded_logits
+from agents.base import AgentSpec, Learner, Rollout
+from agents.padded import PaddedRollout
+from agents.policy_agent import policy_logits
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.samplers import BudgetedSampler
 from runners.runs.checkpoint import load_state, save_state
 from trbert_env.data.workload import Workload
+from trbert_env.envs.episode import Outcome
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
@@ -32,7 +34,7 @@ def env(make_env: MakeEnv) -> TokenReductionVectorEnv:
     return make_env(LENGTHS, num_envs=3 * SAMPLES, samples_per_text=SAMPLES)
 
 
-def train(env: TokenReductionVectorEnv, agent: Agent, updates: int, seed: int = 0) -> list[Rollout]:
+def train(env: TokenReductionVectorEnv, agent: Learner, updates: int, seed: int = 0) -> list[Rollout]:
     """Updates from the start."""
     collector = RolloutCollector(env, agent)
     collector.reset(seed=seed)
@@ -62,10 +64,11 @@ def test_log_probabilities_by_hand(form: str, env: TokenReductionVectorEnv, make
     collector.reset(seed=0)
     rollout = collector.collect(0.0)
     found, entropy = agent.log_probability(rollout)
+    padded = PaddedRollout.of(rollout)
     expected, entropies = [], []
     for row in range(env.num_envs):
         total = 0.0
-        for reduction, (observation, keep) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
+        for reduction, (observation, keep) in enumerate(zip(padded.observations, padded.actions, strict=True)):
             free = observation["token_mask"][row].nonzero().flatten().tolist()[1:]  # without [CLS]
             logits = agent.policy(observation["hidden_states"][row, free], reduction).double()
             kept = keep[row, free].double()
@@ -88,7 +91,7 @@ def test_a_run_may_start_budgeted_and_go_on_bernoulli(env: TokenReductionVectorE
     agent = make_agent(env, budgeted_share=0.5, imitation_fraction=0.0)
     rollouts = train(env, agent, 8)
     counts = [rollout.final_info["kept_tokens"] for rollout in rollouts]
-    lengths = [rollout.observations[0]["token_mask"].sum(1) for rollout in rollouts]
+    lengths = [rollout.observations[0].full_lengths for rollout in rollouts]
     budget = [torch.stack([(0.6 * length).round(), (0.3 * length).round()], 1) for length in lengths]
     follows = [torch.equal(count, wanted.long()) for count, wanted in zip(counts, budget, strict=True)]
     assert follows == [True] * 4 + [False] * 4
@@ -105,7 +108,7 @@ def test_budgeted_training_brings_one_half_to_the_budget(env: TokenReductionVect
     collector = RolloutCollector(env, bernoulli)
     collector.reset(seed=1)
     rollout = collector.collect(0.0, deterministic=True)
-    lengths = rollout.observations[0]["token_mask"].sum()
+    lengths = rollout.observations[0].layout.total_tokens
     first = float(rollout.final_info["kept_tokens"][:, 0].sum() / lengths)
     assert first == pytest.approx(0.6, abs=0.12)
 
@@ -116,16 +119,15 @@ def test_budgeted_training_brings_one_half_to_the_budget(env: TokenReductionVect
 class Planted(TokenReductionVectorEnv):
     """Texts of two words: it rewards nothing but keeping the word 2, and charges for the word 1."""
 
-    def step(self, actions: Any) -> Any:
+    def step_packed(self, keep: torch.Tensor) -> tuple[torch.Tensor, Outcome | None]:
         ids = torch.zeros(self.num_envs, self.max_tokens, dtype=torch.int64)
         for row, index in enumerate(self._indices.repeat(self.samples_per_text)):
             text = self.workload.texts[index]
             ids[row, : len(text)] = torch.from_numpy(text.input_ids).long()
-        kept = actions & self._observe()["token_mask"].bool()
-        worth = torch.where(ids == 2, 1.0, -1.0) * kept
+        worth = torch.where(ids == 2, 1.0, -1.0) * self.packed_observation.pad(keep)
         worth[:, 0] = 0.0
-        observation, _, terminated, truncated, infos = super().step(actions)
-        return observation, worth.sum(1), terminated, truncated, infos
+        _, outcome = super().step_packed(keep)
+        return worth.sum(1), outcome
 
 
 @pytest.mark.parametrize("sampler", ["bernoulli", "budgeted"])
@@ -171,18 +173,19 @@ def test_the_hand_over_to_bernoulli_rescales_every_part_of_the_logits(
     collector.reset(seed=0)
     rollout = collector.collect(0.5)
     generator = torch.Generator().manual_seed(0)
-    for infos in rollout.infos:  # the tiny texts overlap nowhere
-        infos["overlap"] = torch.rand(infos["overlap"].shape, generator=generator)
+    observations = [  # the tiny texts overlap nowhere
+        replace(seen, overlap=torch.rand(seen.overlap.shape, generator=generator)) for seen in rollout.observations
+    ]
+    rollout = replace(rollout, observations=observations)
     for parameter in agent.policy.parameters():
         parameter.data += 2 * torch.randn(parameter.shape, generator=generator)
     sampler = agent.sampler
     assert isinstance(sampler, BudgetedSampler)
-    seen = list(zip(rollout.observations, rollout.infos, rollout.actions, strict=True))
-    before = [padded_logits(agent.policy, observation, infos).detach() for observation, infos, _ in seen]
+    before = [policy_logits(agent.policy, observation).detach() for observation in observations]
     agent.learn(rollout)
-    for logits, (observation, infos, keep) in zip(before, seen, strict=True):
-        free = observation["token_mask"].bool() & ~infos["forced_tokens"]
-        after = padded_logits(agent.policy, observation, infos).detach()[free]
+    for logits, observation, keep in zip(before, observations, rollout.actions, strict=True):
+        free = observation.free
+        after = policy_logits(agent.policy, observation).detach()[free]
         temperature = sampler.temperature(logits, free)
         assert float(temperature) > 1.5
         slope = after - logits[free] / temperature
@@ -225,7 +228,7 @@ def test_a_state_goes_on_bit_for_bit(
         agent = make_agent(env, **PHASES)
         return RolloutCollector(env, agent), agent
 
-    def go_on(collector: RolloutCollector, agent: Agent, first: int, last: int) -> None:
+    def go_on(collector: RolloutCollector, agent: Learner, first: int, last: int) -> None:
         for update in range(first, last):
             agent.learn(collector.collect((update + 1) / updates))
 
@@ -265,4 +268,6 @@ def test_collect_before_reset(env: TokenReductionVectorEnv, make_agent: MakeAgen
 )
 def test_options_that_do_not_fit(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        Reinforce(16, 2, SAMPLES, replace(ReinforceOptions(keep_fractions=(0.6, 0.3)), **options))
+        Reinforce(
+            AgentSpec(16, 2, 16, SAMPLES, 0, "cpu"), replace(ReinforceOptions(keep_fractions=(0.6, 0.3)), **options)
+        )

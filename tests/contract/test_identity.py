@@ -61,7 +61,7 @@ def test_a_price_is_charged_too() -> None:
 def learned(name: str, seed: int, updates: int = 120) -> float:
     """Mean return of a trained agent that decides as in evaluation."""
     envs: Any = gymnasium.make_vec(ID, num_envs=32, samples_per_text=8, array_type="torch").unwrapped
-    spec = AgentSpec(envs.hidden_size, envs.num_reductions, envs.max_tokens, 8, seed, "cpu")
+    spec = AgentSpec.of_env(envs, seed)
     shared = ReinforceOptions(
         learning_rate=2e-3, sampler="bernoulli", imitation_fraction=0.0, overlap=False, keep_fractions=(0.5,)
     )

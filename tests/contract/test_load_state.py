@@ -24,7 +24,7 @@ def put(name: str, value: Any) -> Change:
 
 CHANGES: dict[str, Change] = {
     **{f"no {name}": without(name) for name in ("rows", "num_texts", "order", "generator", "indices", "row_valid")},
-    **{f"no {name}": without(name) for name in ("masks", "length_penalty", "importance", "reduction_layers")},
+    **{f"no {name}": without(name) for name in ("masks", "length_penalty", "reduction_layers")},
     "other rows": put("rows", [8, 2]),
     "other texts": put("num_texts", 99),
     "other cuts": put("reduction_layers", [2, 4]),
@@ -47,11 +47,6 @@ CHANGES: dict[str, Change] = {
     "a negative price": put("length_penalty", -1.0),
     "a price of NaN": put("length_penalty", float("nan")),
     "a price of text": put("length_penalty", "much"),
-    "no scores": put("importance", None),
-    "half of the scores": put("importance", {"indices": np.arange(2)}),
-    "scores of other lengths": put(
-        "importance", {"indices": np.arange(2), "lengths": np.array([3, 4]), "scores": np.zeros((2, 900))}
-    ),
     "a mask too many": lambda state: state["masks"].extend(state["masks"] * 4),
     "a mask of another length": put("masks", [torch.ones(3, dtype=torch.bool)]),
     "a mask of text": put("masks", ["keep"]),
@@ -72,26 +67,7 @@ CHANGES: dict[str, Change] = {
     "a generator beyond its numbers": put(
         "generator", {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
     ),
-    "scores of a text beyond the last": lambda state: spoil_scores(state, indices=np.array([0, 10**6])),
-    "scores of one text twice": lambda state: spoil_scores(state, indices=np.array([0, 0])),
-    "scores of texts below 0": lambda state: spoil_scores(state, indices=np.array([-1, 0])),
-    "scores of a text of another length": lambda state: spoil_scores(state, lengths=[3, 4]),
-    "scores of negative lengths": lambda state: spoil_scores(state, lengths=[-3, 4]),
-    "scores of NaN": lambda state: spoil_scores(state, fill=float("nan")),
-    "scores of text": lambda state: spoil_scores(state, fill="high"),
 }
-
-
-def spoil_scores(state: State, **changes: Any) -> None:
-    """Put another entry into the importance; where ``lengths`` are given, scores of that many tokens."""
-    importance = dict(state["importance"])
-    if "lengths" in changes:
-        importance["lengths"] = np.array(changes["lengths"])
-        importance["scores"] = np.zeros((2, max(0, sum(changes["lengths"]))), dtype=np.float32)
-    if "fill" in changes:
-        importance["scores"] = np.full(importance["scores"].shape, changes["fill"])
-    importance["indices"] = changes.get("indices", importance["indices"])
-    state["importance"] = importance
 
 
 def same(one: Any, other: Any) -> bool:

@@ -75,7 +75,7 @@ def test_importance_is_that_of_the_coming_reduction(make_env: Any, workload: Wor
     texts = list(workload.texts)
     targets = workload.task.targets(texts)
     expected = residual_importance(env.staged, TextBatch.from_texts(texts), targets)
-    for _ in range(2):  # the second time they come out of the cache
+    for _ in range(2):
         _, infos = env.reset()
         every = np.ones((7, 28), dtype=bool)
         for reduction in range(2):
@@ -122,19 +122,17 @@ def test_nothing_in_it_trains(make_env: Any, workload: Workload) -> None:
     assert all(parameter.grad is None for parameter in workload.backbone.model.parameters())
 
 
-def test_residual_importance_is_worked_out_once_a_text(
-    make_env: Any, workload: Workload, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_residual_importance_is_worked_out_once_an_episode(make_env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def counted(staged: StagedModel, batch: TextBatch, targets: Any) -> Any:
         sizes.append(batch.layout.num_texts)
         return residual_importance(staged, batch, targets)
 
-    monkeypatch.setattr("trbert_env.envs.importance_cache.residual_importance", counted)
+    monkeypatch.setattr("trbert_env.envs.episode.residual_importance", counted)
     env = make_env(6, samples_per_text=3, info_scores="residual")
     env.reset(seed=0)
     for _ in range(40):
         env.step(half(env))
-    # The backbone is frozen, and the samples of a text share its scores.
-    assert sum(sizes) == len(workload.texts)
+    # Both reductions take it from one pass, and the samples of a text share its scores.
+    assert sizes == [2] * 21

@@ -81,7 +81,10 @@ def test_the_example_is_short_and_in_the_readme() -> None:
     [
         (["--agent", "nowhere.to_be:Found"], "there is no module 'nowhere.to_be'"),
         (["--agent", "json:Nothing"], "module 'json' has no 'Nothing'"),
-        (["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"], "could not be made"),
+        (
+            ["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"],
+            "has no option 'pace' of its own: it has keep, rate",
+        ),
         (["--agent", "my_agents:AgentSpec"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:make_none"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:LinearAgent", "--cloning-texts", "8"], "--cloning-texts"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.importance import residual_importance
+from trbert_env.envs.packed import PackedObservation
 from trbert_env.envs.reward import LengthPrice
 from trbert_env.staged_model import StagedModel
 
@@ -43,10 +46,14 @@ class Outcome:
         """``(rows,)`` int64 tokens of each row's text."""
         return self.layout.text_lengths
 
-    def figures(self) -> dict[str, Tensor]:
-        """What infos tell of every row."""
-        names = ("log_likelihood", "kept_tokens", "full_flops", "reduced_flops")
-        return {name: getattr(self, name) for name in names}
+    def metrics(self) -> dict[str, Tensor]:
+        """Return what infos tell of every row, by name."""
+        return {
+            "log_likelihood": self.log_likelihood,
+            "kept_tokens": self.kept_tokens,
+            "full_flops": self.full_flops,
+            "reduced_flops": self.reduced_flops,
+        }
 
 
 class Episode:
@@ -79,44 +86,48 @@ class Episode:
         #: The keep masks so far, packed, so that an episode can be played again.
         self.masks: list[Tensor] = []
 
-    def observation(self, width: int) -> dict[str, Tensor]:
-        """What an agent sees of the rows: ``hidden_states``, ``token_mask`` and ``reduction``; see the environment.
+    def observation(self, width: int, importance: Tensor | None = None) -> PackedObservation:
+        """Return what an agent sees of the rows before the coming reduction.
 
         Args:
-            width: Tokens that a row is padded to.
+            width: Tokens that a row is padded to, where something is.
+            importance: Scores of the tokens in play, ``(tokens in play,)``; None for none.
         """
-        layout = self.forward.tokens.layout
-        in_play = torch.ones(layout.total_tokens, dtype=torch.int8, device=layout.device)
-        return {
-            "hidden_states": layout.pad(self.forward.tokens.states.float(), width),
-            "token_mask": layout.pad(in_play, width),
-            "reduction": torch.full((layout.num_texts,), self.forward.reduction, device=layout.device),
-        }
+        tokens = self.forward.tokens
+        return PackedObservation(
+            states=tokens.states.float(),
+            layout=tokens.layout,
+            overlap=self.forward.overlap,
+            importance=importance,
+            reduction=self.forward.reduction,
+            width=width,
+            text_ids=tuple(text.text_id for text in self.texts for _ in range(self._samples)),
+        )
 
-    def infos(self, width: int) -> dict[str, Tensor]:
-        """What an agent is told of the rows' tokens: ``forced_tokens`` and ``overlap``; see the environment.
+    @property
+    def residual_scores(self) -> Tensor:
+        """Residual importance of the tokens in play for the coming reduction, ``(tokens in play,)`` float32."""
+        full, width = self.batch.layout, int(self.batch.layout.token_counts.max())
+        padded = full.pad(self._importance[self.forward.reduction], width)
+        return self.forward.tokens.layout.gather(padded.repeat_interleave(self._samples, 0))
 
-        Args:
-            width: Tokens that a row is padded to.
-        """
-        layout = self.forward.tokens.layout
-        return {
-            "forced_tokens": layout.pad(layout.first_tokens, width),
-            "overlap": layout.pad(self.forward.overlap, width),
-        }
+    @cached_property
+    def _importance(self) -> Tensor:
+        """``(T, total_tokens)``, packed like the batch; the encoder is frozen, so once an episode is enough."""
+        targets = self._staged.task.targets(self.texts).to(self._staged.device)
+        return residual_importance(self._staged, self.batch, targets)
 
     def step(self, keep: Tensor, price: LengthPrice) -> Tensor:
         """Drop tokens and run the next stage.
 
         Args:
-            keep: ``(rows, max_tokens)`` bool.
+            keep: ``(tokens in play,)`` bool.
             price: What the kept tokens cost.
 
         Returns:
             ``(rows,)`` float64: minus the price.
         """
-        mask = self.forward.tokens.layout.gather(keep)
-        self.replay(mask)
+        self.replay(keep)
         return -price.of_stage(self.forward.layouts, self.forward.reduction)
 
     def replay(self, mask: Tensor) -> None:

@@ -18,7 +18,7 @@ from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.episode import Episode, Outcome
-from trbert_env.envs.importance_cache import ImportanceCache
+from trbert_env.envs.packed import PackedObservation
 from trbert_env.envs.rendering import render_reduction
 from trbert_env.envs.reward import LengthPrice, check_length_penalty
 from trbert_env.envs.settings import EnvSettings, InfoScores
@@ -120,7 +120,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         price = workload.preset.length_penalty if settings.length_penalty is None else settings.length_penalty
         self._price = LengthPrice(price, settings.penalty, self.staged.cost)
         self._order = TextOrder(len(workload.texts), settings.order)
-        self._importance = ImportanceCache(self.staged)
         #: Whether the last observation of an episode is handed out too (SAME_STEP).
         self.final_obs = settings.final_obs
         self._episode: Episode | None = None
@@ -220,14 +219,51 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if self._episode.forward.done:
             return self._step_after_end()
         keep = check_action(actions, (self.num_envs, self.max_tokens), self.device)
-        rewards = self._episode.step(keep, self._price)
-        if not self._episode.forward.done:
-            observation, infos = self._observe(), self._infos()
-            return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
-        outcome = self._episode.outcome()
-        self.last_outcome = outcome
-        rewards = rewards + outcome.log_likelihood.double().cpu()
-        return self._end(outcome, self._rewards(rewards))
+        rewards, outcome = self._advance(self._episode.forward.tokens.layout.gather(keep))
+        if outcome is not None:
+            return self._end(outcome, self._rewards(rewards))
+        observation, infos = self._observe(), self._infos()
+        return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
+
+    # -- the same without padding ----------------------------------------------------------------------
+
+    @property
+    def packed_observation(self) -> PackedObservation:
+        """The observation of the texts in work, without padding; nothing is computed twice for it.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+        """
+        return self._running.observation(self.max_tokens, self._scores())
+
+    def step_packed(self, keep: Tensor) -> tuple[Tensor, Outcome | None]:
+        """Apply a keep mask of the tokens in play as :meth:`step` does, and pad nothing.
+
+        What comes next is :attr:`packed_observation`: after the last reduction, that of the next texts.
+
+        Args:
+            keep: Tokens that go on, ``(tokens in play,)`` bool, packed as :attr:`packed_observation` is.
+
+        Returns:
+            Rewards, ``(num_envs,)`` float32 on the device; and, after the last reduction, how the episode ended.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+            ValueError: The mask has another shape or type, or the autoreset mode is not SAME_STEP.
+        """
+        self._check_open()
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"autoreset_mode is {self.autoreset_mode.value}: step_packed() needs 'SameStep'")
+        layout = self._running.forward.tokens.layout
+        rewards, outcome = self._advance(check_mask(keep, layout.total_tokens, self.device))
+        if outcome is not None:
+            self._draw()
+        return rewards.float().to(self.device), outcome
+
+    @property
+    def row_valid(self) -> npt.NDArray[np.bool_]:
+        """``(num_envs,)``: rows whose text belongs to the pass of ``order="once"``; all of them where it is endless."""
+        return self._row_valid.copy()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of the texts in work."""
@@ -235,12 +271,25 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     # -- episodes --------------------------------------------------------------------------------------
 
+    def _advance(self, keep: Tensor) -> tuple[Tensor, Outcome | None]:
+        """Apply a packed mask: ``(num_envs,)`` float64 rewards, and the outcome after the last reduction."""
+        episode = self._running
+        rewards = episode.step(keep, self._price)
+        if not episode.forward.done:
+            return rewards, None
+        self.last_outcome = outcome = episode.outcome()
+        return rewards + outcome.log_likelihood.double().cpu(), outcome
+
     def _begin(self) -> tuple[Observation, Infos]:
+        self._draw()
+        return self._observe(), self._infos()
+
+    def _draw(self) -> None:
+        """Begin an episode on the texts that come next."""
         count = self.num_envs // self.samples_per_text
         self._indices, valid = self._order.draw(count, self.np_random)
         self._row_valid = valid.repeat(self.samples_per_text)
         self._episode = self._make_episode()
-        return self._observe(), self._infos()
 
     def _make_episode(self) -> Episode:
         texts = [self.workload.texts[index] for index in self._indices]
@@ -265,30 +314,25 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return observation, self._rewards(zeros), self._flags(False), self._flags(False), infos
 
     def _observe(self) -> Observation:
-        observation = self._running.observation(self.max_tokens)
+        observation = self._running.observation(self.max_tokens).padded()
         return {key: self._array(value) for key, value in observation.items()}
 
     def _infos(self) -> Infos:
-        episode = self._running
-        infos: Infos = {name: self._array(value) for name, value in episode.infos(self.max_tokens).items()}
-        infos["text_id"] = np.array([text.text_id for text in episode.texts]).repeat(self.samples_per_text)
-        infos |= self._validity()
-        if self.info_scores is not None and not episode.forward.done:
-            layout = episode.forward.tokens.layout
-            infos["importance"] = self._array(layout.pad(self._scores(), self.max_tokens))
-        return self._masked(infos)
+        found = self.packed_observation.padded_infos()
+        infos = {name: self._array(value) if isinstance(value, Tensor) else value for name, value in found.items()}
+        return self._masked(infos | self._validity())
 
-    def _scores(self) -> Tensor:
-        """``(tokens in play,)`` importance for the coming reduction."""
-        forward = self._running.forward
-        if self.info_scores == "attention":
-            return cast(Tensor, forward.received)
+    def _scores(self) -> Tensor | None:
+        """``(tokens in play,)`` importance for the coming reduction; None where none is wanted, or none is coming."""
         episode = self._running
-        scores = self._importance.of_texts(self._indices, episode.texts)[:, forward.reduction]
-        return forward.tokens.layout.gather(scores.repeat_interleave(self.samples_per_text, 0))
+        if self.info_scores is None or episode.forward.done:
+            return None
+        if self.info_scores == "attention":
+            return cast(Tensor, episode.forward.received)
+        return episode.residual_scores
 
     def _outcome_infos(self, outcome: Outcome) -> Infos:
-        infos: Infos = {name: self._array(value) for name, value in outcome.figures().items()}
+        infos: Infos = {name: self._array(value) for name, value in outcome.metrics().items()}
         infos["text_id"] = np.array([text.text_id for text in outcome.texts])
         return infos | self._validity()
 
@@ -315,7 +359,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """With ``render_mode="ansi"``: each row's text, skipped tokens struck out."""
         if self.render_mode is None:
             return None
-        in_play = self._running.observation(self.max_tokens)["token_mask"].bool().cpu()
+        in_play = self._running.observation(self.max_tokens).in_play.cpu()
         return tuple(render_reduction(self.token_strings(row), in_play[row].tolist()) for row in range(self.num_envs))
 
     # -- going on later --------------------------------------------------------------------------------
@@ -333,7 +377,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             "row_valid": self._row_valid.copy(),
             "masks": None if episode is None else [mask.cpu() for mask in episode.masks],
             "length_penalty": self.length_penalty,
-            "importance": self._importance.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> tuple[Observation, Infos] | None:
@@ -375,7 +418,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._indices = np.asarray(state["indices"], dtype=np.int64)
         self._row_valid = np.asarray(state["row_valid"], dtype=np.bool_)
         self.length_penalty = state["length_penalty"]
-        self._importance.load_state_dict(state["importance"], self.workload.texts)
 
     # -- small parts -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 
 import trbert_env  # noqa: F401
 from agents.base import AgentSpec, Rollout
-from agents.policy_agent import padded_logits
+from agents.policy_agent import policy_logits
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3.agent import A2cAgent, A2cOptions, PpoAgent, PpoOptions, numpy_seed
@@ -25,7 +25,7 @@ SHARED: dict[str, Any] = {"sampler": "bernoulli", "imitation_fraction": 0.0, "ha
 
 
 def spec_of(env: TokenReductionVectorEnv) -> AgentSpec:
-    return AgentSpec(env.hidden_size, env.num_reductions, env.max_tokens, env.samples_per_text, 0, "cpu")
+    return AgentSpec.of_env(env)
 
 
 def played(env: TokenReductionVectorEnv, agent: Any) -> Rollout:
@@ -38,13 +38,11 @@ def by_hand(agent: Any, rollout: Rollout) -> Tensor:
     """A2C's policy loss: minus the mean over steps and rows of (what is still to come, compared within the text)
     x (mean log-probability of the step's choices)."""
     total = torch.zeros(())
-    for step, (observation, infos, keep) in enumerate(
-        zip(rollout.observations, rollout.infos, rollout.actions, strict=True)
-    ):
+    for step, (observation, action) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):
         to_come = rollout.rewards[step:].sum(0).view(-1, rollout.samples_per_text)
         advantage = (to_come - to_come.mean(1, keepdim=True)).flatten()
-        logits = padded_logits(agent.policy, observation, infos)
-        free = observation["token_mask"].bool() & ~infos["forced_tokens"]
+        logits, keep = observation.pad(policy_logits(agent.policy, observation)), observation.pad(action)
+        free = observation.in_play & ~observation.forced
         log_probability = logsigmoid(torch.where(keep, logits, -logits)) * free
         total = total - (advantage * log_probability.sum(1) / free.sum(1).clamp(min=1)).mean()
     return total / len(rollout.actions)
@@ -104,7 +102,7 @@ def test_log_probabilities_are_those_of_the_sampler_that_acted(make_env: Any, ha
     env = make_env([6, 9, 12, 16], num_envs=16, samples_per_text=4)
     shared: dict[str, Any] = {"sampler": "budgeted", "keep_fractions": (0.6, 0.3), "exploration": (2.0, 1.0)}
     agent = PpoAgent(spec_of(env), PpoOptions(**shared, half_precision=half_precision))
-    reinforce = Reinforce(env.hidden_size, 2, 4, ReinforceOptions(**shared, log_probability="mean"))
+    reinforce = Reinforce(spec_of(env), ReinforceOptions(**shared, log_probability="mean"))
     for parameter in agent.policy.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     reinforce.policy.load_state_dict(agent.policy.state_dict())
@@ -143,9 +141,9 @@ def test_the_actor_is_the_policy_that_is_shipped(make_env: Any) -> None:
     agent.learn(rollout)
     assert any(not torch.equal(one, two) for one, two in zip(before, agent.policy.parameters(), strict=True))
     shipped = TrainedPolicy(agent.policy, agent.decision)
-    for observation, infos in zip(rollout.observations, rollout.infos, strict=True):
-        one = agent.act(observation, infos, deterministic=True)
-        assert torch.equal(one, shipped.act(observation, infos, deterministic=True))
+    for observation in rollout.observations:
+        one = agent.act(observation, deterministic=True)
+        assert torch.equal(one, shipped.act(observation, deterministic=True))
 
 
 def test_shuffling_leaves_numpys_own_generator_as_it_was() -> None:
