@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -11,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from agents.base import Agent, AgentSpec
 from agents.grpo import Grpo
@@ -20,6 +21,7 @@ from agents.reinforce import Reinforce
 from agents.rloo import Rloo
 from agents.sb3.agent import A2cAgent, PpoAgent
 from trbert_env.ranges import check_ranges
+from trbert_env.suggestions import suggestion
 
 #: What --agent can name.
 AGENTS: dict[str, type[PolicyAgent]] = {
@@ -32,33 +34,48 @@ AGENTS: dict[str, type[PolicyAgent]] = {
 
 
 def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> PolicyAgentOptions:
-    """The options of an agent: what all share, and its own by name.
+    """Return the options of an agent, of its own class of options.
+
+    Args:
+        name: A key of :data:`AGENTS`.
+        shared: Options that all of them have.
+        own: Options that this agent has beyond them, by name.
 
     Raises:
         ValueError: The agent or an option is unknown, or a value is of another type or out of its range.
     """
-    if name not in AGENTS:
-        nearest = difflib.get_close_matches(name, AGENTS, n=1)
-        known_names = f"{', '.join(AGENTS)}, or package.module:Class"
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
-        raise ValueError(f"agent {name!r} is unknown: {hint}")
-    kind = AGENTS[name].options_class
-    values = {field.name: getattr(shared, field.name) for field in fields(kind) if hasattr(shared, field.name)}
-    known = {field.name: field for field in fields(kind) if not hasattr(shared, field.name)}
+    known = own_option_types(name)
     for key, value in own.items():
         if key not in known:
             own_names = ", ".join(sorted(known)) or "none"
             raise ValueError(f"agent {name!r} has no option {key!r} of its own: it has {own_names}")
-        expected = type(known[key].default)
-        if expected in (int, float, bool, str) and type(value) not in (
-            expected,
-            *((int,) if expected is float else ()),
-        ):
-            raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {expected.__name__}")
-        values[key] = value
-    options = kind(**values)
+        try:
+            TypeAdapter(known[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {_type_name(known[key])}") from error
+    values = {field.name: getattr(shared, field.name) for field in fields(PolicyAgentOptions)}
+    options = AGENTS[name].options_class(**values, **own)
     check_ranges(options, lambda field: f"option {field!r} of agent {name!r}")
     return options
+
+
+def own_option_types(name: str) -> dict[str, Any]:
+    """Return the options that one agent has beyond those of all, with their types.
+
+    Raises:
+        ValueError: The agent is unknown.
+    """
+    if name not in AGENTS:
+        known_names = f"{', '.join(AGENTS)}, or package.module:Class"
+        raise ValueError(f"agent {name!r} is unknown: {suggestion(name, AGENTS, f'use one of {known_names}')}")
+    shared = {field.name for field in fields(PolicyAgentOptions)}
+    hints = get_type_hints(AGENTS[name].options_class)
+    return {field.name: hints[field.name] for field in fields(AGENTS[name].options_class) if field.name not in shared}
+
+
+def _type_name(hint: Any) -> str:
+    """Return the values that an option takes, for an error: ``float``, or the choices."""
+    return " or ".join(map(repr, get_args(hint))) or str(getattr(hint, "__name__", hint))
 
 
 def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Agent:

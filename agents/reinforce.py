@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.policy_agent import PolicyAgentOptions
-from agents.policy_gradient import PolicyGradient
+from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
 
 
 @dataclass(frozen=True)
-class ReinforceOptions(PolicyAgentOptions):
-    """What REINFORCE can be told."""
+class ReinforceOptions(PolicyGradientOptions):
+    """Options of REINFORCE."""
 
     baseline: Literal["mean", "leave-one-out", "none"] = "mean"
-    """What a return is compared with: the mean of the text's samples, or of the other samples, or nothing."""
+    """Value that a return is compared with: the mean of the text's samples, or of the other samples, or none."""
 
 
-class Reinforce(PolicyGradient):
-    """The policy-gradient agent of the paper; see :class:`PolicyGradient`."""
-
-    options_class = ReinforceOptions
-    options: ReinforceOptions
+class ReturnGradient(PolicyGradient):
+    """The policy gradient of eq. 6; what a return is compared with is a subclass's own."""
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """Minus the surrogate whose gradient is eq. 6, and figures to log."""
@@ -36,6 +33,17 @@ class Reinforce(PolicyGradient):
             "losses/entropy": float(entropy),
             "losses/advantage_deviation": float(advantages.std()),
         }
+
+    @abstractmethod
+    def advantages(self, returns: Tensor, samples: int) -> Tensor:
+        """Return ``(rows,)``: each return less its baseline, within the samples of a text."""
+
+
+class Reinforce(ReturnGradient):
+    """The policy-gradient agent of the paper; see :class:`PolicyGradient`."""
+
+    options_class = ReinforceOptions
+    options: ReinforceOptions
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
         """``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""

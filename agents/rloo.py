@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from agents.reinforce import Reinforce
+from agents.reinforce import ReturnGradient
 
 
-class Rloo(Reinforce):
-    """REINFORCE with the mean of the *other* samples of a text as the baseline, whatever the options say.
+class Rloo(ReturnGradient):
+    """REINFORCE with the mean of the *other* samples of a text as the baseline.
 
     The mean of all samples shrinks the gradient by (K - 1) / K; this one is unbiased.
     """
