@@ -101,18 +101,19 @@ LINES = {
 
 
 def help_of(job: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("COLUMNS", "200")
+    """What --help shows, without the frames that it has on some terminals."""
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) as caught:
         run(*JOBS[job], ["--help"])
     assert caught.value.code == 0
-    return capsys.readouterr().out
+    return re.sub("[│─╭╮╰╯-]{3,}|[│╭╮╰╯]", " ", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_flags_of_a_runner(job: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shown = help_of(job, capsys, monkeypatch)
     # A line of the help opens with its flag; a switch has two.
-    found = re.findall(r"^│ (?:-h, )?--([a-z0-9.-]+)(?:, --([a-z0-9.-]+))?", shown, re.MULTILINE)
+    found = re.findall(r"^ {2,3}(?:-h, )?--([a-z0-9.-]+)(?:, --([a-z0-9.-]+))?", shown, re.MULTILINE)
     flags = [flag for pair in found for flag in pair if flag and flag != "help"]
     assert sorted(flags) == sorted([*COMMON.split(), *OWN[job].split()])
 
@@ -122,10 +123,11 @@ def test_every_group_has_a_title_and_says_what_it_is(
     job: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = help_of(job, capsys, monkeypatch)
-    assert re.findall(r"─ (\w+) options ─", shown) == TITLES[job].split()
-    for title in TITLES[job].split():
-        box = shown.partition(f"─ {title} options ─")[2].splitlines()
-        assert re.match(r"│ [A-Z][^│]*\. +│", box[1]), box[1]
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    titles = [line.removesuffix(" options") for line in lines if re.fullmatch(r"\w+ options", line)]
+    assert titles == TITLES[job].split()
+    for title in titles:
+        assert re.fullmatch(r"[A-Z].*\.", lines[lines.index(f"{title} options") + 1])
     assert shown.count("None: ") == 0  # no help text that contradicts its option
 
 
