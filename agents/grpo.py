@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.policy_agent import PolicyAgentOptions
-from agents.policy_gradient import Choices, PolicyGradient
+from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions
 from trbert_env.ranges import Range
 
 
 @dataclass(frozen=True)
-class GrpoOptions(PolicyAgentOptions):
-    """What GRPO can be told beyond what all policy gradients can."""
+class GrpoOptions(PolicyGradientOptions):
+    """Options of GRPO."""
 
     clip: Annotated[float, Range(above=0, below=1)] = 0.2
     """How far the probability ratio of a token may move what it earns (epsilon)."""

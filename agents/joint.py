@@ -24,7 +24,7 @@ from trbert_env.staged_model import StagedModel
 
 @dataclass(frozen=True)
 class JointOptions:
-    """What joint training can be told."""
+    """Options of joint training."""
 
     encoder_rate: Annotated[float, Range(0)] = 1e-4
     """Peak learning rate of the encoder and its task head."""
@@ -36,16 +36,16 @@ class JointOptions:
     """Share of the teacher's soft targets in the task loss: 0 learns from gold labels only, 1 from the teacher."""
 
     temperature: Annotated[float, Range(above=0)] = 1.0
-    """Softens both distributions of the distillation."""
+    """Temperature that softens both distributions of the distillation."""
 
     policy_weight: Annotated[float, Range(0, 1)] = 0.0
-    """How much of the policy loss's gradient reaches the encoder through the states; 1 is the paper's."""
+    """Share of the policy loss's gradient that reaches the encoder through the states; 1 is the paper's."""
 
     reward: Literal["likelihood", "distillation"] = "likelihood"
     """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
 
     max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
-    """The encoder's gradient is scaled down to this norm."""
+    """Largest norm of the encoder's gradient, which is scaled down to it."""
 
 
 class JointAgent(Learner, Protocol):

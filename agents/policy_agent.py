@@ -24,7 +24,7 @@ KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], 
 
 @dataclass(frozen=True)
 class PolicyAgentOptions:
-    """What every agent with a policy of eq. 2 can be told."""
+    """Options of every agent with a policy of eq. 2."""
 
     learning_rate: Annotated[float, Range(0)] = 3e-3
     """Peak learning rate of a rollout, shared out where an agent takes several steps on it; it falls linearly to 0."""
@@ -33,7 +33,7 @@ class PolicyAgentOptions:
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
 
     keep_fractions: KeepFractions | None = None
-    """What the budgeted sampler keeps at each reduction; 0.64 0.22 by default, 0.89 0.12 in the demo."""
+    """Kept fractions of the budgeted sampler, one a reduction; 0.64 0.22 by default, 0.89 0.12 in the demo."""
 
     exploration: tuple[Annotated[float, Range(above=0)], Annotated[float, Range(above=0)]] = (0.5, 0.2)
     """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
@@ -42,10 +42,7 @@ class PolicyAgentOptions:
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
     budget_scope: Literal["text", "batch"] = "text"
-    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
-
-    log_probability: Literal["sum", "mean"] = "sum"
-    """Sum the tokens' log-probabilities (eq. 6), or average them over a reduction's, as ppo and a2c always do."""
+    """text: a budget for each text; batch: one for all texts of a batch, so that the count adapts to the text."""
 
     imitation_fraction: Annotated[float, Range(0, 1)] | None = None
     """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""
@@ -54,13 +51,13 @@ class PolicyAgentOptions:
     """Width of the policy heads."""
 
     overlap: bool = True
-    """Let the policy see which places of a passage share words with the question; the paper's does not."""
+    """Lexical overlap of passage and question as an input of the policy; the paper's policy has none."""
 
     initial_keep_probability: Annotated[float, Range(above=0, below=1)] = 0.5
-    """What every token's keep probability starts at."""
+    """Keep probability of every token at the start."""
 
     max_gradient_norm: Annotated[float, Range(above=0)] = 1.0
-    """The gradient is scaled down to this norm."""
+    """Largest norm of the policy's gradient, which is scaled down to it."""
 
     @property
     def resolved_imitation_fraction(self) -> float:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from agents.base import Rollout
-from agents.policy_agent import PolicyAgent, policy_logits
+from agents.policy_agent import PolicyAgent, PolicyAgentOptions, policy_logits
 from agents.samplers import mean_entropy
+
+
+@dataclass(frozen=True)
+class PolicyGradientOptions(PolicyAgentOptions):
+    """Options of every policy-gradient agent."""
+
+    log_probability: Literal["sum", "mean"] = "sum"
+    """Log-probability of a mask: the sum over its tokens (eq. 6), or the mean over those of a reduction."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class Choices:
 
 class PolicyGradient(PolicyAgent):
     """Descends on a loss that a subclass works out of a rollout; made as :class:`PolicyAgent` says."""
+
+    options_class: ClassVar[type[PolicyAgentOptions]] = PolicyGradientOptions
+    options: PolicyGradientOptions
 
     @cached_property
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -11,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
+
+from pydantic import TypeAdapter, ValidationError
 
 from agents.base import Agent, AgentSpec, Learner, NoOptions, ShippableAgent
 from agents.grpo import Grpo
@@ -22,6 +23,7 @@ from agents.sb3.agent import A2cAgent, PpoAgent
 from trbert_env.ranges import check_ranges
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.suggestions import suggestion
 
 #: What --agent can name.
 AGENTS: dict[str, type[PolicyAgent]] = {
@@ -43,21 +45,17 @@ class DeclaresOptions(Protocol):
 
 
 def agent_options(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> PolicyAgentOptions:
-    """Return the options of an agent: what all share, and its own by name.
+    """Return the options of an agent, of its own class of options.
 
     Args:
         name: A key of :data:`AGENTS`.
-        shared: Options that all of them know.
-        own: Its own options, by name.
+        shared: Options that all of them have.
+        own: Options that this agent has beyond them, by name.
 
     Raises:
         ValueError: The agent or an option is unknown, or a value is of another type or out of its range.
     """
-    if name not in AGENTS:
-        nearest = difflib.get_close_matches(name, AGENTS, n=1)
-        known_names = f"{', '.join(AGENTS)}, or package.module:Class"
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {known_names}"
-        raise ValueError(f"agent {name!r} is unknown: {hint}")
+    own_option_types(name)
     options: PolicyAgentOptions = _fill(name, AGENTS[name].options_class, vars(shared) | SETTLED.get(name, {}), own)
     return options
 
@@ -81,6 +79,12 @@ def plug_in_options(name: str, kind: type, shared: PolicyAgentOptions, own: Mapp
     return _fill(name, options_class, told, own)
 
 
+def takes_policy_options(name: str) -> bool:
+    """Return whether a plug-in is told the options that all agents with a policy of eq. 2 share."""
+    kind = find_plug_in(name)
+    return isinstance(kind, DeclaresOptions) and issubclass(kind.options_class, PolicyAgentOptions)
+
+
 def _fill(name: str, kind: type[Any], told: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     """Make options of a dataclass.
 
@@ -93,23 +97,41 @@ def _fill(name: str, kind: type[Any], told: Mapping[str, Any], own: Mapping[str,
     Raises:
         ValueError: An option is unknown or missing, or a value is of another type or out of its range.
     """
+    hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind) if field.name not in told}
     for key, value in own.items():
         if key not in known:
             own_names = ", ".join(sorted(known)) or "none"
             raise ValueError(f"agent {name!r} has no option {key!r} of its own: it has {own_names}")
-        expected = type(known[key].default)
-        if expected in (int, float, bool, str) and type(value) not in (
-            expected,
-            *((int,) if expected is float else ()),
-        ):
-            raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {expected.__name__}")
+        try:
+            TypeAdapter(hints[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {_type_name(hints[key])}") from error
     required = [key for key, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := [key for key in required if key not in own]:
         raise ValueError(f"agent {name!r} lacks the option {missing[0]!r}: give --agent-options {missing[0]}=VALUE")
     options = kind(**{field.name: told[field.name] for field in fields(kind) if field.name in told}, **own)
     check_ranges(options, lambda field: f"option {field!r} of agent {name!r}")
     return options
+
+
+def own_option_types(name: str) -> dict[str, Any]:
+    """Return the options that one agent has beyond those of all, with their types.
+
+    Raises:
+        ValueError: The agent is unknown.
+    """
+    if name not in AGENTS:
+        known_names = f"{', '.join(AGENTS)}, or package.module:Class"
+        raise ValueError(f"agent {name!r} is unknown: {suggestion(name, AGENTS, f'use one of {known_names}')}")
+    shared = {field.name for field in fields(PolicyAgentOptions)} | SETTLED.get(name, {}).keys()
+    hints = get_type_hints(AGENTS[name].options_class)
+    return {field.name: hints[field.name] for field in fields(AGENTS[name].options_class) if field.name not in shared}
+
+
+def _type_name(hint: Any) -> str:
+    """Return the values that an option takes, for an error: ``float``, or the choices."""
+    return " or ".join(map(repr, get_args(hint))) or str(getattr(hint, "__name__", hint))
 
 
 def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Learner:

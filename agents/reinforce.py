@@ -12,16 +12,15 @@ from typing import Literal
 from torch import Tensor
 
 from agents.base import AgentSpec, Rollout
-from agents.policy_agent import PolicyAgentOptions
-from agents.policy_gradient import PolicyGradient
+from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
 
 
 @dataclass(frozen=True)
-class ReinforceOptions(PolicyAgentOptions):
-    """What REINFORCE can be told."""
+class ReinforceOptions(PolicyGradientOptions):
+    """Options of REINFORCE."""
 
     baseline: Literal["mean", "leave-one-out", "none"] = "mean"
-    """What a return is compared with: the mean of the text's samples, or of the other samples, or nothing."""
+    """Value that a return is compared with: the mean of the text's samples, or of the other samples, or none."""
 
 
 class Reinforce(PolicyGradient):

@@ -8,7 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ from transformers import BertConfig
 
 from agents.policy_agent import KeepFractions
 from runners.cli.display import print_table
-from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.evaluation.stock import stock_pass
@@ -36,14 +36,14 @@ from trbert_env.reduction.policy import TokenPolicy
 
 
 @dataclass(frozen=True)
-class BenchmarkOptions(CommonOptions):
+class BenchmarkOptions:
     """Options of a benchmark."""
 
     model: Path | None = None
     """A run's folder or a model's; random masks when not given."""
 
     keep_fractions: KeepFractions = (0.64, 0.22)
-    """With random masks: what is kept at each reduction, of the full length."""
+    """With random masks: kept fractions of the full length, one a reduction."""
 
     architecture: Literal["backbone", "bert-base"] = "backbone"
     """bert-base: random weights of that size in place of the backbone's; the clock does not see the difference."""
@@ -60,25 +60,33 @@ class BenchmarkOptions(CommonOptions):
     training: bool = True
     """Whether to time training steps too."""
 
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def check(self) -> None:
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        refuse_unused(self, max_train_texts="give --num-texts", max_eval_texts="give --num-texts")
+        if self.architecture == "bert-base" and self.model is not None:
+            raise UserError("--architecture bert-base has random weights: leave --model out")
+
 
 def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel | None]:
     """A sample of validation texts, with the model or its stand-in."""
     model: TokenReducedModel | None = None
-    backbone: Backbone | str | None = options.backbone
+    backbone: Backbone | str | None = options.encoder.backbone
     if options.model is not None:
         model, backbone = load_model(options.model, device)
-    env = options.env if model is None else model.config.env
+    env = options.data.env if model is None else model.config.env
     workload = Workload.load(
         env,
         get_preset(env).evaluation_split,
         backbone=backbone,
-        data_source=options.data_source,
-        data_dir=options.data_dir,
+        data_source=options.data.data_source,
+        data_dir=options.data.data_dir,
     )
     workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
-        if model is not None:
-            raise UserError("--architecture bert-base has random weights: leave --model out")
         config = BertConfig(vocab_size=len(workload.backbone.tokenizer))
         config.num_labels = workload.task.num_logits
         large = workload.task.auto_model.from_config(config).eval()
@@ -88,14 +96,14 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
 
 def random_texts(workload: Workload, options: BenchmarkOptions) -> list[EncodedText]:
     """The texts that are timed."""
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.run.seed)
     order = torch.randperm(len(workload.texts), generator=generator)[: options.num_texts]
     return [workload.texts[index] for index in order.tolist()]
 
 
 def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedModel:
     """An untrained policy that keeps the wanted fractions: the clock does not see which tokens they are."""
-    encoder = StagedEncoder(workload.backbone.model, options.reduction_layers)
+    encoder = StagedEncoder(workload.backbone.model, options.encoder.reduction_layers)
     fractions = check_keep_fractions(options.keep_fractions, encoder.num_reductions)
     return TokenReducedModel.from_parts(
         workload.backbone.model,
@@ -109,7 +117,7 @@ def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedM
 
 def inference_dtype(options: BenchmarkOptions) -> torch.dtype:
     """float32 unless bfloat16 is asked for, on every side."""
-    return torch.bfloat16 if evaluation_dtype(options.dtype) == "bfloat16" else torch.float32
+    return torch.bfloat16 if evaluation_dtype(options.run.dtype) == "bfloat16" else torch.float32
 
 
 def time_inference(
@@ -140,7 +148,7 @@ def time_inference(
 
 def main(options: BenchmarkOptions) -> None:
     """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
-    device = str(resolve_device(options.device))
+    device = str(resolve_device(options.run.device))
     workload, model = load_workload(options, device)
     source = "random masks" if model is None else str(options.model)
     record: dict[str, Any] = {
@@ -148,7 +156,7 @@ def main(options: BenchmarkOptions) -> None:
         "backbone": workload.backbone.name,
         "data_source": workload.data_source,
         "masks": source,
-        "dtype": evaluation_dtype(options.dtype),
+        "dtype": evaluation_dtype(options.run.dtype),
         "batch_size": options.batch_size,
         "num_texts": len(workload.texts),
         "mean_tokens": sum(map(len, workload.texts)) / len(workload.texts),
@@ -156,14 +164,16 @@ def main(options: BenchmarkOptions) -> None:
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }
     if options.training:
-        dtype = evaluation_dtype(options.dtype)
+        dtype = evaluation_dtype(options.run.dtype)
         settings = StepSettings(
-            options.keep_fractions, options.reduction_layers, dtype, device, options.rounds, options.seed
+            options.keep_fractions, options.encoder.reduction_layers, dtype, device, options.rounds, options.run.seed
         )
         for part in (time_environment, time_training, time_joint, time_sb3):
             record |= part(workload, settings)
     record |= time_inference(workload, model or random_model(workload, options), options, device)
-    folder = RunFolder.create(options.output_dir, options.env, "benchmark", options.architecture, options.seed)
+    folder = RunFolder.create(
+        options.run.output_dir, options.data.env, "benchmark", options.architecture, options.run.seed
+    )
     folder.write_config(options)
     folder.write_metrics(record)
     rows = [

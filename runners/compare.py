@@ -8,32 +8,32 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-import difflib
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from scipy.stats import t as student_t
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
-from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS, PolicyAgentOptions
 from agents.registry import AGENTS
 from runners.cli.display import announce, markdown_table, print_table
-from runners.cli.options import CommonOptions, option_values, spelled_out
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, check_options, spelled_out
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import HeuristicPoints, ended_run, run_to_end
-from runners.evaluation.passes import load_split
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker, read_curve
 from runners.train_policy import train_policy
-from runners.training.policy import PolicyOptions, TrainPolicyOptions
+from runners.training.loading import load_split
+from runners.training.policy import AlgorithmOptions, PolicyTrainingOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
+from trbert_env.suggestions import suggestion
 
 #: Agents that need no training; the residual scores see the gold answer.
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
@@ -46,7 +46,27 @@ CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
 
 
 @dataclass(frozen=True)
-class CompareOptions(CommonOptions):
+class ComparedAlgorithmOptions:
+    """Options that only some algorithms have, for a comparison of those that do."""
+
+    baseline: Literal["mean", "leave-one-out", "none"] | None = None
+    """As --agent-options reinforce.baseline=, where reinforce alone is trained."""
+
+    log_probability: Literal["sum", "mean"] | None = None
+    """As --agent-options AGENT.log_probability= for every one, where none but reinforce, rloo and grpo are trained."""
+
+
+@dataclass(frozen=True)
+class ComparedStageOptions:
+    """Options of stage 2, for all algorithms."""
+
+    algorithm: Part[ComparedAlgorithmOptions] = field(default_factory=ComparedAlgorithmOptions)
+    agent: Part[PolicyAgentOptions] = field(default_factory=PolicyAgentOptions)
+    training: Part[PolicyTrainingOptions] = field(default_factory=PolicyTrainingOptions)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
     """Options of a comparison."""
 
     agents: Annotated[tuple[str, ...], Items(1, distinct=True)] = (
@@ -56,36 +76,38 @@ class CompareOptions(CommonOptions):
     """Learning agents, package.module:Class of your own among them, and heuristics."""
 
     seeds: Annotated[int, Range(1)] = 3
-    """How many seeds each is trained with, from --seed on: 0, 1, 2 ..."""
+    """Number of seeds to train each with, from --seed on: 0, 1, 2 ..."""
 
     target_speedup: Annotated[float, Range(above=1)] = 2.0
-    """The FLOPs speed-up that all are trained for and compared at."""
+    """FLOPs speed-up to train all for, and to compare them at."""
 
     agent_options: tuple[str, ...] = ()
-    """What only one of the agents is told, as agent.name=value or agent=FILE.yaml: ppo.n_epochs=4 grpo=grpo.yaml."""
-
-    policy: PolicyOptions = field(default_factory=PolicyOptions)
-    """Of stage 2, for all of them."""
+    """Options of one agent alone, as agent.name=value or agent=FILE.yaml: ppo.n_epochs=4 grpo=grpo.yaml."""
 
     resume: Path | None = None
     """Go on with this comparison: what is done is not done again."""
 
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    policy: ComparedStageOptions = field(default_factory=ComparedStageOptions)
+
+    #: Set for each agent.
+    withdrawn: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("--policy.agent", "--policy.agent-options"),
+        "--policy.agent and --policy.agent-options are set for each agent: use --agents, --agent-options",
+    )
+
     def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
-        if self.seed + self.seeds - 1 > LARGEST_SEED:
-            raise UserError(f"--seed {self.seed} and --seeds {self.seeds} go beyond the largest seed, {LARGEST_SEED}")
-        if self.policy.agent != PolicyOptions().agent or self.policy.agent_options:
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        if self.run.seed + self.seeds - 1 > LARGEST_SEED:
             raise UserError(
-                "--policy.agent and --policy.agent-options are set for each agent: use --agents, --agent-options"
+                f"--seed {self.run.seed} and --seeds {self.seeds} go beyond the largest seed, {LARGEST_SEED}"
             )
         known = [*AGENTS, *HEURISTICS]
         for name in self.agents:
             if name not in known and ":" not in name:
-                nearest = difflib.get_close_matches(name, known, n=1)
-                hint = (
-                    f"did you mean {nearest[0]!r}?" if nearest else f"use {', '.join(known)}, or package.module:Class"
-                )
+                hint = suggestion(name, known, f"use {', '.join(known)}, or package.module:Class")
                 raise UserError(f"--agents has {name!r}: {hint}")
         for item in self.agent_options:
             if not any(_said_to(name, item) for name in self.learners):
@@ -93,7 +115,7 @@ class CompareOptions(CommonOptions):
                 raise UserError(f"--agent-options has {item!r}: it must begin with one of {prefixes}")
         for name in self.learners:
             try:
-                self.stage2(name, 0, Path()).check()
+                check_options(self.stage2(name, 0, Path()))
             except (ValueError, UserError) as error:
                 raise UserError(f"in the options of {name}, which are those behind --policy.: {error}") from error
 
@@ -104,13 +126,21 @@ class CompareOptions(CommonOptions):
 
     def stage2(self, agent: str, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one agent's run."""
-        values = option_values(self, CommonOptions) | option_values(self.policy, PolicyOptions)
-        values |= {"agent": agent, "agent_options": self.own_options(agent)}
-        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": self.target_speedup}
-        return TrainPolicyOptions(**values)
+        options = TrainPolicyOptions(
+            data=self.data,
+            encoder=self.encoder,
+            run=replace(self.run, seed=seed, output_dir=output_dir),
+            algorithm=AlgorithmOptions(
+                agent, self.own_options(agent), self.policy.algorithm.baseline, self.policy.algorithm.log_probability
+            ),
+            agent=self.policy.agent,
+            training=self.policy.training,
+            target_speedup=self.target_speedup,
+        )
+        return options.for_plug_in() if options.algorithm.plug_in else options
 
     def own_options(self, agent: str) -> tuple[str, ...]:
-        """What this agent alone is told, files read."""
+        """Return the options of this agent alone, files read."""
         own = [said for item in self.agent_options if (said := _said_to(agent, item))]
         return spelled_out("--agent-options", own)
 
@@ -167,11 +197,12 @@ class Comparison:
 
     @property
     def _seeds(self) -> range:
-        return range(self.options.seed, self.options.seed + self.options.seeds)
+        first = self.options.run.seed
+        return range(first, first + self.options.seeds)
 
     def _trained(self, agent: str, seed: int) -> Path:
         place = self.folder.path / f"{agent.replace(':', '.')}-seed{seed}"
-        runs = place / self.options.env
+        runs = place / self.options.data.env
         path = ended_run(runs, "policy-*")
         if path is None:
             announce(f"{agent}, seed {seed}")
@@ -296,10 +327,10 @@ def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
     Raises:
         ValueError: The target speed-up is out of reach of these cuts.
     """
-    validation = load_split(options, options.backbone)
+    validation = load_split(options.data, options.encoder.backbone)
     filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
-    shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.reduction_layers, shape, [options.target_speedup])
+    shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    return HeuristicPoints(options, validation, filled.encoder.reduction_layers, shape, [options.target_speedup])
 
 
 def main(options: CompareOptions) -> None:
@@ -309,7 +340,7 @@ def main(options: CompareOptions) -> None:
         options, folder = reopen(options, options.resume)
     beside = heuristics_beside(options)  # says what is wrong before there is a folder
     if folder is None:
-        folder = RunFolder.create(options.output_dir, options.env, "compare", "agents", options.seed)
+        folder = RunFolder.create(options.run.output_dir, options.data.env, "compare", "agents", options.run.seed)
         options = options.without_files()
         folder.write_config(options, beside.facts)
     else:

@@ -8,17 +8,18 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from agents.policy_agent import KeepFractions
 from runners.cli.display import announce
-from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures, load_split
+from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures
 from runners.runs.models import load_model, load_original
 from runners.runs.run_folder import RunFolder, earlier_record
+from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
@@ -26,7 +27,7 @@ from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(CommonOptions):
+class EvaluateOptions:
     """Options of an evaluation."""
 
     model: Path | None = None
@@ -36,7 +37,7 @@ class EvaluateOptions(CommonOptions):
     """A heuristic to evaluate instead of a model; residual sees the gold answer; stock is plain transformers."""
 
     keep_fractions: KeepFractions | None = None
-    """What to keep at each reduction, of the full length."""
+    """Kept fractions of the full length, one a reduction."""
 
     match: Path | None = None
     """With --agent: find the fractions that cost as much as this run did."""
@@ -48,17 +49,21 @@ class EvaluateOptions(CommonOptions):
     """With --model: about this FLOPs speed-up, by the threshold that gave it on training texts."""
 
     full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
+    """A run's folder to take the unreduced backbone's metrics from, instead of running it again."""
 
     original: str | None = None
     """With --model of joint training: folder or hub name of the encoder that it began with, if that was moved."""
 
-    split: Literal["train", "validation"] = "validation"
+    split: Literal["train", "validation", "test"] | None = None
     """The split."""
 
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
     def check(self) -> None:
-        """Refuse combinations that say nothing."""
-        super().check()
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        refuse_unused(self, max_train_texts="nothing is trained, give --max-eval-texts")
         if (self.model is None) == (self.agent is None):
             raise UserError(
                 "give either --model RUN_OR_MODEL_DIR or --agent keep-all|random|overlap|attention|residual"
@@ -77,13 +82,14 @@ class EvaluateOptions(CommonOptions):
             raise UserError(f"--agent {self.agent} skips nothing: leave --keep-fractions and --match out")
         if needs_fractions and (self.keep_fractions is None) == (self.match is None):
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
+        if self.model is not None:
+            refuse_unused(self, reduction_layers="--model has its own cuts, leave it out")
 
 
 def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--model``."""
     assert options.model is not None
     model, backbone = load_model(options.model, device)
-    options = replace(options, env=model.config.env)
     decision = model.decision
     if options.threshold is not None:
         decision = DecisionRule(threshold=options.threshold)
@@ -94,8 +100,9 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
         decision = DecisionRule(keep_fractions=fractions)
     # The loss that counts is the one against the encoder that training began with, not against what it became.
     original = load_original(model, backbone, options.original)
-    workload = load_split(options, original or backbone, options.split)
-    dtype, earlier = evaluation_dtype(options.dtype), earlier_record(options.full_from)
+    data = replace(options.data, env=model.config.env)
+    workload = load_split(data, original or backbone, options.split)
+    dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
     return record if original is None else record | keep_all_figures(model, workload, dtype, device)
 
@@ -103,14 +110,14 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
 def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--agent``."""
     assert options.agent is not None
-    workload = load_split(options, options.backbone, options.split)
-    encoder = StagedEncoder(workload.backbone.model, options.reduction_layers)
+    workload = load_split(options.data, options.encoder.backbone, options.split)
+    encoder = StagedEncoder(workload.backbone.model, options.encoder.reduction_layers)
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
         matched = earlier_record(options.match) or {}
         fractions, speedup = match_fractions(matched, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
-    dtype = evaluation_dtype(options.dtype)
+    dtype = evaluation_dtype(options.run.dtype)
     return evaluate_heuristic(
         options.agent,
         fractions,
@@ -118,16 +125,17 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
         dtype,
         device,
         encoder.reduction_layers,
-        options.seed,
+        options.run.seed,
         earlier_record(options.full_from),
     )
 
 
 def main(options: EvaluateOptions) -> None:
     """Evaluate a trained model, or a heuristic at equal FLOPs, on a split."""
-    device = str(resolve_device(options.device))
+    device = str(resolve_device(options.run.device))
     record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
-    folder = RunFolder.create(options.output_dir, record["env"], "evaluate", options.agent or "model", options.seed)
+    place, seed = options.run.output_dir, options.run.seed
+    folder = RunFolder.create(place, record["env"], "evaluate", options.agent or "model", seed)
     folder.write_config(options, {"data_source": record["data_source"], "backbone": record["backbone"]})
     folder.write_metrics(record)
     print(f"record: {folder.metrics_path}")

@@ -9,7 +9,7 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,13 +19,21 @@ from torch import Tensor, nn
 from agents.distillation import computing_in
 from agents.joint import warmup_decay
 from runners.cli.display import announce, print_table
-from runners.cli.options import TrainingOptions, resolve_device
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    RunOptions,
+    refuse_unused,
+    resolve_device,
+)
 from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, full_figures
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import Tracker, track_end
+from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.precision import training_dtype
 from runners.training.start import identity_facts
@@ -34,20 +42,17 @@ from trbert_env.data.backbones import (
     check_cache,
     fine_tuned_folder,
     leave_fine_tuned,
-    load_backbone,
     move,
 )
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import EncodedText, TextBatch
-from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import make_task
 
 
 @dataclass(frozen=True)
-class FinetuneOptions(TrainingOptions):
-    """Options of stage 1."""
+class FinetuneTrainingOptions:
+    """The training of stage 1."""
 
     epochs: Annotated[float, Range(above=0, most=1_000_000)] | None = None
     """Passes over the training split; the data set's own number when not given."""
@@ -59,10 +64,27 @@ class FinetuneOptions(TrainingOptions):
     """Texts of one step; the data set's own number when not given."""
 
     dropout: Annotated[float, Range(0, below=1)] = 0.0
-    """Dropout of hidden states; attention has none, for packed kernels know none."""
+    """Dropout of hidden states; attention has none, because packed kernels have none."""
 
     checkpoint_every: Annotated[int, Range(1)] = 500
     """Steps between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Options of the runner of stage 1."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    training: Group[FinetuneTrainingOptions] = field(default_factory=FinetuneTrainingOptions)
+
+    def check(self) -> None:
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        refuse_unused(self, reduction_layers="stage 1 skips nothing, leave it out")
 
 
 #: The small encoder wants larger and more steps than the presets' BERT-base: chosen on the embedded corpus.
@@ -90,7 +112,7 @@ class Schedule:
         return self.learning_rate * warmup_decay(step / self.steps, (step + 1) / self.steps, self.warmup)
 
 
-def make_schedule(options: FinetuneOptions, workload: Workload) -> Schedule:
+def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Schedule:
     """Fill what the options leave open from the preset."""
     preset = workload.preset
     small = workload.backbone.name == EMBEDDED_BACKBONE
@@ -210,48 +232,38 @@ def finetune(options: FinetuneOptions) -> Path | None:
         if session.find_ended() is not None:
             return None
         options = session.options
-        device = resolve_device(options.device)
-        workload, validation = load_workloads(options)
+        device = resolve_device(options.run.device)
+        splits = load_splits(options)
+        workload = splits.train
         target = fine_tuned_folder(workload.preset, workload.backbone.name, workload.data_source)
         check_cache(target)
-        dtype = training_dtype(options.dtype, device)
+        dtype = training_dtype(options.run.dtype, device)
         facts = {"backbone": workload.backbone.source, "dtype": dtype}
-        folder = session.begin("finetune", options.backbone or "default", facts | identity_facts(workload, validation))
-        schedule = make_schedule(options, workload)
-        trainer = Finetuner(workload, schedule, device, dtype, options.dropout, options.seed)
+        folder = session.begin("finetune", options.encoder.backbone or "default", facts | identity_facts(splits))
+        schedule = make_schedule(options.training, workload)
+        trainer = Finetuner(workload, schedule, device, dtype, options.training.dropout, options.run.seed)
         train(
             trainer,
             folder,
             label="fine-tuning",
-            checkpoint_every=options.checkpoint_every,
+            checkpoint_every=options.training.checkpoint_every,
             state=session.state,
             shown={"loss": "losses/task_loss"},
         )
-        return finish(trainer, folder, validation, options)
+        return finish(trainer, folder, splits.validation, options)
 
 
-def load_workloads(options: FinetuneOptions) -> tuple[Workload, Workload]:
-    """Training and validation split, with the backbone as it was before any fine-tuning of ours.
-
-    Both at once, so that what is wrong with either is known before the work begins.
-    """
-    preset = get_preset(options.env)
-    found, examples = Workload.load_examples(
-        options.env, "train", options.data_source, options.data_dir, options.max_train_texts
-    )
-    _, held_out = Workload.load_examples(
-        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
-    )
-    torch.manual_seed(options.seed)  # a new task head draws its first weights
-    backbone = load_backbone(
-        preset, make_task(preset), options.backbone, found.source, pretrained=True, records=examples
-    )
+def load_splits(options: FinetuneOptions) -> Splits:
+    """Load the texts, for the encoder as it was before any fine-tuning of ours."""
+    examples = RunExamples.load(options.data)
+    torch.manual_seed(options.run.seed)  # a new task head draws its first weights
+    backbone = examples.load_encoder(options.encoder, pretrained=True)
     if not backbone.fine_tuned:
         announce(
-            f"backbone '{backbone.name}' has no task head for {options.env}: a new one is trained from random weights"
+            f"backbone '{backbone.name}' has no task head for {options.data.env}: "
+            "a new one is trained from random weights"
         )
-    train = Workload.encode(preset, examples, backbone, "train", found.source)
-    return train, Workload.encode(preset, held_out, backbone, "validation", found.source)
+    return examples.encode(backbone)
 
 
 def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options: FinetuneOptions) -> Path:

@@ -8,18 +8,19 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from agents.heuristics import KeepAll, make_heuristic
 from runners.cli.display import Cell, print_table
-from runners.cli.options import CommonOptions, resolve_device
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import run
-from runners.evaluation.passes import evaluation_conditions, evaluation_env, load_split, pass_figures, run_pass
+from runners.evaluation.passes import evaluation_conditions, evaluation_env, pass_figures, run_pass
 from runners.runs.files import write_csv
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
+from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
@@ -27,7 +28,7 @@ from trbert_env.ranges import Items, Range
 
 
 @dataclass(frozen=True)
-class PilotOptions(CommonOptions):
+class PilotOptions:
     """Options of the pilot study."""
 
     after_layer: Annotated[int, Range(1)] | None = None
@@ -49,13 +50,16 @@ class PilotOptions(CommonOptions):
     strategies: Annotated[
         tuple[Literal["random", "overlap", "attention", "residual"], ...], Items(1, distinct=True)
     ] = ("random", "attention", "residual")
-    """How tokens are chosen; residual sees the gold answer."""
+    """Strategies that choose the tokens; residual sees the gold answer."""
+
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
 
     def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
-        if self.reduction_layers is not None:
-            raise ValueError("--reduction-layers has no meaning here: give --after-layer")
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        no_training = "nothing is trained, give --max-eval-texts"
+        refuse_unused(self, reduction_layers="give --after-layer", max_train_texts=no_training)
         percents = [round(100 * kept) for kept in (*self.proportions, 1.0)]
         if len(set(percents)) < len(percents):
             raise ValueError(
@@ -66,8 +70,8 @@ class PilotOptions(CommonOptions):
 
 def measure(options: PilotOptions, workload: Workload, reduction_layer: int, table: Path) -> list[dict[str, Any]]:
     """One row a strategy and proportion: its quality and FLOPs; the table is written as they come."""
-    device = str(resolve_device(options.device))
-    dtype = evaluation_dtype(options.dtype)
+    device = str(resolve_device(options.run.device))
+    dtype = evaluation_dtype(options.run.dtype)
     rows: list[dict[str, Any]] = []
     whole: dict[str, Any] = {}
     for strategy in options.strategies:
@@ -78,7 +82,7 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
             device=device,
         )
         for proportion in sorted(options.proportions):
-            agent = make_heuristic(strategy, (proportion,), 1, options.seed)
+            agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
             found = pass_figures(run_pass(env, agent, f"{strategy}, {proportion:.0%} kept"))
             rows.append({"strategy": strategy, "kept": proportion, **found})
             write_csv(table, rows)
@@ -128,15 +132,15 @@ def report(
 
 def main(options: PilotOptions) -> None:
     """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
-    workload = load_split(options, options.backbone)
+    workload = load_split(options.data, options.encoder.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins
-    folder = RunFolder.create(options.output_dir, options.env, "pilot", "heuristics", options.seed)
+    folder = RunFolder.create(options.run.output_dir, options.data.env, "pilot", "heuristics", options.run.seed)
     folder.write_config(options, {"data_source": workload.data_source, "backbone": workload.backbone.source})
     print(f"run folder: {folder.path}")
     rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
-    conditions = evaluation_conditions(workload, evaluation_dtype(options.dtype))
+    conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
     wanted = ["f1", "accuracy", "has_answer_f1", "log_likelihood"]
     metrics = [name for name in wanted if name in rows[0]]
     report(rows, folder, conditions, after_layer, metrics)

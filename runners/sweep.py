@@ -9,15 +9,22 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce, print_table
-from runners.cli.options import CommonOptions, option_values, resolve_device
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    RunOptions,
+    check_options,
+    resolve_device,
+)
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import HeuristicPoints, ended_run, kept_record, run_to_end
-from runners.evaluation.passes import evaluate_model, evaluation_conditions, load_split
+from runners.evaluation.passes import evaluate_model, evaluation_conditions
 from runners.joint_finetune import joint_finetune
 from runners.runs.files import write_csv
 from runners.runs.models import load_model
@@ -26,21 +33,20 @@ from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import train_policy
 from runners.training.joint import JointFinetuneOptions, JointStageOptions
-from runners.training.policy import PolicyOptions, TrainPolicyOptions
+from runners.training.loading import check_holdout, load_split
+from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.fingerprints import fingerprint_model
-from trbert_env.data.sources import hold_out
-from trbert_env.data.workload import Workload
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.reduction.decision import DecisionRule
 
 
 @dataclass(frozen=True)
-class SweepOptions(CommonOptions):
+class SweepOptions:
     """Options of a sweep."""
 
     speedups: Annotated[tuple[Annotated[float, Range(above=1)], ...], Items(1, distinct=True)] = (1.5, 2.0, 2.5, 3.0)
-    """The FLOPs speed-ups to train for: one run each and seed."""
+    """FLOPs speed-ups to train for: one run for each of them and each seed."""
 
     seeds: Annotated[tuple[Annotated[int, Range(0, LARGEST_SEED)], ...], Items(1, distinct=True)] = (0,)
     """The seeds; --seed fixes what is not trained."""
@@ -58,43 +64,61 @@ class SweepOptions(CommonOptions):
     one_model: float | None = None
     """Draw the frontier of the one model that was trained for this speed-up too, by its thresholds."""
 
-    policy: PolicyOptions = field(default_factory=PolicyOptions)
-    """Of stage 2."""
-
-    joint: JointStageOptions = field(default_factory=JointStageOptions)
-    """Of stage 3."""
-
     resume: Path | None = None
     """Go on with this sweep: what is done is not done again."""
 
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    policy: PolicyStageOptions = field(default_factory=PolicyStageOptions)
+    joint: JointStageOptions = field(default_factory=JointStageOptions)
+
+    #: See :class:`~runners.training.joint.JointFinetuneOptions`.
+    withdrawn: ClassVar[dict[str, str]] = {
+        "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out"
+    }
+
     def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         if len({f"{speedup:g}" for speedup in self.speedups}) < len(self.speedups):
             raise UserError(f"--speedups is {' '.join(map(str, self.speedups))}; two of them are alike in six digits")
         if self.one_model is not None and self.one_model not in self.speedups:
             raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
+        if self.stage == "policy" and self.joint != JointStageOptions():
+            raise UserError("--stage policy has no stage 3: leave the options behind --joint. out")
         stages: dict[str, TrainPolicyOptions | JointFinetuneOptions] = {
             "--policy": self.stage2(self.speedups[0], 0, Path()),
             "--joint": self.stage3(self.speedups[0], 0, Path(), Path()),
         }
         for group, options in stages.items():
             try:
-                options.check()
+                check_options(options)
             except (ValueError, UserError) as error:
                 raise UserError(f"in the options behind {group}.: {error}") from error
 
     def stage2(self, speedup: float, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one run of stage 2."""
-        values = option_values(self, CommonOptions) | option_values(self.policy, PolicyOptions)
-        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup}
-        return TrainPolicyOptions(**values)
+        return TrainPolicyOptions(
+            data=self.data,
+            encoder=self.encoder,
+            run=replace(self.run, seed=seed, output_dir=output_dir),
+            algorithm=self.policy.algorithm,
+            agent=self.policy.agent,
+            training=self.policy.training,
+            target_speedup=speedup,
+        )
 
     def stage3(self, speedup: float, seed: int, output_dir: Path, policy: Path) -> JointFinetuneOptions:
         """The options of one run of stage 3; encoder and cuts are those of its policy's run."""
-        values = option_values(self, CommonOptions) | option_values(self.joint, JointStageOptions)
-        values |= {"seed": seed, "output_dir": output_dir, "target_speedup": speedup, "policy": policy}
-        return JointFinetuneOptions(**values | {"backbone": None, "reduction_layers": None})
+        return JointFinetuneOptions(
+            data=self.data,
+            run=replace(self.run, seed=seed, output_dir=output_dir),
+            joint=self.joint.joint,
+            agent=self.joint.agent,
+            training=self.joint.training,
+            target_speedup=speedup,
+            policy=policy,
+        )
 
 
 class Sweep:
@@ -108,7 +132,7 @@ class Sweep:
 
     def __init__(self, options: SweepOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:
         self.options, self.folder, self._heuristic_points = options, folder, heuristic_points
-        self._device, self._dtype = str(resolve_device(options.device)), evaluation_dtype(options.dtype)
+        self._device, self._dtype = str(resolve_device(options.run.device)), evaluation_dtype(options.run.dtype)
         #: A run whose figures of the unreduced backbone serve the others.
         self._full_from: Path | None = None
 
@@ -132,7 +156,7 @@ class Sweep:
     def _trained(self, speedup: float, seed: int) -> Path:
         place = self.folder.path / f"{speedup:g}x-seed{seed}"
         options = self.options.stage2(speedup, seed, place)
-        runs = place / options.env
+        runs = place / options.data.env
         policy = ended_run(runs, "policy-*")
         if policy is None:
             announce(f"stage 2 for {speedup:g}x, seed {seed}")
@@ -176,7 +200,7 @@ class Sweep:
     def _heuristics(self) -> list[dict[str, Any]]:
         """Heuristics at the same FLOPs, with the same cuts."""
         path = self._trained(self.options.speedups[0], self.options.seeds[0])
-        earlier, seed = run_record(path), self.options.seed
+        earlier, seed = run_record(path), self.options.run.seed
         return [
             {
                 "series": name,
@@ -232,21 +256,11 @@ def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
     Raises:
         ValueError: A speed-up is out of reach of these cuts.
     """
-    validation = load_split(options, options.backbone)
+    validation = load_split(options.data, options.encoder.backbone)
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
-    shape = filled.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.reduction_layers, shape, options.speedups)
-
-
-def check_holdout(options: SweepOptions) -> None:
-    """Check that stage 3 can hold out what it is asked to, before stage 2 runs for it.
-
-    Raises:
-        ValueError: It would leave nothing to train on.
-    """
-    found, _ = Workload.load_examples(options.env, "train", options.data_source, options.data_dir, None)
-    hold_out(found.dataset, options.joint.holdout_texts)
+    shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    return HeuristicPoints(options, validation, filled.encoder.reduction_layers, shape, options.speedups)
 
 
 def main(options: SweepOptions) -> None:
@@ -257,9 +271,9 @@ def main(options: SweepOptions) -> None:
     # Both say what is wrong before there is a folder.
     beside = heuristics_beside(options)
     if options.stage == "joint":
-        check_holdout(options)
+        check_holdout(options.data, options.joint.training.holdout_texts)
     if folder is None:
-        folder = RunFolder.create(options.output_dir, options.env, "sweep", options.stage, options.seed)
+        folder = RunFolder.create(options.run.output_dir, options.data.env, "sweep", options.stage, options.run.seed)
         folder.write_config(options, beside.facts)
     else:
         folder.check_recorded(beside.facts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce
-from runners.cli.options import CommonOptions, option_values, resolve_device, spelled_out
+from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.finetune import FinetuneOptions, finetune
@@ -21,56 +21,43 @@ from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
+from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.policy import PolicyTraining, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
-from trbert_env.data.backbones import Backbone, load_backbone
+from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.presets import get_preset
 from trbert_env.reduction.decision import check_keep_fractions
-from trbert_env.tasks import make_task
 
 
-def fine_tuned_backbone(options: TrainPolicyOptions, data_source: str) -> Backbone:
-    """The backbone; where it is not fine-tuned, stage 1 runs first and says so.
+def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> Backbone:
+    """Load the backbone; where it is not fine-tuned, stage 1 runs first and says so.
 
     Raises:
         ValueError: The options do not fit the backbone.
     """
-    preset = get_preset(options.env)
-    task = make_task(preset)
-    backbone = load_backbone(preset, task, options.backbone, data_source)
-    encoder = StagedEncoder(backbone.model, options.reduction_layers)
-    check_keep_fractions(options.keep_fractions or DEFAULT_KEEP_FRACTIONS, encoder.num_reductions)
+    backbone = examples.load_encoder(options.encoder)
+    encoder = StagedEncoder(backbone.model, options.encoder.reduction_layers)
+    check_keep_fractions(options.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS, encoder.num_reductions)
     if backbone.fine_tuned:
         return backbone
-    announce(f"backbone '{backbone.name}' is not fine-tuned for {options.env}: stage 1 runs first")
-    finetune(FinetuneOptions(**option_values(options, CommonOptions) | {"backbone": backbone.name}))
-    return load_backbone(preset, task, backbone.name, data_source)
+    announce(f"backbone '{backbone.name}' is not fine-tuned for {options.data.env}: stage 1 runs first")
+    named = EncoderOptions(backbone.name)
+    finetune(FinetuneOptions(data=options.data, encoder=named, run=options.run))
+    return examples.load_encoder(named)
 
 
-def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Workload, Workload]:
-    """What the run starts from, and the training and validation split.
-
-    All at once, so that what is wrong with any is known before the work begins.
-    """
-    preset = get_preset(options.env)
-    found, examples = Workload.load_examples(
-        options.env, "train", options.data_source, options.data_dir, options.max_train_texts
-    )
-    announce(f"training data: {found.description}")
-    _, held_out = Workload.load_examples(
-        options.env, "validation", found.source, options.data_dir, options.max_eval_texts
-    )
+def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Splits]:
+    """Load what the run starts from, and its texts, so that a fault of any is known before the work begins."""
+    examples = RunExamples.load(options.data)
     if options.policy is None:
-        start = Start(fine_tuned_backbone(options, found.source), options)
+        start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options)
-    train = Workload.encode(preset, examples, start.backbone, "train", found.source)
-    return start, train, Workload.encode(preset, held_out, start.backbone, "validation", found.source)
+    return start, examples.encode(start.backbone)
 
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:
@@ -80,24 +67,25 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         if ended is not None:
             return ended
         options = session.options
-        options = replace(options, agent_options=spelled_out("--agent-options", options.agent_options))
+        own = spelled_out("--agent-options", options.algorithm.agent_options)
+        options = replace(options, algorithm=replace(options.algorithm, agent_options=own))
         session.options = options
-        device = resolve_device(options.device)
+        device = resolve_device(options.run.device)
         earlier = earlier_record(options.full_from)
-        start, workload, validation = prepare(options)
-        check_conditions(evaluation_conditions(validation, evaluation_dtype(options.dtype)), earlier)
-        training = PolicyTraining(start, workload, str(device))
-        facts = {"dtype": training_dtype(options.dtype, device)}
-        folder = session.begin("policy", options.agent, start.facts | facts | identity_facts(workload, validation))
+        start, splits = prepare(options)
+        check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
+        training = PolicyTraining(start, splits.train, str(device))
+        facts = {"dtype": training_dtype(options.run.dtype, device)}
+        folder = session.begin("policy", options.algorithm.agent, start.facts | facts | identity_facts(splits))
         train(
             training,
             folder,
             label="training",
-            checkpoint_every=options.checkpoint_every,
+            checkpoint_every=options.training.checkpoint_every,
             state=session.state,
             shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
         )
-        evaluate_and_report(options, training, folder, validation, earlier)
+        evaluate_and_report(options, training, folder, splits.validation, earlier)
         return folder
 
 
@@ -110,11 +98,11 @@ def evaluate_and_report(
 ) -> None:
     """Save the model, if there is one, evaluate, print the table, log the record; ``metrics.json`` comes last."""
     model = training.model()
-    dtype, device = evaluation_dtype(options.dtype), str(resolve_device(options.device))
+    dtype, device = evaluation_dtype(options.run.dtype), str(resolve_device(options.run.device))
     if model is None:
         layers = training.encoder.reduction_layers
         record = evaluate_agent(
-            options.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
+            options.algorithm.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
         )
     else:
         with replacing_folder(folder.model_dir) as partial:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from trbert_env.suggestions import nearest_name
 
 
 def penalty_from_alpha(
@@ -157,7 +158,6 @@ def get_preset(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    by_lower = {known.lower(): known for known in PRESETS}
-    nearest = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    suggestion = f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ";"
-    raise ValueError(f"unknown environment name {name!r}{suggestion} known names: {', '.join(PRESETS)}")
+    nearest = nearest_name(name, PRESETS)
+    hint = f" did you mean {nearest!r}?" if nearest else ""
+    raise ValueError(f"unknown environment name {name!r};{hint} known names: {', '.join(PRESETS)}")

@@ -36,7 +36,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class ActorCriticOptions(PolicyAgentOptions):
-    """What PPO and A2C can both be told; names are Stable-Baselines3's."""
+    """Options of PPO and A2C, by Stable-Baselines3's names."""
 
     gae_lambda: Annotated[float, Range(0, 1)] = 1.0
     """Bias against variance of the advantages; 1 trusts returns, 0 the critic."""
@@ -71,7 +71,7 @@ class ActorCriticOptions(PolicyAgentOptions):
 
 @dataclass(frozen=True)
 class PpoOptions(ActorCriticOptions):
-    """What PPO can be told."""
+    """Options of PPO."""
 
     n_epochs: Annotated[int, Range(1)] = 2
     """Passes over each rollout; the steps on it share the learning rate."""
@@ -95,7 +95,7 @@ class PpoOptions(ActorCriticOptions):
 
 @dataclass(frozen=True)
 class A2cOptions(ActorCriticOptions):
-    """What A2C can be told."""
+    """Options of A2C."""
 
     use_rms_prop: bool = False
     """Whether to step by RMSprop, as A2C first did, instead of Adam."""

@@ -1,51 +1,65 @@
-"""The options that all runners share, and their way to JSON and back."""
+"""Groups of options that all runners share, the names of options on the command line, and their way to JSON and back.
+
+A runner has one frozen dataclass, composed of groups; each group is handed whole to the object that uses it::
+
+    @dataclass(frozen=True)
+    class FinetuneOptions:
+        resume: Path | None = None
+        data: Group[DataOptions] = field(default_factory=DataOptions)
+        encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+        run: Group[RunOptions] = field(default_factory=RunOptions)
+        training: Group[FinetuneTrainingOptions] = field(default_factory=FinetuneTrainingOptions)
+
+A :data:`Group` has a title in ``--help`` and no prefix on its flags. A group without the annotation has its own
+name as the prefix, as ``policy`` of a sweep (``--policy.total-texts``); its own groups are :data:`Part`.
+
+The *name* of an option is its flag without the dashes, ``total_texts`` or ``policy.total_texts``: it keys
+``config.json`` and names the option in errors.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
-import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import torch
+import tyro
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from trbert_env.ranges import LARGEST_SEED, Items, Range, check_ranges
 
-OptionsT = TypeVar("OptionsT", bound="CommonOptions")
-TrainingOptionsT = TypeVar("TrainingOptionsT", bound="TrainingOptions")
-GroupT = TypeVar("GroupT")
+
+class Unprefixed:
+    """Mark of a group whose flags have no prefix of their own."""
+
+
+T = TypeVar("T")
+#: A group of a runner's options: a title in ``--help``, and no prefix on its flags.
+Group = tyro.conf.OmitArgPrefixes[Annotated[T, Unprefixed()]]
+#: A group inside of a group, under the title and the prefix of the outer one.
+Part = Annotated[T, tyro.conf.arg(name=""), Unprefixed()]
 
 
 @dataclass(frozen=True)
-class CommonOptions:
-    """What every runner can be told on its command line."""
+class DataOptions:
+    """The texts."""
 
     env: str = "SQuAD2"
     """The data set: the name in TRBERT/<name>-v0."""
 
     data_source: Literal["auto", "local", "hub", "embedded"] = "auto"
-    """Where texts come from: a local folder, the hub, the embedded corpus, or the first to be had."""
+    """Source of the texts: a local folder, the hub, the embedded corpus, or the first of them that is there."""
 
     data_dir: Path | None = None
     """A folder with one folder for each data set; the environment variable TRBERT_DATA when not given."""
-
-    backbone: str | None = None
-    """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a CUDA device if there is one."""
-
-    seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
-    """Fixes every random choice."""
-
-    output_dir: Path = Path("runs")
-    """Where run folders are made."""
 
     max_train_texts: Annotated[int, Range(1)] | None = None
     """Train on a random sample of this many texts; on all when not given."""
@@ -53,49 +67,142 @@ class CommonOptions:
     max_eval_texts: Annotated[int, Range(1)] | None = None
     """Evaluate on a random sample of this many texts; on all when not given."""
 
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """The encoder, and the layers that it is reduced before."""
+
+    backbone: str | None = None
+    """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
+
     reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | None = None
     """Reduce before these layers, counted from 1; before layers 2 and L/2 + 1 when not given."""
 
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The run: device, number format, seed and folder."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on; auto takes a CUDA device if there is one."""
+
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the encoder computes in; auto is bfloat16 for training where the processor has it, else float32."""
+    """Number format of the encoder; auto is bfloat16 for training where the processor has it, else float32."""
+
+    seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
+    """Seed of every random choice."""
+
+    output_dir: Path = Path("runs")
+    """Folder of all run folders."""
+
+
+class RunnerOptions(Protocol):
+    """The options of any runner: a frozen dataclass with these groups, among others."""
+
+    @property
+    def data(self) -> DataOptions: ...  # noqa: D102
+    @property
+    def encoder(self) -> EncoderOptions: ...  # noqa: D102
+    @property
+    def run(self) -> RunOptions: ...  # noqa: D102
 
     def check(self) -> None:
-        """Refuse values outside of the ranges that the fields declare; a derived class adds what ties options.
-
-        Not done in ``__post_init__``, whose errors tyro would frame as its own.
+        """Refuse options that do not go together; ranges are checked by :func:`check_options` before.
 
         Raises:
-            ValueError: The message names the option, its value and what it may be.
+            ValueError: The message names the options and says which to leave out or to change.
         """
-        check_ranges(self, flag)
+        ...
 
 
-@dataclass(frozen=True)
-class TrainingOptions(CommonOptions):
-    """What every runner that trains can be told."""
+class ResumableOptions(RunnerOptions, Protocol):
+    """The options of a runner whose interrupted runs can be resumed."""
 
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
+    @property
+    def resume(self) -> Path | None: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class PolicyRunOptions(TrainingOptions):
-    """What the runners of stage 2 and stage 3 can be told."""
+OptionsT = TypeVar("OptionsT", bound=RunnerOptions)
+ResumableT = TypeVar("ResumableT", bound=ResumableOptions)
 
-    target_speedup: Annotated[float, Range(above=1)] | None = None
-    """The FLOPs speed-up that is wanted; keep fractions and price then follow from it."""
 
-    full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's figures from, instead of running it again."""
+# -- names -------------------------------------------------------------------------------------------------
+
+
+def option_paths(kind: Any) -> dict[str, tuple[str, ...]]:
+    """Return the names of all options of a dataclass, and the fields that lead to each.
+
+    Example:
+        >>> option_paths(RunOptions)["output_dir"]
+        ('output_dir',)
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint, *notes = typing.get_args(hints[field.name]) if _is_annotated(hints[field.name]) else (hints[field.name],)
+        if not dataclasses.is_dataclass(hint):
+            found[field.name] = (field.name,)
+            continue
+        prefix = "" if any(isinstance(note, Unprefixed) for note in notes) else f"{field.name}."
+        for name, path in option_paths(hint).items():
+            if prefix + name in found:
+                raise TypeError(f"{kind.__name__} has two options {prefix + name!r}")
+            found[prefix + name] = (field.name, *path)
+    return found
 
 
 def flag(name: str) -> str:
-    """How a field is written on the command line: ``data_dir`` is ``--data-dir``."""
+    """Return an option as it stands on the command line: ``data_dir`` is ``--data-dir``."""
     return "--" + name.replace("_", "-")
 
 
+def option_values(options: Any) -> dict[str, Any]:
+    """Return the values of all options by name, groups flattened."""
+    return {name: functools.reduce(getattr, path, options) for name, path in option_paths(type(options)).items()}
+
+
+def changed_options(options: Any) -> list[str]:
+    """Return the flags whose value is not the default, such as ``["--seed"]``, in the order of the fields."""
+    defaults = option_values(type(options)())
+    return [flag(name) for name, value in option_values(options).items() if value != defaults[name]]
+
+
+# -- checks ------------------------------------------------------------------------------------------------
+
+
+def check_options(options: RunnerOptions) -> None:
+    """Refuse values outside of the ranges that the fields declare, then options that do not go together.
+
+    Not done in ``__post_init__``, whose errors tyro would frame as its own.
+
+    Raises:
+        ValueError: The message names the option, its value and its range.
+    """
+    names = {".".join(path): name for name, path in option_paths(type(options)).items()}
+    check_ranges(options, lambda path: flag(names[path]))
+    options.check()
+
+
+def refuse_unused(options: RunnerOptions, **hints: str) -> None:
+    """Refuse options that all runners share and this one has no use for.
+
+    Args:
+        options: The options of the runner.
+        **hints: Name of an option -> the fix.
+
+    Raises:
+        ValueError: One of them is given.
+    """
+    for name, hint in hints.items():
+        if flag(name) in changed_options(options):
+            raise ValueError(f"{flag(name)} has no meaning here: {hint}")
+
+
+# -- name=value items --------------------------------------------------------------------------------------
+
+
 def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` items as a dict; values are JSON, or strings where they are none.
+    """Return ``name=value`` items as a dict; values are JSON, or strings where they are none.
 
     Example:
         >>> named_values("--agent-options", ["clip=0.2", "form=sum"])
@@ -117,12 +224,12 @@ def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
 
 
 def spelled_out(option: str, items: Sequence[str]) -> tuple[str, ...]:
-    """The same items with files replaced by what they hold, so that a record needs no file."""
+    """Return the same items with files replaced by their content, so that a record needs no file."""
     return tuple(f"{name}={json.dumps(value)}" for name, value in named_values(option, items).items())
 
 
 def _read_mapping(option: str, path: Path) -> dict[str, Any]:
-    """A YAML file of names and values."""
+    """Read a YAML file of names and values."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -137,7 +244,7 @@ def _read_mapping(option: str, path: Path) -> dict[str, Any]:
 
 
 def _value_of(text: str) -> Any:
-    """JSON where it is some, else the string; YAML 1.1 takes 1e-3 for a string."""
+    """Parse JSON where the text is some; YAML 1.1 takes 1e-3 for a string."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -158,43 +265,45 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cpu" if name == "cpu" or not found else "cuda")
 
 
+# -- JSON --------------------------------------------------------------------------------------------------
+
+
 def options_to_json(options: Any) -> dict[str, Any]:
-    """Turn an options dataclass into JSON values: paths become strings, tuples lists, groups of options dicts."""
-    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
+    """Return all options by name as JSON values: paths become strings, tuples lists."""
+    return {name: _plain(value) for name, value in option_values(options).items()}
 
 
-def options_from_json(options_type: type[OptionsT], values: dict[str, Any]) -> OptionsT:
+def options_from_json(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Restore what :func:`options_to_json` wrote, each value in the type of its field.
 
     Raises:
-        ValueError: An option is unknown or missing, or a value is not of its field's type.
+        ValueError: An option is unknown or missing, not of its field's type, or refused by :func:`check_options`.
     """
-    options: OptionsT = _restore_group(options_type, values)
-    options.check()
+    paths = option_paths(kind)
+    if unknown := sorted(values.keys() - paths.keys()):
+        raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
+    if missing := sorted(paths.keys() - values.keys()):
+        raise ValueError(f"missing saved options {missing}; they come from another runner or version")
+    tree: dict[str, Any] = {}
+    for name, (*groups, field) in paths.items():
+        place = tree
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[field] = values[name]
+    try:
+        # As JSON, where a tuple is a list and a path is a string, also to a strict reader.
+        options: OptionsT = TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = next(name for name, path in paths.items() if first["loc"][: len(path)] == path)
+        said = first["msg"].removeprefix("Input ")
+        raise ValueError(f"saved option {name} is {first['input']!r}; it {said}: fix config.json") from error
+    check_options(options)
     return options
 
 
-def changed_options(options: CommonOptions) -> list[str]:
-    """The flags whose value is not the default, such as ``["--seed"]``, in the order of the fields."""
-    defaults = type(options)()
-    names = [field.name for field in dataclasses.fields(options)]
-    return [flag(name) for name in names if getattr(options, name) != getattr(defaults, name)]
-
-
-def own_options(options: Any, kind: type[GroupT]) -> GroupT:
-    """What of some options belongs to a base class of theirs, such as ``ReinforceOptions``."""
-    return kind(**option_values(options, kind))
-
-
-def option_values(options: Any, kind: type[Any]) -> dict[str, Any]:
-    """The same as keywords, to make options of another class from."""
-    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
-
-
 def _plain(value: Any) -> Any:
-    """One option as a JSON value."""
-    if dataclasses.is_dataclass(value):
-        return options_to_json(value)
+    """Return the value of an option as JSON."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
@@ -204,37 +313,5 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"an option of type {type(value).__name__} has no JSON form: {value!r}")
 
 
-def _restore_group(kind: Any, values: dict[str, Any]) -> Any:
-    """A dataclass of options from its JSON values."""
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if unknown := sorted(values.keys() - names):
-        raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
-    if missing := sorted(names - values.keys()):
-        raise ValueError(f"missing saved options {missing}; they come from another runner or version")
-    return kind(**{name: _restore(value, hints[name], name) for name, value in values.items()})
-
-
-def _restore(value: Any, hint: Any, name: str) -> Any:
-    """One JSON value in the type that its field is annotated with."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _restore(value, hint, name)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _restore_group(hint, value)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(hints) == len(value):
-            return tuple(_restore(item, hint_of_item, name) for item, hint_of_item in zip(value, hints, strict=True))
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint in (bool, int, float, str) and type(value) is hint:
-        return value
-    raise ValueError(f"saved option {name} is {value!r}, not of its type {hint}; mend config.json")
+def _is_annotated(hint: Any) -> bool:
+    return typing.get_origin(hint) is Annotated

@@ -1,4 +1,4 @@
-"""How a runner starts and how it fails: one line that says what to mend, not a traceback."""
+"""Start of a runner, and its failures: one line that says what to fix, not a traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import datasets
@@ -17,17 +17,17 @@ import transformers
 import tyro
 from safetensors import SafetensorError
 
-from runners.cli.options import CommonOptions, OptionsT
+from runners.cli.options import OptionsT, RunnerOptions, check_options
 
 #: Set to 1 to see where an error came from.
 TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
 
 
 class UserError(Exception):
-    """Something that only the user can mend; the message is one line that says how."""
+    """A fault that only the user can fix; the message is one line that says how."""
 
 
-#: What bad input raises. OSError covers missing, misplaced and unreadable files, full disks and unreachable hubs.
+#: Errors of bad input. OSError covers missing, misplaced and unreadable files, full disks and unreachable hubs.
 _USER_ERRORS = (UserError, ValueError, OSError, SafetensorError, gymnasium.error.Error)
 
 
@@ -36,7 +36,8 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
 
     Args:
         main: The job.
-        options_type: The dataclass of its options.
+        options_type: The dataclass of its options. A class attribute ``withdrawn`` names flags that it does not
+            have, each with the line that refuses it.
         arguments: The command line without the script's name; ``sys.argv`` when not given.
 
     Raises:
@@ -45,8 +46,9 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "stop_importing":  # of runners/script.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        refuse_withdrawn(getattr(options_type, "withdrawn", {}), sys.argv[1:] if arguments is None else arguments)
         options = tyro.cli(options_type, args=arguments, description=_description(main))
-        options.check()
+        check_options(options)
         check_output_dir(options)
         with _quiet_libraries():
             main(options)
@@ -58,7 +60,23 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
         sys.exit(130)
 
 
-def check_output_dir(options: CommonOptions) -> None:
+def refuse_withdrawn(withdrawn: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Refuse flags that a runner does not have, in words of its own.
+
+    Args:
+        withdrawn: Flag -> the line that refuses it.
+        arguments: The command line.
+
+    Raises:
+        UserError: One of the flags is given.
+    """
+    for argument in arguments:
+        given = argument.partition("=")[0].replace("_", "-")
+        if given in withdrawn:
+            raise UserError(withdrawn[given])
+
+
+def check_output_dir(options: RunnerOptions) -> None:
     """Refuse a folder that results cannot be written to, before the work whose results they are.
 
     Raises:
@@ -66,13 +84,12 @@ def check_output_dir(options: CommonOptions) -> None:
     """
     if getattr(options, "resume", None) is not None:  # which writes where the run lies
         return
-    there = options.output_dir.absolute()
+    output_dir = options.run.output_dir
+    there = output_dir.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"--output-dir {options.output_dir} cannot be written, for {there} cannot: give another folder"
-        )
+        raise ValueError(f"--output-dir {output_dir} cannot be written, for {there} cannot: give another folder")
 
 
 def _report(error: BaseException) -> None:
@@ -120,11 +137,11 @@ def _one_line(
 
 
 def _resume_hint(error: KeyboardInterrupt) -> str:
-    """Return how to go on with an interrupted job: what the run noted, once it had written a checkpoint."""
+    """Return the note of an interrupted run that has written a checkpoint: how to resume it."""
     return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _description(main: Callable[[OptionsT], None]) -> str | None:
-    """What ``--help`` says above the options: the runner's own docstring."""
+    """Return the text of ``--help`` above the options: the runner's own docstring."""
     module = sys.modules.get(main.__module__)
     return module.__doc__ if module else None

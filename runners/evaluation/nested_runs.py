@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from runners.cli.options import CommonOptions, TrainingOptions, resolve_device
+from runners.cli.options import ResumableT, RunnerOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
-from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions, load_split
+from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
 from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json
 from runners.runs.run_folder import RunFolder
+from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel
-
-TrainingOptionsT = TypeVar("TrainingOptionsT", bound=TrainingOptions)
 
 
 def ended_run(place: Path, pattern: str) -> Path | None:
@@ -34,14 +33,12 @@ def ended_run(place: Path, pattern: str) -> Path | None:
     return next((path for path in paths if RunFolder(path).ended), None)
 
 
-def run_to_end(
-    runner: Callable[[TrainingOptionsT], RunFolder], options: TrainingOptionsT, place: Path, pattern: str
-) -> Path:
+def run_to_end(runner: Callable[[ResumableT], RunFolder], options: ResumableT, place: Path, pattern: str) -> Path:
     """Run to the end, from its checkpoint where there is one; returns the run's folder."""
     for path in sorted(place.glob(f"{pattern}/*")):
         if has_state(path / "checkpoint"):
             RunFolder(path).move_to(options)
-            return runner(type(options)(resume=path)).path
+            return runner(type(options)(resume=path)).path  # type: ignore[call-arg]
     return runner(options).path
 
 
@@ -85,7 +82,7 @@ class HeuristicPoints:
 
     def __init__(
         self,
-        options: CommonOptions,
+        options: RunnerOptions,
         validation: Workload,
         reduction_layers: tuple[int, ...] | None,
         shape: Sequence[float],
@@ -108,7 +105,7 @@ class HeuristicPoints:
     def validation(self) -> Workload:
         """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
         if not self._validation.backbone.fine_tuned:
-            self._validation = load_split(self._options, self._options.backbone)
+            self._validation = load_split(self._options.data, self._options.encoder.backbone)
         return self._validation
 
     def record(
@@ -123,7 +120,7 @@ class HeuristicPoints:
             earlier: A record with the unreduced backbone's metrics, if there is one.
             folder: The run's folder, in which the record is kept.
         """
-        dtype, device = evaluation_dtype(self._options.dtype), str(resolve_device(self._options.device))
+        dtype, device = evaluation_dtype(self._options.run.dtype), str(resolve_device(self._options.run.device))
 
         def evaluate() -> dict[str, Any]:
             fractions = self._fractions[speedup]

@@ -12,10 +12,9 @@ from agents.base import Actor
 from agents.heuristics import KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
-from runners.cli.options import CommonOptions
 from runners.evaluation.stock import stock_logits, stock_model
 from runners.evaluation.timing import wall_speedups
-from trbert_env.data.backbones import Backbone, move
+from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
@@ -42,18 +41,6 @@ class PassResult:
     flops_speedup: float
     kept_fractions: tuple[float, ...]
     log_likelihood: float
-
-
-def load_split(options: CommonOptions, backbone: Backbone | str | None, split: str = "validation") -> Workload:
-    """The split to evaluate on, with a backbone that is loaded or to be found."""
-    return Workload.load(
-        options.env,
-        split,
-        backbone=backbone,
-        data_source=options.data_source,
-        data_dir=options.data_dir,
-        max_examples=options.max_eval_texts,
-    )
 
 
 def evaluation_env(

@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from runners.runs.files import file_digest, read_json, read_record, sync, write_durably, write_json, writing_tensors
 from runners.runs.tree import decode_tree, encode_tree
 
-#: The version of the form that states have on the disk; raised when a state of before cannot be read any more.
-FORMAT = 2
+#: Version of what a run leaves on the disk to be resumed from: its options in ``config.json``, and its states. Raised
+#: when what was written before cannot be read any more. 3: options by their names on the command line.
+FORMAT = 3
 
 _STEP = re.compile(r"step-(\d+)")
 _FILES = ("state.safetensors", "state.json")

@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
-    CommonOptions,
     OptionsT,
+    RunnerOptions,
     changed_options,
     options_from_json,
     options_to_json,
 )
 from runners.runs.versions import git_commit, versions
 
-#: Options that say where something lies, and nothing of what a run does with it.
+#: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
 #: What the record of every run has that trains or evaluates, beside the task's metrics.
 RECORD = ("env", "num_texts", "full_log_likelihood")
@@ -72,14 +73,14 @@ class RunFolder:
             FileNotFoundError: There is no such folder, or it is not a run's folder.
             NotADirectoryError: It is a file.
         """
-        mend = "give a folder like runs/<env>/<stage>-<agent>/<time>-<seed>"
+        fix = "give a folder like runs/<env>/<stage>-<agent>/<time>-<seed>"
         if not path.exists():
-            raise FileNotFoundError(f"there is no run folder {path}; {mend}")
+            raise FileNotFoundError(f"there is no run folder {path}; {fix}")
         if not path.is_dir():
-            raise NotADirectoryError(f"{path} is a file, not a run folder; {mend}")
+            raise NotADirectoryError(f"{path} is a file, not a run folder; {fix}")
         run = cls(path)
         if not run.config_path.exists():
-            raise FileNotFoundError(f"{path} is not a run folder: it has no config.json; {mend}")
+            raise FileNotFoundError(f"{path} is not a run folder: it has no config.json; {fix}")
         return run
 
     @property
@@ -107,7 +108,7 @@ class RunFolder:
         """TensorBoard's events: the run's folder itself, so that TensorBoard shows the run by its name."""
         return self.path
 
-    def write_config(self, options: CommonOptions, facts: Mapping[str, Any] | None = None) -> None:
+    def write_config(self, options: RunnerOptions, facts: Mapping[str, Any] | None = None) -> None:
         """Write every option, the versions of the libraries, and the project's commit.
 
         Args:
@@ -117,6 +118,7 @@ class RunFolder:
         """
         record = {
             "run_id": uuid.uuid4().hex,
+            "format": FORMAT,
             "options": options_to_json(options),
             "options_digest": options_digest(options_to_json(options)),
             "facts": dict(facts or {}),
@@ -166,8 +168,8 @@ class RunFolder:
             told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
             raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")
 
-    def move_to(self, options: CommonOptions) -> None:
-        """Take over where things lie from options that are the run's own otherwise: a folder of runs may have moved."""
+    def move_to(self, options: RunnerOptions) -> None:
+        """Take over places from options that are the run's own otherwise: a folder of runs may have moved."""
         record = self.read_config()
         now = options_to_json(options)
         places = {name: now[name] for name in PLACES if name in record["options"] and name in now}
@@ -188,6 +190,12 @@ class RunFolder:
         """
         record = self.read_config()
         values = record["options"]
+        if record.get("format") != FORMAT:
+            found = record.get("format", FORMAT - 1)
+            raise ValueError(
+                f"{self.config_path} has options of format {found}, this version reads {FORMAT}: "
+                "finish the run with the version that began it, or start a new run"
+            )
         if record.get("options_digest") != options_digest(values):
             raise ValueError(
                 f"{self.config_path} has other options than the run began with: restore them, or start a new run"
@@ -211,7 +219,7 @@ def options_digest(values: Mapping[str, Any]) -> str:
 
     What lies there is told by fingerprints; a run whose data have moved can be pointed to them in ``config.json``.
     """
-    settled = {name: value for name, value in values.items() if name not in PLACES or isinstance(value, dict)}
+    settled = {name: value for name, value in values.items() if name not in PLACES}
     return hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from runners.runs.checkpoint import has_state, load_state
 from runners.runs.lock import locked
-from runners.cli.options import TrainingOptionsT
+from runners.cli.options import ResumableT
 from runners.runs.run_folder import RunFolder, reopen
 
 
@@ -33,7 +33,7 @@ def held(folder: RunFolder) -> Iterator[None]:
             raise
 
 
-class RunSession(Generic[TrainingOptionsT]):
+class RunSession(Generic[ResumableT]):
     """Hold a training run for this process alone, and what a resumed one has to go on from.
 
     Args:
@@ -48,13 +48,13 @@ class RunSession(Generic[TrainingOptionsT]):
         ...     folder = session.begin("policy", "reinforce", {"dtype": "float32"})
     """
 
-    def __init__(self, options: TrainingOptionsT) -> None:
+    def __init__(self, options: ResumableT) -> None:
         self.options = options
         self.state: Any = None
         self._folder: RunFolder | None = None
         self._stack = ExitStack()
 
-    def __enter__(self) -> RunSession[TrainingOptionsT]:
+    def __enter__(self) -> RunSession[ResumableT]:
         """Reopen the run that ``--resume`` names, if one is named.
 
         Raises:
@@ -91,7 +91,7 @@ class RunSession(Generic[TrainingOptionsT]):
         """
         options = self.options
         if self._folder is None:
-            self._folder = RunFolder.create(options.output_dir, options.env, stage, agent, options.seed)
+            self._folder = RunFolder.create(options.run.output_dir, options.data.env, stage, agent, options.run.seed)
             self._stack.enter_context(locked(self._folder.path))
             self._folder.write_config(options, facts)
         else:

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from runners.cli.options import CommonOptions, options_to_json
+from runners.cli.options import RunnerOptions, options_to_json
 
 
 class Tracker:
@@ -55,7 +55,7 @@ class Tracker:
         """Bring everything logged to the disk; done with each checkpoint, a kill leaves no gap."""
         self._writer.flush()
 
-    def add_hparams(self, options: CommonOptions, metrics: Mapping[str, Any], step: int = 0) -> None:
+    def add_hparams(self, options: RunnerOptions, metrics: Mapping[str, Any], step: int = 0) -> None:
         """Close the record: the options beside the final figures, in TensorBoard's table of runs.
 
         Args:
@@ -98,7 +98,7 @@ class Tracker:
                 self._writer.close()
 
 
-def track_end(events_dir: Path, options: CommonOptions, record: Mapping[str, Any], total_texts: int) -> None:
+def track_end(events_dir: Path, options: RunnerOptions, record: Mapping[str, Any], total_texts: int) -> None:
     """Log a run's closing record.
 
     The points stand one step behind the run's last: a resumed run drops all from there on, so that a record

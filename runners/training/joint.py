@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+import tyro
 from torch import Tensor
 
 from agents.base import AgentSpec
@@ -17,19 +18,17 @@ from agents.distillation import Teacher
 from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
-from runners.cli.options import (
-    PolicyRunOptions,
-    own_options,
-)
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
 from runners.evaluation.passes import full_figures, pass_figures, run_model_pass, run_policy_pass
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
 from runners.training.budgets import Budgets
-from runners.training.loop import marks
+from runners.training.loading import Splits
+from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_brought
+from runners.training.start import Start, check_loaded
 from trbert_env.data.backbones import move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -47,23 +46,27 @@ DEFAULT_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
-class JointStageOptions(JointOptions, ReinforceOptions):
-    """What is stage 3's own in its options."""
+class JointAgentOptions(ReinforceOptions):
+    """The agent, which is REINFORCE, by the defaults of stage 3."""
+
+    budget_scope: Literal["text", "batch"] = "batch"
+    """text: a budget for each text; batch: one for all texts of a batch, so that the count adapts to the text."""
+
+    learning_rate: Annotated[float, Range(0)] = 1e-3
+    """Peak learning rate of the policy; it falls linearly to 0."""
+
+    imitation_fraction: tyro.conf.Suppress[Annotated[float, Range(0, 0)] | None] = 0.0
+
+
+@dataclass(frozen=True)
+class JointTrainingOptions:
+    """The training of stage 3."""
 
     teacher: str | None = None
     """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
 
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
-
-    budget_scope: Literal["text", "batch"] = "batch"
-    """Whether each text has the budget to itself, or shares that of its batch, so that its count adapts."""
-
-    imitation_fraction: Annotated[float, Range(0, 1)] | None = 0.0
-    """None: the stage has no imitation."""
-
-    learning_rate: Annotated[float, Range(0)] = 1e-3
-    """Peak learning rate of the policy; it falls linearly to 0."""
 
     total_texts: Annotated[int, Range(1)] = DEFAULT_TEXTS
     """Texts to train on, repeats counted."""
@@ -81,7 +84,7 @@ class JointStageOptions(JointOptions, ReinforceOptions):
     """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
 
     penalty: Penalty = "tokens"
-    """Whether lambda is a price on tokens or on FLOPs."""
+    """Unit that lambda is the price of: tokens, or FLOPs."""
 
     calibration_rate: Annotated[float, Range(0)] = 0.01
     """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
@@ -90,15 +93,24 @@ class JointStageOptions(JointOptions, ReinforceOptions):
     """Training examples that are set aside, to watch the quality on along the way."""
 
     watch: Annotated[int, Range(0)] = 4
-    """How often along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
+    """Times along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
 
     checkpoint_every: Annotated[int, Range(1)] = 100
     """Updates between two checkpoints."""
 
 
 @dataclass(frozen=True)
-class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
+class JointStageOptions:
     """Options of stage 3."""
+
+    joint: Part[JointOptions] = field(default_factory=JointOptions)
+    agent: Part[JointAgentOptions] = field(default_factory=JointAgentOptions)
+    training: Part[JointTrainingOptions] = field(default_factory=JointTrainingOptions)
+
+
+@dataclass(frozen=True)
+class JointFinetuneOptions:
+    """Options of the runner of stage 3."""
 
     policy: Path | None = None
     """A run of stage 2 to start from; without one, the policy starts untrained."""
@@ -106,49 +118,51 @@ class JointFinetuneOptions(JointStageOptions, PolicyRunOptions):
     unreduced: bool = False
     """The control: the same training of the same encoder, with nothing skipped."""
 
+    target_speedup: Annotated[float, Range(above=1)] | None = None
+    """FLOPs speed-up to reach; keep fractions and price then follow from it."""
+
     speedup_range: tuple[Annotated[float, Range(above=1)], Annotated[float, Range(above=1)]] | None = None
     """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
 
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's metrics from, instead of running it again."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    joint: Group[JointOptions] = field(default_factory=JointOptions)
+    agent: Group[JointAgentOptions] = field(default_factory=JointAgentOptions)
+    training: Group[JointTrainingOptions] = field(default_factory=JointTrainingOptions)
+
+    #: Stage 2 has it, and scripts may name it.
+    withdrawn: ClassVar[dict[str, str]] = {
+        "--imitation-fraction": "there is no imitation in joint training: leave --imitation-fraction out"
+    }
+
     def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
-        if self.texts_per_step % self.accumulate:
-            raise ValueError(
-                f"--texts-per-step {self.texts_per_step} must be a multiple of --accumulate {self.accumulate}"
-            )
-        if self.imitation_fraction:
-            raise UserError("there is no imitation in joint training: leave --imitation-fraction out")
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        texts, parts = self.training.texts_per_step, self.training.accumulate
+        if texts % parts:
+            raise ValueError(f"--texts-per-step {texts} must be a multiple of --accumulate {parts}")
         if self.policy is not None:
-            check_brought(self, JointFinetuneOptions())
+            check_loaded(self)
         if self.unreduced and (self.target_speedup or self.speedup_range):
             raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
         if self.target_speedup and self.speedup_range:
             raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
         if self.target_speedup is not None:
-            check_target(self.target_speedup, self.length_penalty)
+            check_target(self.target_speedup, self.training.length_penalty)
         if self.speedup_range is not None:
             self._check_range(*self.speedup_range)
 
     def _check_range(self, low: float, high: float) -> None:
         if low > high:
             raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
-        if self.sampler != "budgeted" or self.budgeted_share < 1.0:
+        if self.agent.sampler != "budgeted" or self.agent.budgeted_share < 1.0:
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The texts of a run.
-
-    Attributes:
-        train: To learn from.
-        holdout: Set aside from the training split, to watch the quality on; None for none.
-        validation: For the closing record.
-    """
-
-    train: Workload
-    holdout: Workload | None
-    validation: Workload
 
 
 class JointTraining:
@@ -165,20 +179,21 @@ class JointTraining:
         self, start: Start[JointFinetuneOptions], splits: Splits, teacher: Teacher, device: torch.device
     ) -> None:
         self.options = options = start.options
+        training, run = options.training, options.run
         self._original = start.backbone
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
         model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
-        policy_flops = policy_flops_per_token(model.config.hidden_size, options.policy_size)
-        self.staged = StagedModel(model, workload.task, options.reduction_layers, policy_flops=policy_flops)
+        policy_flops = policy_flops_per_token(model.config.hidden_size, options.agent.policy_size)
+        self.staged = StagedModel(model, workload.task, options.encoder.reduction_layers, policy_flops=policy_flops)
         sizes = (self.staged.encoder.hidden_size, self.staged.num_reductions, workload.task.max_text_tokens)
-        spec = AgentSpec(*sizes, options.samples_per_text, options.seed, str(device))
-        self.agent = Reinforce(spec, own_options(options, ReinforceOptions))
+        spec = AgentSpec(*sizes, training.samples_per_text, run.seed, str(device))
+        self.agent = Reinforce(spec, options.agent)
         start.hand_over(self.agent.policy, self.staged.exit_offsets)
-        given = options.length_penalty
+        given = training.length_penalty
         self.price = LengthPrice(
             workload.preset.joint_length_penalty if given is None else given,
-            options.penalty if options.target_speedup is None else "flops",
+            training.penalty if options.target_speedup is None else "flops",
             self.staged.cost,
         )
         self.budgets = Budgets(
@@ -193,27 +208,27 @@ class JointTraining:
         self.learner = JointLearner(
             self.staged,
             None if options.unreduced else self.agent,
-            1 if options.unreduced else options.samples_per_text,
-            own_options(options, JointOptions),
+            1 if options.unreduced else training.samples_per_text,
+            options.joint,
             teacher,
             self.price,
-            options.calibration_rate,
-            training_dtype(options.dtype, device),
+            training.calibration_rate,
+            training_dtype(run.dtype, device),
         )
         self._order = TextOrder(len(workload.texts), "shuffle")
-        self._generator = np.random.default_rng(options.seed)
+        self._generator = np.random.default_rng(run.seed)
         self.updates = 0
-        self._total_updates = max(1, round(options.total_texts / options.texts_per_step))
+        self._total_updates = max(1, round(training.total_texts / training.texts_per_step))
 
     @property
     def texts_seen(self) -> int:
         """Texts so far, repeats counted."""
-        return self.updates * self.options.texts_per_step
+        return self.updates * self.options.training.texts_per_step
 
     @property
     def total_texts(self) -> int:
         """Texts of the whole run."""
-        return self._total_updates * self.options.texts_per_step
+        return self._total_updates * self.options.training.texts_per_step
 
     def step(self) -> dict[str, float]:
         """One update."""
@@ -227,14 +242,15 @@ class JointTraining:
         return figures
 
     def _parts(self) -> list[list[EncodedText]]:
-        indices, _ = self._order.draw(self.options.texts_per_step, self._generator)
+        training = self.options.training
+        indices, _ = self._order.draw(training.texts_per_step, self._generator)
         texts = [self.workload.texts[index] for index in indices]
-        size = self.options.texts_per_step // self.options.accumulate
+        size = training.texts_per_step // training.accumulate
         return [texts[first : first + size] for first in range(0, len(texts), size)]
 
     def watch(self, tracker: Tracker) -> None:
         """Quality on the held-out texts, now and then, and one of them as the policy reduces it."""
-        if self.holdout is None or self.updates not in marks(self._total_updates, self.options.watch):
+        if self.holdout is None or self.updates not in milestones(self._total_updates, self.options.training.watch):
             return
         figures = self._watched(self.holdout)
         tracker.log(figures, self.texts_seen)
@@ -249,7 +265,7 @@ class JointTraining:
     def _watched(self, holdout: Workload) -> dict[str, float]:
         """Of the encoder as it now is with keep-all, and of its reduced self."""
         workload = replace(holdout, backbone=replace(holdout.backbone, model=self.staged.model))
-        dtype, device = training_dtype(self.options.dtype, self.device), str(self.device)
+        dtype, device = training_dtype(self.options.run.dtype, self.device), str(self.device)
         full = full_figures(workload, dtype, device)
         figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
         if not self.options.unreduced:
@@ -262,7 +278,7 @@ class JointTraining:
         """Of what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
         if self.holdout is None:
             return {}
-        reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.dtype), str(self.device))
+        reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
         return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
@@ -301,12 +317,12 @@ class JointTraining:
             exit_offsets=self.staged.exit_offsets,
             # Its unreduced figures are no longer the backbone's.
             backbone_name=f"{self.workload.backbone.name}, joint",
-            trained_fractions=self.budgets.fractions if self.options.sampler == "budgeted" else None,
+            trained_fractions=self.budgets.fractions if self.options.agent.sampler == "budgeted" else None,
         )
         source = Path(self._original.source)
         model.config.original_backbone = str(source.resolve()) if source.is_dir() else self._original.source
         model.config.original_fingerprint = fingerprint_model(self._original.model)
         if not self.options.unreduced:
-            dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+            dtype = getattr(torch, evaluation_dtype(self.options.run.dtype))
             settle_speed(model, self.workload.texts, dtype, str(self.device), self.budgets.target_speedup)
         return model

@@ -57,11 +57,11 @@ class Training(Protocol):
         ...
 
 
-def marks(total: int, parts: int) -> set[int]:
-    """Updates at which something is looked at: before the first, and after each of some equal parts of the run.
+def milestones(total: int, parts: int) -> set[int]:
+    """Return the updates to measure something at: before the first, and after each of some equal parts of the run.
 
     Example:
-        >>> sorted(marks(10, 4)), marks(10, 0)
+        >>> sorted(milestones(10, 4)), milestones(10, 0)
         ([0, 2, 5, 8, 10], set())
     """
     return {round(part * total / parts) for part in range(parts + 1)} if parts else set()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,14 +14,25 @@ from agents.base import AgentSpec, Learner
 from agents.exit_offset_fit import ExitOffsetFit
 from agents.imitation import ResidualCloning
 from agents.padded import shippable
-from agents.policy_agent import PolicyAgent
-from agents.registry import agent_options, check_plug_in, make_agent
-from agents.reinforce import ReinforceOptions
+from agents.policy_agent import PolicyAgent, PolicyAgentOptions
+from agents.registry import (
+    AGENTS,
+    agent_options,
+    check_plug_in,
+    make_agent,
+    own_option_types,
+    takes_policy_options,
+)
 from agents.rollouts import RolloutCollector, rollout_metrics
 from runners.cli.options import (
-    PolicyRunOptions,
+    DataOptions,
+    EncoderOptions,
+    Group,
+    Part,
+    RunOptions,
+    changed_options,
+    flag,
     named_values,
-    own_options,
     resolve_device,
 )
 from runners.cli.run import UserError
@@ -30,9 +41,9 @@ from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
 from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
-from runners.training.loop import marks
+from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_brought
+from runners.training.start import Start, check_loaded
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -54,14 +65,54 @@ EMBEDDED_KEEP_FRACTIONS, EMBEDDED_REDUCTION_LAYERS = (0.89, 0.12), (2, 5)
 
 
 @dataclass(frozen=True)
-class PolicyOptions(ReinforceOptions):
-    """What is stage 2's own in its options."""
+class AlgorithmOptions:
+    """The algorithm, and the options that only some algorithms have."""
 
     agent: str = "reinforce"
     """The algorithm: reinforce, rloo, grpo, ppo, a2c, or package.module:Class for one of your own."""
 
     agent_options: tuple[str, ...] = ()
-    """What only this algorithm can be told, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
+    """Options of this algorithm alone, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
+
+    baseline: Literal["mean", "leave-one-out", "none"] | None = None
+    """Of reinforce alone: baseline of a return, the mean of the text's samples (the default), the mean of its other
+    samples, or none."""
+
+    log_probability: Literal["sum", "mean"] | None = None
+    """Of reinforce, rloo and grpo: log-probability of a mask, the sum over its tokens (eq. 6; the default), or the mean
+    over those of a reduction, which ppo and a2c always take."""
+
+    @property
+    def plug_in(self) -> bool:
+        """Whether the algorithm is none of the project's own."""
+        return ":" in self.agent
+
+    def own_options(self) -> dict[str, Any]:
+        """Return the options that the algorithm has beyond those of all, by name.
+
+        Raises:
+            ValueError: An item is malformed, or the algorithm is unknown.
+            UserError: An option is given twice, or is another algorithm's.
+        """
+        own = named_values("--agent-options", self.agent_options)
+        flags = {"baseline": self.baseline, "log_probability": self.log_probability}
+        for name, value in flags.items():
+            if value is None:
+                continue
+            owners = [agent for agent in AGENTS if name in own_option_types(agent)]
+            if self.agent not in owners:
+                raise UserError(
+                    f"{flag(name)} is of --agent {', '.join(owners)}; {self.agent} has its own: leave it out"
+                )
+            if name in own:
+                raise UserError(f"{flag(name)} and {name} of --agent-options say the same: leave one out")
+            own[name] = value
+        return own
+
+
+@dataclass(frozen=True)
+class PolicyTrainingOptions:
+    """The training of stage 2."""
 
     total_texts: Annotated[int, Range(1)] | None = None
     """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
@@ -70,13 +121,13 @@ class PolicyOptions(ReinforceOptions):
     """Texts of one update."""
 
     samples_per_text: Annotated[int, Range(1)] = 8
-    """Rows that hold the same text, which returns are compared within."""
+    """Rows that hold the same text, whose returns are compared."""
 
     length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
 
     penalty: Penalty = "tokens"
-    """Whether lambda is a price on tokens or on FLOPs."""
+    """Unit that lambda is the price of: tokens, or FLOPs."""
 
     penalty_rise: Annotated[float, Range(0, 1)] = 0.0
     """Share of the run over which lambda rises from 0 to its value."""
@@ -92,43 +143,79 @@ class PolicyOptions(ReinforceOptions):
 
 
 @dataclass(frozen=True)
-class TrainPolicyOptions(PolicyOptions, PolicyRunOptions):
+class PolicyStageOptions:
     """Options of stage 2."""
+
+    algorithm: Part[AlgorithmOptions] = field(default_factory=AlgorithmOptions)
+    agent: Part[PolicyAgentOptions] = field(default_factory=PolicyAgentOptions)
+    training: Part[PolicyTrainingOptions] = field(default_factory=PolicyTrainingOptions)
+
+
+@dataclass(frozen=True)
+class TrainPolicyOptions:
+    """Options of the runner of stage 2."""
 
     policy: Path | None = None
     """A run to go on from, with its encoder, policy and calibration; stage 3's makes this a stage behind it."""
 
+    target_speedup: Annotated[float, Range(above=1)] | None = None
+    """FLOPs speed-up to reach; keep fractions and price then follow from it."""
+
+    full_from: Path | None = None
+    """A run's folder to take the unreduced backbone's metrics from, instead of running it again."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    algorithm: Group[AlgorithmOptions] = field(default_factory=AlgorithmOptions)
+    agent: Group[PolicyAgentOptions] = field(default_factory=PolicyAgentOptions)
+    training: Group[PolicyTrainingOptions] = field(default_factory=PolicyTrainingOptions)
+
     def check(self) -> None:
-        """Refuse values that could only fail later."""
-        super().check()
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self._check_agent()
         if self.target_speedup is not None:
-            check_target(self.target_speedup, self.length_penalty, self.penalty_rise)
+            check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
         if self.policy is not None:
-            check_brought(self, TrainPolicyOptions())
+            check_loaded(self)
 
     def _check_agent(self) -> None:
-        own = named_values("--agent-options", self.agent_options)
-        if ":" not in self.agent:
-            agent_options(self.agent, own_options(self, ReinforceOptions), own)
-            if self.agent != "reinforce" and self.baseline != ReinforceOptions().baseline:
-                raise UserError(f"--baseline is of --agent reinforce; {self.agent} has its own: leave it out")
-            if self.agent == "rloo" and self.samples_per_text < 2:
+        name, own = self.algorithm.agent, self.algorithm.own_options()
+        if not self.algorithm.plug_in:
+            agent_options(name, self.agent, own)
+            if name == "rloo" and self.training.samples_per_text < 2:
                 raise UserError("--samples-per-text is 1; rloo compares samples of a text, so give at least 2")
             return
-        check_plug_in(self.agent, own_options(self, ReinforceOptions), own)
-        if self.cloning_texts or self.policy is not None:
-            raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {self.agent}")
+        check_plug_in(name, self.agent, own)
+        if self.training.cloning_texts or self.policy is not None:
+            raise UserError(f"--cloning-texts and --policy know the project's own policies only, not {name}")
+        if self != (known := self.for_plug_in()):
+            unknown = sorted(set(changed_options(self)) - set(changed_options(known)))
+            raise UserError(f"{name} knows no {' '.join(unknown)}: leave it out, or give --agent-options")
+
+    def for_plug_in(self) -> TrainPolicyOptions:
+        """Return the same without options that the plug-in does not have, but for what the policy costs."""
+        if takes_policy_options(self.algorithm.agent):
+            return self
+        return replace(self, agent=PolicyAgentOptions(policy_size=self.agent.policy_size))
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
-        """The same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
+        """Return the same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
         if workload.data_source != "embedded":
             return self
-        options = replace(self, total_texts=self.total_texts or EMBEDDED_TEXTS)
-        names_cuts = self.keep_fractions is not None or self.reduction_layers is not None
+        training = replace(self.training, total_texts=self.training.total_texts or EMBEDDED_TEXTS)
+        options = replace(self, training=training)
+        names_cuts = self.agent.keep_fractions is not None or self.encoder.reduction_layers is not None
         if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
             return options
-        return replace(options, keep_fractions=EMBEDDED_KEEP_FRACTIONS, reduction_layers=EMBEDDED_REDUCTION_LAYERS)
+        return replace(
+            options,
+            agent=replace(self.agent, keep_fractions=EMBEDDED_KEEP_FRACTIONS),
+            encoder=replace(self.encoder, reduction_layers=EMBEDDED_REDUCTION_LAYERS),
+        )
 
 
 @dataclass(frozen=True)
@@ -162,27 +249,28 @@ class PolicyTraining:
     def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, device: str) -> None:
         self.options = options = start.options.for_workload(workload)
         self.workload = workload
-        self._device, self._dtype = device, training_dtype(options.dtype, resolve_device(options.device))
-        env = self._make_env(options.texts_per_step, options.samples_per_text)
+        training, run = options.training, options.run
+        self._device, self._dtype = device, training_dtype(run.dtype, resolve_device(run.device))
+        env = self._make_env(training.texts_per_step, training.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.exit_offsets
         self._calibration_fit = (
             None
-            if self.calibration is None or not options.calibration_rate
-            else ExitOffsetFit(self.calibration, workload.task, options.calibration_rate)
+            if self.calibration is None or not training.calibration_rate
+            else ExitOffsetFit(self.calibration, workload.task, training.calibration_rate)
         )
-        spec = AgentSpec.of_env(env, options.seed)
-        own = named_values("--agent-options", options.agent_options)
-        self.agent = make_agent(options.agent, spec, own_options(options, ReinforceOptions), own)
+        spec = AgentSpec.of_env(env, run.seed)
+        name = options.algorithm.agent
+        self.agent = make_agent(name, spec, options.agent, options.algorithm.own_options())
         if isinstance(self.agent, PolicyAgent):
             start.hand_over(self.agent.policy, self.calibration)
-        cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.policy_size))
+        cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.agent.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
-        updates = max(1, round((options.total_texts or DEFAULT_TEXTS) / options.texts_per_step))
-        self.phases = [Phase(options.agent, env, self.agent, updates, options.texts_per_step)]
-        if options.cloning_texts and isinstance(self.agent, PolicyAgent):
-            rows = options.texts_per_step
-            cloning = ResidualCloning(self.agent, options.learning_rate)
-            updates = max(1, round(options.cloning_texts / rows))
+        updates = max(1, round((training.total_texts or DEFAULT_TEXTS) / training.texts_per_step))
+        self.phases = [Phase(name, env, self.agent, updates, training.texts_per_step)]
+        if training.cloning_texts and isinstance(self.agent, PolicyAgent):
+            rows = training.texts_per_step
+            cloning = ResidualCloning(self.agent, options.agent.learning_rate)
+            updates = max(1, round(training.cloning_texts / rows))
             self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
         self._collector: RolloutCollector | None = None
@@ -192,10 +280,10 @@ class PolicyTraining:
         settings = EnvSettings(
             num_envs=texts * samples,
             samples_per_text=samples,
-            reduction_layers=options.reduction_layers,
-            length_penalty=options.length_penalty,
-            penalty=options.penalty if options.target_speedup is None else "flops",
-            policy_size=options.policy_size,
+            reduction_layers=options.encoder.reduction_layers,
+            length_penalty=options.training.length_penalty,
+            penalty=options.training.penalty if options.target_speedup is None else "flops",
+            policy_size=options.agent.policy_size,
             dtype=self._dtype,
             device=self._device,
             array_type="torch",
@@ -225,7 +313,7 @@ class PolicyTraining:
         phase = self.phases[self.phase_index]
         if self._collector is None:
             self._collector = RolloutCollector(phase.env, phase.agent)
-            self._collector.reset(seed=self.options.seed)
+            self._collector.reset(seed=self.options.run.seed)
         progress_after = (self.update + 1) / phase.updates
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
@@ -241,7 +329,7 @@ class PolicyTraining:
 
     def watch(self, tracker: Tracker) -> None:
         """A few times along the way, a training text as the agent reduces it."""
-        if self.updates not in marks(self._total_updates, SAMPLES_PER_RUN):
+        if self.updates not in milestones(self._total_updates, SAMPLES_PER_RUN):
             return
         env, tokenizer = self.phases[-1].env, self.workload.backbone.tokenizer
         sample = text_sample(self.agent, env.staged, self.workload.texts[0], tokenizer, env.max_tokens)
@@ -253,7 +341,7 @@ class PolicyTraining:
 
     def _price(self, progress_after: float) -> float:
         """Lambda of the coming rollout."""
-        rise = self.options.penalty_rise
+        rise = self.options.training.penalty_rise
         return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
@@ -299,8 +387,8 @@ class PolicyTraining:
             decision=shipped.decision,
             exit_offsets=self.calibration,
             backbone_name=self.workload.backbone.name,
-            trained_fractions=self._budgets.fractions if self.options.sampler == "budgeted" else None,
+            trained_fractions=self._budgets.fractions if self.options.agent.sampler == "budgeted" else None,
         )
-        dtype = getattr(torch, evaluation_dtype(self.options.dtype))
+        dtype = getattr(torch, evaluation_dtype(self.options.run.dtype))
         settle_speed(model, self.workload.texts, dtype, self._device, self._budgets.target_speedup)
         return model

@@ -6,32 +6,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from runners.cli.options import flag
+from agents.policy_agent import PolicyAgentOptions
+from runners.cli.options import DataOptions, EncoderOptions, changed_options
 from runners.cli.run import UserError
 from runners.runs.models import load_model
+from runners.training.loading import Splits
 from trbert_env.data.backbones import Backbone
-from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
 
-#: What an earlier run settles, so that no option may.
-BROUGHT = ("backbone", "reduction_layers", "policy_size", "overlap")
+#: Options that an earlier run settles.
+SETTLED = ("--backbone", "--reduction-layers", "--policy-size", "--overlap")
 
 
 class StartOptions(Protocol):
-    """The options that an earlier run has a say in."""
+    """The groups of options that an earlier run settles some options of."""
 
     @property
-    def env(self) -> str: ...  # noqa: D102
+    def data(self) -> DataOptions: ...  # noqa: D102
     @property
-    def reduction_layers(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    def encoder(self) -> EncoderOptions: ...  # noqa: D102
     @property
-    def keep_fractions(self) -> tuple[float, ...] | None: ...  # noqa: D102
-    @property
-    def policy_size(self) -> int: ...  # noqa: D102
-    @property
-    def overlap(self) -> bool: ...  # noqa: D102
+    def agent(self) -> PolicyAgentOptions: ...  # noqa: D102
 
 
 OptionsT = TypeVar("OptionsT", bound=StartOptions)
@@ -43,7 +40,8 @@ class Start(Generic[OptionsT]):
 
     Attributes:
         backbone: The task model, fine-tuned; a run that trains it takes a copy.
-        options: With what the earlier run settles: cuts, the policy's form, and its budget unless another is named.
+        options: Options of the run; an earlier run settles the cuts, the policy's form, and the budget unless
+            another is named.
         model: The earlier run's model; None without one.
     """
 
@@ -61,14 +59,18 @@ class Start(Generic[OptionsT]):
             UserError: It was made on another data set.
         """
         model, backbone = load_model(path, "cpu")
-        if model.config.env != options.env:
-            raise UserError(f"{path} is a run on {model.config.env}, not on {options.env}: give --env")
+        if model.config.env != options.data.env:
+            raise UserError(f"{path} is a run on {model.config.env}, not on {options.data.env}: give --env")
         trained = model.config.trained_fractions
+        fractions = tuple(trained) if trained else model.decision.keep_fractions
         settled: dict[str, Any] = {
-            "reduction_layers": model.encoder.reduction_layers,
-            "policy_size": model.config.policy_size,
-            "overlap": model.config.overlap,
-            "keep_fractions": options.keep_fractions or (tuple(trained) if trained else model.decision.keep_fractions),
+            "encoder": replace(options.encoder, reduction_layers=model.encoder.reduction_layers),
+            "agent": replace(
+                options.agent,
+                policy_size=model.config.policy_size,
+                overlap=model.config.overlap,
+                keep_fractions=options.agent.keep_fractions or fractions,
+            ),
         }
         return cls(backbone, replace(options, **settled), model)  # type: ignore[type-var]
 
@@ -81,41 +83,40 @@ class Start(Generic[OptionsT]):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the options on the command line do not say, for ``config.json``."""
-        layers, fractions = self.options.reduction_layers, self.options.keep_fractions
+        """Return what the options on the command line do not say, for ``config.json``."""
+        layers, agent = self.options.encoder.reduction_layers, self.options.agent
         return {
             "backbone": self.backbone.source,
             "reduction_layers": None if layers is None else list(layers),
-            "policy_size": self.options.policy_size,
-            "overlap": self.options.overlap,
-            "keep_fractions": None if fractions is None else list(fractions),
+            "policy_size": agent.policy_size,
+            "overlap": agent.overlap,
+            "keep_fractions": None if agent.keep_fractions is None else list(agent.keep_fractions),
         }
 
 
-def identity_facts(train: Workload, validation: Workload, holdout: Workload | None = None) -> dict[str, str]:
+def identity_facts(splits: Splits) -> dict[str, str]:
     """Return what a run works on, beyond names and paths, for ``config.json``.
 
     A path may hold something else when the run is resumed; fingerprints tell.
 
     Args:
-        train: The training split, with the encoder as the run begins with it.
-        validation: The split of the closing record.
-        holdout: Texts set aside from the training split; None for none.
+        splits: The encoded texts, with the encoder as the run begins with it.
     """
+    train = splits.train
     facts = {"data_source": train.data_source} | train.fingerprints
     facts["train_texts_fingerprint"] = facts.pop("texts_fingerprint")
-    facts["validation_texts_fingerprint"] = validation.fingerprints["texts_fingerprint"]
-    if holdout is not None:
-        facts["holdout_texts_fingerprint"] = holdout.fingerprints["texts_fingerprint"]
+    facts["validation_texts_fingerprint"] = splits.validation.fingerprints["texts_fingerprint"]
+    if splits.holdout is not None:
+        facts["holdout_texts_fingerprint"] = splits.holdout.fingerprints["texts_fingerprint"]
     return facts
 
 
-def check_brought(options: Any, defaults: Any) -> None:
+def check_loaded(options: StartOptions) -> None:
     """Refuse options that an earlier run settles.
 
     Raises:
         UserError: One was given.
     """
-    given = [flag(name) for name in BROUGHT if getattr(options, name) != getattr(defaults, name)]
+    given = [flag for flag in changed_options(options) if flag in SETTLED]
     if given:
         raise UserError(f"--policy brings its own encoder, cuts and heads: leave {' '.join(given)} out")

@@ -39,7 +39,7 @@ def test_compare_and_what_is_done_is_not_done_again(
         def call(options: Any) -> Any:
             if len(started) == limit:
                 raise KeyboardInterrupt
-            started.append((options.agent, options.seed))
+            started.append((options.algorithm.agent, options.run.seed))
             return real(options)
 
         return call

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import runners.evaluation.nested_runs
 import runners.sweep
+from runners.cli.options import DataOptions, EncoderOptions, RunOptions
 from runners.cli.run import run
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
@@ -174,14 +175,13 @@ def test_mean_line_is_over_seeds() -> None:
 
 
 def test_options_of_every_run_follow_from_the_sweep() -> None:
-    options = SweepOptions(max_train_texts=100, reduction_layers=(2, 5), backbone="encoder", dtype="bfloat16")
-    stage2 = options.stage2(2.5, 3, Path("out"))
-    assert (stage2.target_speedup, stage2.seed, stage2.output_dir) == (2.5, 3, Path("out"))
-    assert (stage2.max_train_texts, stage2.reduction_layers, stage2.backbone) == (100, (2, 5), "encoder")
-    stage3 = options.stage3(2.5, 3, Path("out"), Path("policy"))
-    assert (stage3.policy, stage3.backbone, stage3.reduction_layers, stage3.dtype) == (
-        Path("policy"),
-        None,
-        None,
-        "bfloat16",
+    options = SweepOptions(
+        data=DataOptions(max_train_texts=100),
+        encoder=EncoderOptions(reduction_layers=(2, 5), backbone="encoder"),
+        run=RunOptions(dtype="bfloat16"),
     )
+    stage2 = options.stage2(2.5, 3, Path("out"))
+    assert (stage2.target_speedup, stage2.run.seed, stage2.run.output_dir) == (2.5, 3, Path("out"))
+    assert (stage2.data, stage2.encoder) == (options.data, options.encoder)
+    stage3 = options.stage3(2.5, 3, Path("out"), Path("policy"))
+    assert (stage3.policy, stage3.encoder, stage3.run.dtype) == (Path("policy"), EncoderOptions(), "bfloat16")

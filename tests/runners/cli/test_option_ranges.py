@@ -190,7 +190,11 @@ def test_an_agents_own_option_out_of_range(words: str, tmp_path: Path, capsys: p
 def numbers_of(kind: Any) -> list[tuple[str, Any]]:
     """The fields of a dataclass of options that hold numbers, nested ones included."""
     found = []
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name in (field.name for field in dataclasses.fields(kind)):
+        hint = hints[name]
+        if typing.get_origin(hint) is Annotated and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+            hint = typing.get_args(hint)[0]
         if dataclasses.is_dataclass(hint):
             found += [(f"{name}.{inner}", inner_hint) for inner, inner_hint in numbers_of(hint)]
         elif holds_numbers(hint):

@@ -1,27 +1,56 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
 import tyro
 
 from runners.cli.options import (
-    CommonOptions,
+    DataOptions,
+    EncoderOptions,
+    Group,
+    Part,
+    RunOptions,
     changed_options,
+    check_options,
     named_values,
+    option_paths,
+    option_values,
     options_from_json,
     options_to_json,
+    refuse_unused,
     resolve_device,
     spelled_out,
 )
+from trbert_env.ranges import Range
 
 
 @dataclass(frozen=True)
-class JobOptions(CommonOptions):
+class InnerOptions:
+    """Numbers."""
+
+    fractions: tuple[float, ...] = (0.65, 0.25)
+    """Numbers."""
+
+    pair: tuple[Annotated[float, Range(0)], float] = (0.5, 0.2)
+    """Two of them."""
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """A stage."""
+
+    inner: Part[InnerOptions] = field(default_factory=InnerOptions)
+    pace: Annotated[int, Range(1)] = 1
+    """A pace."""
+
+
+@dataclass(frozen=True)
+class JobOptions:
     resume: Path | None = None
     """A run to go on with."""
 
@@ -34,52 +63,58 @@ class JobOptions(CommonOptions):
     agent: Literal["one", "two"] = "one"
     """A choice."""
 
-    fractions: tuple[float, ...] = (0.65, 0.25)
-    """Numbers."""
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    numbers: Group[InnerOptions] = field(default_factory=InnerOptions)
+    stage: StageOptions = field(default_factory=StageOptions)
 
-    pair: tuple[float, float] = (0.5, 0.2)
-    """Two of them."""
+    def check(self) -> None:
+        refuse_unused(self, reduction_layers="give --pair")
 
 
 FULL = [
-    *(
-        "--env",
-        "X",
-        "--data-source",
-        "local",
-        "--data-dir",
-        "some/where",
-        "--backbone",
-        "a/b",
-        "--device",
-        "cpu",
-    ),
+    *("--env", "X", "--data-source", "local", "--data-dir", "some/where", "--backbone", "a/b", "--device", "cpu"),
     *("--seed", "7", "--output-dir", "out", "--max-train-texts", "20", "--max-eval-texts", "10"),
-    *("--reduction-layers", "2", "4", "--dtype", "bfloat16", "--rate", "0.1", "--loud", "--agent", "two"),
-    *("--fractions", "0.1", "0.3", "--resume", "runs/a"),
+    *("--dtype", "bfloat16", "--rate", "0.1", "--loud", "--agent", "two", "--resume", "runs/a"),
+    *("--fractions", "0.1", "0.3", "--stage.pace", "3", "--stage.pair", "1", "2"),
 ]
 
 
-def test_the_command_line_reaches_every_field() -> None:
+def test_the_command_line_reaches_every_group() -> None:
     options = tyro.cli(JobOptions, args=FULL)
     assert options == JobOptions(
-        env="X",
-        data_source="local",
-        data_dir=Path("some/where"),
-        backbone="a/b",
-        device="cpu",
-        seed=7,
-        output_dir=Path("out"),
-        max_train_texts=20,
-        max_eval_texts=10,
-        reduction_layers=(2, 4),
-        dtype="bfloat16",
         resume=Path("runs/a"),
         rate=0.1,
         loud=True,
         agent="two",
-        fractions=(0.1, 0.3),
+        data=DataOptions("X", "local", Path("some/where"), 20, 10),
+        encoder=EncoderOptions("a/b"),
+        run=RunOptions("cpu", "bfloat16", 7, Path("out")),
+        numbers=InnerOptions(fractions=(0.1, 0.3)),
+        stage=StageOptions(InnerOptions(pair=(1.0, 2.0)), pace=3),
     )
+
+
+def test_names_are_those_of_the_command_line() -> None:
+    paths = option_paths(JobOptions)
+    assert paths["output_dir"] == ("run", "output_dir")
+    assert paths["pair"] == ("numbers", "pair")
+    assert paths["stage.pair"] == ("stage", "inner", "pair")
+    assert paths["stage.pace"] == ("stage", "pace")
+    assert "stage" not in paths
+    assert option_values(JobOptions(rate=2.0))["rate"] == 2.0
+
+
+def test_two_options_of_one_name_are_a_defect() -> None:
+    @dataclass(frozen=True)
+    class Twice:
+        seed: int = 0
+        run: Any = None
+
+    Twice.__annotations__["run"] = Group[RunOptions]
+    with pytest.raises(TypeError, match="two options 'seed'"):
+        option_paths(Twice)
 
 
 def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,8 +126,12 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
         "--reduction-layers",
         "--max-eval-texts",
         "--data-source",
-        "Fixes every random choice",
+        "Seed of every random choice",
         "A rate.",
+        "data options",
+        "run options",
+        "stage options",
+        "The texts.",
     ):
         assert text in shown
 
@@ -118,13 +157,21 @@ def test_a_whole_number_restores_as_a_float() -> None:
         ({"seed": None}, "saved option seed is None"),
         ({"device": "tpu"}, "saved option device is 'tpu'"),
         ({"reduction_layers": [2, "x"]}, "saved option reduction_layers is 'x'"),
+        ({"reduction_layers": [2, 4]}, "--reduction-layers has no meaning here: give --pair"),
+        ({"pair": [1.0]}, "saved option pair is"),
+        ({"stage.pace": 1.5}, "saved option stage.pace is 1.5"),
+        ({"stage.pace": 0}, "--stage.pace is 0"),
+        ({"stage.pair": [-1.0, 0.0]}, "--stage.pair is -1.0 0.0"),
+        ({"stage": {"pace": 1}}, r"unknown saved options \['stage'\]"),
+        ({"loud": 1}, "saved option loud is 1"),
         ({"data_dir": 3}, "saved option data_dir is 3"),
         ({"max_train_texts": 0}, "--max-train-texts is 0"),
     ],
 )
 def test_wrong_saved_options_are_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         options_from_json(JobOptions, options_to_json(JobOptions()) | change)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_saved_option_is_refused() -> None:
@@ -136,19 +183,19 @@ def test_a_missing_saved_option_is_refused() -> None:
 
 def test_values_that_fail_later_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="--seed is -1; it must lie in 0 to"):
-        CommonOptions(seed=-1).check()
+        check_options(JobOptions(run=RunOptions(seed=-1)))
     with pytest.raises(ValueError, match="--max-eval-texts is 0; it must be at least 1"):
-        CommonOptions(max_eval_texts=0).check()
-    CommonOptions(seed=0, max_eval_texts=1).check()
+        check_options(JobOptions(data=DataOptions(max_eval_texts=0)))
+    with pytest.raises(ValueError, match="--reduction-layers has no meaning here: give --pair"):
+        check_options(JobOptions(encoder=EncoderOptions(reduction_layers=(2,))))
+    check_options(JobOptions(data=DataOptions(max_eval_texts=1)))
 
 
 def test_changed_options_are_those_not_at_their_default() -> None:
     assert changed_options(JobOptions()) == []
-    assert changed_options(JobOptions(rate=2.0, seed=3, data_dir=Path("x"))) == [
-        "--data-dir",
-        "--seed",
-        "--rate",
-    ]
+    stage = StageOptions(pace=2)
+    options = JobOptions(rate=2.0, run=RunOptions(seed=3), data=DataOptions(data_dir=Path("x")), stage=stage)
+    assert changed_options(options) == ["--rate", "--data-dir", "--seed", "--stage.pace"]
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,33 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import pytest
 from safetensors import SafetensorError
 
-from runners.cli.options import CommonOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.cli.run import TRACEBACK_VARIABLE, UserError, run
+from runners.evaluate import EvaluateOptions
 
 
 @dataclass(frozen=True)
-class JobOptions(CommonOptions):
+class JobOptions:
     resume: Path | None = None
     """A run to go on with."""
+
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def check(self) -> None:
+        """Nothing ties these options."""
+
+    #: Flags that this job does not have.
+    withdrawn: ClassVar[dict[str, str]] = {"--old-name": "--old-name is no more: leave it out"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +49,7 @@ def fail_with(error: BaseException, arguments: list[str] | None = None) -> int |
 def test_the_job_gets_its_options() -> None:
     seen: list[JobOptions] = []
     run(seen.append, JobOptions, ["--seed", "4", "--resume", "x"])
-    assert seen == [JobOptions(seed=4, resume=Path("x"))]
+    assert seen == [JobOptions(run=RunOptions(seed=4), resume=Path("x"))]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +109,11 @@ def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -
     assert fail_with(interrupted) == 130
     assert "interrupted; go on from the last checkpoint with --resume runs/x" in capsys.readouterr().err
 
-    def main(options: CommonOptions) -> None:
+    def main(options: EvaluateOptions) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit):
-        run(main, CommonOptions, [])
+        run(main, EvaluateOptions, ["--agent", "keep-all"])
     assert "--resume" not in capsys.readouterr().err
 
 
@@ -144,3 +156,12 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_the_work(
     run(started.append, JobOptions, ["--output-dir", str(tmp_path / "new" / inside)])
     assert len(started) == 1
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("words", ["--old-name 3", "--old-name=3", "--old_name 3", "--seed 1 --old-name"])
+def test_a_withdrawn_flag_is_refused_in_its_own_words(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail_with(AssertionError("the job began"), words.split()) == 2
+    assert capsys.readouterr().err == "error: --old-name is no more: leave it out\n"
+    with pytest.raises(SystemExit):
+        run(lambda options: None, JobOptions, ["--help"])
+    assert "--old-name" not in capsys.readouterr().out

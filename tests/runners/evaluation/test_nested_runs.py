@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runners.cli.options import CommonOptions
+from runners.evaluate import EvaluateOptions
 from runners.evaluation.nested_runs import ended_run, kept_record
 from runners.runs.run_folder import RunFolder, earlier_record
 
@@ -18,7 +18,7 @@ DAMAGED = ["{}", '{"env": "SQuAD2"}', "null", "[]", "3", '"text"', "{", "", "\x0
 
 def run_folder(tmp_path: Path, metrics: str | None) -> RunFolder:
     folder = RunFolder.create(tmp_path, "SQuAD2", "policy", "reinforce", 0)
-    folder.write_config(CommonOptions())
+    folder.write_config(EvaluateOptions())
     if metrics is not None:
         folder.metrics_path.write_text(metrics)
     return folder

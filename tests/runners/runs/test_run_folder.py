@@ -4,25 +4,33 @@ import dataclasses
 import json
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from runners.cli.options import CommonOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
+from runners.finetune import FinetuneOptions
+from runners.runs.checkpoint import FORMAT
 from runners.runs.run_folder import RunFolder, reopen
 
 
 @dataclass(frozen=True)
-class JobOptions(CommonOptions):
+class JobOptions:
     resume: Path | None = None
     rate: float = 1e-3
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def check(self) -> None:
+        """Nothing ties these options."""
 
 
 def make_run(tmp_path: Path, options: JobOptions) -> RunFolder:
-    run = RunFolder.create(tmp_path, options.env, "policy", "reinforce", options.seed)
+    run = RunFolder.create(tmp_path, options.data.env, "policy", "reinforce", options.run.seed)
     run.write_config(options, {"data_source": "embedded"})
     return run
 
@@ -44,7 +52,12 @@ def test_runs_of_the_same_second_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_config_holds_options_facts_and_versions(tmp_path: Path) -> None:
-    options = JobOptions(seed=5, data_dir=Path("some/where"), reduction_layers=(2, 4), rate=0.5)
+    options = JobOptions(
+        rate=0.5,
+        data=DataOptions(data_dir=Path("some/where")),
+        encoder=EncoderOptions(reduction_layers=(2, 4)),
+        run=RunOptions(seed=5),
+    )
     run = make_run(tmp_path, options)
     record = json.loads(run.config_path.read_text())
     assert record["options"]["data_dir"] == "some/where"
@@ -58,17 +71,17 @@ def test_the_config_holds_options_facts_and_versions(tmp_path: Path) -> None:
 
 
 def test_a_resume_restores_every_option(tmp_path: Path) -> None:
-    options = JobOptions(seed=5, max_eval_texts=9)
+    options = JobOptions(data=DataOptions(max_eval_texts=9), run=RunOptions(seed=5))
     run = make_run(tmp_path, options)
     assert reopen(JobOptions(resume=run.path), run.path) == (options, run)
-    with pytest.raises(ValueError, match="leave out --seed --rate"):
-        reopen(JobOptions(resume=run.path, seed=6, rate=3.0), run.path)
+    with pytest.raises(ValueError, match="leave out --rate --seed"):
+        reopen(JobOptions(resume=run.path, run=RunOptions(seed=6), rate=3.0), run.path)
 
 
 def test_options_of_another_runner_are_refused_by_file(tmp_path: Path) -> None:
     run = make_run(tmp_path, JobOptions())
-    with pytest.raises(ValueError, match=r"config\.json: unknown saved options \['rate', 'resume'\]"):
-        run.read_options(CommonOptions)
+    with pytest.raises(ValueError, match=r"config\.json: unknown saved options \['rate'\]"):
+        run.read_options(FinetuneOptions)
 
 
 def test_what_is_not_a_run_folder_is_refused(tmp_path: Path) -> None:
@@ -126,8 +139,21 @@ def test_options_that_were_edited_are_refused(tmp_path: Path, name: str, value: 
 
 
 def test_a_run_can_be_told_where_its_data_are_now(tmp_path: Path) -> None:
-    run = make_run(tmp_path, JobOptions(data_dir=Path("there")))
+    run = make_run(tmp_path, JobOptions(data=DataOptions(data_dir=Path("there"))))
     record = json.loads(run.config_path.read_text())
     record["options"]["data_dir"] = "here"
     run.config_path.write_text(json.dumps(record))
-    assert run.read_options(JobOptions) == JobOptions(data_dir=Path("here"))
+    assert run.read_options(JobOptions) == JobOptions(data=DataOptions(data_dir=Path("here")))
+
+
+@pytest.mark.parametrize("form", [None, FORMAT - 1, FORMAT + 1, "3"])
+def test_options_of_another_format_are_refused_in_one_line(tmp_path: Path, form: object) -> None:
+    run = make_run(tmp_path, JobOptions())
+    record = json.loads(run.config_path.read_text())
+    record["format"] = form
+    if form is None:  # as runs were left before options had a format
+        del record["format"]
+    run.config_path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"this version reads {FORMAT}: finish the run with the version") as caught:
+        run.read_options(JobOptions)
+    assert "\n" not in str(caught.value)

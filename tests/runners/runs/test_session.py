@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ import torch
 from runners.runs.checkpoint import save_state
 from runners.cli.run import UserError
 from runners.runs.lock import HOLDER_FILE, locked
-from runners.cli.options import TrainingOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession, held
 
@@ -26,13 +26,20 @@ FACTS = {"reduction_layers": [2, 4], "encoder_fingerprint": "abc", "dtype": "flo
 
 
 @dataclass(frozen=True)
-class JobOptions(TrainingOptions):
+class JobOptions:
+    resume: Path | None = None
     rate: float = 1e-3
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def check(self) -> None:
+        """Nothing ties these options."""
 
 
 def begun(tmp_path: Path) -> RunFolder:
     """A run that has written a checkpoint."""
-    with RunSession(JobOptions(output_dir=tmp_path)) as session:
+    with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
         folder = session.begin("policy", "reinforce", FACTS)
         save_state(folder.checkpoint_dir, {"x": torch.ones(2)}, folder.run_id)
     return folder
@@ -45,7 +52,7 @@ def resume(folder: RunFolder) -> RunSession[JobOptions]:
 def test_a_new_run_and_its_resume(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with resume(folder) as session:
-        assert session.options == JobOptions(output_dir=tmp_path)
+        assert session.options == JobOptions(run=RunOptions(output_dir=tmp_path))
         assert torch.equal(session.state["x"], torch.ones(2))
         assert session.find_ended() is None
         assert session.begin("policy", "reinforce", FACTS) == folder
@@ -118,7 +125,7 @@ def test_two_holders_of_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_new_run_is_held_from_its_beginning(tmp_path: Path) -> None:
-    with RunSession(JobOptions(output_dir=tmp_path)) as session:
+    with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
         folder = session.begin("policy", "reinforce", FACTS)
         with pytest.raises(UserError, match="still going"), resume(folder):
             pass
@@ -168,7 +175,7 @@ def test_what_would_happen_again_is_not_to_be_resumed(tmp_path: Path, error: Exc
 
 def test_what_stops_a_run_without_a_checkpoint_says_nothing(tmp_path: Path) -> None:
     def work() -> None:
-        with RunSession(JobOptions(output_dir=tmp_path)) as session:
+        with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
             session.begin("policy", "reinforce", FACTS)
             raise KeyboardInterrupt
 

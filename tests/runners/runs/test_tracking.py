@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -8,13 +8,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from runners.cli.options import CommonOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.runs.tracking import Tracker
 
 
 @dataclass(frozen=True)
-class JobOptions(CommonOptions):
+class JobOptions:
     rate: float = 1e-3
+    data: Group[DataOptions] = field(default_factory=DataOptions)
+    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def check(self) -> None:
+        """Nothing ties these options."""
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -56,7 +62,9 @@ def test_a_resumed_run_has_one_curve(tmp_path: Path) -> None:
 
 
 def test_options_and_final_figures_stand_in_the_table_of_runs(tmp_path: Path) -> None:
-    options = JobOptions(seed=4, reduction_layers=(2, 4), output_dir=Path("out"))
+    options = JobOptions(
+        encoder=EncoderOptions(reduction_layers=(2, 4)), run=RunOptions(seed=4, output_dir=Path("out"))
+    )
     with Tracker(tmp_path) as tracker:
         tracker.log({"eval/f1": 1.0}, 0)
         tracker.add_hparams(options, {"f1": 56.5, "env": "SQuAD2", "num_texts": 3, "accuracy": None})

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from runners.cli.options import TrainingOptions
 from runners.cli.run import UserError
+from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import load_state
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker, read_curve
@@ -55,7 +55,7 @@ class Counting:
 
 def new_folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder.create(tmp_path, "SQuAD2", "policy", "reinforce", 0)
-    folder.write_config(TrainingOptions())
+    folder.write_config(FinetuneOptions())
     return folder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from runners.cli.options import TrainingOptions
+from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import has_state, load_state
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
@@ -57,7 +57,7 @@ class Interrupted:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     made = RunFolder.create(tmp_path, "SQuAD2", "policy", "reinforce", 0)
-    made.write_config(TrainingOptions())
+    made.write_config(FinetuneOptions())
     return made
 
 
