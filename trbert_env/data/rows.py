@@ -159,13 +159,18 @@ def rows_of_records(
     batches: list[pa.RecordBatch] = []
     for chunk in _chunks(records):
         try:
-            batch = pa.RecordBatch.from_pylist([dict(record) for _, record in chunk], schema)
+            batch = _batch(chunk, schema)
         except (pa.ArrowException, TypeError, OverflowError):  # one of them is faulty: find out which
             chunk = [item for item in chunk if _fits(*item, schema, place, faults)]
-            batch = pa.RecordBatch.from_pylist([dict(record) for _, record in chunk], schema)
+            batch = _batch(chunk, schema)
         numbers.extend(number for number, _ in chunk)
         batches.append(batch)
     return Rows.of(pa.Table.from_batches(batches, schema), place, numbers)
+
+
+def _batch(chunk: list[tuple[int, Mapping[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [pa.array([record.get(field.name) for _, record in chunk], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _chunks(

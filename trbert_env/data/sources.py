@@ -12,6 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 from datasets import Dataset
+from datasets.fingerprint import generate_random_fingerprint
 from datasets.table import InMemoryTable
 
 from trbert_env.data.checking import conforming, unique
@@ -179,6 +180,8 @@ def _load_embedded(reader: Reader, split: str, faults: Faults) -> Examples:
     rows = Rows.concat(list(_pieces(corpus, reader.form, "the embedded corpus")))
     origin = "the embedded corpus: generated text, not the real one"
     labels = reader.labels
+    if labels and not (found := set(corpus.unique("label"))) <= set(labels):  # a stand-in with classes of its own
+        labels = tuple(sorted(found))
     return _examples(rows, reader.form, "embedded", reader.name, split, origin, faults, labels)
 
 
@@ -224,7 +227,8 @@ def _examples(
     if not len(checked):
         raise ValueError(f"{name} {split} from {origin} has no rows{left_out}: give at least one example")
     # In memory, not through the cache of `datasets`: that needs a writable home and may serve an older file.
-    loaded = Dataset(InMemoryTable(_few_chunks(checked.table)))
+    # With a fingerprint of its own, because working one out would copy all of the text.
+    loaded = Dataset(InMemoryTable(_few_chunks(checked.table)), fingerprint=generate_random_fingerprint())
     description = f"{name} {split}, {len(loaded):,} examples from {origin}{left_out}"
     return Examples(loaded, source, description, labels, faults.counts)
 

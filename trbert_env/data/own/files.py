@@ -122,7 +122,9 @@ class OwnFiles:
                 "give a validation file"
             )
         rest = fitting[-1]
-        return rows.take(np.sort(order[:rest] if split == "train" else order[rest:]))
+        mask = np.full(len(rows), split != "train")
+        mask[order[:rest]] = split == "train"
+        return rows.keep(mask)
 
     def said(self, split: str, is_part: bool) -> str:
         """Return a phrase on how a split came about, for descriptions; nothing if it is there as it is.

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from trbert_env.data.columns import Schema
 from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_of
+from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import ANSWERS, CONTEXTS, IDS, QUESTIONS, STARTS, announced, chosen
 from trbert_env.data.own.json_files import first_character
@@ -25,6 +28,10 @@ from trbert_env.data.source_kinds import each
 
 #: Rows that are turned into Python objects at once.
 _BATCH = 4096
+
+
+#: What is made of each row in Python.
+_MADE = Schema("answers", {name: SPAN_QA.columns[name] for name in ("id", "answers")})
 
 
 class _Columns(NamedTuple):
@@ -107,61 +114,68 @@ def _squad_content(table: Table) -> Any:
 
 
 def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
+    """Make records piece by piece; questions and contexts stay in arrow."""
     names = list(dict.fromkeys(name for name in columns if name is not None))
     pieces = []
-    for piece in table.read(names, faults):
+    for raw in table.read(names, faults):
+        texts = {"question": raw.table.column(columns.question), "context": raw.table.column(columns.context)}
+        others = {name: raw.table.column(column) for name, column in columns._asdict().items() if column is not None}
+        piece = _with_texts(raw.with_columns({**others, **texts}), faults)
         place = Place(table.name, _locator(piece))
-        records = _records(piece, table, columns, place, faults)
-        made = rows_of_records(records, SPAN_QA, place, faults)
-        pieces.append(piece.take(made.numbers).with_table(made.table))
+        made = rows_of_records(_records(piece, table, place, faults), _MADE, place, faults)
+        kept = np.zeros(len(piece), np.bool_)
+        kept[made.numbers] = True
+        piece = piece.keep(kept)
+        both = {
+            **{name: piece.table.column(name) for name in texts},
+            **{n: made.table.column(n) for n in _MADE.columns},
+        }
+        pieces.append(piece.with_columns({name: both[name] for name in SPAN_QA.columns}))
     if not pieces:
         raise ValueError(f"{table.name} has no rows: give at least one example")
     return Rows.concat(pieces)
+
+
+def _with_texts(rows: Rows, faults: Faults) -> Rows:
+    """The rows that have a question and a context."""
+    for name in ("question", "context"):
+        values = rows.table.column(name)
+        if not Text().accepts(values.type):
+            raise ValueError(f"{rows.places[0].name}: column {name} has type {values.type}: write it as strings")
+        missing = values.is_null().to_numpy()
+        for row in np.flatnonzero(missing):
+            origin, at = rows.where(int(row))
+            faults.report(origin, at, f"without {name}", f": {name} is null: fill it in or leave the row out")
+        rows = rows.keep(~missing)
+    return rows
 
 
 def _locator(piece: Rows) -> Callable[[int], str]:
     return lambda row: piece.where(row)[1]
 
 
-def _records(
-    piece: Rows, table: Table, columns: _Columns, place: Place, faults: Faults
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of a piece, each with its row."""
-    row = 0
-    for batch in piece.table.to_batches(max_chunksize=_BATCH):
-        for values in batch.to_pylist():
-            try:
-                key = f"{table.stem}:{piece.numbers[row]}" if columns.id is None else _key(values[columns.id])
-                yield row, {"id": key, **_record(values, columns, typed=table.typed)}
-            except BadRecordError as fault:
-                faults.report(place.name, place.locate(row), fault.kind, fault.problem)
-            row += 1
+def _records(piece: Rows, table: Table, place: Place, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The id and the answers of each row of a piece, with the row."""
+    columns = piece.table.column_names
+    contexts = piece.table.column("context")
+    starts = piece.table.column("answer_start").to_pylist() if "answer_start" in columns else [None] * len(piece)
+    keys = piece.table.column("id").to_pylist() if "id" in columns else None
+    for row, answers in enumerate(piece.table.column("answers").to_pylist()):
+        try:
+            key = f"{table.stem}:{piece.numbers[row]}" if keys is None else _key(keys[row])
+            found = [
+                (text, _start(text, start, contexts, row))
+                for text, start in _answers(answers, starts[row], table.typed)
+            ]
+            yield row, {"id": key, "answers": {"text": [t for t, _ in found], "answer_start": [at for _, at in found]}}
+        except BadRecordError as fault:
+            faults.report(place.name, place.locate(row), fault.kind, fault.problem)
 
 
 def _key(value: Any) -> str:
     if value is None or value == "":
         raise BadRecordError("without an id", ": id is missing: fill it in, or number the records with id=''")
     return str(value)
-
-
-def _record(values: Mapping[str, Any], columns: _Columns, typed: bool) -> dict[str, Any]:
-    question, context = (_text(values[column], column) for column in (columns.question, columns.context))
-    start = None if columns.answer_start is None else values[columns.answer_start]
-    pairs = list(_answers(values[columns.answers], start, typed))
-    found = [(text, _start(text, at, context)) for text, at in pairs]
-    return {
-        "question": question,
-        "context": context,
-        "answers": {"text": [text for text, _ in found], "answer_start": [at for _, at in found]},
-    }
-
-
-def _text(value: Any, column: str) -> str:
-    if value is None:
-        raise BadRecordError(f"without {column}", f": {column} is null: fill it in or leave the row out")
-    if not isinstance(value, str):
-        raise BadRecordError(f"with a faulty {column}", f": {column} is {value!r}: give a string")
-    return value
 
 
 def _answers(answers: Any, start: Any, typed: bool) -> Iterator[tuple[str, Any]]:
@@ -200,12 +214,12 @@ def _parsed(answers: str) -> Any:
         return answers
 
 
-def _start(text: Any, start: Any, context: str) -> int:
+def _start(text: Any, start: Any, contexts: pa.ChunkedArray, row: int) -> int:
     """Where an answer stands: as it is said, or its first occurrence."""
     if not isinstance(text, str):
         raise BadRecordError("with faulty answers", f": answer {text!r} is no string: write it as one")
     if start is None or start == "":
-        found = context.find(text)
+        found: int = contexts[row].as_py().find(text)
         if found < 0:
             problem = f": its answer {text!r:.80} does not occur in its context: correct it, or leave the row out"
             raise BadRecordError("with an answer that does not occur in its context", problem)
