@@ -156,7 +156,7 @@ def _paragraphs(passage: Passage, asked: list[Fact], writer: PassageWriter, rng:
 def _echo(fact: Fact, writer: PassageWriter, rng: Random) -> str | None:
     """Return a sentence beside the point that has the value of a fact, if there is one for its kind."""
     slot = f"{{{family(fact.relation.kind)}}}"
-    fitting = [text for text in ASIDES if slot in text]
+    fitting = [text for text in ASIDES if slot in text and text.count("{") == 1]
     if not fitting:
         return None
     text = rng.choice(fitting).replace(slot, fact.value)
