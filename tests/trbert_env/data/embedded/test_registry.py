@@ -16,7 +16,7 @@ import pytest
 from datasets import Dataset
 
 from trbert_env.data.embedded import choices, classification, mrqa, pairs
-from trbert_env.data.embedded.registry import EMBEDDED
+from trbert_env.data.embedded.registry import DESCRIPTIONS, EMBEDDED
 from trbert_env.data.embedded.tables import ValueSampler
 from trbert_env.data.records import CHOICES, LABELLED_TEXT, MRQA, SCORED_TEXT, SQUAD_V2
 from trbert_env.data.schema import Schema, checked_dataset
@@ -143,7 +143,11 @@ def test_unknown_split_is_refused(name: str) -> None:
         GENERATORS[name]("dev")
 
 
-@pytest.mark.parametrize("module", [choices, classification, mrqa, pairs])
-def test_the_corpus_says_what_it_is(module: Any) -> None:
+@pytest.mark.parametrize("description", [*DESCRIPTIONS.values(), pairs.DESCRIPTION])
+def test_the_corpus_says_what_it_is(description: str) -> None:
     for word in ("synthetic", "generated", "seeded", "not natural text"):
-        assert word in module.DESCRIPTION
+        assert word in description
+
+
+def test_every_corpus_is_described() -> None:
+    assert set(DESCRIPTIONS) == set(EMBEDDED)
