@@ -117,10 +117,10 @@ def occurrences(value: str, context: str) -> list[tuple[int, str]]:
 def _corpus(name: str, split: str, seed: int, mark: Mark) -> Dataset:
     check_split(split)
     rng = source_of_randomness(name, split, seed)
-    writer = PassageWriter(names_of(split), rng, _MEASURE)
+    writer = PassageWriter(names_of(split), rng)
     rows: list[dict[str, Any]] = []
     for number in range(NUM_CONTEXTS[split]):
-        passage = writer.compose(DOMAINS[number % len(DOMAINS)])
+        passage = writer.compose(DOMAINS[number % len(DOMAINS)], _MEASURE)
         asked = rng.sample(passage.facts, NUM_QUESTIONS)
         context = mark(_paragraphs(passage, asked, writer, rng), writer.absent("place"))
         for fact in asked:
@@ -156,7 +156,7 @@ def _paragraphs(passage: Passage, asked: list[Fact], writer: PassageWriter, rng:
 def _echo(fact: Fact, writer: PassageWriter, rng: Random) -> str | None:
     """Return a sentence beside the point that has the value of a fact, if there is one for its kind."""
     slot = f"{{{family(fact.relation.kind)}}}"
-    fitting = [text for text in ASIDES if slot in text]
+    fitting = [text for text in ASIDES if slot in text and text.count("{") == 1]
     if not fitting:
         return None
     text = rng.choice(fitting).replace(slot, fact.value)

@@ -13,7 +13,7 @@ PARTISAN = Flavour(
             """a compromise between several views | one of three options under review | within the usual rules |
             still open to amendment | a matter of some debate | based on last year's report |
             comparable to that of other towns | subject to a public hearing | supported by some and opposed by others |
-            neither new nor unusual | due for a vote in the spring | costed in the annex"""
+            much like the one before it | due for a vote in the spring | costed in the annex"""
         ),
         "true": phrases(
             """a betrayal of honest people | one of their shameless lies | a gift to the crooks in office |

@@ -7,16 +7,23 @@ from functools import partial
 
 from datasets import Dataset
 
-from trbert_env.data.embedded.choices import embedded_race
-from trbert_env.data.embedded.classification import FLAVOURS, embedded_labelled_texts
-from trbert_env.data.embedded.corpus import embedded_squad2
-from trbert_env.data.embedded.mrqa import embedded_naturalqa, embedded_newsqa
+from trbert_env.data.embedded import choices, classification, corpus, mrqa
 
 #: Each generates a split, with the columns of the form that the data set has in :mod:`trbert_env.data.records`.
+#: All have the splits ``"train"``, ``"validation"`` and ``"test"``, but SQuAD2's has no ``"test"``.
 EMBEDDED: dict[str, Callable[[str], Dataset]] = {
-    "squad_v2": embedded_squad2,
-    **{name: partial(embedded_labelled_texts, name) for name in FLAVOURS},
-    "race": embedded_race,
-    "mrqa_newsqa": embedded_newsqa,
-    "mrqa_naturalqa": embedded_naturalqa,
+    "squad_v2": corpus.embedded_squad2,
+    **{name: partial(classification.embedded_labelled_texts, name) for name in classification.FLAVOURS},
+    "race": choices.embedded_race,
+    "mrqa_newsqa": mrqa.embedded_newsqa,
+    "mrqa_naturalqa": mrqa.embedded_naturalqa,
+}
+
+#: What each corpus is, in a few sentences for reports.
+DESCRIPTIONS: dict[str, str] = {
+    "squad_v2": corpus.DESCRIPTION,
+    **dict.fromkeys(classification.FLAVOURS, classification.DESCRIPTION),
+    "race": choices.DESCRIPTION,
+    "mrqa_newsqa": mrqa.DESCRIPTION,
+    "mrqa_naturalqa": mrqa.DESCRIPTION,
 }

@@ -15,6 +15,8 @@ from trbert_env.data.embedded.tables import ValueSampler
 
 #: How often a deciding sentence is plain, a contrast, a denial.
 _WEIGHTS = (5, 3, 2)
+#: How many fillers a brief text has.
+_BRIEF_FILLERS = 2
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -102,11 +104,12 @@ class VerdictWriter:
         self._rng = rng
         self._sampler = ValueSampler(names, rng)
 
-    def write(self, label: str) -> list[Sentence]:
+    def write(self, label: str, brief: bool = False) -> list[Sentence]:
         """Return the sentences of one new text.
 
         Args:
             label: The class that the text belongs to.
+            brief: Whether to leave out most of what does not decide.
         """
         flavour, rng = self._flavour, self._rng
         subject = flavour.article + self._sampler.draw(flavour.subject)
@@ -115,8 +118,8 @@ class VerdictWriter:
         for _ in range(self._count("num_deciding")):
             (kind,) = rng.choices(kinds, weights=[_WEIGHTS[i] * bool(kind) for i, kind in enumerate(kinds)])
             deciding.append(rng.choice([text for text in kind if text not in deciding]))
-        others = rng.sample(flavour.others, self._count("num_others"))
-        num_fillers = self._count("num_sentences") - len(deciding) - len(others)
+        others = rng.sample(flavour.others, 0 if brief else self._count("num_others"))
+        num_fillers = _BRIEF_FILLERS if brief else self._count("num_sentences") - len(deciding) - len(others)
         fillers = rng.sample(flavour.fillers, num_fillers)
         templates = [(text, True) for text in deciding] + [(text, False) for text in (*others, *fillers)]
         rng.shuffle(templates)

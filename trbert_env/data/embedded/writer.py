@@ -60,6 +60,7 @@ class Measure:
         num_others: How many further subjects there are, one of these numbers.
         num_main_facts: The fewest and the most facts of the main subject.
         num_other_facts: The fewest and the most facts of each further one.
+        num_shared: How many of the facts of each further subject are of relations that the main one has too.
         num_fillers: The most fillers of the domain.
         num_asides: The most sentences beside the point.
     """
@@ -68,12 +69,9 @@ class Measure:
     num_others: tuple[int, ...] = (1, 2, 2)
     num_main_facts: tuple[int, int] = (3, 4)
     num_other_facts: tuple[int, int] = (1, 3)
+    num_shared: int = 0
     num_fillers: int = 3
     num_asides: int = 5
-
-
-#: Passages of 80 to 250 wordpieces.
-SHORT = Measure()
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,11 @@ class PassageWriter:
     Args:
         split: ``"train"`` or ``"validation"``; chooses the names.
         rng: The source of all randomness.
-        measure: How much a passage tells.
     """
 
-    def __init__(self, split: str, rng: Random, measure: Measure = SHORT) -> None:
+    def __init__(self, split: str, rng: Random) -> None:
         self._rng = rng
-        self._measure = measure
+        self._measure = Measure()
         self._sampler = ValueSampler(split, rng)
         self._subjects: set[str] = set()
         self._used: list[str] = []
@@ -113,8 +110,14 @@ class PassageWriter:
         self._rng.shuffle(rows)
         return [{"title": passage.subjects[0], "context": passage.context, **row} for row in rows]
 
-    def compose(self, domain: Domain) -> Passage:
-        """Write one new passage of ``domain``."""
+    def compose(self, domain: Domain, measure: Measure | None = None) -> Passage:
+        """Write one new passage.
+
+        Args:
+            domain: What it is about.
+            measure: How much it tells; without it, 80 to 250 wordpieces.
+        """
+        self._measure = measure or Measure()
         self._used = []
         subjects = self._draw_subjects(domain)
         facts = self._draw_facts(domain, subjects)
@@ -161,13 +164,20 @@ class PassageWriter:
         return subjects
 
     def _draw_facts(self, domain: Domain, subjects: list[str]) -> list[Fact]:
-        facts = []
+        facts: list[Fact] = []
         for subject in subjects:
             main = subject == subjects[0]
             fewest, most = self._measure.num_main_facts if main else self._measure.num_other_facts
-            for relation in self._rng.sample(domain.relations, self._rng.randint(fewest, most)):
+            told = [fact.relation for fact in facts if fact.subject == subjects[0]]
+            for relation in self._draw_relations(domain, told, self._rng.randint(fewest, most)):
                 facts.append(Fact(subject, relation, self._fresh(relation.kind)))
         return facts
+
+    def _draw_relations(self, domain: Domain, told: list[Relation], count: int) -> list[Relation]:
+        """Draw relations of a subject, some of them from those ``told`` of the main one."""
+        shared = self._rng.sample(told, min(self._measure.num_shared, len(told), count))
+        rest = [relation for relation in domain.relations if relation not in shared]
+        return shared + self._rng.sample(rest, count - len(shared))
 
     def _arrange(self, domain: Domain, subjects: list[str], facts: list[Fact]) -> list[_Clause]:
         """Facts grouped by subject, or mixed, with sentences beside the point strewn in."""
