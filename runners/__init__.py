@@ -20,6 +20,6 @@ and closes with::
     if __name__ == "__main__":
         run(main, Options)
 
-where ``run`` comes from :mod:`runners.cli.run` and ``Options`` is a dataclass derived from
-:class:`runners.cli.options.CommonOptions`.
+where ``run`` comes from :mod:`runners.cli.run`, and ``Options`` is a frozen dataclass composed of groups, as
+:mod:`runners.cli.options` describes. Each group is handed whole to the object that uses it.
 '''

@@ -21,7 +21,7 @@ from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.evaluation.stock import stock_pass
 from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass
-from runners.runs.models import load_model
+from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import RunFolder
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import Backbone, move
@@ -77,6 +77,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     backbone: Backbone | str | None = options.encoder.backbone
     if options.model is not None:
         model, backbone = load_model(options.model, device)
+        check_settled(options, model)
     env = options.data.env if model is None else model.config.env
     workload = Workload.load(
         env,

@@ -17,7 +17,7 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, 
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures
-from runners.runs.models import load_model, load_original
+from runners.runs.models import check_settled, load_model, load_original
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
@@ -90,6 +90,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--model``."""
     assert options.model is not None
     model, backbone = load_model(options.model, device)
+    check_settled(options, model)
     decision = model.decision
     if options.threshold is not None:
         decision = DecisionRule(threshold=options.threshold)

@@ -119,11 +119,11 @@ def _problem(value: Any, hint: Any, declared: Range | None = None) -> str | None
     if value is None:
         return None
     if origin is Annotated:
-        inner, *marks = arguments
-        for mark in marks:
-            if isinstance(mark, Items) and (problem := mark.problem(value)) is not None:
+        inner, *notes = arguments
+        for note in notes:
+            if isinstance(note, Items) and (problem := note.problem(value)) is not None:
                 return f"it must {problem}"
-        found = next((mark for mark in marks if isinstance(mark, Range)), declared)
+        found = next((note for note in notes if isinstance(note, Range)), declared)
         return _problem(value, inner, found)
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]

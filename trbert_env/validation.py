@@ -1,4 +1,4 @@
-"""Checks of what users hand to the environment, each an error that names the value and the mend."""
+"""Checks of what users hand to the environment, each an error that names the value and the fix."""
 
 from __future__ import annotations
 

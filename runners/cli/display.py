@@ -1,4 +1,4 @@
-"""What a runner shows: progress, tables, and notices that nobody should overlook."""
+"""Output of a runner: progress, tables, and notices that nobody should overlook."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class Bar(Protocol):
     """A progress display."""
 
     def update(self, advance: int = 1, **figures: float) -> None:
-        """Say that more work is done.
+        """Count work that is done.
 
         Args:
             advance: Items done since the last call.
-            **figures: Live figures to show, by name; one not given keeps its last value.
+            **figures: Live metrics to show, by name; one not given keeps its last value.
         """
 
 
 @contextmanager
 def progress(label: str, total: int, *, done: int = 0, unit: str = "texts", every: float = 10.0) -> Iterator[Bar]:
-    """Show a bar with rate, time left and live figures, or plain lines where stdout is not a terminal.
+    """Show a bar with rate, time left and live metrics, or plain lines where stdout is not a terminal.
 
     Args:
-        label: What is being done.
+        label: Name of the work.
         total: Items in all.
         done: Items done before, by the run that this one resumes; they do not count in the rate.
-        unit: What an item is, in the plural.
+        unit: Name of the items, in the plural.
         every: Least seconds between two plain lines.
     """
     state = _State(label, total, done, unit)
@@ -72,7 +72,7 @@ def progress(label: str, total: int, *, done: int = 0, unit: str = "texts", ever
 
 
 class _State:
-    """How far the work is."""
+    """State of the work."""
 
     def __init__(self, label: str, total: int, done: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
@@ -81,12 +81,12 @@ class _State:
         self._started = time.monotonic()
 
     def add(self, advance: int, figures: dict[str, float]) -> None:
-        """Take in an update."""
+        """Add an update."""
         self.done += advance
         self.figures |= figures
 
     def summary(self) -> str:
-        """Count, rate, time left and figures, in one line."""
+        """Return count, rate, time left and metrics in one line."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = (self.done - self._done_before) / seconds
         parts = [f"{self.done:,}/{self.total:,}", f"{rate:.1f} {self.unit}/s"]
@@ -135,7 +135,7 @@ class _Lines:
             self._print()
 
     def close(self) -> None:
-        """Print where the work ended, unless the last line says so already."""
+        """Print the end of the work, unless the last line says it already."""
         if self._printed != self._state.done:
             self._print()
 
@@ -148,10 +148,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell
     """Print a table to stdout.
 
     Args:
-        title: The line above it.
-        columns: The headings.
-        rows: As many cells each as there are columns; floats are shown with two decimals, None as a dash,
-            and columns without text are set to the right.
+        title: Line above the table.
+        columns: Headings.
+        rows: Cells of each row, one a column; floats are shown with two decimals, None as a dash, and columns
+            without text are set to the right.
 
     Raises:
         ValueError: A row has more or fewer cells.
@@ -168,7 +168,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """The same as Markdown.
+    """Return a table as Markdown; see :func:`print_table`.
 
     Example:
         >>> print(markdown_table(["agent", "F1"], [["reinforce", 59.0]]))
@@ -182,19 +182,19 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> st
 
 
 def announce(message: str) -> None:
-    """Say on stderr, in a frame, what a user must not overlook, such as a fallback."""
+    """Print a framed notice on stderr that a user must not overlook, such as a fallback."""
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
 
 
 def _cell(value: Cell) -> str:
-    """A cell's text."""
+    """Return the text of a cell."""
     if value is None:
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _clock(seconds: float) -> str:
-    """A duration as ``m:ss`` or ``h:mm:ss``."""
+    """Return a duration as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

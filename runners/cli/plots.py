@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 Points = Sequence[tuple[float, float]]
 
-#: Told apart without colour too.
+#: Styles that differ without colour too.
 _STYLES = ("o-", "s--", "^:", "D-.", "v-", "P--", "X:", "*-.")
 
 
@@ -17,11 +17,11 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
     """Draw one panel a quantity, with one line a series.
 
     Args:
-        title: Above all.
-        x_label: Of the shared x axis.
+        title: Line above the panels.
+        x_label: Label of the shared x axis.
         panels: Label of the y axis -> name of the series -> its points, in the order of x. A series of
             the same name has the same look in every panel; one of a single point is a marker.
-        caption: Small, below all: on what it was measured.
+        caption: Small line below the panels: the data of the measurement.
     """
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -42,10 +42,10 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
 
 
 def metric_label(name: str) -> str:
-    """A metric's name for readers: ``has_answer_f1`` is "has answer F1"."""
+    """Return a metric's name for readers: ``has_answer_f1`` is "has answer F1"."""
     return name.replace("_", " ").replace("f1", "F1")
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write it as PNG."""
+    """Write a figure as PNG."""
     figure.savefig(path, dpi=150)

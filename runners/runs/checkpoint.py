@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any moment, without pickle.
 
 A checkpoint folder holds ``step-000012/`` with the state, and ``latest.json`` that points to it. A new
-state is written beside the old one under a temporary name, brought to the disk, renamed, and only then
+state is written beside the old one under a temporary name, synchronised to the disk, renamed, and only then
 pointed to; the old one goes last. So whenever the writing stops, ``latest.json`` names a whole state.
 ``latest.json`` also holds the digests of the state's files, the format's version and the run that the state
 belongs to, so that a damaged file or another run's state is noticed.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from runners.cli.options import RunnerOptions, changed_options, refuse_unused
 from runners.runs.files import read_record
 from trbert_env.data.backbones import Backbone, check_special_tokens, load_backbone_from, load_tokenizer, move
 from trbert_env.data.fingerprints import fingerprint_model
@@ -38,6 +39,22 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     tokenizer = load_tokenizer(str(folder), f"model '{path}'")
     check_special_tokens(model.backbone, tokenizer, f"model '{path}'")
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def check_settled(options: RunnerOptions, model: TokenReducedModel) -> None:
+    """Refuse options that a model settles.
+
+    Args:
+        options: Options of a runner that is given the model.
+        model: The model.
+
+    Raises:
+        ValueError: An encoder is given, or another data set.
+    """
+    refuse_unused(options, backbone="--model has its own encoder, leave it out")
+    env = options.data.env
+    if "--env" in changed_options(options) and env != model.config.env:
+        raise ValueError(f"--env is {env}, but the model was trained for {model.config.env}: leave --env out")
 
 
 def _check_identity(model: TokenReducedModel, folder: Path) -> None:

@@ -83,12 +83,12 @@ def train(
     """Run to the end, from the beginning or from a saved state.
 
     Args:
-        training: What is trained.
-        folder: Where curves and checkpoints go.
-        label: Of the progress bar.
+        training: The training run.
+        folder: Run folder of the curves and checkpoints.
+        label: Name of the work in the progress bar.
         checkpoint_every: Updates between two checkpoints.
-        state: What an interrupted run saved; its curves are continued. None for a new run.
-        shown: What the bar shows: name -> TensorBoard key.
+        state: State that an interrupted run saved; its curves are continued. None for a new run.
+        shown: Metrics in the bar: name -> TensorBoard key.
 
     Raises:
         KeyboardInterrupt: The user asked to stop; a checkpoint was written.

@@ -1,4 +1,4 @@
-"""What a training run starts from: a backbone, and the policy of an earlier run where there is one."""
+"""Start of a training run: a backbone, and the policy of an earlier run where there is one."""
 
 from __future__ import annotations
 

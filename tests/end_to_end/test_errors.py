@@ -1,4 +1,4 @@
-"""Bad input: one line that names the value and the mend, exit status 2, and no work begun."""
+"""Bad input: one line that names the value and the fix, exit status 2, and no work begun."""
 
 from __future__ import annotations
 

@@ -255,3 +255,21 @@ def test_benchmark_of_a_model(in_process: Any, trained: Path) -> None:
     # All texts, so the very figure that training ended with.
     assert record["flops_speedup"] == pytest.approx(record_in(trained)["flops_speedup"], rel=1e-6)
     assert "training_speedup" not in record
+
+
+@pytest.mark.parametrize("job", [(evaluate, EvaluateOptions), (benchmark, BenchmarkOptions)])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--backbone", "elsewhere"], "--backbone has no meaning here: --model has its own encoder"),
+        (["--env", "SQuAD"], "--env is SQuAD, but the model was trained for SQuAD2"),
+    ],
+)
+def test_what_a_model_settles_is_refused(
+    job: Any, options: list[str], named: str, in_process: Any, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*job, ["--model", str(trained), *in_process.common("settled"), *options])
+    assert caught.value.code == 2
+    assert named in capsys.readouterr().err
+    assert not (in_process.root / "settled").exists()

@@ -38,7 +38,7 @@ def test_a_sibling_file_does_not_hide_a_library(script: Path) -> None:
     assert Path(done.stdout.strip()).parent != script.parent
 
 
-def test_without_the_project_the_mend_is_said(script: Path) -> None:
+def test_without_the_project_the_fix_is_said(script: Path) -> None:
     # -I -S: neither installed packages nor the environment's paths.
     command = [sys.executable, "-I", "-S", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
