@@ -23,13 +23,13 @@ from runners.evaluation.stock import stock_pass
 from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import RunFolder
+from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import Backbone, move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
@@ -78,14 +78,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     if options.model is not None:
         model, backbone = load_model(options.model, device)
         check_settled(options, model)
-    env = options.data.env if model is None else model.config.env
-    workload = Workload.load(
-        env,
-        get_preset(env).evaluation_split,
-        backbone=backbone,
-        data_source=options.data.data_source,
-        data_dir=options.data.data_dir,
-    )
+    workload = load_split(options.data, backbone, model=model)
     workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
         config = BertConfig(vocab_size=len(workload.backbone.tokenizer))

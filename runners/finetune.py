@@ -235,7 +235,8 @@ def finetune(options: FinetuneOptions) -> Path | None:
         device = resolve_device(options.run.device)
         splits = load_splits(options)
         workload = splits.train
-        target = fine_tuned_folder(workload.preset, workload.backbone.name, workload.data_source)
+        key = options.data.request().cache_key(workload.data_source)
+        target = fine_tuned_folder(workload.preset, workload.backbone.name, key)
         check_cache(target)
         dtype = training_dtype(options.run.dtype, device)
         facts = {"backbone": workload.backbone.source, "dtype": dtype}
@@ -273,7 +274,8 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
     with replacing_folder(folder.model_dir) as partial:
         backbone.model.save_pretrained(partial)
         backbone.tokenizer.save_pretrained(partial)
-    target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, workload.data_source)
+    key = options.data.request().cache_key(workload.data_source)
+    target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, key)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
     figures = full_figures(validation, "float32", str(trainer.device))
     record: dict[str, Any] = {
@@ -283,7 +285,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
     }
     track_end(folder.events_dir, options, record, trainer.total_texts)
     rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
-    title = f"fine-tuned backbone on {record['env']} validation, {len(validation.examples):,} examples"
+    title = f"fine-tuned backbone on {record['env']} {record['split']}, {len(validation.examples):,} examples"
     print_table(title, ["", ""], rows)
     folder.write_metrics(record)
     return target

@@ -81,7 +81,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         examples = RunExamples.load(options.data, options.training.holdout_texts)
         start = load_start(options, examples)
         teacher_model = load_teacher(options, start.backbone, examples)
-        splits = examples.encode(start.backbone)
+        splits = examples.encode(start.backbone, start.task_settings)
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         dtype = training_dtype(options.run.dtype, device)
         teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)

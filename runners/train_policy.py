@@ -57,7 +57,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options)
-    return start, examples.encode(start.backbone)
+    return start, examples.encode(start.backbone, start.task_settings)
 
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trbert_env.suggestions import nearest_name
@@ -142,7 +142,25 @@ _ALL = (
     _classification("YELP.F", "yelp_review_full", epochs=3, alpha=2, joint_alpha=0.5, ordered=True),
     _classification("20NewsGroups", "20_newsgroups", epochs=5, alpha=1, joint_alpha=1),
     _classification("Hyperpartisan", "hyperpartisan_news_detection", epochs=15, alpha=0.01, joint_alpha=0.01),
+    # A user's own data: rates and prices that fit most of the above.
+    replace(
+        _classification("TextClassification", "own", epochs=3, alpha=1, joint_alpha=1), evaluation_split="validation"
+    ),
+    Preset(
+        name="SpanQA",
+        dataset="own",
+        task="span_qa",
+        settings={"max_tokens": 384, "stride": 128, "max_question_tokens": 64, "null_answer": None},
+        evaluation_split="validation",
+        epochs=2,
+        length_penalty=penalty_from_alpha(5, padded_length=384),
+        joint_length_penalty=penalty_from_alpha(5, padded_length=384, summed_span_loss=True),
+        imitation_fraction=0.2,
+    ),
 )
+
+#: Environments that read a user's own data.
+OWN = ("TextClassification", "SpanQA")
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 

@@ -34,6 +34,7 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from trbert_env.data.request import DataRequest
 from trbert_env.ranges import LARGEST_SEED, Items, Range, check_ranges
 
 
@@ -49,6 +50,32 @@ Part = Annotated[T, tyro.conf.arg(name=""), Unprefixed()]
 
 
 @dataclass(frozen=True)
+class OwnDataOptions:
+    """Own data, for --env TextClassification and --env SpanQA."""
+
+    train_file: Path | None = None
+    """Own training data: a CSV, TSV, JSON, JSON lines or parquet file, plain or .gz."""
+
+    validation_file: Path | None = None
+    """Own validation data; when not given, a share of the training data."""
+
+    dataset: str | None = None
+    """Own data instead of files: a folder saved by datasets, or any data set of the hub."""
+
+    dataset_config: str | None = None
+    """Configuration of that data set on the hub."""
+
+    columns: tuple[str, ...] = ()
+    """Names of own columns, as text=review label=stars; others are guessed, which is announced."""
+
+    label_kind: Literal["auto", "class", "score"] = "auto"
+    """Kind of own labels: class, or score for one logit (relevance 0 and 1, or regression); auto tells by the data."""
+
+    validation_share: Annotated[float, Range(above=0, below=1)] = 0.1
+    """Share of own training data that is held out where there is no validation data."""
+
+
+@dataclass(frozen=True)
 class DataOptions:
     """The texts."""
 
@@ -61,11 +88,44 @@ class DataOptions:
     data_dir: Path | None = None
     """A folder with one folder for each data set; the environment variable TRBERT_DATA when not given."""
 
+    skip_bad_records: bool = False
+    """Leave malformed records out and count them, instead of stopping at the first."""
+
+    split_seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
+    """Seed of the split of data that come without one: own data without a validation file, and Hyperpartisan."""
+
+    task_options: tuple[str, ...] = ()
+    """Settings of the task instead of the data set's own, as name=value: max_tokens=256, truncation=head+tail."""
+
+    own: Part[OwnDataOptions] = dataclasses.field(default_factory=OwnDataOptions)
+
     max_train_texts: Annotated[int, Range(1)] | None = None
     """Train on a random sample of this many texts; on all when not given."""
 
     max_eval_texts: Annotated[int, Range(1)] | None = None
     """Evaluate on a random sample of this many texts; on all when not given."""
+
+    def request(self) -> DataRequest:
+        """Return the names of the records, checked.
+
+        Raises:
+            ValueError: The data set, a setting or a column is unknown, or an option has no meaning for the data set.
+        """
+        own = {
+            field.name: _plain(getattr(self.own, field.name))
+            for field in dataclasses.fields(self.own)
+            if field.name != "columns"
+        }
+        return DataRequest(
+            self.env,
+            self.data_source,
+            _plain(self.data_dir),
+            columns={name: str(value) for name, value in named_values("--columns", self.own.columns).items()},
+            task_settings=named_values("--task-options", self.task_options),
+            split_seed=self.split_seed,
+            skip_bad_records=self.skip_bad_records,
+            **own,
+        )
 
 
 @dataclass(frozen=True)

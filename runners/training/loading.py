@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from datasets import Dataset
 
 from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions
-from trbert_env.data.backbones import Backbone, load_backbone
-from trbert_env.data.sources import hold_out
-from trbert_env.data.workload import Workload
-from trbert_env.presets import get_preset
-from trbert_env.tasks import make_task
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.request import DataRequest
+from trbert_env.data.sampling import hold_out, sample
+from trbert_env.data.sources import Examples
+from trbert_env.data.workload import Workload, load_requested, settled
+from trbert_env.deploy.model import TokenReducedModel
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,20 @@ class Splits:
 
 @dataclass(frozen=True)
 class RunExamples:
-    """The examples of a training run, before any encoder is loaded.
+    """The records of a training run, before any encoder is loaded.
 
     Attributes:
-        env: Name of the data set.
-        source: Source that the examples really came from: ``"local"``, ``"hub"`` or ``"embedded"``.
-        train: Examples to learn from.
-        validation: Examples of the closing record.
-        holdout: Examples set aside from the training split; None for none.
+        request: Names of the records.
+        source: Source that the records really came from: ``"local"``, ``"hub"`` or ``"embedded"``.
+        labels: Names of all classes in their order, where the data have them.
+        train: Records to learn from.
+        validation: Records of the closing record.
+        holdout: Records set aside from the training split; None for none.
     """
 
-    env: str
+    request: DataRequest
     source: str
+    labels: tuple[str, ...]
     train: Dataset
     validation: Dataset
     holdout: Dataset | None = None
@@ -54,7 +59,7 @@ class RunExamples:
 
         Args:
             data: The group of options.
-            holdout_texts: Examples to set aside from the training split; they are drawn before
+            holdout_texts: Records to set aside from the training split; they are drawn before
                 ``max_train_texts``, and so are the same for every number of training texts. None sets none
                 aside, and takes ``max_train_texts`` from the whole split.
 
@@ -62,17 +67,18 @@ class RunExamples:
             ValueError: The data set is unknown, the files are malformed, or nothing would be left to train on.
             FileNotFoundError: A folder or file is missing.
         """
-        at_first = data.max_train_texts if holdout_texts is None else None
-        found, train = Workload.load_examples(data.env, "train", data.data_source, data.data_dir, at_first)
+        request = data.request()
+        found = request.load("train")
         announce(f"training data: {found.description}")
         holdout = None
-        if holdout_texts is not None:
+        if holdout_texts is None:
+            train = sample(found.dataset, data.max_train_texts)
+        else:
             train, holdout = hold_out(found.dataset, holdout_texts)
             if data.max_train_texts is not None:
                 train = train.select(range(min(data.max_train_texts, len(train))))
-        split = get_preset(data.env).evaluation_split
-        _, validation = Workload.load_examples(data.env, split, found.source, data.data_dir, data.max_eval_texts)
-        return cls(data.env, found.source, train, validation, holdout if holdout_texts else None)
+        validation = sample(_beside(request, found.source).dataset, data.max_eval_texts)
+        return cls(request, found.source, found.labels, train, validation, holdout if holdout_texts else None)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:
         """Load the encoder of the options; see :func:`trbert_env.data.backbones.load_backbone`.
@@ -81,49 +87,69 @@ class RunExamples:
             encoder: The group of options.
             pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
         """
-        preset = get_preset(self.env)
-        task = make_task(preset)
-        return load_backbone(preset, task, encoder.backbone, self.source, pretrained=pretrained, records=self.train)
+        return load_requested(
+            self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
+        )
 
-    def encode(self, backbone: Backbone) -> Splits:
+    def encode(self, backbone: Backbone, settings: Mapping[str, Any] | None = None) -> Splits:
         """Encode all splits for an encoder.
+
+        Args:
+            backbone: The encoder.
+            settings: Settings of the task that an earlier run settles; those of the request where it is None.
 
         Raises:
             ValueError: The encoder cannot read a text.
         """
+        asked = self.request.preset
+        asked = asked if settings is None else replace(asked, settings=settings)
+        preset = settled(asked, backbone, self.train, self.labels)
 
         def encoded(examples: Dataset, split: str) -> Workload:
-            return Workload.encode(get_preset(self.env), examples, backbone, split, self.source)
+            return Workload.encode(preset, examples, backbone, split, self.source)
 
         train = encoded(self.train, "train")
         holdout = None if self.holdout is None else encoded(self.holdout, "holdout")
-        split = get_preset(self.env).evaluation_split
-        return Splits(train, encoded(self.validation, split), holdout)
+        return Splits(train, encoded(self.validation, preset.evaluation_split), holdout)
+
+
+def _beside(request: DataRequest, source: str) -> Examples:
+    """The split that results are reported on, from where the training split was found."""
+    found = request.load(request.preset.evaluation_split, None if request.is_own else source)
+    announce(f"evaluation data: {found.description}")
+    return found
 
 
 def check_holdout(data: DataOptions, holdout_texts: int) -> None:
-    """Check that examples can be set aside, before a stage that comes earlier runs.
+    """Check that records can be set aside, before a stage that comes earlier runs.
 
     Raises:
         ValueError: Nothing would be left to train on.
     """
-    found, _ = Workload.load_examples(data.env, "train", data.data_source, data.data_dir, None)
-    hold_out(found.dataset, holdout_texts)
+    hold_out(data.request().load("train").dataset, holdout_texts)
 
 
-def load_split(data: DataOptions, backbone: Backbone | str | None, split: str | None = None) -> Workload:
+def load_split(
+    data: DataOptions,
+    backbone: Backbone | str | None,
+    split: str | None = None,
+    *,
+    model: TokenReducedModel | None = None,
+    max_examples: int | None = None,
+) -> Workload:
     """Load one split to evaluate on.
 
     Args:
         data: The group of options.
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
-        split: Name of the split; the data set's own for results where it is None.
+        split: Name of the split; the one that results are reported on where it is None.
+        model: A trained model, which settles the data set and the settings of the task.
+        max_examples: Size of a random sample to take; None for all.
     """
-    return Workload.load(
-        data.env,
-        split or get_preset(data.env).evaluation_split,
-        backbone=backbone,
-        data_source=data.data_source,
-        data_dir=data.data_dir,
-        max_examples=data.max_eval_texts,
-    )
+    if model is None:
+        request = data.request()
+    else:
+        asked = replace(data, env=model.config.env).request()
+        request = replace(asked, task_settings=model.task.settings)
+    name = split or request.preset.evaluation_split
+    return Workload.load(request, name, backbone=backbone, max_examples=max_examples)

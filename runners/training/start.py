@@ -74,6 +74,11 @@ class Start(Generic[OptionsT]):
         }
         return cls(backbone, replace(options, **settled), model)  # type: ignore[type-var]
 
+    @property
+    def task_settings(self) -> dict[str, Any] | None:
+        """Settings of the task that the earlier run's model was trained with; None without one."""
+        return None if self.model is None else self.model.task.settings
+
     def hand_over(self, policy: TokenPolicy, exit_offsets: ExitOffsets | None) -> None:
         """Set weights to the earlier run's, where there is one."""
         if self.model is not None:

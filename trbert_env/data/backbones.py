@@ -147,6 +147,7 @@ def load_backbone(
     *,
     pretrained: bool = False,
     records: Dataset | None = None,
+    labels: Sequence[str] = (),
 ) -> Backbone:
     """Load a backbone for ``preset``.
 
@@ -158,21 +159,24 @@ def load_backbone(
         data_source: On which data that must have been trained to be found.
         pretrained: Whether it does not: stage 1 starts afresh.
         records: Records of the data, which tell labels where a head is still to be trained.
+        labels: Names of all classes in their order, where the data have them.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
     """
     name = _choose(preset.pretrained if pretrained else preset.backbone or preset.pretrained) if name is None else name
-    backbone = load_backbone_from(_locate(name), task, name, records)
+    backbone = load_backbone_from(_locate(name), task, name, records, labels)
     left_behind = fine_tuned_folder(preset, name, data_source)
     if pretrained or backbone.fine_tuned:
         return backbone
     with cache_lock(left_behind):
-        return load_backbone_from(str(left_behind), task, name, records) if left_behind.is_dir() else backbone
+        return load_backbone_from(str(left_behind), task, name, records, labels) if left_behind.is_dir() else backbone
 
 
-def load_backbone_from(source: str, task: Task, name: str, records: Dataset | None = None) -> Backbone:
+def load_backbone_from(
+    source: str, task: Task, name: str, records: Dataset | None = None, labels: Sequence[str] = ()
+) -> Backbone:
     """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`.
 
     Raises:
@@ -184,7 +188,7 @@ def load_backbone_from(source: str, task: Task, name: str, records: Dataset | No
     transformers_logging.set_verbosity_error()
     try:
         check_files(Path(source), what)
-        config = _load_config(source, name, task, records)
+        config = _load_config(source, name, task, records, labels)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
         model, missing = load_weights(task.auto_model.from_pretrained, source, what, config=config, dtype=torch.float32)
         fine_tuned = check_backbone_missing(model, missing, what, source)
@@ -244,12 +248,15 @@ def check_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
             )
 
 
-def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
+def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) -> None:
     """Refuse texts that an encoder cannot read.
+
+    Where neither tokenizer nor task can make such texts, none of them is looked at.
 
     Args:
         backbone: The encoder and its tokenizer.
         texts: What its tokenizer made of the records.
+        task: The task that they were encoded for.
 
     Raises:
         ValueError: A token, position or token type is beyond the encoder's embeddings; the message names the text.
@@ -262,6 +269,9 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
     # RoBERTa counts positions from behind its padding index on.
     offset = base.embeddings.padding_idx + 1 if config.model_type == "roberta" else 0
     positions = base.embeddings.position_embeddings.num_embeddings - offset
+    largest = max(backbone.tokenizer.get_vocab().values())
+    if task.max_tokens <= positions and largest < vocabulary and (types >= 2 or not _has_segments(backbone)):
+        return
     for text in texts:
         longest = max(text.sequence_lengths)
         if longest > positions:
@@ -281,13 +291,19 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText]) -> None:
             )
 
 
+def _has_segments(backbone: Backbone) -> bool:
+    return "token_type_ids" in backbone.tokenizer.model_input_names
+
+
 def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> ModelT:
     """``model.to(device, dtype)``, whose stock type hides what it returns."""
     nn.Module.to(model, torch.device(device), dtype)
     return model
 
 
-def _load_config(source: str, name: str, task: Task, records: Dataset | None) -> PreTrainedConfig:
+def _load_config(
+    source: str, name: str, task: Task, records: Dataset | None, labels: Sequence[str]
+) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
@@ -310,7 +326,7 @@ def _load_config(source: str, name: str, task: Task, records: Dataset | None) ->
         raise ValueError(
             f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
-    task.configure(config, records)
+    task.configure(config, records, labels)
     # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
     # layers take note of it then.
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from datasets import Dataset
 
 from trbert_env.data.backbones import Backbone, check_texts, load_backbone
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_texts, fingerprint_tokenizer
-from trbert_env.data.sources import Examples, load_examples, sample
+from trbert_env.data.request import DataRequest
+from trbert_env.data.sampling import sample
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.presets import Preset, get_preset
+from trbert_env.presets import Preset
 from trbert_env.tasks import Task, make_task
 
 
@@ -57,55 +57,50 @@ class Workload:
     @classmethod
     def load(
         cls,
-        env: str,
+        request: DataRequest,
         split: str,
         *,
         backbone: str | Backbone | None = None,
-        data_source: str = "auto",
-        data_dir: str | Path | None = None,
         max_examples: int | None = None,
         reduction_layers: Sequence[int] | None = None,
     ) -> Workload:
-        """Load the examples, then the backbone, then encode.
+        """Load the records, then the backbone, then encode.
 
         Args:
-            env: ``"SQuAD2"``; the name in ``TRBERT/<name>-v0``.
-            split: ``"train"`` or ``"validation"``.
+            request: Names of the records.
+            split: A split of the data set.
             backbone: A folder, a hub name, ``"embedded"``, None for the preset's, or one that is loaded.
-            data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
-            data_dir: A folder laid out like the hub's data sets, as parquet.
-            max_examples: Take a random sample of as many examples, always the same.
+            max_examples: Size of a random sample to take, always the same.
             reduction_layers: If given, checked against the backbone's depth before the long work of encoding.
 
         Raises:
             ValueError: An unknown name, malformed data, an unsupported family.
             FileNotFoundError: A folder or file that is not there.
         """
-        preset = get_preset(env)
-        found, examples = cls.load_examples(env, split, data_source, data_dir, max_examples)
+        found = request.load(split)
+        examples, labels = sample(found.dataset, max_examples), found.labels
         if not isinstance(backbone, Backbone):
-            backbone = load_backbone(preset, make_task(preset), backbone, found.source, records=examples)
+            backbone = load_requested(request, backbone, found.source, examples, labels)
         StagedEncoder(backbone.model, reduction_layers)
         if not backbone.fine_tuned:
             warnings.warn(
-                f"backbone '{backbone.name}' is not fine-tuned for {env}: its task head is untrained; "
+                f"backbone '{backbone.name}' is not fine-tuned for {request.env}: its task head is untrained; "
                 "run runners/finetune.py first",
                 stacklevel=2,
             )
+        preset = settled(request.preset, backbone, examples, labels)
         return cls.encode(preset, examples, backbone, split, found.source)
-
-    @staticmethod
-    def load_examples(
-        env: str, split: str, data_source: str, data_dir: str | Path | None, max_examples: int | None
-    ) -> tuple[Examples, Dataset]:
-        """The whole split with its source, and the sample of it to work on; see :meth:`load`."""
-        folder = None if data_dir is None else str(data_dir)
-        found = load_examples(get_preset(env).dataset, split, data_source, folder)
-        return found, sample(found.dataset, max_examples)
 
     @classmethod
     def encode(cls, preset: Preset, examples: Dataset, backbone: Backbone, split: str, data_source: str) -> Workload:
-        """Encode examples for a backbone; see :meth:`load`.
+        """Encode records for a backbone; see :meth:`load`.
+
+        Args:
+            preset: The data set's record, with the settings of :func:`settled`.
+            examples: The records.
+            backbone: The encoder and its tokenizer.
+            split: Name of the split; of ``"train"``, texts that nothing can be learned from may be left out.
+            data_source: Where the records came from.
 
         Raises:
             ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`.
@@ -113,5 +108,35 @@ class Workload:
         task = make_task(preset)
         task.configure(backbone.model.config)
         texts = task.encode(examples, backbone.tokenizer, training=split == "train")
-        check_texts(backbone, texts)
+        check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)
+
+
+def load_requested(
+    request: DataRequest,
+    name: str | None,
+    source: str,
+    examples: Dataset,
+    labels: Sequence[str],
+    *,
+    pretrained: bool = False,
+) -> Backbone:
+    """Load the encoder for requested records; see :func:`~trbert_env.data.backbones.load_backbone`.
+
+    Args:
+        request: Names of the records.
+        name: A folder, a hub name, ``"embedded"``, or None for the preset's.
+        source: Where the records came from.
+        examples: Records, which tell labels where a head is still to be trained.
+        labels: Names of all classes in their order, where the data have them.
+        pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
+    """
+    key, task = request.cache_key(source), make_task(request.preset)
+    return load_backbone(request.preset, task, name, key, pretrained=pretrained, records=examples, labels=labels)
+
+
+def settled(preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str]) -> Preset:
+    """Return a preset whose settings say what encoder and records tell, such as the kind of head."""
+    task = make_task(preset)
+    task.configure(backbone.model.config, examples, labels)
+    return replace(preset, settings=task.settings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+from trbert_env.data.request import DataRequest
 from trbert_env.data.workload import Workload
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
@@ -15,11 +17,9 @@ def make_vector_env(
     num_envs: int = 1,
     *,
     backbone: str | None = None,
-    data_source: str = "auto",
-    data_dir: str | None = None,
     split: str = "train",
     max_examples: int | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> TokenReductionVectorEnv:
     """Load texts and encoder by their names, and make the environment; all arguments are JSON values.
 
@@ -27,28 +27,22 @@ def make_vector_env(
         env: Name of the data set, ``"SQuAD2"``.
         num_envs: Rows; a multiple of ``samples_per_text``.
         backbone: A folder, a hub name, ``"embedded"``, or None for the preset's.
-        data_source: ``"auto"``, ``"local"``, ``"hub"`` or ``"embedded"``.
-        data_dir: A folder of data, for ``"auto"`` and ``"local"``.
-        split: ``"train"`` or ``"validation"``.
+        split: A split of the data set, such as ``"train"`` or ``"validation"``.
         max_examples: Size of a random sample to work on, always the same; None for the whole split.
-        settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings`.
+        options: Fields of :class:`~trbert_env.data.request.DataRequest`, such as ``data_dir`` and ``data_source``,
+            and of :class:`~trbert_env.envs.settings.EnvSettings`.
 
     Raises:
         TypeError: There is no such setting.
         ValueError: A value is unknown or out of range. Settings are checked before anything is loaded.
         FileNotFoundError: A folder or file is missing.
     """
-    checked = EnvSettings(num_envs=num_envs, **settings)
-    workload = Workload.load(
-        env,
-        split,
-        backbone=backbone,
-        data_source=data_source,
-        data_dir=data_dir,
-        max_examples=max_examples,
-        reduction_layers=checked.reduction_layers,
-    )
-    return TokenReductionVectorEnv(workload, checked)
+    of_data = {field.name for field in fields(DataRequest)}
+    settings = EnvSettings(num_envs, **{name: value for name, value in options.items() if name not in of_data})
+    request = DataRequest(env, **{name: value for name, value in options.items() if name in of_data})
+    layers = settings.reduction_layers
+    workload = Workload.load(request, split, backbone=backbone, max_examples=max_examples, reduction_layers=layers)
+    return TokenReductionVectorEnv(workload, settings)
 
 
 def make_env(env: str, **options: Any) -> TokenReductionEnv:

@@ -65,12 +65,13 @@ class Task(ABC):
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle what depends on encoder and data, such as labels, and write it into the configuration.
 
         Args:
             config: The encoder's configuration, before the model is built.
             records: Records of the data; None where the configuration alone tells.
+            labels: Names of all classes in their order, where the data have them; a sample may lack some.
 
         Raises:
             ValueError: Configuration and data do not fit.

@@ -94,13 +94,13 @@ class Classification(Task):
             return ("accuracy", "f1")
         return ("accuracy", "macro_f1", "mean_absolute_error")[: 3 if self.ordered else 2]
 
-    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
 
         Raises:
             ValueError: The labels of the data are not those of the encoder.
         """
-        found = None if records is None else _Labels.of(records)
+        found = None if records is None else _Labels.of(records, labels)
         if found is None or has_head(config, self.auto_model):
             self._take_from_config(config, found)
         else:
@@ -109,7 +109,7 @@ class Classification(Task):
     def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
         self.head = self.head or found.head
         if self.head == "classes":
-            self.labels = sorted_labels(found.names)
+            self.labels = found.names
             write_labels(config, self.labels)
             config.problem_type = "single_label_classification"
         else:
@@ -254,12 +254,14 @@ class _Labels:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, records: Dataset) -> _Labels:
-        """Read the column ``label``."""
+    def of(cls, records: Dataset, labels: Sequence[str]) -> _Labels:
+        """Read the column ``label``, whose names are ``labels`` where these are given."""
+        if labels:
+            return cls("classes", tuple(labels))
         column = records.with_format("arrow")[:]["label"]
         values = pc.unique(column).to_pylist()
         if values and isinstance(values[0], str):
-            return cls("classes", tuple(values))
+            return cls("classes", sorted_labels(values))
         return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", ())
 
 

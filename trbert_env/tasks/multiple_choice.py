@@ -75,7 +75,7 @@ class MultipleChoice(Task):
         """Accuracy."""
         return ("accuracy",)
 
-    def configure(self, config: PreTrainedConfig, records: Dataset | None = None) -> None:
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Nothing depends on the data: the head has one output."""
 
     def encode(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForQuestionAnswering, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.data.records import columns
@@ -46,7 +46,8 @@ class SpanQA(Task):
         max_answer_tokens: The most tokens of a predicted answer.
         null_threshold: Logits by which no answer must exceed the best span to be predicted.
         null_answer: Whether a question may have no answer. Where it may not, windows without an answer are left
-            out of training, and an answer is always predicted.
+            out of training, and an answer is always predicted. With None, the records that :meth:`configure` sees
+            tell.
         golds: ``"first"`` rewards the first answer alone; ``"all"`` the summed probability of all answers.
         metric: ``"squad"``, or ``"mrqa"`` with its own normalisation and with the records' aliases.
     """
@@ -60,7 +61,7 @@ class SpanQA(Task):
     num_best: int = 20
     max_answer_tokens: int = 30
     null_threshold: float = 0.0
-    null_answer: bool = True
+    null_answer: bool | None = True
     golds: Literal["first", "all"] = "first"
     metric: Literal["squad", "mrqa"] = "squad"
 
@@ -85,6 +86,13 @@ class SpanQA(Task):
     def metric_names(self) -> tuple[str, ...]:
         """F1 and exact match."""
         return ("f1", "exact_match")
+
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
+        """Settle whether questions may have no answer; see :meth:`Task.configure`."""
+        super().configure(config, records, labels)
+        if self.null_answer is None and records is not None:
+            (answers,) = columns(records, "answers")
+            self.null_answer = not all(answer["text"] for answer in answers)
 
     def encode(self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False) -> list[SpanText]:
         """Tokenise questions and contexts into windows, in the order of the records.
@@ -114,7 +122,7 @@ class SpanQA(Task):
         texts = [
             text for row in rows for text in self._windows(row, questions[row.question], contexts[row.context], frame)
         ]
-        if not training or self.null_answer:
+        if not training or self.null_answer is not False:
             return texts
         return [text for text in texts if text.target.any()]
 
@@ -220,7 +228,7 @@ class SpanQA(Task):
             raise ValueError(f"question {wrong[0]!r} is not in both texts and records: give all windows of all records")
         return {
             key: ""
-            if self.null_answer and null[key] - best[key].score > self.null_threshold
+            if self.null_answer is not False and null[key] - best[key].score > self.null_threshold
             else context[best[key].start : best[key].end]
             for key, context in contexts.items()
         }

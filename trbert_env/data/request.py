@@ -1,0 +1,187 @@
+"""DataRequest: the names that say which records are to be loaded, and how a task is to read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from trbert_env.data.own import OwnFiles, OwnReader, SpanQA, TextClassification
+from trbert_env.data.readers import READERS, Reader, hyperpartisan
+from trbert_env.data.sources import Examples, load_examples
+from trbert_env.presets import OWN, Preset, get_preset
+from trbert_env.suggestions import suggestion
+from trbert_env.tasks import TASKS
+
+DataSource = Literal["auto", "local", "hub", "embedded"]
+LabelKind = Literal["auto", "class", "score"]
+
+#: Readers of own data, by the name of the environment.
+_OWN_READERS: dict[str, type[SpanQA] | type[TextClassification]] = {
+    "TextClassification": TextClassification,
+    "SpanQA": SpanQA,
+}
+#: Fields that only own data have.
+_OWN_FIELDS = (
+    "train_file",
+    "validation_file",
+    "dataset",
+    "dataset_config",
+    "columns",
+    "label_kind",
+    "validation_share",
+)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Names of the records to load; all are JSON values, and nothing is read before :meth:`load`.
+
+    Attributes:
+        env: Name of the data set, as in ``TRBERT/<name>-v0``; ``TextClassification`` and ``SpanQA`` read own data.
+        data_source: ``"auto"``, or ``"local"``, ``"hub"`` or ``"embedded"`` for just that.
+        data_dir: A folder of data sets, for ``"auto"`` and ``"local"``.
+        train_file: Own training data: CSV, TSV, JSON, JSON lines or parquet, plain or ``.gz``.
+        validation_file: Own validation data; a share of the training data where there is none.
+        dataset: Own data instead of files: a folder of ``save_to_disk``, or a name on the hub.
+        dataset_config: Configuration of that data set on the hub.
+        columns: Names of own columns by what they hold, such as ``{"text": "review"}``; others are guessed.
+        label_kind: Whether own labels are classes or numbers; ``"auto"`` tells by the values.
+        validation_share: Share of the own training data that is held out where there is no validation data.
+        split_seed: Seed of what is held out, where a data set comes without splits.
+        skip_bad_records: Whether malformed records are left out and counted, instead of an error at the first.
+        task_settings: Settings of the task instead of the data set's own, such as ``{"max_tokens": 256}``.
+
+    Raises:
+        ValueError: The data set or a setting is unknown, or a field has no meaning for it.
+    """
+
+    env: str = "SQuAD2"
+    data_source: DataSource = "auto"
+    data_dir: str | None = None
+    train_file: str | None = None
+    validation_file: str | None = None
+    dataset: str | None = None
+    dataset_config: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    label_kind: LabelKind = "auto"
+    validation_share: float = 0.1
+    split_seed: int = 0
+    skip_bad_records: bool = False
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without reading anything."""
+        preset = get_preset(self.env)
+        _check_settings(preset.task, self.task_settings)
+        given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
+        if given and not self.is_own:
+            raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
+        if self.split_seed and not (self.is_own or preset.dataset == "hyperpartisan_news_detection"):
+            raise ValueError(f"split_seed has no meaning for {self.env}, which comes with its splits: leave it out")
+        if self.is_own:
+            if self.data_source == "embedded" or self.data_dir is not None:
+                raise ValueError(f"{self.env} reads own files: leave data_dir and data_source 'embedded' out")
+            self._own_reader()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the records are a user's own."""
+        return self.env in _OWN_READERS
+
+    @cached_property
+    def preset(self) -> Preset:
+        """The data set's record, with the settings that are asked for."""
+        preset = get_preset(self.env)
+        return replace(preset, settings={**preset.settings, **self.task_settings})
+
+    def cache_key(self, source: str) -> str:
+        """Return what tells fine-tuned encoders of these data apart in a cache: the source, and which own data.
+
+        Args:
+            source: Where the records came from.
+        """
+        if not self.is_own:
+            return source
+        own = {name: getattr(self, name) for name in _OWN_FIELDS}
+        for name in ("train_file", "validation_file", "dataset"):
+            if own[name] is not None and Path(own[name]).exists():
+                own[name] = str(Path(own[name]).resolve())
+        digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=dict).encode()).hexdigest()
+        return f"{source}-{digest[:12]}"
+
+    def load(self, split: str, source: str | None = None) -> Examples:
+        """Read a split.
+
+        Args:
+            split: A split of the data set.
+            source: Where another split was found, so that both come from one place.
+
+        Raises:
+            FileNotFoundError: A folder, file or data set is missing.
+            ValueError: The data are malformed, or there is no such split.
+        """
+        where, skip = source or self.data_source, self.skip_bad_records
+        return load_examples(self._reader, split, where, self.data_dir, skip_bad_records=skip)
+
+    @cached_property
+    def _reader(self) -> Reader | OwnReader:
+        if self.is_own:
+            return self._own_reader()
+        dataset = self.preset.dataset
+        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else READERS[dataset]
+
+    def _own_reader(self) -> OwnReader:
+        kind = _OWN_READERS[self.env]
+        if self.train_file is None and self.validation_file is None and self.dataset is None:
+            raise ValueError(f"{self.env} reads own data: give train_file (and validation_file), or dataset")
+        known = [field.name for field in fields(kind) if field.init and field.name not in ("files", "label_kind")]
+        for name in self.columns:
+            if name not in known:
+                hint = suggestion(name, known, f"use {', '.join(known)}")
+                raise ValueError(f"columns names {name!r}, and {self.env} reads no such column: {hint}")
+        files = OwnFiles(
+            self.train_file,
+            self.validation_file,
+            self.dataset,
+            self.dataset_config,
+            self.validation_share,
+            self.split_seed,
+        )
+        if kind is SpanQA:
+            if self.label_kind != "auto":
+                raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
+            return SpanQA(files, **self.columns)
+        return TextClassification(files, **self.columns, label_kind=self.label_kind)
+
+
+def _default(name: str) -> Any:
+    defaults = {field.name: field for field in fields(DataRequest)}
+    return {} if name == "columns" else defaults[name].default
+
+
+def _check_settings(task: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that a task does not have, or of another type.
+
+    Raises:
+        ValueError: One is given; the message names it and what the task has.
+    """
+    kind = TASKS[task]
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind) if field.init]
+    for name, value in settings.items():
+        if name not in known:
+            hint = suggestion(name, known, f"it has {', '.join(known)}")
+            raise ValueError(f"task {task!r} has no setting {name!r}: {hint}")
+        try:
+            TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            needed = " or ".join(map(repr, get_args(hints[name]))) or hints[name].__name__
+            raise ValueError(f"setting {name!r} of task {task!r} is {value!r}: give {needed}") from error
+    kind(**settings)
