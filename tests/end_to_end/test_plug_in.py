@@ -83,7 +83,7 @@ def test_the_example_is_short_and_in_the_readme() -> None:
         (["--agent", "json:Nothing"], "module 'json' has no 'Nothing'"),
         (
             ["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"],
-            "has no option 'pace' of its own: it has keep, rate",
+            "has no option 'pace' of its own: it has rate",
         ),
         (["--agent", "my_agents:AgentSpec"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:make_none"], "lacks act, learn, state_dict, load_state_dict"),
