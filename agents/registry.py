@@ -117,7 +117,7 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapp
 
     Args:
         name: See :data:`AGENTS`.
-        spec: What it is made for.
+        spec: Environment that it is made for.
         shared: Options that all of them know.
         own: Its own options.
 
