@@ -169,9 +169,9 @@ def check_plug_in(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         ValueError: It cannot be found, is no class of agents, or takes no such options.
     """
     kind = find_plug_in(name)
-    _check_methods(name, kind)
-    if not isinstance(kind, type):
+    if not callable(kind):
         raise ValueError(f"agent {name!r} is of type {type(kind).__name__}: give a class, made by Class(spec, options)")
+    _check_methods(name, kind)
     plug_in_options(name, kind, shared, own)
     try:
         signature = inspect.signature(kind)
