@@ -126,7 +126,7 @@ class Agent(ABC):
     """An algorithm on packed observations; see the module for how it is made.
 
     Args:
-        spec: What it is made for.
+        spec: Environment that it is made for.
         options: An instance of :attr:`options_class`.
     """
 

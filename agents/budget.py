@@ -17,7 +17,7 @@ class BudgetController:
 
     Args:
         target_speedup: Wanted mean full over mean reduced FLOPs, above 1.
-        price: Where it starts, in nats per unit of :class:`~trbert_env.envs.reward.LengthPrice`.
+        price: Price at the start, in nats per unit of :class:`~trbert_env.envs.reward.LengthPrice`.
         proportional: Gain of the present violation.
         integral: Gain of the past ones, per update.
         smoothing: Weight of the past in the running mean of the cost, reduced over full FLOPs.

@@ -52,7 +52,7 @@ class Teacher:
 
         Args:
             texts: All that will be asked for.
-            folder: Where the file lies, under a name that weights, number format and texts decide.
+            folder: Folder of the file, under a name that weights, number format and texts decide.
             advance: Told how many texts are done, each time some are.
         """
         path = folder / f"{self._fingerprint(texts)}.safetensors"

@@ -34,7 +34,7 @@ class ExitOffsetFit:
 
         Args:
             outcome: An episode's, whose logits had these offsets.
-            progress: How much of the run is done before this step, in [0, 1].
+            progress: Share of the run that is done before this step, in [0, 1].
         """
         with torch.enable_grad():
             shift = self.exit_offsets.shift(outcome.stops, outcome.layout)

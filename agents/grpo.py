@@ -50,7 +50,7 @@ class Grpo(PolicyGradient):
         """Minus the clipped surrogate, and metrics to log.
 
         Args:
-            rollout: What was done.
+            rollout: Episode that was played.
             before: The choices as the policy was that made them; as it is now where None.
         """
         advantages = self.advantages(rollout.returns, rollout.samples_per_text)[:, None]

@@ -74,12 +74,12 @@ class JointLearner:
 
     Args:
         staged: The model; trained in place, in float32, with the offsets on its logits.
-        agent: Acts and learns; None skips nothing (the unreduced control).
+        agent: Agent that acts and learns; None skips nothing (the unreduced control).
         samples: Rows of each text.
         options: See :class:`JointOptions`.
-        teacher: What is distilled from; needed unless ``distillation`` is 0 and the
+        teacher: Source of the soft targets; needed unless ``distillation`` is 0 and the
             reward is the likelihood.
-        price: What kept tokens cost the agent.
+        price: Price of kept tokens.
         exit_offset_rate: Learning rate of the exit offsets; 0 leaves them as they are.
         autocast: ``"bfloat16"`` or ``"float32"``: what the encoder computes in.
 
@@ -118,10 +118,10 @@ class JointLearner:
 
         Args:
             parts: The texts, in parts that fit the memory one after the other; of equal size.
-            progress: How much of the run is done before and after this step, in [0, 1].
+            progress: Share of the run that is done before and after this step, in [0, 1].
 
         Returns:
-            Figures to log, averaged over the parts.
+            Metrics to log, averaged over the parts.
         """
         self._optimizer.zero_grad(set_to_none=True)
         if self.agent is not None:
@@ -238,8 +238,8 @@ def warmup_decay(before: float, after: float, warmup: float) -> float:
     """Linear warm-up over a share of the run, then linear decay: what a step's learning rate is multiplied by.
 
     Args:
-        before: How much of the run is done before the step, in [0, 1].
-        after: And after it; so neither the first step nor the last is at rate 0.
+        before: Share of the run that is done before the step, in [0, 1].
+        after: Share that is done after it; so neither the first step nor the last is at rate 0.
         warmup: The share.
 
     Example:

@@ -71,7 +71,7 @@ class PolicyAgent(Agent):
     """A policy of eq. 2 and its sampler; what it learns from a rollout is a subclass's own.
 
     Args:
-        spec: What it is made for.
+        spec: Environment that it is made for.
         options: See :class:`PolicyAgentOptions`.
 
     Raises:
@@ -184,10 +184,10 @@ class PolicyAgent(Agent):
         temperature that they were sampled at, for the Bernoulli sampler.
 
         Args:
-            rollout: Says where the budget stands.
-            sampler: Knows the temperature.
-            rate: How much of the way the biases go.
-            sharpen: Whether to divide the logits by their temperature.
+            rollout: Episode that says where the budget stands.
+            sampler: Sampler, which knows the temperature.
+            rate: Share of the way that the biases go.
+            sharpen: True to divide the logits by their temperature.
         """
         with torch.no_grad():
             for reduction, (observation, keep) in enumerate(zip(rollout.observations, rollout.actions, strict=True)):

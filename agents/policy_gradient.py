@@ -81,7 +81,7 @@ class PolicyGradient(PolicyAgent):
         """One step of the optimiser; returns metrics to log.
 
         Args:
-            share: Of the learning rate that a rollout has.
+            share: Share of the learning rate that a rollout has.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.options.learning_rate * (1.0 - self._progress) * share

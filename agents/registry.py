@@ -139,7 +139,7 @@ def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapp
 
     Args:
         name: See :data:`AGENTS`.
-        spec: What it is made for.
+        spec: Environment that it is made for.
         shared: Options that all of them know.
         own: Its own options.
 
@@ -191,9 +191,9 @@ def check_plug_in(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         ValueError: It cannot be found, is no class of agents, or takes no such options.
     """
     kind = find_plug_in(name)
-    _check_methods(name, kind)
-    if not isinstance(kind, type):
+    if not callable(kind):
         raise ValueError(f"agent {name!r} is of type {type(kind).__name__}: give a class, made by Class(spec, options)")
+    _check_methods(name, kind)
     plug_in_options(name, kind, shared, own)
     try:
         signature = inspect.signature(kind)

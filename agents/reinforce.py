@@ -27,7 +27,7 @@ class Reinforce(PolicyGradient):
     """The policy-gradient agent of the paper; see :class:`PolicyGradient`.
 
     Args:
-        spec: What it is made for.
+        spec: Environment that it is made for.
         options: See :class:`ReinforceOptions`.
 
     Raises:

@@ -38,7 +38,7 @@ class RolloutCollector:
 
         Args:
             progress: Share of the run that is done once this rollout is learned from, in [0, 1].
-            deterministic: Whether the actor acts as in evaluation.
+            deterministic: True to act as in evaluation.
 
         Raises:
             RuntimeError: Neither :meth:`reset` nor :meth:`resume` was called.

@@ -72,7 +72,7 @@ class BudgetedSampler:
         exploration: Noise in units of the logits' deviation.
         scope: ``"text"``, or ``"batch"`` to keep the sum of the K over all rows: counts then adapt to the
             text as a threshold's do, and samples of a text no longer cost the same.
-        temperature: What logits are divided by, instead of what ``exploration`` makes of them.
+        temperature: Divisor of the logits, instead of what ``exploration`` makes of them.
     """
 
     name = "budgeted"

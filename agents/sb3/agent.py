@@ -108,7 +108,7 @@ class Sb3Agent(PolicyAgent):
     T x rows x tokens x hidden size x 2 bytes (4 without ``half_precision``).
 
     Args:
-        spec: What it is made for.
+        spec: Environment that it is made for.
         options: See :class:`PpoOptions` and :class:`A2cOptions`.
 
     Raises:

@@ -23,9 +23,9 @@ def sb3_observation_space(
 
     Args:
         max_tokens: Width.
-        hidden_size: Of the states.
+        hidden_size: Width of the states.
         num_reductions: T.
-        half_precision: Whether states are float16, which halves a rollout buffer.
+        half_precision: True for float16 states, which halves a rollout buffer.
     """
     parts = dict(observation_space(max_tokens, hidden_size, num_reductions).spaces)
     states_type = np.float16 if half_precision else np.float32
@@ -45,7 +45,7 @@ def sb3_observation(
         observation: The environment's, as tensors or arrays.
         infos: That came with it.
         full_lengths: ``(rows,)`` int64.
-        half_precision: Whether states become float16.
+        half_precision: True to make states float16.
     """
     states = _tensor(observation["hidden_states"])
     return {

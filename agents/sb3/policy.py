@@ -30,15 +30,15 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
     Args:
         observation_space: :func:`agents.sb3.observations.sb3_observation_space`.
         action_space: ``MultiBinary(max_tokens)``.
-        lr_schedule: Of the optimiser.
+        lr_schedule: Learning rate of the optimiser.
         use_sde: Must be False.
         keep_fractions: Sample under this budget, one a reduction; token by token where None.
         exploration: Noise of the budgeted sampler, in units of the logits' deviation.
         policy_size: Width of the heads.
-        keep_probability: What every token's keep probability starts at.
-        overlap: Whether the policy sees lexical overlap.
+        keep_probability: Keep probability of every token at the start.
+        overlap: True for a policy that sees lexical overlap.
         actor: The policy to train, instead of a new one.
-        kwargs: Of the optimiser: ``optimizer_class`` and ``optimizer_kwargs``.
+        kwargs: Settings of the optimiser: ``optimizer_class`` and ``optimizer_kwargs``.
 
     Raises:
         ValueError: ``use_sde`` is True: its noise is for continuous actions.

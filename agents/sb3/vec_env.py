@@ -29,7 +29,7 @@ class TokenReductionVecEnv(VecEnv):
     Args:
         env: In its SAME_STEP mode, and made with ``final_obs=True``: Stable-Baselines3 wants every
             ``terminal_observation``.
-        half_precision: Whether states are float16, which halves the rollout buffer: at 64 rows, two steps,
+        half_precision: True for float16 states, which halves the rollout buffer: at 64 rows, two steps,
             384 tokens and a hidden size of 384, 39 MB instead of 76 MB.
 
     Raises:

@@ -29,7 +29,7 @@ OPTIONS = [
 @pytest.fixture
 def here(place: Any) -> Any:
     """The place, with the example's module in the directory that commands are run from."""
-    (place.root / "my_agents.py").write_text(f"{EXAMPLE.read_text()}\n\ndef make_none(spec): return object()\n")
+    (place.root / "my_agents.py").write_text(f"{EXAMPLE.read_text()}\n\ndef make_none(spec, options): return object()\n")
     return place
 
 
@@ -83,9 +83,9 @@ def test_the_example_is_short_and_in_the_readme() -> None:
         (["--agent", "json:Nothing"], "module 'json' has no 'Nothing'"),
         (
             ["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"],
-            "has no option 'pace' of its own: it has keep, rate",
+            "has no option 'pace' of its own: it has rate",
         ),
-        (["--agent", "my_agents:AgentSpec"], "lacks act, learn, state_dict, load_state_dict"),
+        (["--agent", "my_agents:LinearOptions"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:make_none"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:LinearAgent", "--cloning-texts", "8"], "--cloning-texts"),
         (["--agent", "types:SimpleNamespace"], "types:SimpleNamespace"),
@@ -170,7 +170,7 @@ def test_a_run_folder_is_no_place_to_import_from_without_resume_either(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--agent", "my_agents:AgentSpec"],
+        ["--agent", "my_agents:LinearOptions"],
         ["--agent", "types:SimpleNamespace"],
         ["--agent", "my_agents:make_none"],
         ["--agent", "my_agents:LinearAgent", "--agent-options", "pace=1"],

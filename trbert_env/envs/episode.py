@@ -23,9 +23,9 @@ class Outcome:
 
     Attributes:
         texts: One entry a row.
-        logits: ``(sum of row lengths, ...)``: the task's logits of every token, calibrated, rows end to end.
+        logits: ``(sum of row lengths, ...)``: the task's logits of every token, exit offsets included, rows end to end.
         stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
-        layout: Of the full rows.
+        layout: Layout of the full rows.
         log_likelihood: ``(rows,)`` float32, nats.
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
@@ -65,8 +65,8 @@ class Episode:
         staged: The model that runs them.
         texts: The texts; each becomes ``samples`` neighbouring rows.
         samples: Rows of each text.
-        record_attention: Whether :attr:`StagedForward.received` is wanted.
-        gradients: Whether observations, logits and likelihood carry gradients into the model.
+        record_attention: True to record :attr:`StagedForward.received`.
+        gradients: True for gradients from observations, logits and likelihood into the model.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Episode:
 
         Args:
             keep: ``(tokens in play,)`` bool.
-            price: What the kept tokens cost.
+            price: Price of the kept tokens.
 
         Returns:
             ``(rows,)`` float64: minus the price.

@@ -37,7 +37,7 @@ class LengthPrice:
 
     Attributes:
         length_penalty: Nats per kept token.
-        penalty: What is priced.
+        penalty: Kind of price, on tokens or on FLOPs.
         cost: The encoder's cost model.
     """
 

@@ -35,7 +35,7 @@ class EnvSettings:
         autoreset_mode: ``"SameStep"``, ``"NextStep"`` or ``"Disabled"``.
         info_scores: ``"residual"`` or ``"attention"`` adds ``infos["importance"]``; None adds nothing.
         order: ``"shuffle"``, or ``"once"`` for one pass over the split.
-        final_obs: Whether ``infos["final_obs"]`` is wanted (SAME_STEP; a large copy).
+        final_obs: True to add ``infos["final_obs"]`` (SAME_STEP; a large copy).
         render_mode: None or ``"ansi"``.
 
     Raises:

@@ -156,7 +156,7 @@ TOGETHER = [
     ("train_policy", "--agent a/b:Y", "agent 'a/b:Y' names no class"),
     ("train_policy", "--agent json:__doc__", "agent 'json:__doc__' is of type str"),
     ("train_policy", "--agent json.decoder:JSONDecoder", "lacks act, learn, state_dict, load_state_dict"),
-    ("train_policy", "--agent os.path:join --agent-options nearby=1", "could not be made"),
+    ("train_policy", "--agent os.path:join --agent-options nearby=1", "lacks act, learn, state_dict, load_state_dict"),
     ("compare", "--agents json.decoder:JSONDecoder", "lacks act, learn, state_dict, load_state_dict"),
 ]
 
