@@ -44,7 +44,7 @@ def header_of(file: Path) -> list[str]:
     Raises:
         ValueError: The file is empty.
     """
-    with open_text(file) as opened:
+    with open_text(file, errors="replace") as opened:
         for names in csv.reader(opened, delimiter=_delimiter(file)):
             return [name.strip() for name in names]
     raise ValueError(f"{file} is empty: give a file with a line of column names and at least one example")
@@ -137,7 +137,7 @@ class _Delimited:
     def line_of(self, row: int) -> int:
         """The line, from 1, on which the record of a number begins: values may hold line breaks."""
         record, inside = -1 - int(self.header), False
-        with open_text(self.file) as opened:
+        with open_text(self.file, errors="replace") as opened:
             for number, text in enumerate(opened, 1):
                 if not inside and text.strip("\r\n"):
                     record += 1
@@ -154,7 +154,7 @@ def _is_quoted(file: Path, count: int) -> bool:
     They are characters if every line by itself has all values, and a value has quotes that enclose nothing.
     """
     odd = False
-    with open_text(file) as opened:
+    with open_text(file, errors="replace") as opened:
         for text in islice(opened, _SHOWING):
             values = text.rstrip("\r\n").split("\t")
             if len(values) != count and text.strip():

@@ -12,16 +12,16 @@ from typing import IO, Any
 from trbert_env.data.faults import BadRecordError
 
 
-def open_text(file: Path, encoding: str = "utf-8-sig") -> IO[str]:
-    """Open a text file, decompressed if its name ends in ``.gz``.
+def open_text(file: Path, errors: str = "strict") -> IO[str]:
+    """Open a UTF-8 file, decompressed if its name ends in ``.gz``; line ends stay as they are.
 
     Args:
         file: The file.
-        encoding: Its encoding.
+        errors: What becomes of bytes that are not UTF-8, as ``open`` takes it.
     """
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding=encoding, newline="")
-    return file.open(encoding=encoding, newline="")
+        return gzip.open(file, "rt", encoding="utf-8-sig", errors=errors, newline="")
+    return file.open(encoding="utf-8-sig", errors=errors, newline="")
 
 
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:

@@ -152,7 +152,7 @@ def _load_local(reader: Reader, split: str, data_dir: str | None, faults: Faults
 
 
 def _load_hub(reader: Reader, split: str, faults: Faults) -> Examples:
-    loaded = load_from_hub(reader.hub, reader.splits[split], _INSTEAD)
+    loaded = load_from_hub(reader.hub, reader.splits[split], f"{_INSTEAD} (official files: {reader.official_files})")
     origin = f"{reader.hub} on the hub"
     pieces = _pieces(loaded, reader.columns, origin)
     return _finished(reader, _converted(reader, pieces, split, faults), "hub", split, origin, faults)

@@ -129,13 +129,13 @@ def _split_of(table: pa.Table, seed: int) -> npt.NDArray[np.int64]:
     random = np.random.default_rng(seed)
     splits = np.zeros(len(labels), np.int64)
     wanted = _shares(np.bincount(labels, minlength=len(LABELS)))
+    copies = np.bincount(same, minlength=len(same))
     for label, count in enumerate(wanted):
-        distinct = random.permutation([row for row in first.values() if labels[row] == label])
-        copies = np.bincount(same, minlength=len(same))[distinct]
-        ends = np.cumsum(copies)
-        test, held_out = np.searchsorted(ends, [count, 2 * count])
-        splits[np.isin(same, distinct[test + 1 : held_out + 1])] = SPLITS.index("validation")
-        splits[np.isin(same, distinct[: test + 1])] = SPLITS.index("test")
+        distinct = random.permutation(np.array([row for row in first.values() if labels[row] == label], np.int64))
+        before = np.cumsum(copies[distinct]) - copies[distinct]
+        test, held_out = before < count, (before >= count) & (before < 2 * count)
+        splits[np.isin(same, distinct[test])] = SPLITS.index("test")
+        splits[np.isin(same, distinct[held_out])] = SPLITS.index("validation")
     return splits
 
 

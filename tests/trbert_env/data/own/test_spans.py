@@ -1,0 +1,118 @@
+"""Own questions with spans as answers: every layout of answers, guesses, faults and held-out contexts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trbert_env.data import load_examples
+from trbert_env.data.own import OwnFiles, SpanQA
+
+CONTEXT = "Oslo lies by the sea, and Oslo is old."
+GOLD = {"text": ["Oslo"], "answer_start": [0]}
+
+
+def load(file: Path, skip: bool = False, **named: Any) -> Any:
+    return load_examples(SpanQA(OwnFiles(validation_file=str(file)), **named), "validation", skip_bad_records=skip)
+
+
+LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a record of lists": ({"answers": {"text": ["Oslo", "sea"], "answer_start": [26, 17]}}, {"answer_start": [26, 17]}),
+    "a list of records": ({"answers": [{"text": "Oslo", "answer_start": 26}]}, {"answer_start": [26]}),
+    "one record": ({"answers": {"text": "Oslo", "answer_start": 26}}, {"answer_start": [26]}),
+    "texts alone": ({"answers": {"text": ["sea", "Oslo"]}}, {"answer_start": [17, 0]}),
+    "a list of strings": ({"answers": ["old"]}, {"answer_start": [34]}),
+    "a string": ({"answers": "old"}, {"answer_start": [34]}),
+    "two columns": ({"answer_text": "Oslo", "answer_start": 26}, {"answer_start": [26]}),
+    "a column of one answer": ({"answer": "Oslo"}, {"answer_start": [0]}),
+    "no answer in a string": ({"answer_text": "", "answer_start": None}, {"answer_start": []}),
+    "no answer in null": ({"answer": None}, {"answer_start": []}),
+    "no answer in a list": ({"answers": []}, {"answer_start": []}),
+    "no answer in lists": ({"answers": {"text": [], "answer_start": []}}, {"answer_start": []}),
+}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "csv"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout: str, ending: str, tmp_path: Path) -> None:
+    given, wanted = LAYOUTS[layout]
+    record = {"question": "Where?", "context": CONTEXT, **given}
+    file = tmp_path / f"mine.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist([record]), file)
+    elif ending == "csv":
+        cells = [
+            value if isinstance(value, str) else json.dumps(value) for value in record.values() if value is not None
+        ]
+        names = [name for name, value in record.items() if value is not None]
+        if "answer" in record and record["answer"] is None:
+            names, cells = [*names, "answer"], [*cells, ""]
+        quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)
+        file.write_text(",".join(names) + "\n" + quoted + "\n")
+    else:
+        file.write_text(json.dumps(record) if ending == "jsonl" else json.dumps([record]))
+    (row,) = load(file).dataset.to_list()
+    assert row["answers"]["answer_start"] == wanted["answer_start"]
+    assert all(CONTEXT[at:].startswith(text) for text, at in zip(*row["answers"].values(), strict=True))
+    assert list(row) == ["id", "context", "question", "answers"]
+
+
+def test_squad_files_and_guesses(tmp_path: Path) -> None:
+    qas = [{"id": "a", "question": "Where?", "answers": [{"text": "Oslo", "answer_start": 0}]}]
+    for name in ("train.json", "data.json"):
+        content = {"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": qas}]}]}
+        (tmp_path / name).write_text(json.dumps(content))
+    found = load(tmp_path / "data.json")
+    assert found.dataset.to_list() == [{"id": "a", "context": CONTEXT, "question": "Where?", "answers": GOLD}]
+    assert found.description.endswith("data.json: SQuAD's form")
+    file = tmp_path / "flat.jsonl"
+    file.write_text(json.dumps({"query": "Where?", "passage": CONTEXT, "answer": "sea", "qid": 5}))
+    found = load(file)
+    assert found.dataset[0]["id"] == "5"
+    assert "question is column 'query' (guessed), context is column 'passage' (guessed)" in found.description
+    with pytest.raises(ValueError, match="has no column 'text', which context= names: its columns are query, passage"):
+        load(file, context="text")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": ["Rome"]}, ": its answer 'Rome' does not occur in its context"),
+        ({"answers": {"text": ["Oslo"], "answer_start": [1]}}, ": its answer 'Oslo' does not fit its context at"),
+        ({"answers": {"text": ["Oslo"], "answer_start": [0.5]}}, ": answer_start is 0.5: give a whole number"),
+        ({"answers": {"text": ["Oslo"], "answer_start": [-1]}}, ": answers.answer_start[0] is -1: give a whole number"),
+        ({"answers": {"text": ["Oslo"], "answer_start": [0, 5]}}, ": answers are {'text': ['Oslo'], 'answer_start'"),
+        ({"answers": 5}, ": its answer '5' does not occur"),
+        ({"answers": [5]}, ": answers are [5]: give"),
+        ({"context": None}, ": context is null: fill it in"),
+        ({"question": "  "}, " has an empty question: fill it in"),
+        ({"id": "1"}, ": id '1' comes twice, first in line 1"),
+        ({"id": None}, ": id is missing: fill it in, or number the records with id=''"),
+    ],
+)
+def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    good = {"id": "1", "question": "Where?", "context": CONTEXT, "answers": GOLD}
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in [good, {**good, "id": "2", **change}, {**good, "id": "3"}]))
+    with pytest.raises(ValueError, match=f"^{file}, line 2") as caught:
+        load(file)
+    assert message in str(caught.value)
+    found = load(file, skip=True)
+    assert found.dataset["id"][:] == ["1", "3"]
+    assert sum(found.left_out.values()) == 1
+    assert "(first: line 2" in found.description
+
+
+def test_held_out_questions_have_contexts_of_their_own(tmp_path: Path) -> None:
+    rows = [{"question": f"Where {row}?", "context": f"Oslo {row // 4}", "answer": "Oslo"} for row in range(80)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    reader = SpanQA(OwnFiles(str(file)))
+    train, held_out = (load_examples(reader, split).dataset for split in ("train", "validation"))
+    assert (len(train), len(held_out)) == (72, 8)
+    assert not set(train["context"][:]) & set(held_out["context"][:])

@@ -1,0 +1,342 @@
+"""Own texts with labels or scores: every format, guesses of columns, kinds of labels, faults and held-out parts."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from trbert_env.data import hub, load_examples
+from trbert_env.data.own import OwnFiles, TextClassification
+
+Columns = dict[str, list[Any]]
+
+REVIEWS: Columns = {"review": ['Good "soup", and\nmore', "Bad\tfood", "Fair – ça va"], "stars": [5, 1, 3]}
+
+
+def delimited(columns: Columns, delimiter: str) -> bytes:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter)
+    writer.writerows([list(columns), *zip(*columns.values(), strict=True)])
+    return file.getvalue().encode()
+
+
+def parquet(columns: Columns) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def records(columns: Columns) -> list[Columns]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+FORMATS = {
+    "csv": lambda columns: delimited(columns, ","),
+    "tsv": lambda columns: delimited(columns, "\t"),
+    "json": lambda columns: json.dumps(records(columns)).encode(),
+    "data.json": lambda columns: json.dumps({"version": 1, "data": records(columns)}, indent=1).encode(),
+    "jsonl": lambda columns: "\n\n".join(map(json.dumps, records(columns))).encode(),
+    "ndjson": lambda columns: b"\xef\xbb\xbf" + "\n".join(map(json.dumps, records(columns))).encode(),
+    "parquet": parquet,
+}
+
+
+def make(folder: Path, ending: str, columns: Columns, stem: str = "mine") -> Path:
+    file = folder / f"{stem}.{ending}"
+    content = FORMATS[ending.removesuffix(".gz")](columns)
+    file.write_bytes(gzip.compress(content) if ending.endswith(".gz") else content)
+    return file
+
+
+def load(file: Path | None = None, split: str = "validation", **named: Any) -> Any:
+    """Load a file as a validation file, so that nothing is held out."""
+    skip = named.pop("skip", False)
+    files = named.pop("files", None) or OwnFiles(validation_file=str(file))
+    return load_examples(TextClassification(files, **named), split, skip_bad_records=skip)
+
+
+@pytest.mark.parametrize("gz", ["", ".gz"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_formats(ending: str, gz: str, tmp_path: Path) -> None:
+    file = make(tmp_path, ending + gz, REVIEWS)
+    found = load(file)
+    assert found.dataset["text"][:] == REVIEWS["review"]
+    assert found.dataset["label"][:] == ["5", "1", "3"]
+    assert found.dataset["text_pair"][:] == [None] * 3
+    first = {"jsonl": [1, 3, 5], "ndjson": [1, 2, 3]}.get(ending, [0, 1, 2])
+    assert found.dataset["id"][:] == [f"mine:{row}" for row in first]
+    assert found.labels == ("1", "3", "5")
+    assert found.source == "local"
+    assert found.description == (
+        f"mine validation, 3 examples from {file}: text is column 'review' (guessed), "
+        "label is column 'stars' (guessed); 3 classes: '1', '3', '5'"
+    )
+
+
+@pytest.mark.parametrize("kind", ["a data set", "a dictionary"])
+def test_saved_folders(kind: str, tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    data = Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, 1]}, features=features)
+    saved = DatasetDict({"train": data, "dev": data.select([0, 1]), "test": data.select([2])})
+    (data if kind == "a data set" else saved).save_to_disk(str(tmp_path / "saved"))
+    files = OwnFiles(dataset=str(tmp_path / "saved"))
+    found = load(files=files)
+    assert found.labels == ("no", "yes")
+    if kind == "a dictionary":
+        assert found.dataset["label"][:] == ["yes", "no"]
+        assert load(files=files, split="test").dataset["id"][:] == ["test:0"]
+        with pytest.raises(ValueError, match="saved has no split 'more': choose from train, dev, test, validation"):
+            load(files=files, split="more")
+    else:
+        assert len(found.dataset) == 1
+    with pytest.raises(FileNotFoundError, match="is no folder of save_to_disk: name the files in it instead"):
+        load(files=OwnFiles(dataset=str(tmp_path)))
+
+
+def test_parquet_files_know_class_names(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    found = load(tmp_path / "t.parquet")
+    assert found.dataset["label"][:] == ["yes", "no"]
+
+
+def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Dataset.from_dict({"sentence": ["a", "b"], "label": ["x", "y"]})
+    asked: list[Any] = []
+    monkeypatch.setattr(hub, "load_dataset", lambda *n, **o: asked.append((n, o)) or DatasetDict(validation=data))
+    found = load(files=OwnFiles(dataset="someone/things", config="small"))
+    assert (found.source, len(found.dataset)) == ("hub", 2)
+    assert asked == [(("someone/things", "small"), {"split": None})]
+    assert "examples from someone/things (small) on the hub, validation: text is column 'sentence'" in found.description
+
+
+# -- columns -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "pair", "label"),
+    [
+        (["sentence", "label", "label_text"], "sentence", None, "label"),
+        (["sentence1", "sentence2", "labels", "idx"], "sentence1", "sentence2", "labels"),
+        (["Query", "Passage", "Relevance"], "Query", "Passage", "Relevance"),
+        (["premise", "hypothesis", "label"], "premise", "hypothesis", "label"),
+        (["question", "sentence", "label"], "question", "sentence", "label"),
+        (["body", "category"], "body", None, "category"),
+        (["text", "content", "class", "label"], "text", None, "label"),
+    ],
+)
+def test_guesses(columns: list[str], text: str, pair: str | None, label: str, tmp_path: Path) -> None:
+    values = {name: [f"{name} {row}" for row in range(3)] for name in columns}
+    (row, *_) = load(make(tmp_path, "csv", values)).dataset.to_list()
+    assert row["text"] == f"{text} 0"
+    assert row["text_pair"] == (None if pair is None else f"{pair} 0")
+    assert row["label"] == f"{label} 0"
+    assert row["id"] == ("idx 0" if "idx" in columns else "mine:0")
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "message"),
+    [
+        (["a", "b"], {}, "the column for text cannot be told: name it with text=; its columns are a, b"),
+        (["review", "body", "label"], {}, "the column for text may be 'review' or 'body': name it with text="),
+        (["text", "a"], {}, "the column for label cannot be told: name it with label=; its columns are text, a"),
+        (["text", "stars", "score"], {}, "the column for label may be 'stars' or 'score'"),
+        (["text", "label"], {"text": "txt"}, "has no column 'txt', which text= names: its columns are text, label"),
+        (["text", "label"], {"text_pair": "b"}, "has no column 'b', which text_pair= names"),
+        (
+            ["premise", "hypothesis", "query", "passage", "label"],
+            {},
+            "the texts may be premise and hypothesis or query",
+        ),
+        (["premise", "hypothesis", "text", "label"], {}, "the texts may be premise and hypothesis or text"),
+    ],
+)
+def test_columns_that_cannot_be_told(columns: list[str], named: Any, message: str, tmp_path: Path) -> None:
+    file = make(tmp_path, "csv", {name: ["a"] for name in columns})
+    with pytest.raises(ValueError, match=f"^{file}") as caught:
+        load(file, **named)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_named_columns_go_before_guesses(tmp_path: Path) -> None:
+    file = make(tmp_path, "jsonl", {"text": ["a"], "other": ["b"], "y": ["c"], "label": ["d"], "id": [7]})
+    found = load(file, text="other", text_pair="text", label="y")
+    assert found.dataset[0] == {"id": "7", "text": "b", "text_pair": "a", "label": "c"}
+    assert "text is column 'other', text_pair is column 'text', label is column 'y', id is column 'id' (guessed)" in (
+        found.description
+    )
+    assert load(file, text="other", label="y", id="").dataset[0]["id"] == "mine:1"
+
+
+# -- labels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    ("values", "named", "wanted"),
+    [
+        (["yes", "no", "1"], {}, ["yes", "no", "1"]),
+        ([10, 9, -1], {}, ["10", "9", "-1"]),
+        ([0.5, 1.0, -2e-3], {}, [0.5, 1.0, -0.002]),
+        ([1, 0, 1], {"label_kind": "score"}, [1.0, 0.0, 1.0]),
+        ([1.0, 0.0, 2.0], {"label_kind": "class"}, ["1", "0", "2"]),
+        ([True, False, True], {}, ["true", "false", "true"]),
+    ],
+)
+def test_labels(values: list[Any], named: Any, wanted: list[Any], ending: str, tmp_path: Path) -> None:
+    found = load(make(tmp_path, ending, {"text": ["a", "b", "c"], "label": values}), **named)
+    given = found.dataset["label"][:]
+    assert [str(label).lower() for label in given] == [str(label) for label in wanted]
+    assert all(type(one) is type(other) for one, other in zip(given, wanted, strict=True))
+    if named.get("label_kind") == "class":
+        assert found.labels == ("0", "1", "2")
+
+
+def test_labels_of_validation_are_those_of_training(tmp_path: Path) -> None:
+    train = make(tmp_path, "csv", {"text": ["a", "b"], "label": [2, 10]}, "train")
+    other = make(tmp_path, "csv", {"text": ["c", "d"], "label": [10, 3]}, "other")
+    files = OwnFiles(str(train), str(other))
+    with pytest.raises(ValueError, match=rf"^{other}, line 3: label is '3': give one of the classes .*'2', '10'$"):
+        load(files=files)
+    found = load(files=files, skip=True)
+    assert found.labels == ("2", "10")
+    assert found.left_out == {"with a label that is no class of the training data": 1}
+
+
+def test_labels_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="label_kind is 'rank': choose from auto, class, score"):
+        TextClassification(OwnFiles("a.csv"), label_kind="rank")  # type: ignore[arg-type]
+    many = make(tmp_path, "csv", {"text": ["a"] * 1001, "label": [f"n{row}" for row in range(1001)]})
+    with pytest.raises(ValueError, match="has 1,001 different labels, as 'n0' and 'n999'"):
+        load(many)
+    with pytest.raises(ValueError, match="column 'label' has type list<element: int64>: labels are strings or numbers"):
+        load(make(tmp_path, "parquet", {"text": ["a"], "label": [[1]]}))
+    with pytest.raises(ValueError, match="column 'label' has no labels at all"):
+        load(make(tmp_path, "csv", {"text": ["a"], "label": [""]}))
+
+
+# -- faults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_faults(ending: str, tmp_path: Path) -> None:
+    values: Columns = {
+        "text": ["two\nlines", "b", " ", "d"],
+        "label": ["x", None, "y", "x"],
+        "id": ["1", "2", "3", "1"],
+    }
+    file = make(tmp_path, ending, values)
+    place = {"csv": "line 4", "tsv": "line 4", "jsonl": "line 3", "ndjson": "line 2", "parquet": "row 1"}
+    at = place.get(ending, "record 1")
+    with pytest.raises(ValueError, match=rf"^{file}, {at}: label is missing: fill it in$"):
+        load(file)
+    found = load(file, skip=True)
+    assert found.dataset["text"][:] == ["two\nlines"]
+    assert found.left_out == {
+        "without a label": 1,
+        "with an empty text": 1,
+        "with the id of an earlier one": 1,
+    }
+    assert f"; 3 records of {file} were skipped: 1 without a label (first: {at}), 1 with" in found.description
+
+
+def test_lines_that_are_no_records(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a", "label": "x"}\n{"text": \n[1]\n{"text": "b", "label": "y"}\n')
+    with pytest.raises(ValueError, match=f"^{file}, line 2: not JSON"):
+        load(file)
+    assert load(file, skip=True).dataset["text"][:] == ["a", "b"]
+    file = tmp_path / "a.csv"
+    file.write_text('text,label\n"a\n",x\nb\nc,y,z\nd,x\n')
+    with pytest.raises(ValueError, match=f"^{file}, line 4: 1 values, but there are 2 columns"):
+        load(file)
+    found = load(file, skip=True)
+    assert found.dataset["id"][:] == ["a:0", "a:3"]
+    assert "2 with too many or too few values (first: line 4)" in found.description
+
+
+def test_tsv_with_quotes_that_are_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text('sentence\tlabel\n"Yes, he said.\t1\nHe said "no"\t0\n')
+    assert load(file).dataset["text"][:] == ['"Yes, he said.', 'He said "no"']
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"a", "is of no known format: give CSV"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"text,label\n", "has no rows"),
+        ("a.json", b"", "is empty"),
+        ("a.json", b"[]", "the column for text cannot be told"),
+        ("a.json", b'{"rows": []}', "is neither a list of records nor an object with a list 'data'"),
+        ("a.json", b'[{"text": "a", "label": 1}, {"text": ]', "after record 0, is not JSON"),
+        ("a.json", b'[{"text": "a", "label": 1} {}]', "is not JSON (expected , or ])"),
+        ("a.json", b'[{"text": "a", "label": 1}] x', "is not JSON (text after the end of the list)"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,1\n" * 99)[:-12], "a.csv.gz"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n')[:-9], "is not a whole gzip file"),
+        ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
+        ("a.csv", b"text,label\na,1\n\xff,1\n", "line 3: text is b'\\xff', which is not UTF-8"),
+        ("a.parquet", b"PAR1", "is not a readable parquet file"),
+    ],
+)
+def test_files_that_cannot_be_read(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"a[.]") as caught:
+        load(tmp_path / name)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none.csv does not exist"):
+        load(tmp_path / "none.csv")
+    for wrong in ({}, {"train_file": "a.csv", "dataset": "b"}):
+        with pytest.raises(ValueError, match="give either a training or validation file, or a data set"):
+            OwnFiles(**wrong)
+    with pytest.raises(ValueError, match=r"validation_share is 1\.5"):
+        OwnFiles("a.csv", validation_share=1.5)
+    with pytest.raises(ValueError, match="own files do not come from the embedded corpora"):
+        load_examples(TextClassification(OwnFiles("a.csv")), "train", "embedded")
+
+
+def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trbert_env.data.own import json_files
+
+    monkeypatch.setattr(json_files, "_CHUNK", 7)
+    rows = {"text": [f'text {row} ]}}, "quoted"' for row in range(50)], "label": list(range(50))}
+    assert load(make(tmp_path, "json", rows)).dataset["text"][:] == rows["text"]
+
+
+# -- held-out parts ------------------------------------------------------------------------------------------------
+
+
+def test_held_out_parts_keep_duplicates_together(tmp_path: Path) -> None:
+    file = make(tmp_path, "csv", {"text": [f"text {row // 2}" for row in range(200)], "label": [1, 0] * 100})
+
+    def parts(**named: Any) -> tuple[list[str], list[str]]:
+        reader = TextClassification(OwnFiles(str(file), **named))
+        train, held_out = (load_examples(reader, split).dataset for split in ("train", "validation"))
+        assert not set(train["text"][:]) & set(held_out["text"][:])
+        assert sorted([*train["id"][:], *held_out["id"][:]]) == sorted(f"mine:{row}" for row in range(200))
+        return train["id"][:], held_out["id"][:]
+
+    train, held_out = parts()
+    assert (len(train), len(held_out)) == (180, 20)
+    assert parts() == (train, held_out)
+    assert parts(split_seed=1)[1] != held_out
+    assert len(parts(validation_share=0.25)[1]) == 50
+    assert "(the 10 % held out by seed 0)" in load(split="validation", files=OwnFiles(str(file))).description
+    same = make(tmp_path, "csv", {"text": ["a"] * 5, "label": [1, 0, 1, 0, 1]}, "same")
+    with pytest.raises(ValueError, match="too few records that differ to hold out 1 of 5"):
+        load(split="train", files=OwnFiles(str(same)))
