@@ -28,7 +28,7 @@ from runners.training.budgets import Budgets
 from runners.training.loading import Splits
 from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_loaded
+from runners.training.start import Start, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -86,8 +86,8 @@ class JointTrainingOptions:
     penalty: Penalty = "tokens"
     """Unit that lambda is the price of: tokens, or FLOPs."""
 
-    calibration_rate: Annotated[float, Range(0)] = 0.01
-    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves them as they are."""
+    calibration_rate: Annotated[float, Range(0)] | None = None
+    """Learning rate of the exit offsets, where the task head reads every token: 0.01 by default, 0 for none."""
 
     holdout_texts: Annotated[int, Range(0)] = 500
     """Training examples that are set aside, to watch the quality on along the way."""
@@ -212,7 +212,7 @@ class JointTraining:
             options.joint,
             teacher,
             self.price,
-            training.calibration_rate,
+            exit_offset_rate(workload.task, training.calibration_rate, 0.01),
             training_dtype(run.dtype, device),
         )
         self._order = TextOrder(len(workload.texts), "shuffle")

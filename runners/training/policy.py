@@ -43,7 +43,7 @@ from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
 from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_loaded
+from runners.training.start import Start, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -135,8 +135,8 @@ class PolicyTrainingOptions:
     cloning_texts: Annotated[int, Range(0)] = 0
     """Texts on which to clone the residual ranking before reinforcement learning starts."""
 
-    calibration_rate: Annotated[float, Range(0)] = 0.05
-    """Learning rate of the offsets on the logits of stopped tokens; 0 leaves the task head as it is."""
+    calibration_rate: Annotated[float, Range(0)] | None = None
+    """Learning rate of the exit offsets, where the task head reads every token: 0.05 by default, 0 for none."""
 
     checkpoint_every: Annotated[int, Range(1)] = 50
     """Updates between two checkpoints."""
@@ -253,10 +253,9 @@ class PolicyTraining:
         self._device, self._dtype = device, training_dtype(run.dtype, resolve_device(run.device))
         env = self._make_env(training.texts_per_step, training.samples_per_text)
         self.encoder, self.calibration = env.encoder, env.exit_offsets
+        rate = exit_offset_rate(workload.task, training.calibration_rate, 0.05)
         self._calibration_fit = (
-            None
-            if self.calibration is None or not training.calibration_rate
-            else ExitOffsetFit(self.calibration, workload.task, training.calibration_rate)
+            None if self.calibration is None or not rate else ExitOffsetFit(self.calibration, workload.task, rate)
         )
         spec = AgentSpec.of_env(env, run.seed)
         name = options.algorithm.agent

@@ -15,6 +15,7 @@ from trbert_env.data.backbones import Backbone
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import Task
 
 #: Options that an earlier run settles.
 SETTLED = ("--backbone", "--reduction-layers", "--policy-size", "--overlap")
@@ -125,3 +126,24 @@ def check_loaded(options: StartOptions) -> None:
     given = [flag for flag in changed_options(options) if flag in SETTLED]
     if given:
         raise UserError(f"--policy brings its own encoder, cuts and heads: leave {' '.join(given)} out")
+
+
+def exit_offset_rate(task: Task, given: float | None, default: float) -> float:
+    """Return the learning rate of the exit offsets; 0 where the task has none.
+
+    Args:
+        task: The task.
+        given: ``--calibration-rate``.
+        default: The rate where none is given.
+
+    Raises:
+        UserError: A rate is given for a task without exit offsets.
+    """
+    if task.reads == "tokens":
+        return default if given is None else given
+    if given:
+        raise UserError(
+            f"--calibration-rate is {given}, and the head of a {type(task).__name__} reads first tokens, which never "
+            "stop: leave it out"
+        )
+    return 0.0

@@ -6,15 +6,14 @@ A path does not say so: the file at the path may have been replaced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
-
-from trbert_env.encoder.texts import EncodedText
 
 #: Hexadecimal digits of a fingerprint.
 LENGTH = 16
@@ -69,20 +68,19 @@ def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     return fingerprint([rules.to_str().encode()])
 
 
-def fingerprint_texts(texts: Sequence[EncodedText], examples: Dataset) -> str:
-    """Return the fingerprint of a split: token ids and gold answers in their order, and the records behind them.
+def fingerprint_records(records: Dataset, settings: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a split: its records in their order, and how a task encodes them.
+
+    With the tokenizer's own fingerprint, it tells whether texts are the same, without encoding any.
 
     Args:
-        texts: The encoded texts.
-        examples: The records that they were encoded from, whose answers the metrics are taken of.
+        records: The records, gold answers included.
+        settings: Settings of the task, JSON values.
     """
 
     def pieces() -> Iterable[bytes]:
-        for text in texts:
-            yield text.text_id.encode()
-            for array in (text.input_ids, text.token_type_ids, text.target):
-                yield np.ascontiguousarray(array).tobytes()
-        for batch in examples.with_format("arrow").iter(batch_size=4096):
+        yield json.dumps(settings, sort_keys=True).encode()
+        for batch in records.with_format("arrow").iter(batch_size=4096):
             for name in batch.column_names:
                 yield name.encode()
                 yield repr(batch.column(name).to_pylist()).encode()

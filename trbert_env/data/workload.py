@@ -10,7 +10,7 @@ from functools import cached_property
 from datasets import Dataset
 
 from trbert_env.data.backbones import Backbone, check_texts, load_backbone
-from trbert_env.data.fingerprints import fingerprint_model, fingerprint_texts, fingerprint_tokenizer
+from trbert_env.data.fingerprints import fingerprint_model, fingerprint_records, fingerprint_tokenizer
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import sample
 from trbert_env.encoder.staged import StagedEncoder
@@ -43,7 +43,7 @@ class Workload:
 
     @cached_property
     def _texts_fingerprint(self) -> str:
-        return fingerprint_texts(self.texts, self.examples)
+        return fingerprint_records(self.examples, {"split": self.split, **self.task.settings})
 
     @property
     def fingerprints(self) -> dict[str, str]:

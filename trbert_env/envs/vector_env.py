@@ -82,8 +82,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             learned of them counts at once. None changes nothing.
 
     Raises:
-        ValueError: A text is longer than the preset's ``max_tokens``, or the reduction layers or the offsets do
-            not fit the encoder.
+        ValueError: The reduction layers or the offsets do not fit the encoder.
 
     Example:
         >>> import gymnasium, trbert_env
@@ -102,7 +101,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self, workload: Workload, settings: EnvSettings | None = None, exit_offsets: ExitOffsets | None = None
     ) -> None:
         settings = EnvSettings() if settings is None else settings
-        check_lengths(workload.texts, workload.task.max_text_tokens)
         #: What it was told; ``info_scores`` and ``length_penalty`` may have been set since.
         self.settings = settings
         self.array_type, self.render_mode = settings.array_type, settings.render_mode
@@ -293,6 +291,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _make_episode(self) -> Episode:
         texts = [self.workload.texts[index] for index in self._indices]
+        check_lengths(texts, self.max_tokens)
         return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")
 
     def _end(self, outcome: Outcome, rewards: Any) -> Any:
