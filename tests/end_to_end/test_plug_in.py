@@ -29,7 +29,9 @@ OPTIONS = [
 @pytest.fixture
 def here(place: Any) -> Any:
     """The place, with the example's module in the directory that commands are run from."""
-    (place.root / "my_agents.py").write_text(f"{EXAMPLE.read_text()}\n\ndef make_none(spec, options): return object()\n")
+    (place.root / "my_agents.py").write_text(
+        f"{EXAMPLE.read_text()}\n\ndef make_none(spec, options): return object()\n"
+    )
     return place
 
 
