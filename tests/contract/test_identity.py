@@ -33,6 +33,15 @@ def test_its_one_row_view_is_a_plain_environment() -> None:
     assert (reward, terminated) == (1.0, True)
 
 
+def test_gymnasium_knows_its_render_modes() -> None:
+    env: Any = gymnasium.make(ID, render_mode="ansi_list")
+    env.reset(seed=1)
+    env.step(env.unwrapped.vector_env.marked[0])
+    first, last = env.render()
+    assert "\x1b[9;2m" not in first
+    assert "\x1b[9;2m" in last
+
+
 def test_returns_are_the_share_of_right_decisions() -> None:
     envs: Any = gymnasium.make_vec(ID, num_envs=8, samples_per_text=2)
     observation, _ = envs.reset(seed=0)

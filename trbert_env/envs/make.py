@@ -59,3 +59,7 @@ def make_env(env: str, **options: Any) -> TokenReductionEnv:
         FileNotFoundError: A folder or file is missing.
     """
     return TokenReductionEnv(make_vector_env(env, **ONE_ROW, **options))
+
+
+# Gymnasium reads the render modes of an entry point here; with them, render_mode="ansi_list" works too.
+make_env.metadata = TokenReductionEnv.metadata  # type: ignore[attr-defined]

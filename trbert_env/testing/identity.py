@@ -195,3 +195,6 @@ def make_identity_env(**settings: Any) -> TokenReductionEnv:
         settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings` that one row does not settle.
     """
     return TokenReductionEnv(make_identity_vector_env(**ONE_ROW, **settings))
+
+
+make_identity_env.metadata = TokenReductionEnv.metadata  # type: ignore[attr-defined]
