@@ -59,24 +59,11 @@ def test_faulty_columns_are_skipped_with_their_rows(tmp_path: Path) -> None:
     assert "1" not in found.dataset["id"][:3]
 
 
-def test_ids_twice_over_files_and_answers_elsewhere(tmp_path: Path) -> None:
-    table = squad(30, 30).slice(2, 1)
-    for index in range(2):
-        pq.write_table(table, tmp_path / f"train-0000{index}-of-00002.parquet")
+def test_ids_twice_over_files(tmp_path: Path) -> None:
     first, second = (tmp_path / f"train-0000{index}-of-00002.parquet" for index in range(2))
-    with pytest.raises(ValueError, match=r"answers.answer_start\[0\] is -1|is null"):
-        load_examples("squad_v2", "train", data_dir=str(tmp_path))
-    good = pa.table(
-        {
-            **{name: table[name] for name in table.column_names},
-            "context": ["Oslo"],
-            "answers": [{"text": ["Oslo"], "answer_start": [0]}],
-        }
-    )
     for file in (first, second):
-        pq.write_table(good, file)
-    with pytest.raises(
-        ValueError, match=rf"^{second}, row 0: id '2' comes twice, first in row 0 of {first}: make each"
-    ):
+        pq.write_table(squad(30, 10).slice(2, 1), file)
+    message = rf"^{second}, row 0: id '2' comes twice, first in row 0 of {first}: make each"
+    with pytest.raises(ValueError, match=message):
         load_examples("squad_v2", "train", data_dir=str(tmp_path))
     assert len(load_examples("squad_v2", "train", data_dir=str(tmp_path), skip_bad_records=True).dataset) == 1
