@@ -286,7 +286,7 @@ def test_tsv_with_quotes_that_are_text(tmp_path: Path) -> None:
         ("a.csv.gz", gzip.compress(b"text,label\na,1\n" * 99)[:-12], "a.csv.gz"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n')[:-9], "is not a whole gzip file"),
         ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
-        ("a.csv", b"text,label\na,1\n\xff,1\n", "line 3: text is b'\\xff', which is not UTF-8"),
+        ("a.csv", b"text,label\na,1\n\xff,1\n", "line 3, id 'a:1': text is b'\\xff', which is not UTF-8"),
         ("a.parquet", b"PAR1", "is not a readable parquet file"),
     ],
 )

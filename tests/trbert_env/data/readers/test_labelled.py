@@ -203,10 +203,10 @@ def test_hyperpartisan_zipped_and_damaged(write: Any, tmp_path: Path) -> None:
 def test_hyperpartisan_parquet(write: Any, tmp_path: Path) -> None:
     texts = ['<article id="1" title="x > y">\n<p>A &amp;#8217;b<a href="u">c</a></p><p>d &lt;e&gt;</p></article>'] * 10
     write("hyperpartisan_news_detection/train.parquet", {"text": texts, "hyperpartisan": [True] * 5 + [False] * 5})
-    with pytest.raises(ValueError, match=r"train from .* has no rows"):  # with one text alone, all are in one split
-        load_examples("hyperpartisan_news_detection", "train", data_dir=str(tmp_path))
-    found = load_examples("hyperpartisan_news_detection", "test", data_dir=str(tmp_path)).dataset
-    assert set(found["text"][:]) == {"A ’bc d <e>"}
+    found = load_examples("hyperpartisan_news_detection", "train", data_dir=str(tmp_path)).dataset
+    assert found["text"][:] == ["A ’bc d <e>"] * 10, "equal texts stay together"
+    with pytest.raises(ValueError, match=r"test from .* has no rows"):
+        load_examples("hyperpartisan_news_detection", "test", data_dir=str(tmp_path))
 
 
 def test_plain_text() -> None:

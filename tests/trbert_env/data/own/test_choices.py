@@ -1,0 +1,67 @@
+"""Own multiple-choice questions: how answers may be given, and faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trbert_env.data import load_examples
+from trbert_env.data.own import MultipleChoice, OwnFiles
+
+GOOD = {"article": "Ben lost his hat.", "question": "What?", "options": ["A coat", "A hat"], "answer": 1}
+
+
+def load(file: Path, **named: Any) -> Any:
+    skip = named.pop("skip", False)
+    reader = MultipleChoice(OwnFiles(validation_file=str(file)), **named)
+    return load_examples(reader, "validation", skip_bad_records=skip)
+
+
+@pytest.mark.parametrize("answer", [1, "1", "B", "b", "A hat"])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_answers(answer: Any, ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"mine.{ending}"
+    if ending == "jsonl":
+        file.write_text(json.dumps({**GOOD, "answer": answer}))
+    else:
+        pq.write_table(pa.Table.from_pylist([{**GOOD, "answer": answer}]), file)
+    (row,) = load(file).dataset.to_list()
+    assert (row["answer"], row["options"], row["article"]) == (1, GOOD["options"], GOOD["article"])
+    assert load(file, article="").dataset[0]["article"] == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": 2}, "answer is '2': give an index from 0, a letter from A, or one of the 2 options"),
+        ({"answer": "C"}, "answer is 'C'"),
+        ({"answer": -1}, "answer is '-1'"),
+        ({"answer": None}, "answer is missing: fill it in"),
+        ({"options": "A hat"}, "options are no list of strings"),
+        ({"options": [1, 2]}, "options are no list of strings"),
+        ({"question": ""}, "question is missing"),
+    ],
+)
+def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n{json.dumps({**GOOD, **change})}\n")
+    with pytest.raises(ValueError, match=f"^{file}, line 2: ") as caught:
+        load(file)
+    assert message in str(caught.value)
+    found = load(file, skip=True)
+    assert len(found.dataset) == 1
+    assert sum(found.left_out.values()) == 1
+
+
+def test_articles_are_held_out_whole(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(json.dumps({**GOOD, "article": f"text {row // 4}"}) for row in range(80)))
+    reader = MultipleChoice(OwnFiles(str(file)))
+    train, held_out = (load_examples(reader, split).dataset for split in ("train", "validation"))
+    assert (len(train), len(held_out)) == (72, 8)
+    assert not set(train["article"][:]) & set(held_out["article"][:])

@@ -1,0 +1,54 @@
+"""Samples and held-out records keep groups together, and are as before where there are none."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from trbert_env.data.sources import hold_out, sample
+
+
+def grouped(*sizes: int) -> Dataset:
+    """Records of groups of some sizes, which take turns."""
+    names = sorted((place, name) for name, size in enumerate(sizes) for place in range(size))
+    return Dataset.from_dict({"id": list(map(str, range(len(names)))), "group": [f"g{name}" for _, name in names]})
+
+
+def test_without_groups_the_order_is_that_of_a_permutation() -> None:
+    data = Dataset.from_dict({"id": list(map(str, range(100)))})
+    order = [str(row) for row in np.random.default_rng(3).permutation(100)]
+    assert sample(data, None, seed=3)["id"][:] == order
+    assert sample(data, 17, seed=3)["id"][:] == order[:17]
+    rest, aside = hold_out(data, 30, seed=3)
+    assert (rest["id"][:], aside["id"][:]) == (order[:70], order[70:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together(seed: int) -> None:
+    data = grouped(*[1, 2, 3, 4, 5] * 6)
+    sizes = Counter(data["group"][:])
+    everything = sample(data, None, seed)
+    assert sorted(everything["id"][:], key=int) == data["id"][:]
+    for count in range(5, len(data)):
+        some = sample(data, count, seed)
+        assert count - 5 < len(some) <= count
+        assert some["id"][:] == everything["id"][: len(some)], "a smaller sample begins a larger one"
+        assert all(sizes[group] == number for group, number in Counter(some["group"][:]).items())
+    for count in range(0, len(data) - 5):
+        rest, aside = hold_out(data, count, seed)
+        assert count <= len(aside) < count + 5
+        assert rest["id"][:] + aside["id"][:] == everything["id"][:]
+        assert not set(rest["group"][:]) & set(aside["group"][:])
+        assert not count or not set(sample(data, len(data) - count, seed)["group"][:]) & set(aside["group"][:])
+
+
+def test_a_first_group_that_is_too_large_is_cut_but_never_held_out_in_part() -> None:
+    data = grouped(6)
+    assert sample(data, 2)["id"][:] == ["0", "1"]
+    with pytest.raises(ValueError, match="2 of 6 examples cannot be held out, as groups stay together"):
+        hold_out(data, 2)
+    rest, aside = hold_out(data, 0)
+    assert (len(rest), len(aside)) == (6, 0)
