@@ -327,7 +327,7 @@ def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
     Raises:
         ValueError: The target speed-up is out of reach of these cuts.
     """
-    validation = load_split(options.data, options.encoder.backbone, max_examples=options.data.max_eval_texts)
+    validation = load_split(options.data, options.encoder.backbone)
     filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
     shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
     return HeuristicPoints(options, validation, filled.encoder.reduction_layers, shape, [options.target_speedup])

@@ -101,8 +101,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
         decision = DecisionRule(keep_fractions=fractions)
     # The loss that counts is the one against the encoder that training began with, not against what it became.
     original = load_original(model, backbone, options.original)
-    count = options.data.max_eval_texts
-    workload = load_split(options.data, original or backbone, options.split, model=model, max_examples=count)
+    workload = load_split(options.data, original or backbone, options.split, model=model)
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
     return record if original is None else record | keep_all_figures(model, workload, dtype, device)
@@ -111,8 +110,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
 def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--agent``."""
     assert options.agent is not None
-    count = options.data.max_eval_texts
-    workload = load_split(options.data, options.encoder.backbone, options.split, max_examples=count)
+    workload = load_split(options.data, options.encoder.backbone, options.split)
     encoder = StagedEncoder(workload.backbone.model, options.encoder.reduction_layers)
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:

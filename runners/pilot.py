@@ -132,7 +132,7 @@ def report(
 
 def main(options: PilotOptions) -> None:
     """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
-    workload = load_split(options.data, options.encoder.backbone, max_examples=options.data.max_eval_texts)
+    workload = load_split(options.data, options.encoder.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins

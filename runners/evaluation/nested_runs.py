@@ -105,9 +105,7 @@ class HeuristicPoints:
     def validation(self) -> Workload:
         """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
         if not self._validation.backbone.fine_tuned:
-            self._validation = load_split(
-                self._options.data, self._options.encoder.backbone, max_examples=self._options.data.max_eval_texts
-            )
+            self._validation = load_split(self._options.data, self._options.encoder.backbone)
         return self._validation
 
     def record(

@@ -135,7 +135,6 @@ def load_split(
     split: str | None = None,
     *,
     model: TokenReducedModel | None = None,
-    max_examples: int | None = None,
 ) -> Workload:
     """Load one split to evaluate on.
 
@@ -144,7 +143,6 @@ def load_split(
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
         split: Name of the split; the one that results are reported on where it is None.
         model: A trained model, which settles the data set and the settings of the task.
-        max_examples: Size of a random sample to take; None for all.
     """
     if model is None:
         request = data.request()
@@ -152,4 +150,4 @@ def load_split(
         asked = replace(data, env=model.config.env).request()
         request = replace(asked, task_settings=model.task.settings)
     name = split or request.preset.evaluation_split
-    return Workload.load(request, name, backbone=backbone, max_examples=max_examples)
+    return Workload.load(request, name, backbone=backbone, max_examples=data.max_eval_texts)

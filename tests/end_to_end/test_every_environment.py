@@ -30,7 +30,6 @@ from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.presets import OWN, PRESETS
-from trbert_env.tasks import make_task
 
 RUNNERS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
     "finetune": (finetune, FinetuneOptions),
@@ -94,9 +93,7 @@ def test_every_runner_runs(name: str, encoder: Path, in_process: Any, monkeypatc
     )  # fmt: skip
     command("evaluate", "--model", str(the_run("joint")))
     model = TokenReducedModel.from_pretrained(the_run("joint") / "model")
-    main_metric = (
-        make_task(PRESETS[name]).metric_names[0] if model.task.reads == "tokens" else model.task.metric_names[0]
-    )
+    main_metric = model.task.metric_names[0]
     for stage in ("policy", "joint", "evaluate"):
         found = record(stage)
         assert (found["env"], found["split"], found["data_source"]) == (
@@ -106,10 +103,7 @@ def test_every_runner_runs(name: str, encoder: Path, in_process: Any, monkeypatc
         assert found.keys() >= {f"full_{main_metric}", "flops_speedup", "wall_speedup_stock", "kept_fraction_2"}
     assert record("evaluate")[main_metric] == pytest.approx(record("joint")[main_metric])
     command("benchmark", *tuned, "--num-texts", "4", "--rounds", "1", "--no-training")
-    command(
-        "compare", *tuned, "--max-train-texts", "16", "--agents", "reinforce", "attention", "--seeds", "1", "--target-speedup", "1.2", "--policy.total-texts", "8", "--policy.texts-per-step", "4", "--policy.samples-per-text", "2",
-    )  # fmt: skip
-    command(
-        "sweep", *tuned, "--stage", "policy", "--max-train-texts", "16", "--speedups", "1.2", "--heuristics", "random", "--policy.total-texts", "8",
-        "--policy.texts-per-step", "4", "--policy.samples-per-text", "2",
-    )  # fmt: skip
+    sizes = ["--policy.total-texts", "8", "--policy.texts-per-step", "4", "--policy.samples-per-text", "2"]
+    small = [*tuned, "--max-train-texts", "16", *sizes]
+    command("compare", *small, "--agents", "reinforce", "attention", "--seeds", "1", "--target-speedup", "1.2")
+    command("sweep", *small, "--stage", "policy", "--speedups", "1.2", "--heuristics", "random")
