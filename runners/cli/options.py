@@ -88,6 +88,12 @@ class DataOptions:
     data_dir: Path | None = None
     """A folder with one folder for each data set; the environment variable TRBERT_DATA when not given."""
 
+    max_train_texts: Annotated[int, Range(1)] | None = None
+    """Train on a random sample of this many texts; on all when not given."""
+
+    max_eval_texts: Annotated[int, Range(1)] | None = None
+    """Evaluate on a random sample of this many texts; on all when not given."""
+
     skip_bad_records: bool = False
     """Leave malformed records out and count them, instead of stopping at the first."""
 
@@ -98,12 +104,6 @@ class DataOptions:
     """Settings of the task instead of the data set's own, as name=value: max_tokens=256, truncation=head+tail."""
 
     own: Part[OwnDataOptions] = dataclasses.field(default_factory=OwnDataOptions)
-
-    max_train_texts: Annotated[int, Range(1)] | None = None
-    """Train on a random sample of this many texts; on all when not given."""
-
-    max_eval_texts: Annotated[int, Range(1)] | None = None
-    """Evaluate on a random sample of this many texts; on all when not given."""
 
     def request(self) -> DataRequest:
         """Return the names of the records, checked.

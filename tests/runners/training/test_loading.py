@@ -6,7 +6,7 @@ import pytest
 
 from runners.cli.options import DataOptions
 from runners.training.loading import RunExamples, check_holdout
-from trbert_env.data.workload import Workload
+from trbert_env.data.sampling import sample
 
 
 def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> RunExamples:
@@ -15,10 +15,10 @@ def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> Run
 
 def test_a_sample_of_each_split_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:
     found = loaded(12)
-    assert (found.env, found.source, found.holdout) == ("SQuAD2", "embedded", None)
+    assert (found.request.env, found.source, found.holdout) == ("SQuAD2", "embedded", None)
     assert "training data: " in capsys.readouterr().err
     for split, examples, count in (("train", found.train, 12), ("validation", found.validation, 7)):
-        _, expected = Workload.load_examples("SQuAD2", split, "embedded", None, count)
+        expected = sample(found.request.load(split).dataset, count)
         assert list(examples["id"]) == list(expected["id"])
 
 

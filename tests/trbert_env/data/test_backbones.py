@@ -190,9 +190,9 @@ def test_texts_of_two_segments(types: int, save: Callable[..., str], tmp_path: P
     backbone.model.config.type_vocab_size = types
     if types == 1 and family != "distilbert":  # which reads no token types, whatever its tokenizer says
         with pytest.raises(ValueError, match=r"has the token type 1, and .* knows only 1"):
-            check_texts(backbone, texts)
+            check_texts(backbone, texts, SpanQA())
     else:
-        check_texts(backbone, texts)
+        check_texts(backbone, texts, SpanQA())
 
 
 def test_chunks_of_the_feed_forward_are_left_out(save: Callable[..., str], tmp_path: Path, family: str) -> None:
