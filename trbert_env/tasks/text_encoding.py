@@ -109,13 +109,14 @@ class SequenceEncoder:
 def longest_first(one: int, two: int, room: int) -> tuple[int, int]:
     """Return how many tokens of two texts fit a room, where the longer one gives up tokens first.
 
+    Equals the truncation ``longest_first`` of fast tokenizers: of an odd room the longer text has one token more, and
+    the second one where both are as long.
+
     Example:
-        >>> longest_first(10, 3, 8), longest_first(10, 9, 8)
-        ((5, 3), (4, 4))
+        >>> longest_first(10, 3, 8), longest_first(10, 9, 8), longest_first(9, 9, 7)
+        ((5, 3), (4, 4), (3, 4))
     """
-    half = room // 2
     if one + two <= room:
         return one, two
-    if two <= half:
-        return room - two, two
-    return (one, room - one) if one <= room - half else (room - half, half)
+    shorter = min(one, two, room // 2)
+    return (shorter, room - shorter) if one <= two else (room - shorter, shorter)

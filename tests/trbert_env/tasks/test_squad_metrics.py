@@ -38,6 +38,18 @@ def test_normalisation(text: str, expected: str) -> None:
         ("the", [], 1.0, 1.0),
         ("", ["the"], 1.0, 1.0),  # nothing is left of the gold answer: as officially, abstaining is right
         ("", ["the", "Paris"], 0.0, 0.0),  # but not where another one is left
+        ("paris", ["Paris", "Paris"], 1.0, 1.0),
+        ("Paris, France", ["paris france"], 1.0, 1.0),
+        ("France Paris", ["Paris France"], 0.0, 1.0),  # F1 knows no order
+        ("a red boat", ["the red boat"], 1.0, 1.0),
+        ("red boat", ["a red, red boat"], 0.0, 0.8),  # 2 common of 2 and of 3
+        ("one two three", ["three four"], 0.0, 0.4),
+        ("rock-n-roll", ["rock n roll"], 0.0, 0.0),  # punctuation joins words
+        ("...", ["Paris"], 0.0, 0.0),
+        ("...", [], 1.0, 1.0),  # nothing is left of the prediction
+        ("Paris", ["...", "Paris"], 1.0, 1.0),
+        ("1,000", ["1000 men"], 0.0, 2 / 3),
+        ("the the", ["the"], 1.0, 1.0),
     ],
 )
 def test_one_question(prediction: str, answers: list[str], exact: float, f1: float) -> None:
