@@ -97,7 +97,7 @@ def random_texts(workload: Workload, options: BenchmarkOptions) -> list[EncodedT
 
 def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedModel:
     """An untrained policy that keeps the wanted fractions: the clock does not see which tokens they are."""
-    encoder = StagedEncoder(workload.backbone.model, options.encoder.reduction_layers)
+    encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
     fractions = check_keep_fractions(options.keep_fractions, encoder.num_reductions)
     return TokenReducedModel.from_parts(
         workload.backbone.model,
@@ -160,7 +160,7 @@ def main(options: BenchmarkOptions) -> None:
     if options.training:
         dtype = evaluation_dtype(options.run.dtype)
         settings = StepSettings(
-            options.keep_fractions, options.encoder.reduction_layers, dtype, device, options.rounds, options.run.seed
+            options.keep_fractions, options.encoder.layers, dtype, device, options.rounds, options.run.seed
         )
         for part in (time_environment, time_training, time_joint, time_sb3):
             record |= part(workload, settings)

@@ -29,7 +29,7 @@ from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker, read_curve
-from runners.train_policy import train_policy
+from runners.train_policy import measured_encoder, train_policy
 from runners.training.loading import load_split
 from runners.training.policy import AlgorithmOptions, PolicyTrainingOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
@@ -330,7 +330,7 @@ def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
     validation = load_split(options.data, options.encoder.backbone)
     filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
     shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.encoder.reduction_layers, shape, [options.target_speedup])
+    return HeuristicPoints(options, validation, filled.encoder.layers, shape, [options.target_speedup])
 
 
 def main(options: CompareOptions) -> None:
@@ -338,6 +338,7 @@ def main(options: CompareOptions) -> None:
     folder: RunFolder | None = None
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
+    options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, Path())))
     beside = heuristics_beside(options)  # says what is wrong before there is a folder
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "compare", "agents", options.run.seed)

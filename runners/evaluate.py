@@ -8,7 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from agents.policy_agent import KeepFractions
@@ -17,10 +17,13 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, 
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures
+from runners.runs.files import read_json
 from runners.runs.models import check_settled, load_model, load_original
 from runners.runs.run_folder import RunFolder, earlier_record
+from runners.training.layers import settled_layers
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
+from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
@@ -111,7 +114,7 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Evaluate ``--agent``."""
     assert options.agent is not None
     workload = load_split(options.data, options.encoder.backbone, options.split)
-    encoder = StagedEncoder(workload.backbone.model, options.encoder.reduction_layers)
+    encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
         matched = earlier_record(options.match) or {}
@@ -128,6 +131,18 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
         options.run.seed,
         earlier_record(options.full_from),
     )
+
+
+def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | None:
+    """The cuts of a heuristic: those that are named, the matched run's, or measured ones; any where nothing is cut."""
+    named = options.encoder.layers
+    if named is not None or options.agent in ("stock", "keep-all"):
+        return named
+    if options.match is not None:
+        matched = read_json(options.match / "config.json").get("reduction_layers")
+        return None if matched is None else tuple(matched)
+    training = load_split(replace(options.data, max_eval_texts=None), workload.backbone, "train")
+    return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
 
 
 def main(options: EvaluateOptions) -> None:

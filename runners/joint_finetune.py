@@ -8,6 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.joint import JointFinetuneOptions, JointTraining
+from runners.training.layers import settled_layers
 from runners.training.loading import RunExamples
 from runners.training.loop import train
 from runners.training.precision import evaluation_dtype, training_dtype
@@ -82,6 +84,8 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         start = load_start(options, examples)
         teacher_model = load_teacher(options, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
+        encoder = settled_layers(start.options.encoder, splits.train, device)
+        start = replace(start, options=replace(start.options, encoder=encoder))
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         dtype = training_dtype(options.run.dtype, device)
         teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)

@@ -31,7 +31,7 @@ from runners.runs.models import load_model
 from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
-from runners.train_policy import train_policy
+from runners.train_policy import measured_encoder, train_policy
 from runners.training.joint import JointFinetuneOptions, JointStageOptions
 from runners.training.loading import check_holdout, load_split
 from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
@@ -260,7 +260,7 @@ def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
     shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.encoder.reduction_layers, shape, options.speedups)
+    return HeuristicPoints(options, validation, filled.encoder.layers, shape, options.speedups)
 
 
 def main(options: SweepOptions) -> None:
@@ -269,6 +269,8 @@ def main(options: SweepOptions) -> None:
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
     # Both say what is wrong before there is a folder.
+    stage2 = options.stage2(options.speedups[0], 0, Path())
+    options = replace(options, encoder=measured_encoder(stage2))
     beside = heuristics_beside(options)
     if options.stage == "joint":
         check_holdout(options.data, options.joint.training.holdout_texts)

@@ -21,6 +21,7 @@ from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
+from runners.training.layers import settled_layers
 from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.policy import PolicyTraining, TrainPolicyOptions
@@ -40,7 +41,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
         ValueError: The options do not fit the backbone.
     """
     backbone = examples.load_encoder(options.encoder)
-    encoder = StagedEncoder(backbone.model, options.encoder.reduction_layers)
+    encoder = StagedEncoder(backbone.model, options.encoder.layers)
     check_keep_fractions(options.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS, encoder.num_reductions)
     if backbone.fine_tuned:
         return backbone
@@ -57,7 +58,26 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options)
-    return start, examples.encode(start.backbone, start.task_settings)
+    splits = examples.encode(start.backbone, start.task_settings)
+    options = start.options.for_workload(splits.train)
+    encoder = settled_layers(options.encoder, splits.train, resolve_device(options.run.device))
+    return replace(start, options=replace(options, encoder=encoder)), splits
+
+
+def measured_encoder(options: TrainPolicyOptions) -> EncoderOptions:
+    """Return the encoder's options of nested runs, with the cuts that all of them take; stage 1 runs first if it must.
+
+    Args:
+        options: Options of one of the runs.
+
+    Raises:
+        ValueError: The options do not fit the backbone.
+    """
+    if options.encoder.layers is not None:
+        return options.encoder
+    examples = RunExamples.load(options.data)
+    train = examples.encode(fine_tuned_backbone(options, examples)).train
+    return settled_layers(options.for_workload(train).encoder, train, resolve_device(options.run.device))
 
 
 def train_policy(options: TrainPolicyOptions) -> RunFolder:

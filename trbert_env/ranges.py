@@ -127,6 +127,10 @@ def _problem(value: Any, hint: Any, declared: Range | None = None) -> str | None
         return _problem(value, inner, found)
     if origin in (typing.Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
+        choices = [argument for argument in inner if typing.get_origin(argument) is typing.Literal]
+        if any(isinstance(value, str) and value in typing.get_args(choice) for choice in choices):
+            return None
+        inner = [argument for argument in inner if argument not in choices]
         return _problem(value, inner[0] if len(inner) == 1 else Any, declared)
     if isinstance(value, (list, tuple)):
         hints = list(arguments) if origin is tuple and arguments[-1:] != (Ellipsis,) else [*arguments[:1]] * len(value)

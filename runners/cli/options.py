@@ -135,8 +135,15 @@ class EncoderOptions:
     backbone: str | None = None
     """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
 
-    reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | None = None
-    """Reduce before these layers, counted from 1; before layers 2 and L/2 + 1 when not given."""
+    reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | Literal["auto"] = (
+        "auto"
+    )
+    """Reduce before these layers, counted from 1; auto measures which layer knows the answer, and cuts behind it."""
+
+    @property
+    def layers(self) -> tuple[int, ...] | None:
+        """The layers that are named; None where they are to be measured, or the encoder's own where nothing is."""
+        return None if self.reduction_layers == "auto" else self.reduction_layers
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ class JointTraining:
         workload = splits.train
         model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
         policy_flops = policy_flops_per_token(model.config.hidden_size, options.agent.policy_size)
-        self.staged = StagedModel(model, workload.task, options.encoder.reduction_layers, policy_flops=policy_flops)
+        self.staged = StagedModel(model, workload.task, options.encoder.layers, policy_flops=policy_flops)
         sizes = (self.staged.encoder.hidden_size, self.staged.num_reductions, workload.task.max_text_tokens)
         spec = AgentSpec(*sizes, training.samples_per_text, run.seed, str(device))
         self.agent = Reinforce(spec, options.agent)

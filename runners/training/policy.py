@@ -208,7 +208,8 @@ class TrainPolicyOptions:
             return self
         training = replace(self.training, total_texts=self.training.total_texts or EMBEDDED_TEXTS)
         options = replace(self, training=training)
-        names_cuts = self.agent.keep_fractions is not None or self.encoder.reduction_layers is not None
+        names_cuts = self.encoder.layers not in (None, EMBEDDED_REDUCTION_LAYERS)
+        names_cuts = names_cuts or self.agent.keep_fractions is not None
         if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
             return options
         return replace(
@@ -279,7 +280,7 @@ class PolicyTraining:
         settings = EnvSettings(
             num_envs=texts * samples,
             samples_per_text=samples,
-            reduction_layers=options.encoder.reduction_layers,
+            reduction_layers=options.encoder.layers,
             length_penalty=options.training.length_penalty,
             penalty=options.training.penalty if options.target_speedup is None else "flops",
             policy_size=options.agent.policy_size,

@@ -90,7 +90,7 @@ class Start(Generic[OptionsT]):
     @property
     def facts(self) -> dict[str, Any]:
         """Return what the options on the command line do not say, for ``config.json``."""
-        layers, agent = self.options.encoder.reduction_layers, self.options.agent
+        layers, agent = self.options.encoder.layers, self.options.agent
         return {
             "backbone": self.backbone.source,
             "reduction_layers": None if layers is None else list(layers),

@@ -16,6 +16,9 @@ from trbert_env.data.schema import checked_dataset
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.encoding import Ids, Tokens
 
+#: Records that are turned into Python objects at once.
+_BATCH = 4096
+
 
 @dataclass(frozen=True)
 class SpanText(EncodedText):
@@ -65,8 +68,8 @@ class Frame:
         return np.concatenate(pieces), np.repeat(np.array(self.segments, dtype=np.int32), lengths)
 
 
-def checked_rows(examples: Dataset) -> list[Row]:
-    """Read the examples, refusing what cannot be trained on or scored.
+def checked_rows(examples: Dataset) -> Iterator[Row]:
+    """Read the records one by one, refusing what cannot be trained on or scored.
 
     Args:
         examples: Columns ``id, question, context, answers{text, answer_start}``, loaded by us or not.
@@ -76,14 +79,13 @@ def checked_rows(examples: Dataset) -> list[Row]:
             question or context is empty, or an answer does not stand in the context where it says.
     """
     table = checked_dataset(examples, SPAN_QA, "the data set")
-    columns = [table.column(name).to_pylist() for name in ("id", "question", "context", "answers")]
-    rows = []
-    for key, question, context, answers in zip(*columns, strict=True):
-        for name, value in (("question", question), ("context", context)):
-            if not value.strip():
-                raise ValueError(f"example {key!r} has an empty {name}: fill it in or leave the example out")
-        rows.append(Row(key, question, context, _gold_characters(key, context, answers)))
-    return rows
+    for batch in table.to_batches(max_chunksize=_BATCH):
+        columns = [batch.column(name).to_pylist() for name in ("id", "question", "context", "answers")]
+        for key, question, context, answers in zip(*columns, strict=True):
+            for name, value in (("question", question), ("context", context)):
+                if not value.strip():
+                    raise ValueError(f"example {key!r} has an empty {name}: fill it in or leave the example out")
+            yield Row(key, question, context, _gold_characters(key, context, answers))
 
 
 def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, int], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -20,8 +20,9 @@ from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
-from trbert_env.tasks.span_encoding import Frame, Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
+from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
+from trbert_env.tasks.windows import Question, Windows
 
 __all__ = ["SpanQA", "SpanText"]
 
@@ -94,7 +95,9 @@ class SpanQA(Task):
             (answers,) = columns(records, "answers")
             self.null_answer = not all(answer["text"] for answer in answers)
 
-    def encode(self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False) -> list[SpanText]:
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[SpanText]:
         """Tokenise questions and contexts into windows, in the order of the records.
 
         The tokenizer is left as it was, and its own truncation and padding play no part.
@@ -108,44 +111,40 @@ class SpanQA(Task):
             ValueError: If an example is empty, its answer does not fit its context, its id comes twice or
                 its question leaves no room in the window; or if the tokenizer is not a fast one.
         """
-        rows = checked_rows(records)
-        if not rows:
-            return []
         backend = bare_backend(tokenizer)
-        questions = tokenise(backend, [row.question for row in rows])
-        contexts = tokenise(backend, [row.context for row in rows])
-        for row in rows:
-            if not len(questions[row.question].ids) or not len(contexts[row.context].ids):
-                raise ValueError(f"example {row.id!r} has no token in its question or context: check the data")
-        probe = backend.encode(rows[0].question, rows[0].context)
+        found: list[tuple[Row, int]] = []
+        places: dict[str, int] = {}
+        for row in checked_rows(records):
+            found.append((row._replace(context=""), places.setdefault(row.context, len(places))))
+        if not found:
+            return []
+        questions = tokenise(backend, [row.question for row, _ in found])
+        contexts = list(tokenise(backend, list(places)).values())
+        probe = backend.encode(found[0][0].question, next(iter(places)))
         frame = frame_of(probe, has_segments="token_type_ids" in tokenizer.model_input_names)
-        texts = [
-            text for row in rows for text in self._windows(row, questions[row.question], contexts[row.context], frame)
-        ]
-        if not training or self.null_answer is not False:
-            return texts
-        return [text for text in texts if text.target.any()]
+        asked: list[Question] = []
+        bounds: list[tuple[int, int, int, int]] = []
+        for row, place in found:
+            question = self._question(row, questions[row.question], place, contexts[place])
+            room = self.max_tokens - len(frame) - len(question.ids)
+            self._check_room(row.id, room, len(contexts[place].ids))
+            ranges = window_ranges(len(contexts[place].ids), room, self.stride)
+            bounds += [(len(asked), number, first, last) for number, (first, last) in enumerate(ranges)]
+            asked.append(question)
+        windows = Windows(asked, contexts, frame, np.array(bounds, dtype=np.int32))
+        return windows.with_answer() if training and self.null_answer is False else windows
 
-    def _windows(self, row: Row, question: Tokens, context: Tokens, frame: Frame) -> Iterator[SpanText]:
-        question_ids = question.ids[: self.max_question_tokens]
-        room = self.max_tokens - len(frame) - len(question_ids)
-        self._check_room(row.id, room, len(context.ids))
-        context_start = len(frame.before) + len(question_ids) + len(frame.between)
+    def _question(self, row: Row, question: Tokens, place: int, context: Tokens) -> Question:
+        """A question as windows need it.
+
+        Raises:
+            ValueError: It has no token, or its context has none.
+        """
+        if not len(question.ids) or not len(context.ids):
+            raise ValueError(f"example {row.id!r} has no token in its question or context: check the data")
         golds = row.golds[:1] if self.golds == "first" else row.golds
-        tokens = [found for gold in golds if (found := gold_tokens(context, gold)) is not None]
-        for window, (first, last) in enumerate(window_ranges(len(context.ids), room, self.stride)):
-            inside = [span for span in tokens if first <= span[0] and span[1] < last]
-            input_ids, token_type_ids = frame.around(question_ids, context.ids[first:last])
-            yield SpanText(
-                text_id=f"{row.id}#{window}",
-                input_ids=input_ids,
-                token_type_ids=token_type_ids,
-                sequence_lengths=(len(input_ids),),
-                target=_target([(start - first + context_start, end - first + context_start) for start, end in inside]),
-                example_id=row.id,
-                context_start=context_start,
-                offsets=context.offsets[first:last],
-            )
+        spans = tuple(found for gold in golds if (found := gold_tokens(context, gold)) is not None)
+        return Question(row.id, question.ids[: self.max_question_tokens], place, spans)
 
     def _check_room(self, key: str, room: int, count: int) -> None:
         if room < 1 or (count > room and room <= self.stride):
@@ -270,18 +269,6 @@ class SpanQA(Task):
         padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, flat, logits)
         start, end = padded.view(*shape, 2).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
-
-
-def _target(spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """Starts and ends, ``(most, 2)``, each once and the rest -1; (0, 0), the [CLS] token, where there is none.
-
-    Summed probabilities must count a start once that two answers share.
-    """
-    columns = [list(dict.fromkeys(column)) for column in zip(*(spans or [(0, 0)]), strict=True)]
-    target = np.full((max(map(len, columns)), 2), -1, dtype=np.int64)
-    for side, column in enumerate(columns):
-        target[: len(column), side] = column
-    return target
 
 
 def _log_softmax_by_text(logits: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:

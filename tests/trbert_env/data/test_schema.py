@@ -541,7 +541,7 @@ def test_data_given_in_python(fault: str) -> None:
     """The task checks what did not pass the loader, by the same schema."""
     changed, expected = VALUES[fault]
     with pytest.raises(ValueError, match=r"^the data set, row ") as caught:
-        checked_rows(Dataset(table(**changed, title=None)))
+        list(checked_rows(Dataset(table(**changed, title=None))))
     assert expected in str(caught.value)
 
 
@@ -549,15 +549,15 @@ def test_data_given_in_python(fault: str) -> None:
 def test_types_given_in_python(fault: str) -> None:
     changed, place, found, needed = TYPES[fault]
     with pytest.raises(ValueError, match=rf"^the data set: column {place} has type {found[:4]}") as caught:
-        checked_rows(Dataset(table(**changed)))
+        list(checked_rows(Dataset(table(**changed))))
     assert f"but {needed} is needed" in str(caught.value)
 
 
 def test_no_rows_given_in_python() -> None:
     nothing = Dataset.from_dict({name: [] for name in ("id", "question", "context")})
     with pytest.raises(ValueError, match=r"^the data set lacks the columns answers: span question answering needs id"):
-        checked_rows(nothing)
-    assert checked_rows(Dataset(table().slice(0, 0))) == []
+        list(checked_rows(nothing))
+    assert list(checked_rows(Dataset(table().slice(0, 0)))) == []
 
 
 def test_the_hub_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
