@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from runners.runs.checkpoint import FORMAT
+from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
     OptionsT,
@@ -241,17 +242,17 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     return run.read_options(type(options)), run
 
 
-def run_record(path: Path) -> dict[str, Any]:
+def run_record(path: Path) -> EvaluationRecord:
     """Return the record of a run that has ended, ``metrics.json`` in its folder.
 
     Raises:
         ValueError: It is damaged.
     """
-    return read_record(RunFolder(path).metrics_path, RECORD)
+    return EvaluationRecord.of_flat(read_record(RunFolder(path).metrics_path, RECORD))
 
 
-def earlier_record(path: Path | None) -> dict[str, Any] | None:
-    """The ``metrics.json`` of a run.
+def earlier_record(path: Path | None) -> EvaluationRecord | None:
+    """Return the record of a run that is named; None where none is.
 
     Raises:
         FileNotFoundError: The run has not ended, or is none.
@@ -267,7 +268,7 @@ def earlier_record(path: Path | None) -> dict[str, Any] | None:
             f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
             "or evaluate"
         )
-    return record
+    return EvaluationRecord.of_flat(record)
 
 
 def _file_name(text: str) -> str:
