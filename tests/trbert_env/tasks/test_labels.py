@@ -156,7 +156,7 @@ def test_a_later_split_may_have_one_of_the_two_names_alone(bert: PreTrainedToken
     again.configure(tuned(count=1))
     assert targets(again, records("relevant", "Relevant"), bert) == [1.0, 1.0]
     assert targets(again, records("irrelevant"), bert) == [0.0]
-    with pytest.raises(ValueError, match="record 'r0' has the label 'maybe': .*'irrelevant', 'relevant'"):
+    with pytest.raises(ValueError, match=r"record 'r0' has the label 'maybe': .*'irrelevant', 'relevant'"):
         again.encode(records("maybe"), bert)
 
 
