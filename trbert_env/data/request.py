@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -79,7 +80,7 @@ class DataRequest:
     def __post_init__(self) -> None:
         """Check what can be checked without reading anything."""
         preset = get_preset(self.env)
-        _check_settings(preset.task, self.task_settings)
+        _check_settings(preset, self.task_settings)
         given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
         if given and not self.is_own:
             raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
@@ -166,12 +167,13 @@ def _default(name: str) -> Any:
     return {} if name == "columns" else defaults[name].default
 
 
-def _check_settings(task: str, settings: Mapping[str, Any]) -> None:
+def _check_settings(preset: Preset, settings: Mapping[str, Any]) -> None:
     """Refuse settings that a task does not have, or of another type.
 
     Raises:
         ValueError: One is given; the message names it and what the task has.
     """
+    task = preset.task
     kind = TASKS[task]
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init]
@@ -180,8 +182,18 @@ def _check_settings(task: str, settings: Mapping[str, Any]) -> None:
             hint = suggestion(name, known, f"it has {', '.join(known)}")
             raise ValueError(f"task {task!r} has no setting {name!r}: {hint}")
         try:
-            TypeAdapter(hints[name]).validate_python(value, strict=True)
-        except ValidationError as error:
-            needed = " or ".join(map(repr, get_args(hints[name]))) or hints[name].__name__
-            raise ValueError(f"setting {name!r} of task {task!r} is {value!r}: give {needed}") from error
-    kind(**settings)
+            TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError) as error:
+            raise ValueError(f"setting {name!r} of task {task!r} is {value!r}: give {_spelt(hints[name])}") from error
+    kind(**{**preset.settings, **settings})
+
+
+def _spelt(hint: Any) -> str:
+    """A type as a message names it: ``int``, ``'a' or 'b'``, ``bool or None``."""
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return " or ".join(map(_spelt, get_args(hint)))
+    if hint is NoneType:
+        return "None"
+    return str(hint) if get_args(hint) else str(hint.__name__)

@@ -28,7 +28,9 @@ from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, re
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import (
     has_head,
+    is_number_of,
     labels_of,
+    listed,
     match_labels,
     sorted_labels,
     unnamed_labels,
@@ -54,6 +56,7 @@ class Classification(Task):
             beginning and the rest from its end.
         ordered: Whether the classes have an order, as stars do; adds the mean distance to the metrics.
         head: What the logits are; None until :meth:`configure` settles it.
+        names: Names of no and yes, where the labels of a single logit are names; None where they are not.
     """
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
@@ -63,6 +66,7 @@ class Classification(Task):
     truncation: Literal["head", "head+tail"] = "head"
     ordered: bool = False
     head: Head | None = None
+    names: tuple[str, str] | None = None
     #: Names of the classes, in the order of the logits.
     labels: tuple[str, ...] = field(default=(), init=False)
 
@@ -74,6 +78,9 @@ class Classification(Task):
         """
         if self.max_tokens < 4:
             raise ValueError(f"max_tokens is {self.max_tokens}: give at least 4")
+        if self.names is not None:
+            no, yes = self.names  # as JSON values they are a list
+            self.names = (no, yes)
 
     @property
     def num_logits(self) -> int:
@@ -98,16 +105,19 @@ class Classification(Task):
         """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
 
         Raises:
-            ValueError: The labels of the data are not those of the encoder.
+            ValueError: The labels of the data are not those of the encoder, or not of the kind that the head needs.
         """
         found = None if records is None else _Labels.of(records, labels)
         if found is None or has_head(config, self.auto_model):
             self._take_from_config(config, found)
         else:
             self._take_from_data(config, found)
+        if found is not None and self.head == "relevance" and found.names:
+            self._take_names(found.names)
 
     def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
         self.head = self.head or found.head
+        found.check(self.head)
         if self.head == "classes":
             self.labels = found.names
             write_labels(config, self.labels)
@@ -121,20 +131,35 @@ class Classification(Task):
         labels = labels_of(config)
         if len(labels) > 1 and self.head in ("relevance", "regression"):
             raise ValueError(f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one")
+        if len(labels) > 1 and found is not None and not found.names:
+            raise ValueError(
+                f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}: read the labels "
+                "as classes (label_kind 'class'), or use an encoder with one output"
+            )
         if len(labels) == 1 and self.head in (None, "classes"):
             self.head = "regression" if found is not None and found.head == "regression" else "relevance"
         self.head = self.head or "classes"
         self.labels = labels if self.head == "classes" else ()
-        if found is not None and found.names:
-            classes = match_labels(found.names, self._outputs)
-            if self.labels == unnamed_labels(len(classes)):  # take those of the data
+        if found is None:
+            return
+        found.check(self.head)
+        if self.head == "classes":
+            classes = match_labels(found.names, labels)
+            if labels == unnamed_labels(len(classes)):  # take those of the data
                 self.labels = tuple(sorted(classes, key=lambda name: classes[name]))
                 write_labels(config, self.labels)
+
+    def _take_names(self, names: Sequence[str]) -> None:
+        """Note the names of no and yes; a split may have one of them alone."""
+        classes = match_labels(names, self._outputs)
+        if self.names is None and len(classes) == 2:
+            no, yes = sorted(classes, key=lambda name: classes[name])
+            self.names = (no, yes)
 
     @property
     def _outputs(self) -> tuple[str, ...]:
         """Names of the outputs; of a single logit those of no and yes."""
-        return self.labels or unnamed_labels(2)
+        return self.labels or self.names or unnamed_labels(2)
 
     def encode(
         self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
@@ -163,21 +188,35 @@ class Classification(Task):
 
     def _targets_of(self, records: Dataset) -> npt.NDArray[Any]:
         """``(n,)``: int64 classes, or float32 numbers."""
-        (values,) = columns(records, "label")
+        ids, values = columns(records, "id", "label")
         if not values or not isinstance(values[0], str):
-            return np.array(values, dtype=np.float32)
-        classes = self._classes_of(records, values)
+            return self._numbers_of(ids, values)
+        if self.head == "regression":
+            raise ValueError(f"record {ids[0]!r} has the label {values[0]!r}: head 'regression' needs numbers")
+        classes = self._classes_of(ids, values)
         return np.array([classes[name] for name in values], dtype=np.int64 if self.head == "classes" else np.float32)
 
-    def _classes_of(self, records: Dataset, values: Sequence[str]) -> dict[str, int]:
+    def _numbers_of(self, ids: Sequence[str], values: Sequence[float]) -> npt.NDArray[np.float32]:
+        """Labels that are numbers, as the head needs them."""
+        for key, value in zip(ids, values, strict=True):
+            if self.head == "classes":
+                raise ValueError(f"record {key!r} has the label {value!r}: head 'classes' needs names")
+            if self.head == "relevance" and value not in (0, 1):
+                raise ValueError(f"record {key!r} has the label {value!r}: head 'relevance' needs 0 or 1")
+        return np.array(values, dtype=np.float32)
+
+    def _classes_of(self, ids: Sequence[str], values: Sequence[str]) -> dict[str, int]:
         """The class of each name in the records."""
-        names = sorted(set(values))
         try:
-            return match_labels(names, self._outputs)
+            return match_labels(sorted_labels(values), self._outputs)
         except ValueError as error:
             known = {label.casefold() for label in self._outputs}
-            place = next((place for place, name in enumerate(values) if name.casefold() not in known), 0)
-            (ids,) = columns(records, "id")
+            strange = (
+                place
+                for place, name in enumerate(values)
+                if name.casefold() not in known and not is_number_of(name, self._outputs)
+            )
+            place = next(strange, 0)
             raise ValueError(f"record {ids[place]!r} has the label {values[place]!r}: {error}") from None
 
     def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
@@ -252,6 +291,19 @@ class _Labels:
 
     head: Head
     names: tuple[str, ...]
+
+    def check(self, head: Head) -> None:
+        """Refuse a head that such labels cannot train.
+
+        Raises:
+            ValueError: Names where numbers are needed, or the other way round.
+        """
+        if self.names and head == "regression":
+            raise ValueError(f"head 'regression' needs numbers, and the data have the labels {listed(self.names)}")
+        if not self.names and head == "classes":
+            raise ValueError("head 'classes' needs names of classes, and the labels of the data are numbers")
+        if self.head == "regression" and head == "relevance":
+            raise ValueError("head 'relevance' needs the labels 0 and 1, and the data have other numbers")
 
     @classmethod
     def of(cls, records: Dataset, labels: Sequence[str]) -> _Labels:

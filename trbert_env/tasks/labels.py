@@ -51,10 +51,10 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
     """Map the names in the data to an encoder's outputs: by name, by number, or in their order.
 
     Names match whatever their case. Names that count from 0 match outputs by number. Outputs without names of their
-    own (``LABEL_0`` and so on) match as many names in the order of :func:`sorted_labels`.
+    own (``LABEL_0`` and so on) match as many names in the order that is given.
 
     Args:
-        found: Names in the data.
+        found: Distinct names in the data, in the order of their classes.
         outputs: Names of the encoder's outputs.
 
     Raises:
@@ -65,15 +65,16 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         {'neg': 0, 'pos': 1}
     """
     by_name = {name.casefold(): index for index, name in enumerate(outputs)}
-    names = sorted_labels(found)
-    if all(name.casefold() in by_name for name in names):
-        return {name: by_name[name.casefold()] for name in names}
-    if all(name.isdecimal() and int(name) < len(outputs) for name in names):
-        return {name: int(name) for name in names}
-    if tuple(outputs) == unnamed_labels(len(outputs)) and len(names) == len(outputs):
-        return {name: index for index, name in enumerate(names)}
+    by_name |= {name: index for index, name in enumerate(outputs)}  # where two differ in case alone
+    places = [by_name.get(name, by_name.get(name.casefold())) for name in found]
+    if None not in places:
+        return {name: place for name, place in zip(found, places, strict=True) if place is not None}
+    if all(is_number_of(name, outputs) for name in found):
+        return {name: int(name) for name in found}
+    if tuple(outputs) == unnamed_labels(len(outputs)) and len(found) == len(outputs):
+        return {name: index for index, name in enumerate(found)}
     raise ValueError(
-        f"the data have the labels {_listed(names)}, and the encoder's outputs are {_listed(outputs)}: rename the "
+        f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}: rename the "
         "labels in the data, or fine-tune an encoder on them"
     )
 
@@ -85,6 +86,12 @@ def _number(name: str) -> float | None:
         return None
 
 
-def _listed(names: Sequence[str]) -> str:
+def is_number_of(name: str, outputs: Sequence[str]) -> bool:
+    """Return whether a name in the data is the number of an output, counted from 0."""
+    return name.isdecimal() and int(name) < len(outputs)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message, the first few where there are many."""
     shown = ", ".join(repr(name) for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -217,6 +217,9 @@ class SpanQA(Task):
             if not isinstance(text, SpanText):
                 raise ValueError(f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()")
             span = self._best_span(text, scores)
+            if self.null_answer is False and span.score == -np.inf:
+                # The best starts lie behind the best ends: rather any span than none.
+                span = self._best_span(text, scores, num_best=len(text))
             key = text.example_id
             null[key] = min(null.get(key, np.inf), float(scores[0, 0]) + float(scores[0, 1]))
             if key not in best or span.score > best[key].score:
@@ -232,11 +235,11 @@ class SpanQA(Task):
             for key, context in contexts.items()
         }
 
-    def _best_span(self, text: SpanText, scores: npt.NDArray[np.float32]) -> _Span:
+    def _best_span(self, text: SpanText, scores: npt.NDArray[np.float32], num_best: int = 0) -> _Span:
         if scores.shape != (len(text), 2) or np.isnan(scores).any():
             raise ValueError(f"logits of text {text.text_id!r} are {scores.shape}: give ({len(text)}, 2) without NaN")
         inside = scores[text.context_start : text.context_start + len(text.offsets)]
-        order = np.argsort(-inside, axis=0, kind="stable")[: self.num_best]
+        order = np.argsort(-inside, axis=0, kind="stable")[: num_best or self.num_best]
         starts, ends = order[:, 0], order[:, 1]
         lengths = ends[None, :] - starts[:, None] + 1
         valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)

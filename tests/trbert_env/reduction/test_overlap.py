@@ -76,3 +76,37 @@ def test_batch_mates_and_sequences_do_not_mix() -> None:
     found = lexical_overlap(TextBatch.from_texts(texts)).split([len(sequence) for sequence in sequences])
     for mine, sequence in zip(found, sequences, strict=True):
         torch.testing.assert_close(mine, naive(sequence), atol=1e-5, rtol=0)
+
+
+def test_the_question_may_be_the_second_segment() -> None:
+    """Multiple choice: ``[CLS] article [SEP] question option [SEP]``, several sequences a text."""
+    # [CLS] 20 7 21 7 8 [SEP] 7 9 8 [SEP]: the question asks for 7, 9 and 8; the article has 7 twice and 8 once.
+    one = [CLS, 20, 7, 21, 7, 8, SEP, 7, 9, 8, SEP]
+    found = lexical_overlap(TextBatch.from_texts([text(one)]), query_segment=1)
+    assert found[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert found[:, 1].tolist() == [0, 0, 0.5, 0, 0.5, 1, 0, 0.5, 0, 1, 0]
+    # Of 4 tokens to either side: what the article's weights sum up to, over how many tokens there are.
+    means = torch.tensor([1 / 5, 2 / 6, 2 / 7, 2 / 8, 2 / 9, 2 / 9, 2 / 9, 1.5 / 8, 1.5 / 7, 1 / 6, 0])
+    torch.testing.assert_close(found[:, 2], means / (2 / 6))
+    # The question's own words are the same; what they point at is not.
+    assert not lexical_overlap(TextBatch.from_texts([text(one)]))[:, 0].equal(found[:, 0])
+
+
+def test_options_of_a_text_do_not_mix() -> None:
+    options = [[CLS, 20, 7, 8, SEP, 7, 30, SEP], [CLS, 20, 7, 8, SEP, 8, 8, SEP], [CLS, 20, 7, 8, SEP, 40, SEP]]
+    batch = TextBatch.from_texts([text(*options), text(options[1])])
+    found = lexical_overlap(batch, query_segment=1).split([*map(len, options), len(options[1])])
+    assert [piece[:, 1].tolist() for piece in found] == [
+        [0, 0, 1, 0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0, 1, 1, 0],
+        [0] * 7,
+        [0, 0, 0, 1, 0, 1, 1, 0],
+    ]
+    for mine, ids in zip(found, [*options, options[1]], strict=True):
+        alone = lexical_overlap(TextBatch.from_texts([text(ids)]), query_segment=1)
+        torch.testing.assert_close(mine, alone)
+        assert mine[:, 0].tolist() == [0.0] * 4 + [1.0] * (len(ids) - 4)
+
+
+def test_one_segment_has_no_overlap_whichever_is_the_question() -> None:
+    assert not lexical_overlap(TextBatch.from_texts([text([CLS, 7, 8, 7, SEP])]), query_segment=1).any()

@@ -1,0 +1,304 @@
+"""How heads and labels are settled: from the data, from a fine-tuned encoder, and where the two do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerBase
+
+from trbert_env.data.request import DataRequest
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import TASKS, Classification, MultipleChoice, SpanQA, Task, task_of
+from trbert_env.tasks.labels import match_labels, sorted_labels, unnamed_labels
+
+TINY: dict[str, Any] = {
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "vocab_size": 50,
+}
+
+
+def records(*labels: str | float) -> Dataset:
+    count = len(labels)
+    return Dataset.from_dict(
+        {
+            "id": [f"r{index}" for index in range(count)],
+            "text": ["mill"] * count,
+            "text_pair": ["by the sea"] * count,
+            "label": list(labels),
+        }
+    )
+
+
+def bare() -> BertConfig:
+    """An encoder without a head, as published: two outputs that mean nothing."""
+    return BertConfig(architectures=["BertForMaskedLM"], **TINY)
+
+
+def tuned(*names: str, count: int = 0) -> BertConfig:
+    """An encoder with a trained head: outputs with names, or that many without."""
+    outputs = names or unnamed_labels(count)
+    return BertConfig(
+        architectures=["BertForSequenceClassification"],
+        id2label=dict(enumerate(outputs)),
+        label2id={name: index for index, name in enumerate(outputs)},
+        **TINY,
+    )
+
+
+def configured(config: BertConfig, data: Dataset | None, labels: Sequence[str] = (), **settings: Any) -> Classification:
+    task = Classification(**settings)
+    task.configure(config, data, labels)
+    return task
+
+
+def targets(task: Classification, data: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    return [text.target.item() for text in task.encode(data, tokenizer)]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["pos", "neg", "pos"], ("neg", "pos")),
+        (["10", "9", "100"], ("9", "10", "100")),
+        (["1.5", "-2", "1"], ("-2", "1", "1.5")),
+        (["b", "10", "9"], ("10", "9", "b")),  # one name that is no number: by alphabet
+        (["B", "a"], ("B", "a")),
+    ],
+)
+def test_labels_of_the_data_are_sorted(names: list[str], expected: tuple[str, ...]) -> None:
+    assert sorted_labels(names) == expected
+    config = bare()
+    task = configured(config, records(*names))
+    assert (task.head, task.labels, task.num_logits) == ("classes", expected, len(expected))
+    assert config.id2label == dict(enumerate(expected))
+    assert config.label2id == {name: index for index, name in enumerate(expected)}
+    assert config.num_labels == len(expected)
+
+
+def test_names_that_are_given_keep_their_order(bert: PreTrainedTokenizerBase) -> None:
+    config = bare()
+    task = configured(config, records("good", "poor"), labels=("poor", "fair", "good"))
+    assert task.labels == tuple(config.id2label.values()) == ("poor", "fair", "good")
+    assert targets(task, records("good", "poor", "fair"), bert) == [2, 0, 1]
+
+
+def test_names_that_are_given_name_the_outputs_of_an_encoder_in_their_order(bert: PreTrainedTokenizerBase) -> None:
+    """Not by alphabet: a data set whose first class is "positive" has fine-tuned it so."""
+    config = tuned(count=3)
+    data = records("neutral", "positive")
+    task = configured(config, data, labels=("positive", "neutral", "negative"))
+    assert task.labels == tuple(config.id2label.values()) == ("positive", "neutral", "negative")
+    assert targets(task, data, bert) == [1, 0]
+
+
+def test_an_encoders_own_names_in_any_case(bert: PreTrainedTokenizerBase) -> None:
+    config = tuned("NEGATIVE", "Neutral", "positive")
+    task = configured(config, records("Positive", "negative"))  # a split without one of them
+    assert task.labels == ("NEGATIVE", "Neutral", "positive")
+    assert list(config.id2label.values()) == ["NEGATIVE", "Neutral", "positive"]
+    assert targets(task, records("Positive", "negative", "NEUTRAL"), bert) == [2, 0, 1]
+
+
+def test_outputs_that_differ_in_case_alone() -> None:
+    assert match_labels(["US", "us"], ["us", "US"]) == {"US": 1, "us": 0}
+    assert match_labels(["Pos", "neg"], ["neg", "POS"]) == {"Pos": 1, "neg": 0}
+
+
+def test_unnamed_outputs_take_the_names_of_the_data(bert: PreTrainedTokenizerBase) -> None:
+    config = tuned(count=3)
+    task = configured(config, records("c", "a", "b"))
+    assert task.labels == tuple(config.id2label.values()) == ("a", "b", "c")
+    assert targets(task, records("c", "a"), bert) == [2, 0]
+
+
+def test_numbers_name_outputs_by_their_place(bert: PreTrainedTokenizerBase) -> None:
+    config = tuned("neg", "neutral", "pos")
+    task = configured(config, records("2", "0"))
+    assert task.labels == ("neg", "neutral", "pos")
+    assert targets(task, records("2", "0", "1"), bert) == [2, 0, 1]
+    # Stars count from 1: as many as there are outputs, they match in their order.
+    stars = configured(tuned(count=5), records(*"51423"))
+    assert stars.labels == tuple("12345")
+
+
+def test_twelve_classes_are_not_sorted_as_strings() -> None:
+    names = [f"class {index}" for index in range(12)]
+    assert configured(tuned(*names), records("class 11", "class 2")).labels == tuple(names)
+
+
+def test_a_single_output_makes_relevance(bert: PreTrainedTokenizerBase) -> None:
+    for data, expected in (
+        (records("1", "0", "1"), [1.0, 0.0, 1.0]),
+        (records("relevant", "irrelevant"), [1.0, 0.0]),
+        (records(1.0, 0.0), [1.0, 0.0]),
+    ):
+        task = configured(tuned(count=1), data)
+        assert (task.head, task.labels, task.num_logits) == ("relevance", (), 1)
+        assert targets(task, data, bert) == expected
+        assert task.metric_names[0] == "accuracy"
+
+
+def test_a_later_split_may_have_one_of_the_two_names_alone(bert: PreTrainedTokenizerBase) -> None:
+    task = configured(tuned(count=1), records("relevant", "irrelevant"))
+    assert task.names == ("irrelevant", "relevant")
+    again = task_of("classification", json.loads(json.dumps(task.settings)))
+    assert isinstance(again, Classification)
+    again.configure(tuned(count=1))
+    assert targets(again, records("relevant", "Relevant"), bert) == [1.0, 1.0]
+    assert targets(again, records("irrelevant"), bert) == [0.0]
+    with pytest.raises(ValueError, match=r"record 'r0' has the label 'maybe': .*'irrelevant', 'relevant'"):
+        again.encode(records("maybe"), bert)
+
+
+@pytest.mark.parametrize("config", [bare(), tuned(count=1)])
+def test_other_numbers_make_regression(config: BertConfig, bert: PreTrainedTokenizerBase) -> None:
+    data = records(0.5, 3.0, -1.0)
+    task = configured(config, data)
+    assert (task.head, task.num_logits, config.num_labels) == ("regression", 1, 1)
+    assert targets(task, data, bert) == [0.5, 3.0, -1.0]
+    assert task.metric_names[0] == "pearson"
+
+
+def test_a_head_of_two_numbers_is_relevance() -> None:
+    config = bare()
+    assert configured(config, records(1.0, 0.0)).head == "relevance"
+    assert config.num_labels == 1
+    assert configured(bare(), records(1.0, 0.0), head="regression").head == "regression"
+
+
+FAULTS: dict[str, tuple[BertConfig, Dataset, dict[str, Any], str]] = {
+    "other names": (
+        tuned("neg", "pos"), records("spam", "ham"), {},
+        "the data have the labels 'ham', 'spam', and the encoder's outputs are 'neg', 'pos': rename",
+    ),
+    "one name too many": (
+        tuned("neg", "pos"), records("neg", "pos", "maybe"), {},
+        "the labels 'maybe', 'neg', 'pos', and the encoder's outputs are 'neg', 'pos'",
+    ),
+    "too many for unnamed outputs": (tuned(count=2), records("a", "b", "c"), {}, "'LABEL_0', 'LABEL_1'"),
+    "too few for unnamed outputs": (tuned(count=4), records("a", "b"), {}, "labels 'a', 'b', and .* 'LABEL_3'"),
+    "a number beyond the outputs": (tuned("x", "y"), records("0", "2"), {}, "labels '0', '2', and .* 'x', 'y'"),
+    "three names for one output": (tuned(count=1), records("a", "b", "c"), {}, "labels 'a', 'b', 'c', and"),
+    "many": (tuned(count=9), records(*"abcdefghijk"), {}, "'h' and 3 more, and .*'LABEL_7' and 1 more"),
+    "numbers for several outputs": (
+        tuned("neg", "pos"), records(1.0, 0.0), {}, "are numbers, and the encoder's outputs are 'neg', 'pos'",
+    ),
+    "one logit asked of several outputs": (
+        tuned("neg", "pos"), records("neg"), {"head": "relevance"}, "the encoder has 2 outputs, and head 'relevance'",
+    ),
+    "regression of names": (bare(), records("a", "b"), {"head": "regression"}, "needs numbers, .* labels 'a', 'b'"),
+    "classes of numbers": (bare(), records(0.5), {"head": "classes"}, "head 'classes' needs names of classes"),
+    "relevance of other numbers": (
+        bare(), records(0.5, 3.0), {"head": "relevance"}, "head 'relevance' needs the labels 0 and 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(FAULTS))
+def test_what_does_not_fit_is_said_in_one_line(name: str) -> None:
+    config, data, settings, message = FAULTS[name]
+    with pytest.raises(ValueError, match=message) as error:
+        configured(config, data, **settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("known", "later", "message"),
+    [
+        (("neg", "pos"), ("neg", "neutral", "pos"), "record 'r1' has the label 'neutral': .*outputs are 'neg', 'pos'"),
+        (("0", "1"), ("0", "1", "7"), "record 'r2' has the label '7'"),
+        (("x", "y"), ("0", "7"), "record 'r1' has the label '7'"),
+        (("neg", "pos"), (1.0,), "record 'r0' has the label 1.0: head 'classes' needs names"),
+        ((0.0, 1.0), (0.0, 3.0), "record 'r1' has the label 3.0: head 'relevance' needs 0 or 1"),
+        ((0.5, 2.0), ("good",), "record 'r0' has the label 'good': head 'regression' needs numbers"),
+    ],
+)
+def test_an_unknown_label_in_a_later_split_is_named(
+    known: tuple[Any, ...], later: tuple[Any, ...], message: str, bert: PreTrainedTokenizerBase
+) -> None:
+    task = configured(bare(), records(*known))
+    with pytest.raises(ValueError, match=message) as error:
+        task.encode(records(*later), bert)
+    assert "\n" not in str(error.value)
+
+
+KINDS: dict[str, Task] = {
+    "span QA": SpanQA(max_tokens=100, stride=7, golds="all", metric="mrqa", null_answer=False, null_threshold=-1.5),
+    "span QA, unsettled": SpanQA(null_answer=None),
+    "choice": MultipleChoice(max_tokens=90, max_question_tokens=30, num_options=3, form="independent"),
+    "classes": Classification(max_tokens=64, truncation="head+tail", ordered=True, head="classes"),
+    "relevance with names": Classification(head="relevance", names=("no", "yes")),
+    "regression": Classification(head="regression"),
+}
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_settings_survive_json(name: str) -> None:
+    task = KINDS[name]
+    kind = next(key for key, value in TASKS.items() if type(task) is value)
+    values = json.loads(json.dumps(task.settings))
+    assert task_of(kind, values) == task
+    env = {"span_qa": "SQuAD2", "multiple_choice": "RACE", "classification": "IMDB"}[kind]
+    assert DataRequest(env, task_settings=values).preset.settings.items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "message"),
+    [
+        ("IMDB", {"max_token": 9}, "has no setting 'max_token': did you mean 'max_tokens'"),
+        ("IMDB", {"stride": 9}, "task 'classification' has no setting 'stride'"),
+        ("IMDB", {"labels": ["a"]}, "has no setting 'labels'"),
+        ("IMDB", {"max_tokens": "256"}, "setting 'max_tokens' of task 'classification' is '256': give int"),
+        ("IMDB", {"max_tokens": 256.0}, "is 256.0: give int"),
+        ("IMDB", {"max_tokens": True}, "is True: give int"),
+        ("IMDB", {"max_tokens": None}, "is None: give int"),
+        ("IMDB", {"max_tokens": 3}, "max_tokens is 3: give at least 4"),
+        ("IMDB", {"truncation": "tail"}, "is 'tail': give 'head' or 'head.tail'"),
+        ("IMDB", {"ordered": 1}, "is 1: give bool"),
+        ("IMDB", {"names": ["a", "b", "c"]}, r"setting 'names' .* give tuple\[str, str\] or None"),
+        ("SQuAD2", {"null_answer": "no"}, "is 'no': give bool or None"),
+        ("SQuAD2", {"golds": "second"}, "give 'first' or 'all'"),
+        ("SQuAD2", {"stride": -1}, "stride is -1"),
+        ("RACE", {"max_tokens": 100}, "max_tokens is 100 and max_question_tokens 128"),
+        ("RACE", {"form": ["softmax"]}, "give 'softmax' or 'independent'"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_read(env: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        DataRequest(env, task_settings=settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings"),
+    [
+        (records(*[f"class {index}" for index in range(12)]), {"ordered": True, "max_tokens": 32}),
+        (records("irrelevant", "relevant"), {"head": "relevance"}),
+        (records(0.5, 3.0), {}),
+    ],
+)
+def test_a_saved_model_keeps_labels_and_settings(data: Dataset, settings: dict[str, Any], tmp_path: Path) -> None:
+    config = bare()
+    task = configured(config, data, **settings)
+    backbone = AutoModelForSequenceClassification.from_config(config)
+    model = TokenReducedModel.from_parts(
+        backbone, TokenPolicy(8, 2, 4), env="TextClassification", task=task, reduction_layers=(2, 3),
+        decision=DecisionRule(),
+    )  # fmt: skip
+    model.save_pretrained(tmp_path)
+    loaded = TokenReducedModel.from_pretrained(tmp_path)
+    assert loaded.task == task
+    assert loaded.task.settings == task.settings
+    assert loaded.task.labels == task.labels
+    assert loaded.backbone.config.num_labels == task.num_logits
+    assert loaded.task.metric_names == task.metric_names
