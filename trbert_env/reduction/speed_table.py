@@ -27,7 +27,7 @@ class SpeedTable:
             ValueError: The table does not reach so far.
 
         Example:
-            >>> SpeedTable(speedups=(1.0, 4.0), thresholds=(0.2, 0.8)).threshold(2.0)
+            >>> round(SpeedTable(speedups=(1.0, 4.0), thresholds=(0.2, 0.8)).threshold(2.0), 6)
             0.5
         """
         if len(self.speedups) < 2 or not self.speedups[0] <= speedup <= self.speedups[-1]:
