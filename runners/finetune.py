@@ -132,9 +132,9 @@ class Finetuner:
     Args:
         workload: Texts and the model, which is trained in place.
         schedule: How long and how fast.
-        device: Where.
+        device: Device to compute on.
         dtype: ``"float32"`` or ``"bfloat16"``: what autocast computes in; weights stay float32.
-        dropout: Of hidden states.
+        dropout: Dropout of hidden states.
         seed: Fixes the order of the texts and the dropout.
     """
 

@@ -89,7 +89,7 @@ def check_entries(what: str, state: Any, names: Collection[str]) -> None:
     """Refuse a saved state that lacks entries.
 
     Args:
-        what: What the state is of, for the message.
+        what: Kind of the state, for the message.
         state: The saved state.
         names: The entries that it must have.
 

@@ -80,8 +80,8 @@ def fractions_for_speedup(
     Args:
         speedup: What is wanted.
         shape: Fractions below 1.
-        cost: Of the encoder and the policy.
-        texts: What the cost is worked out on.
+        cost: Cost of the encoder and the policy.
+        texts: Texts that the cost is worked out on.
 
     Raises:
         ValueError: No power gives it: the layers before the first reduction alone cost more.

@@ -71,7 +71,7 @@ class HeuristicPoints:
     """Heuristics beside trained runs: at the same FLOPs, with the same cuts, on the same texts.
 
     Args:
-        options: Of the runner.
+        options: Options of the runner.
         validation: The split, as first loaded.
         reduction_layers: The cuts; None for the encoder's own.
         shape: Keep fractions that are bent to the speed-ups.
@@ -115,9 +115,9 @@ class HeuristicPoints:
         """Return what a heuristic reaches at a speed-up.
 
         Args:
-            name: Of the heuristic.
+            name: Name of the heuristic.
             speedup: One of those that were named.
-            seed: Of its choices.
+            seed: Seed of its choices.
             earlier: A record with the unreduced backbone's metrics, if there is one.
             folder: The run's folder, in which the record is kept.
         """

@@ -49,8 +49,8 @@ def settle_speed(
     Args:
         model: Changed in place.
         texts: Training texts; see :func:`measure_speeds`.
-        dtype: What the encoder computes in.
-        device: Where.
+        dtype: Number format of the encoder.
+        device: Device to compute on.
         target: FLOPs speed-up; None leaves the model's decision rule as it is.
     """
     table = measure_speeds(model, texts, dtype, device)
@@ -71,8 +71,8 @@ def measure_speeds(
     Args:
         model: What is measured; left as it is.
         texts: Training texts, in random order; the first :data:`MEASURED_TEXTS` are used.
-        dtype: What the encoder computes in.
-        device: Where.
+        dtype: Number format of the encoder.
+        device: Device to compute on.
     """
     measured = copy.deepcopy(model)
     measured.eval()  # type: ignore[no-untyped-call]

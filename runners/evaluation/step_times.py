@@ -35,12 +35,12 @@ class StepSettings:
     """What is common to all measurements.
 
     Attributes:
-        keep_fractions: What is kept at each reduction.
+        keep_fractions: Fraction kept at each reduction.
         reduction_layers: The cuts; None for the encoder's own.
-        dtype: What the encoder computes in.
-        device: Where.
+        dtype: Number format of the encoder.
+        device: Device to compute on.
         rounds: Rounds that count.
-        seed: Of texts and masks.
+        seed: Seed of texts and masks.
     """
 
     keep_fractions: tuple[float, ...]

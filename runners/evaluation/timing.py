@@ -31,7 +31,7 @@ class Timing:
 
     Attributes:
         name: What ran.
-        seconds: Of each round.
+        seconds: Seconds of each round.
     """
 
     name: str

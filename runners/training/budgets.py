@@ -27,7 +27,7 @@ class Budgets:
     Args:
         agent: Whose keep fractions are set, where it has a policy of eq. 2; those that it has are the shape
             of all budgets. Any other agent is held to a target by the price alone.
-        cost: Of the encoder and the policy.
+        cost: Cost of the encoder and the policy.
         texts: Training texts, which say what fractions cost.
         price: Lambda of eq. 4 where there is no target, and where the multiplier starts.
         target_speedup: The FLOPs speed-up that is wanted, if one is.

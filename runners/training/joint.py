@@ -170,10 +170,10 @@ class JointTraining:
     """A run of stage 3: what is trained, how far it is, and its checkpoints.
 
     Args:
-        start: What it starts from.
+        start: Start of the run.
         splits: Its texts.
-        teacher: What to distil from.
-        device: Where it computes.
+        teacher: Teacher to distil from.
+        device: Device to compute on.
     """
 
     def __init__(

@@ -225,9 +225,9 @@ class Phase:
 
     Attributes:
         name: Shown in the progress bar.
-        env: What is acted in.
-        agent: What learns.
-        updates: How many updates.
+        env: Environment to act in.
+        agent: Agent that learns.
+        updates: Number of updates.
         texts_per_update: Texts of one update.
     """
 
@@ -242,9 +242,9 @@ class PolicyTraining:
     """A run of stage 2: its phases, how far it is, and its checkpoints.
 
     Args:
-        start: What it starts from, and its options.
+        start: Start of the run, and its options.
         workload: The training split.
-        device: Where it computes.
+        device: Device to compute on.
     """
 
     def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, device: str) -> None:

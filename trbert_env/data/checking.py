@@ -27,7 +27,7 @@ def conforming(rows: Rows, schema: Schema, faults: Faults) -> Rows:
     Args:
         rows: The rows; columns that are not declared are left out.
         schema: The declared columns.
-        faults: What becomes of rows with refused values.
+        faults: Handling of rows with refused values.
 
     Raises:
         ValueError: A column is missing or of another type, or a value is refused.
@@ -55,7 +55,7 @@ def unique(rows: Rows, schema: Schema, faults: Faults) -> Rows:
     Args:
         rows: All rows of a split, checked by :func:`conforming`.
         schema: The declared columns.
-        faults: What becomes of a row whose value has come before.
+        faults: Handling of a row whose value has come before.
 
     Raises:
         ValueError: A value comes twice.

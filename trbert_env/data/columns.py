@@ -41,7 +41,7 @@ def check_columns(found: pa.Schema, schema: Schema, origin: str) -> None:
     Args:
         found: The types of a file or table.
         schema: The declared columns.
-        origin: Where the table comes from, for messages.
+        origin: Origin of the table, for messages.
 
     Raises:
         ValueError: Columns or fields are missing, or come twice.
@@ -61,7 +61,7 @@ def check_types(found: pa.Schema, schema: Schema, origin: str) -> None:
     Args:
         found: The types of a file or table.
         schema: The declared columns.
-        origin: Where the table comes from, for messages.
+        origin: Origin of the table, for messages.
 
     Raises:
         ValueError: A column is of a type that its kind does not accept.

@@ -58,7 +58,7 @@ def read_delimited(
     Args:
         file: A CSV or TSV file, compressed if its name ends in ``.gz``.
         names: The names of all columns, in their order.
-        faults: What becomes of lines with more or fewer values.
+        faults: Handling of lines with more or fewer values.
         columns: The columns to read; all by default.
         header: Whether the first line holds names.
 

@@ -13,7 +13,7 @@ class BadRecordError(ValueError):
 
     Attributes:
         kind: The kind of fault, to be read after "3 records", such as ``"without a label"``.
-        problem: What is wrong, and the fix.
+        problem: Fault, and the fix.
     """
 
     def __init__(self, kind: str, problem: str) -> None:
@@ -56,7 +56,7 @@ class Faults:
             origin: The file, folder or name on the hub that holds the record.
             at: The place there, such as ``"line 17"``, with the record's id if it is known.
             kind: The kind of fault, to be read after "3 records", such as ``"without a label"``.
-            problem: What is wrong and the fix, with what joins it to the place (``": ..."`` or ``" has ..."``).
+            problem: Fault and the fix, with what joins it to the place (``": ..."`` or ``" has ..."``).
 
         Raises:
             ValueError: Malformed records are not skipped.

@@ -17,7 +17,7 @@ def open_text(file: Path, errors: str = "strict") -> IO[str]:
 
     Args:
         file: The file.
-        errors: What becomes of bytes that are not UTF-8, as ``open`` takes it.
+        errors: Handling of bytes that are not UTF-8, as ``open`` takes it.
     """
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8-sig", errors=errors, newline="")

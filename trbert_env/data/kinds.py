@@ -23,7 +23,7 @@ class FaultyValueError(ValueError):
     Attributes:
         row: Index of the value in the array that was checked.
         path: Where the value is within a row of that array, such as ``.text[0]``.
-        problem: What is wrong with it, and the fix.
+        problem: Fault with it, and the fix.
     """
 
     def __init__(self, row: int, problem: str, path: str = "") -> None:

@@ -106,7 +106,7 @@ class DataRequest:
         """Return what tells fine-tuned encoders of these data apart in a cache: the source, and which own data.
 
         Args:
-            source: Where the records came from.
+            source: Source of the records.
         """
         if not self.is_own:
             return source

@@ -66,7 +66,7 @@ class Rows:
 
         Args:
             table: The rows.
-            place: Where they come from.
+            place: Origin of the rows.
             numbers: The number of each row, or the number of the first if they follow one another.
         """
         count = table.num_rows
@@ -148,8 +148,8 @@ def rows_of_records(
     Args:
         records: The number of each record within the place, and its values.
         form: The columns; values that are missing become null.
-        place: Where the records come from.
-        faults: What becomes of a value that cannot be of its column's type.
+        place: Origin of the records.
+        faults: Handling of a value that cannot be of its column's type.
 
     Raises:
         ValueError: A value is of another type.

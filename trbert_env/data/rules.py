@@ -29,7 +29,7 @@ def obeying(rows: Rows, form: Schema, faults: Faults) -> Rows:
     Args:
         rows: Rows in that form, checked by :func:`~trbert_env.data.checking.conforming`.
         form: A form of :mod:`trbert_env.data.records`.
-        faults: What becomes of the other rows.
+        faults: Handling of the other rows.
 
     Raises:
         ValueError: A row breaks a rule.

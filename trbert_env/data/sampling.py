@@ -20,7 +20,7 @@ def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset
 
     Args:
         dataset: The examples to choose from.
-        max_examples: How many to take at most; None takes all, shuffled too.
+        max_examples: Number to take at most; None takes all, shuffled too.
         seed: Seed of the order.
 
     Raises:
@@ -43,7 +43,7 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
 
     Args:
         dataset: The examples of a split.
-        count: How many to set aside.
+        count: Number to set aside.
         seed: Seed of the order.
 
     Returns:

@@ -23,7 +23,7 @@ def checked_table(table: pa.Table, schema: Schema, origin: str) -> pa.Table:
     Args:
         table: The rows; columns that are not declared are left out.
         schema: The declared columns.
-        origin: Where the table comes from, for messages: a file, a name on the hub.
+        origin: Origin of the table, for messages: a file, a name on the hub.
 
     Returns:
         A table with the same values in the types of the schema, without metadata.
@@ -41,7 +41,7 @@ def checked_dataset(dataset: Dataset, schema: Schema, origin: str) -> pa.Table:
     Args:
         dataset: The rows, in any format.
         schema: The declared columns.
-        origin: Where the rows come from, for messages.
+        origin: Origin of the rows, for messages.
 
     Raises:
         ValueError: A column is missing or of another type, or a value is refused.

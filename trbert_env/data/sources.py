@@ -46,7 +46,7 @@ class Examples:
         source: Which source gave them.
         description: One line for reports: the split, its size, its origin, and what was left out.
         labels: The names of all classes in their order, where labels are names; else empty.
-        left_out: How many records were left out, by kind of fault.
+        left_out: Number of records left out, by kind of fault.
     """
 
     dataset: Dataset

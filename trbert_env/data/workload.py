@@ -100,7 +100,7 @@ class Workload:
             examples: The records.
             backbone: The encoder and its tokenizer.
             split: Name of the split; of ``"train"``, texts that nothing can be learned from may be left out.
-            data_source: Where the records came from.
+            data_source: Source of the records.
 
         Raises:
             ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`.
@@ -126,7 +126,7 @@ def load_requested(
     Args:
         request: Names of the records.
         name: A folder, a hub name, ``"embedded"``, or None for the preset's.
-        source: Where the records came from.
+        source: Source of the records.
         examples: Records, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
         pretrained: Whether to take the encoder as it was before any fine-tuning of ours.

@@ -122,7 +122,7 @@ class TokenReducedModel(PreTrainedModel):
     """A fine-tuned encoder that skips the tokens its policy finds unimportant.
 
     Args:
-        config: What it is made of.
+        config: Its configuration.
 
     Example:
         >>> model = TokenReducedModel.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
@@ -299,7 +299,7 @@ class TokenReducedModel(PreTrainedModel):
         Args:
             input_ids: ``(num_texts, width)``, padded on the right; of multiple choice ``(num_texts, options, width)``.
             attention_mask: 1 for tokens, 0 for padding, of the same shape.
-            token_type_ids: Of the same shape.
+            token_type_ids: Token type ids of the same shape.
 
         Returns:
             What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``,

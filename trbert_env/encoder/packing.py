@@ -47,8 +47,8 @@ class Layout:
 
         Args:
             sequence_lengths: Tokens of every sequence, text by text.
-            sequences_per_text: How many of them each text owns.
-            device: Where the per-token tensors live.
+            sequences_per_text: Number of sequences of each text.
+            device: Device of the per-token tensors.
 
         Example:
             >>> layout = Layout.from_lengths([2, 3, 1], [2, 1])

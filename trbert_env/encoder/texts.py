@@ -44,7 +44,7 @@ class TextBatch:
         input_ids: ``(total_tokens,)`` int64.
         token_type_ids: ``(total_tokens,)`` int64.
         sequence_positions: ``(total_tokens,)`` int64, 0 at every sequence's first token.
-        layout: Where texts and sequences begin and end.
+        layout: Bounds of texts and sequences.
     """
 
     input_ids: Tensor
@@ -82,7 +82,7 @@ class TextBatch:
         Args:
             input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
             attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None.
-            token_type_ids: Of the same shape; all 0 where it is None.
+            token_type_ids: Token type ids of the same shape; all 0 where it is None.
 
         Raises:
             ValueError: There is no row, or one is empty or padded anywhere but on the right.

@@ -51,7 +51,7 @@ class ExitOffsets(nn.Module):
         Args:
             stops: ``(total_tokens,)`` int64, the reduction that each token stopped at, T where it went to
                 the end; in text order.
-            layout: Of the full texts.
+            layout: Layout of the full texts.
         """
         offsets = self.offsets.float()
         skipped = (stops < self.num_reductions).float()

@@ -21,7 +21,7 @@ class LazyTexts(Sequence[EncodedText]):
     """Texts that are encoded when they are asked for, so that a split of any size is ready at once.
 
     Args:
-        count: How many there are.
+        count: Number of them.
         encode: Makes the text of an index, the same each time.
     """
 

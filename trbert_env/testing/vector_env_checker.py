@@ -46,7 +46,7 @@ class Finding:
     Attributes:
         rule: A key of :data:`RULES`.
         severity: ``"error"``, or ``"warning"`` where the contract leaves room or could not be looked at.
-        message: What was seen.
+        message: Message that was seen.
     """
 
     rule: str
@@ -76,7 +76,7 @@ def check_vector_env(
     Args:
         env: With numpy observations.
         steps: The most steps until some environment must have ended, for autoreset to be looked at.
-        seed: Of resets and of the actions.
+        seed: Seed of resets and of the actions.
         check_spec: Whether to make a second environment from its spec, which may be costly.
 
     Returns:

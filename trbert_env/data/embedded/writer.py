@@ -37,7 +37,7 @@ class Passage:
     """A passage, and what it tells.
 
     Attributes:
-        domain: What the passage is about.
+        domain: Domain of the passage.
         subjects: The names that it describes, the main one first.
         facts: What it tells of them.
         context: The text.
@@ -114,8 +114,8 @@ class PassageWriter:
         """Write one new passage.
 
         Args:
-            domain: What it is about.
-            measure: How much it tells; without it, 80 to 250 wordpieces.
+            domain: Domain of the passage.
+            measure: Amount that it tells; without it, 80 to 250 wordpieces.
         """
         self._measure = measure or Measure()
         self._used = []

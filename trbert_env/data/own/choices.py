@@ -34,7 +34,7 @@ class MultipleChoice(OwnReader):
     Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says.
 
     Attributes:
-        files: Where the data are.
+        files: Files of the data.
         question: The column of the question, or None to guess.
         options: The column of the options: a list of strings, in CSV as JSON.
         answer: The column of the answer.

@@ -155,7 +155,7 @@ def announced(columns: dict[str, str | None], given: dict[str, str | None]) -> s
 
     Args:
         columns: The column of each role.
-        given: What the user named.
+        given: Names that the user gave.
 
     Example:
         >>> announced({"text": "review", "label": "stars"}, {"label": "stars"})

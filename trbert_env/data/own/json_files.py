@@ -24,7 +24,7 @@ def records_of(file: Path, place: Place, faults: Faults) -> Iterator[tuple[int, 
     Args:
         file: A file, compressed if its name ends in ``.gz``.
         place: The file as a place.
-        faults: What becomes of entries that are no JSON objects.
+        faults: Handling of entries that are no JSON objects.
 
     Yields:
         The number of each record, as :func:`place_of` counts, and the record.

@@ -53,7 +53,7 @@ class Labels:
         Args:
             rows: The rows.
             column: The column of labels.
-            faults: What becomes of the other rows.
+            faults: Handling of the other rows.
 
         Raises:
             ValueError: A label is missing, no number or no known class.
@@ -83,7 +83,7 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     Args:
         rows: All rows that the classes are taken from.
         column: The column.
-        table: Where it comes from.
+        table: Origin of the table.
         kind: ``"class"`` or ``"score"`` where the user says so, or ``"auto"``.
 
     Raises:

@@ -24,7 +24,7 @@ class OwnSplit:
         rows: The records.
         form: Their form.
         source: Whether they come from files or from the hub.
-        origin: Where they come from, and how columns were understood: one line.
+        origin: Origin of the rows, and how columns were understood: one line.
         labels: The names of all classes in their order, where labels are names.
     """
 
@@ -49,7 +49,7 @@ class OwnReader(ABC):
 
         Args:
             split: ``"train"`` or ``"validation"``, or another one that the data have.
-            faults: What becomes of malformed records.
+            faults: Handling of malformed records.
 
         Raises:
             FileNotFoundError: A file or data set is not there.
@@ -63,7 +63,7 @@ def whole(table: Table, columns: Sequence[str], faults: Faults) -> Rows:
     Args:
         table: The data.
         columns: Names of columns, each once.
-        faults: What becomes of records that cannot be parsed.
+        faults: Handling of records that cannot be parsed.
 
     Raises:
         ValueError: The data are damaged, have no rows, or a record cannot be parsed.
@@ -80,7 +80,7 @@ def ids_of(rows: Rows, table: Table, column: str | None) -> pa.ChunkedArray:
 
     Args:
         rows: The rows.
-        table: Where they come from.
+        table: Origin of the rows.
         column: The column of ids, or None.
     """
     if column is None:

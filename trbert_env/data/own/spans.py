@@ -53,7 +53,7 @@ class SpanQA(OwnReader):
     Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says.
 
     Attributes:
-        files: Where the data are.
+        files: Files of the data.
         question: The column of the question, or None to guess.
         context: The column of the context.
         answers: The column of the answers, or of the text of one answer.

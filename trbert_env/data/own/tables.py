@@ -52,7 +52,7 @@ class Table(ABC):
 
         Args:
             columns: Names of columns, each once.
-            faults: What becomes of records that cannot be parsed.
+            faults: Handling of records that cannot be parsed.
 
         Raises:
             ValueError: The data are damaged, or a record cannot be parsed.
@@ -177,7 +177,7 @@ class DatasetTable(Table):
 
         Args:
             dataset: A split.
-            name: Where it comes from, for messages.
+            name: Origin of the table, for messages.
             stem: What ids of rows begin with.
         """
         self.dataset = dataset

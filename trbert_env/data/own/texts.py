@@ -39,7 +39,7 @@ class TextClassification(OwnReader):
     no id are numbered: ``<file>:<row>``, or ``<file>:<line>`` for JSON lines.
 
     Attributes:
-        files: Where the data are.
+        files: Files of the data.
         text: The column of the text, or None to guess.
         text_pair: The column of the second text; ``""`` for none.
         label: The column of the label.
@@ -124,7 +124,7 @@ def form_of(labels: Labels) -> Schema:
     """Return the form of texts with such labels.
 
     Args:
-        labels: What the labels are.
+        labels: Kind and names of the labels.
     """
     return SCORED_TEXT if labels.kind == "scores" else LABELLED_TEXT
 

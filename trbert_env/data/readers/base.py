@@ -37,7 +37,7 @@ class Reader:
     Attributes:
         name: The data set's name, and that of its folder in a data folder.
         form: The form of its records.
-        hub: Where it is on the hub.
+        hub: Place on the hub.
         splits: The splits that it has; the name of each on the hub, and of its parquet files.
         columns: The columns that the hub has and that records are made of.
         convert: Makes records of those columns, piece by piece.

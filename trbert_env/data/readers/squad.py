@@ -24,7 +24,7 @@ def squad_records(content: Any, name: str, faults: Faults) -> Iterator[tuple[int
     Args:
         content: The parsed file: an object with ``data``, a list of articles.
         name: The name of the file, for messages.
-        faults: What becomes of malformed questions.
+        faults: Handling of malformed questions.
 
     Yields:
         The running number of each question, and its record with id, title, context, question and answers.
