@@ -1,0 +1,125 @@
+"""The probe finds the layer from which on nothing changes, whatever the head reads; and it is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from runners.cli.options import EncoderOptions
+from runners.evaluation.layer_probe import LayerProbe, probe_layers
+from runners.training import layers as layers_module
+from runners.training.layers import settled_layers
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.presets import get_preset
+from trbert_env.staged_model import StagedModel
+from trbert_env.tasks import Classification, SpanQA, Task
+
+
+def texts_of(count: int, width: int) -> list[EncodedText]:
+    random = np.random.default_rng(0)
+    found = []
+    for index in range(count):
+        length = int(random.integers(6, 14))
+        target = np.zeros((1, 2), dtype=np.int64) if width == 2 else np.zeros(1, dtype=np.int64)
+        ids = random.integers(5, 60, length).astype(np.int32)
+        found.append(EncodedText(f"text{index}", ids, np.zeros_like(ids), (length,), target))
+    return found
+
+
+def made(make_model: Callable[..., PreTrainedModel], kind: str) -> tuple[PreTrainedModel, Task]:
+    """A tiny BERT of five layers, of which the last two leave their input as it is."""
+    model: Any = make_model("bert", layers=5)
+    task: Task = SpanQA()
+    if kind == "first tokens":
+        task = Classification()
+        task.configure(model.config, Dataset.from_dict({"label": ["a", "b", "c"]}))
+        classifier = AutoModelForSequenceClassification.from_config(model.config).eval()
+        classifier.bert.load_state_dict(model.bert.state_dict(), strict=False)
+        torch.nn.init.normal_(classifier.classifier.weight, generator=torch.Generator().manual_seed(0))
+        model = classifier
+    for layer in model.bert.encoder.layer:
+        for block in (layer.attention.output, layer.output):
+            block.LayerNorm.weight.data.fill_(1.0)
+            block.LayerNorm.bias.data.zero_()
+    for layer in model.bert.encoder.layer[3:]:
+        for block in (layer.attention.output, layer.output):
+            block.dense.weight.data.zero_()
+            block.dense.bias.data.zero_()
+    return model, task
+
+
+@pytest.mark.parametrize("kind", ["tokens", "first tokens"])
+def test_layers_behind_which_nothing_changes_tell_all(make_model: Callable[..., PreTrainedModel], kind: str) -> None:
+    model, task = made(make_model, kind)
+    probe = probe_layers(StagedModel(model, task), texts_of(400, 2 if kind == "tokens" else 1))
+    assert probe.prior > 0
+    assert [share > 0.98 for share in probe.told] == [False, False, True, True, True]
+    assert probe.told[0] < probe.told[1] < probe.told[2]
+    last = next(layer for layer, share in enumerate(probe.told, start=1) if share >= 0.5) + 1
+    assert probe.reduction_layers == (2, max(3, last))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ((0.0, 0.1, 0.2, 0.8, 0.97, 1.0), (2, 5)),
+        ((0.6, 0.7, 0.8, 0.9, 1.0), (2, 3)),  # the first cut is before layer 2 in any case
+        ((0.0, 0.1, 0.2, 0.3, 0.4, 1.0), (2, 6)),  # no layer but the last tells half: cut before it
+        ((-0.5, 0.49, 0.5, 1.0), (2, 4)),
+        ((0.1, 1.0), (2,)),
+        ((0.1, 0.2, 1.0), (2, 3)),
+    ],
+)
+def test_the_last_cut_goes_behind_the_first_layer_that_tells_half(
+    told: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    probe = LayerProbe(tuple(4.0 * (1 - share) for share in told), prior=4.0)
+    assert probe.told == pytest.approx(told)
+    assert probe.reduction_layers == expected
+
+
+def test_too_few_texts(make_model: Callable[..., PreTrainedModel]) -> None:
+    with pytest.raises(ValueError, match="2 texts cannot tell where the cuts go"):
+        probe_layers(StagedModel(make_model("bert"), SpanQA()), texts_of(2, 2))
+
+
+def test_it_is_measured_once_and_named_layers_are_left_alone(
+    make_model: Callable[..., PreTrainedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+    model, task = made(make_model, "tokens")
+
+    class Tokenizer:
+        backend_tokenizer = None
+
+        def get_vocab(self) -> dict[str, int]:
+            return {"a": 0}
+
+    backbone = Backbone(model, cast(PreTrainedTokenizerBase, Tokenizer()), "tiny", "tiny", fine_tuned=True)
+    records = Dataset.from_dict({"id": [f"text{index}" for index in range(60)]})
+    workload = Workload(get_preset("SQuAD2"), task, backbone, records, texts_of(60, 2), "train", "local")
+    named = EncoderOptions(reduction_layers=(2, 4))
+    assert settled_layers(named, workload, torch.device("cpu")) is named
+    first = settled_layers(EncoderOptions(), workload, torch.device("cpu"))
+    assert f"--reduction-layers {' '.join(map(str, first.reduction_layers))}" in capsys.readouterr().err
+
+    def refuse(*_: Any) -> LayerProbe:
+        raise AssertionError("it was measured again")
+
+    monkeypatch.setattr(layers_module, "probe_layers", refuse)
+    assert settled_layers(EncoderOptions(), workload, torch.device("cpu")) == first
+    model.qa_outputs.weight.data.add_(1.0)  # another encoder
+    with pytest.raises(AssertionError, match="measured again"):
+        settled_layers(EncoderOptions(), workload, torch.device("cpu"))
