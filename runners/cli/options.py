@@ -51,7 +51,7 @@ Part = Annotated[T, tyro.conf.arg(name=""), Unprefixed()]
 
 @dataclass(frozen=True)
 class OwnDataOptions:
-    """Own data, for --env TextClassification and --env SpanQA."""
+    """Own data, for --env TextClassification, SpanQA or MultipleChoice."""
 
     train_file: Path | None = None
     """Own training data: a CSV, TSV, JSON, JSON lines or parquet file, plain or .gz."""

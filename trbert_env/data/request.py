@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from trbert_env.data.own import OwnFiles, OwnReader, SpanQA, TextClassification
+from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
 from trbert_env.data.readers import READERS, Reader, hyperpartisan
 from trbert_env.data.sources import Examples, load_examples
 from trbert_env.presets import OWN, Preset, get_preset
@@ -24,7 +24,8 @@ DataSource = Literal["auto", "local", "hub", "embedded"]
 LabelKind = Literal["auto", "class", "score"]
 
 #: Readers of own data, by the name of the environment.
-_OWN_READERS: dict[str, type[SpanQA] | type[TextClassification]] = {
+_OWN_READERS: dict[str, type[MultipleChoice | SpanQA | TextClassification]] = {
+    "MultipleChoice": MultipleChoice,
     "TextClassification": TextClassification,
     "SpanQA": SpanQA,
 }
@@ -45,7 +46,8 @@ class DataRequest:
     """Names of the records to load; all are JSON values, and nothing is read before :meth:`load`.
 
     Attributes:
-        env: Name of the data set, as in ``TRBERT/<name>-v0``; ``TextClassification`` and ``SpanQA`` read own data.
+        env: Name of the data set, as in ``TRBERT/<name>-v0``; ``TextClassification``,
+            ``SpanQA`` and ``MultipleChoice`` read own data.
         data_source: ``"auto"``, or ``"local"``, ``"hub"`` or ``"embedded"`` for just that.
         data_dir: A folder of data sets, for ``"auto"`` and ``"local"``.
         train_file: Own training data: CSV, TSV, JSON, JSON lines or parquet, plain or ``.gz``.
@@ -155,11 +157,11 @@ class DataRequest:
             self.validation_share,
             self.split_seed,
         )
-        if kind is SpanQA:
-            if self.label_kind != "auto":
-                raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
-            return SpanQA(files, **self.columns)
-        return TextClassification(files, **self.columns, label_kind=self.label_kind)
+        if kind is TextClassification:
+            return TextClassification(files, **self.columns, label_kind=self.label_kind)
+        if self.label_kind != "auto":
+            raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
+        return kind(files, **self.columns)
 
 
 def _default(name: str) -> Any:
