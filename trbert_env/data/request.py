@@ -157,11 +157,12 @@ class DataRequest:
             self.validation_share,
             self.split_seed,
         )
+        named: dict[str, Any] = dict(self.columns)
         if kind is TextClassification:
-            return TextClassification(files, **self.columns, label_kind=self.label_kind)
+            return TextClassification(files, label_kind=self.label_kind, **named)
         if self.label_kind != "auto":
             raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
-        return kind(files, **self.columns)
+        return kind(files, **named)
 
 
 def _default(name: str) -> Any:
