@@ -25,7 +25,6 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOpt
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import HeuristicPoints, ended_run, run_to_end
-from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
@@ -184,7 +183,7 @@ class Comparison:
         for seed in self._seeds:
             for agent in self.options.learners:
                 path = self._trained(agent, seed)
-                record = run_record(path).flat()
+                record = run_record(path)
                 rows.append({**record, "agent": agent, "seed": seed, **training_cost(path), "run": str(path)})
         heuristics = [name for name in self.options.agents if name in HEURISTICS]
         for name in heuristics:
@@ -281,14 +280,11 @@ def averaged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[float,
 def report(rows: list[dict[str, Any]], folder: RunFolder, target: float) -> None:
     """CSV, Markdown, plot, TensorBoard, ``metrics.json`` and the closing table."""
     first = rows[0]
-    unreduced = EvaluationRecord.of_flat(first)
-    metrics = [*unreduced.shown_metrics, "log_likelihood"]
+    metrics = [name for name in ("f1", "accuracy", "has_answer_f1", "log_likelihood") if name in first]
     board = leaderboard(rows, metrics)
     write_csv(folder.path / "runs.csv", rows)
     write_csv(folder.path / "leaderboard.csv", board)
-    full = {"agent": "unreduced", "flops_speedup": 1.0} | {
-        name: value for name, value in unreduced.full.flat().items() if name in metrics
-    }
+    full = {"agent": "unreduced", "flops_speedup": 1.0} | {name: first[f"full_{name}"] for name in metrics}
     headings = ["agent", "seeds", "FLOPs", *(name.replace("_", " ") for name in metrics), "texts/s", "minutes"]
     cells = [_cells(entry, metrics, target) for entry in [full, *board]]
     on_what = f"{first['env']} {first['split']} ({first['data_source']}), {first['num_examples']:,} examples"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.distillation import computing_in
 from agents.joint import warmup_decay
-from runners.cli.display import Cell, announce, print_table
+from runners.cli.display import announce, print_table
 from runners.cli.options import (
     DataOptions,
     EncoderOptions,
@@ -28,8 +28,7 @@ from runners.cli.options import (
     resolve_device,
 )
 from runners.cli.run import run
-from runners.evaluation.passes import evaluation_conditions, full_quality
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.passes import evaluation_conditions, full_figures
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
@@ -278,13 +277,17 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
     key = options.data.request().cache_key(workload.data_source)
     target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, key)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
-    quality = full_quality(validation, "float32", str(trainer.device))
-    record = EvaluationRecord(evaluation_conditions(validation, "float32"), full=quality, reduced=quality)
-    track_end(folder.events_dir, options, record.flat(), trainer.total_texts)
-    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in quality.flat().items()]
-    split = f"{validation.preset.name} {validation.split}, {len(validation.examples):,} examples"
-    print_table(f"fine-tuned backbone on {split}", ["", ""], rows)
-    folder.write_metrics(record.flat())
+    figures = full_figures(validation, "float32", str(trainer.device))
+    record: dict[str, Any] = {
+        **evaluation_conditions(validation, "float32"),
+        **{name.removeprefix("full_"): value for name, value in figures.items()},
+        **figures,
+    }
+    track_end(folder.events_dir, options, record, trainer.total_texts)
+    rows = [[name.removeprefix("full_").replace("_", " "), value] for name, value in figures.items()]
+    title = f"fine-tuned backbone on {record['env']} {record['split']}, {len(validation.examples):,} examples"
+    print_table(title, ["", ""], rows)
+    folder.write_metrics(record)
     return target
 
 

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -16,8 +17,7 @@ from agents.distillation import Teacher
 from runners.cli.display import progress
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import UserError, run
-from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, keep_all_quality
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, keep_all_figures
 from runners.runs.files import replacing_folder
 from runners.runs.models import load_model, model_type_in
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -112,7 +112,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         return folder
 
 
-def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: EvaluationRecord | None) -> None:
+def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: dict[str, Any] | None) -> None:
     """Save the model; evaluate it, and its encoder with keep-all; write and print the record."""
     options = training.options
     model = training.token_reduced_model()
@@ -122,10 +122,10 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
     identity = {"model_fingerprint": fingerprint_model(model)}
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
     record = evaluate_model(model, validation, dtype, device, earlier=earlier)
-    keep_all = keep_all_quality(model, validation, dtype, device)
-    record = replace(record, keep_all=keep_all, holdout=training.holdout_result(model), identity=identity)
-    track_end(folder.events_dir, options, record.flat(), training.total_texts)
-    folder.write_metrics(record.flat())
+    record |= keep_all_figures(model, validation, dtype, device)
+    record |= training.holdout_figures(model) | identity
+    track_end(folder.events_dir, options, record, training.total_texts)
+    folder.write_metrics(record)
 
 
 def main(options: JointFinetuneOptions) -> None:

@@ -16,8 +16,7 @@ from runners.cli.display import Cell, print_table
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import run
-from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
-from runners.evaluation.record import shown_metrics
+from runners.evaluation.passes import evaluation_conditions, evaluation_env, pass_figures, run_pass
 from runners.runs.files import write_csv
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
@@ -84,11 +83,11 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
         )
         for proportion in sorted(options.proportions):
             agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
-            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").flat()
+            found = pass_figures(run_pass(env, agent, f"{strategy}, {proportion:.0%} kept"))
             rows.append({"strategy": strategy, "kept": proportion, **found})
             write_csv(table, rows)
         if not whole:
-            whole = run_pass(env, KeepAll(), "all kept").flat()
+            whole = pass_figures(run_pass(env, KeepAll(), "all kept"))
         rows.append({"strategy": strategy, "kept": 1.0, **whole})
         write_csv(table, rows)
     return rows
@@ -142,7 +141,8 @@ def main(options: PilotOptions) -> None:
     print(f"run folder: {folder.path}")
     rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
     conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
-    metrics = [*shown_metrics(workload.task.metric_names[0], rows[0]), "log_likelihood"]
+    wanted = ["f1", "accuracy", "has_answer_f1", "log_likelihood"]
+    metrics = [name for name in wanted if name in rows[0]]
     report(rows, folder, conditions, after_layer, metrics)
 
 

@@ -25,7 +25,6 @@ from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import HeuristicPoints, ended_run, kept_record, run_to_end
 from runners.evaluation.passes import evaluate_model, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
 from runners.joint_finetune import joint_finetune
 from runners.runs.files import write_csv
 from runners.runs.models import load_model
@@ -144,9 +143,7 @@ class Sweep:
             for speedup in self.options.speedups:
                 path = self._trained(speedup, seed)
                 record = run_record(path)
-                rows.append(
-                    {"series": self._name(), "target": speedup, "seed": seed, **record.flat(), "run": path.name}
-                )
+                rows.append({"series": self._name(), "target": speedup, "seed": seed, **record, "run": path.name})
         if self.options.one_model is not None:
             rows += self._one_model(self.options.one_model, self.options.seeds[0])
         if self.options.heuristics:
@@ -193,8 +190,7 @@ class Sweep:
             place = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
 
             def evaluate(decision: DecisionRule = decision, which: dict[str, Any] = which) -> dict[str, Any]:
-                found = evaluate_model(model, workload, self._dtype, self._device, decision, earlier)
-                return found.flat() | which
+                return evaluate_model(model, workload, self._dtype, self._device, decision, earlier) | which
 
             record = kept_record(place, evaluate, conditions)
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
@@ -220,13 +216,13 @@ class Sweep:
 def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
     """CSV, plot, TensorBoard, ``metrics.json`` and the closing table."""
     write_csv(folder.path / "frontier.csv", rows)
-    unreduced = EvaluationRecord.of_flat(rows[0])
-    metrics = unreduced.shown_metrics
+    metrics = [name for name in ("f1", "accuracy", "has_answer_f1") if name in rows[0]]
     series = list(dict.fromkeys(row["series"] for row in rows))
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for metric in metrics:
         lines = {name: mean_line([row for row in rows if row["series"] == name], metric) for name in series}
-        panels[metric_label(metric)] = {"unreduced": [(1.0, unreduced.full.metrics[metric])], **lines}
+        first = rows[0]
+        panels[metric_label(metric)] = {"unreduced": [(1.0, first[f"full_{metric}"])], **lines}
     first = rows[0]
     seeds = len({row["seed"] for row in rows if row["series"] == series[0]})
     caption = f"{first['num_examples']:,} examples, backbone {Path(first['backbone']).name}, mean of {seeds} seed(s)"

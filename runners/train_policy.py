@@ -9,13 +9,13 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import replace
+from typing import Any
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
 from runners.finetune import FinetuneOptions, finetune
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -114,7 +114,7 @@ def evaluate_and_report(
     training: PolicyTraining,
     folder: RunFolder,
     validation: Workload,
-    earlier: EvaluationRecord | None,
+    earlier: dict[str, Any] | None,
 ) -> None:
     """Save the model, if there is one, evaluate, print the table, log the record; ``metrics.json`` comes last."""
     model = training.model()
@@ -129,9 +129,9 @@ def evaluate_and_report(
             model.save_pretrained(partial)
             validation.backbone.tokenizer.save_pretrained(partial)
         identity = {"model_fingerprint": fingerprint_model(model)}
-        record = replace(evaluate_model(model, validation, dtype, device, earlier=earlier), identity=identity)
-    track_end(folder.events_dir, options, record.flat(), training.total_texts)
-    folder.write_metrics(record.flat())
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier) | identity
+    track_end(folder.events_dir, options, record, training.total_texts)
+    folder.write_metrics(record)
 
 
 def main(options: TrainPolicyOptions) -> None:

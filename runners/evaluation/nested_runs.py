@@ -9,7 +9,6 @@ from typing import Any
 from runners.cli.options import ResumableT, RunnerOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
 from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json
 from runners.runs.run_folder import RunFolder
@@ -110,7 +109,7 @@ class HeuristicPoints:
         return self._validation
 
     def record(
-        self, name: str, speedup: float, seed: int, earlier: EvaluationRecord | None, folder: Path
+        self, name: str, speedup: float, seed: int, earlier: Mapping[str, Any] | None, folder: Path
     ) -> dict[str, Any]:
         """Return what a heuristic reaches at a speed-up.
 
@@ -126,7 +125,7 @@ class HeuristicPoints:
         def evaluate() -> dict[str, Any]:
             fractions = self._fractions[speedup]
             found = evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
-            return found.flat() | bounds
+            return found | bounds
 
         bounds = {"keep_fractions": list(self._fractions[speedup]), "reduction_layers": list(self._layers)}
         conditions = evaluation_conditions(self.validation, dtype) | bounds

@@ -1,9 +1,9 @@
-"""Evaluation: passes over a split, and the record of what came out."""
+"""Evaluation: one pass over a split with an agent, and the flat record of what came out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from agents.base import Actor
 from agents.heuristics import KeepAll, make_heuristic
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
-from runners.evaluation.record import EvaluationRecord, PassResult, Quality, Savings
 from runners.evaluation.stock import stock_logits, stock_model
 from runners.evaluation.timing import wall_speedups
 from trbert_env.data.backbones import move
@@ -25,6 +24,23 @@ from trbert_env.envs.settings import DType, EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What one pass over a split gave.
+
+    Attributes:
+        quality: The task's metrics, 0 to 100.
+        flops_speedup: Mean full cost over mean reduced cost, over texts.
+        kept_fractions: Kept share of the full length at each reduction, over all tokens.
+        log_likelihood: Mean, nats.
+    """
+
+    quality: dict[str, float]
+    flops_speedup: float
+    kept_fractions: tuple[float, ...]
+    log_likelihood: float
 
 
 def evaluation_env(
@@ -74,8 +90,8 @@ def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluatin
             bar.update(int(valid.sum()))
     predictions = workload.task.predict(workload.texts, logits, workload.examples)
     quality = workload.task.metrics(predictions, workload.examples)
-    savings = Savings(float(totals[0] / totals[1]), tuple((kept / tokens).tolist()))
-    return PassResult(Quality(quality, likelihood / len(workload.texts)), savings)
+    fractions = tuple((kept / tokens).tolist())
+    return PassResult(quality, float(totals[0] / totals[1]), fractions, likelihood / len(workload.texts))
 
 
 def evaluation_conditions(workload: Workload, dtype: DType) -> dict[str, Any]:
@@ -90,6 +106,12 @@ def evaluation_conditions(workload: Workload, dtype: DType) -> dict[str, Any]:
         "dtype": dtype,
         **workload.fingerprints,
     }
+
+
+def pass_figures(reduced: PassResult) -> dict[str, Any]:
+    """What a pass gave, by the names of ``metrics.json``."""
+    figures = reduced.quality | {"log_likelihood": reduced.log_likelihood, "flops_speedup": reduced.flops_speedup}
+    return figures | {f"kept_fraction_{index + 1}": kept for index, kept in enumerate(reduced.kept_fractions)}
 
 
 def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
@@ -110,34 +132,37 @@ def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
             bar.update(len(places))
     predictions = task.predict(texts, [logits[place].numpy() for place in range(len(texts))], workload.examples)
     quality = task.metrics(predictions, workload.examples)
-    return PassResult(Quality(quality, float(likelihood.mean())), Savings(1.0))
+    return PassResult(quality, 1.0, (), float(likelihood.mean()))
 
 
-def full_quality(workload: Workload, dtype: DType, device: str) -> Quality:
-    """Measure the unreduced encoder, by keep-all."""
+def full_figures(workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
+    """The unreduced backbone's figures, by keep-all: ``full_f1`` and the like."""
     env = evaluation_env(workload, dtype=dtype, device=device)
-    return run_pass(env, KeepAll(), "unreduced backbone").quality
+    full = run_pass(env, KeepAll(), "unreduced backbone")
+    return {f"full_{name}": value for name, value in full.quality.items()} | {
+        "full_log_likelihood": full.log_likelihood
+    }
 
 
-def keep_all_quality(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Quality:
-    """Measure a model's own encoder with keep-all, and print it."""
+def keep_all_figures(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> dict[str, Any]:
+    """Measure a model's own encoder with keep-all and print it: ``keep_all_f1`` and the like."""
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    quality = full_quality(own, dtype, device)
-    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in quality.flat().items()]
+    figures = {name.removeprefix("full_"): value for name, value in full_figures(own, dtype, device).items()}
+    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in figures.items()]
     print_table("the trained encoder with keep-all", ["", "value"], rows)
-    return quality
+    return {f"keep_all_{name}": value for name, value in figures.items()}
 
 
-def check_conditions(conditions: Mapping[str, Any], earlier: EvaluationRecord | None) -> None:
-    """Check that the unreduced encoder's metrics can be taken from an earlier record.
+def check_conditions(conditions: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> None:
+    """Whether the unreduced backbone's figures can be taken from an earlier record.
 
     Raises:
         ValueError: The earlier record is of other texts, another backbone or number format.
     """
     for name, value in conditions.items():
-        if earlier is not None and value != earlier.conditions.get(name):
+        if earlier is not None and value != earlier.get(name):
             raise ValueError(
-                f"the earlier record has {name} {earlier.conditions.get(name)!r}, this evaluation {value!r}: "
+                f"the earlier record has {name} {earlier.get(name)!r}, this evaluation {value!r}: "
                 "name one of the same, or leave --full-from out"
             )
 
@@ -146,7 +171,7 @@ def run_policy_pass(
     agent: TrainedPolicy,
     workload: Workload,
     reduction_layers: tuple[int, ...],
-    exit_offsets: ExitOffsets | None,
+    calibration: ExitOffsets | None,
     dtype: DType,
     device: str,
 ) -> PassResult:
@@ -157,7 +182,7 @@ def run_policy_pass(
         policy_size=agent.policy.policy_size,
         dtype=dtype,
         device=device,
-        exit_offsets=exit_offsets,
+        exit_offsets=calibration,
     )
     return run_pass(env, agent, "reduced model")
 
@@ -169,8 +194,8 @@ def run_model_pass(
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
     agent = TrainedPolicy(move(model.policy, device, torch.float32), model.decision if decision is None else decision)
     layers = model.encoder.reduction_layers
-    offsets = None if model.calibration is None else model.calibration.to(device)
-    return run_policy_pass(agent, own, layers, offsets, dtype, device)
+    calibration = None if model.calibration is None else model.calibration.to(device)
+    return run_policy_pass(agent, own, layers, calibration, dtype, device)
 
 
 def evaluate_model(
@@ -179,25 +204,27 @@ def evaluate_model(
     dtype: DType,
     device: str,
     decision: DecisionRule | None = None,
-    earlier: EvaluationRecord | None = None,
-) -> EvaluationRecord:
-    """Measure quality, FLOPs and clock of a model on a split, and print them.
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Quality, FLOPs and clock of a model on a split, printed as a table.
 
     Args:
-        model: The model.
+        model: What is measured.
         workload: The split; its backbone is the unreduced model that it is compared with.
-        dtype: Number format of the encoder.
-        device: Device to compute on.
-        decision: Decision rule instead of the model's own.
-        earlier: A record to take the unreduced encoder's metrics from.
+        dtype: What to compute in.
+        device: Where.
+        decision: Instead of the model's own.
+        earlier: A record to take the unreduced backbone's figures from.
+
+    Returns:
+        The flat record of ``metrics.json``.
     """
-    conditions = evaluation_conditions(workload, dtype)
-    check_conditions(conditions, earlier)
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
     decision = model.decision if decision is None else decision
-    reduced = run_model_pass(model, workload, dtype, device, decision)
-    clock = wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
-    full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-    return printed(EvaluationRecord(conditions, full, reduced.quality, reduced.savings, clock))
+    record |= pass_figures(run_model_pass(model, workload, dtype, device, decision))
+    record |= wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
+    return _with_full(record, workload, dtype, device, earlier)
 
 
 def evaluate_heuristic(
@@ -208,18 +235,17 @@ def evaluate_heuristic(
     device: str,
     reduction_layers: tuple[int, ...] | None = None,
     seed: int = 0,
-    earlier: EvaluationRecord | None = None,
-) -> EvaluationRecord:
-    """Measure quality and FLOPs of a heuristic on a split, and print them; see :func:`evaluate_model`.
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Quality and FLOPs of a heuristic on a split, printed as a table; see :func:`evaluate_model`.
 
     No clock: the scores of attention and residual cost more than they save.
     """
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
     if name == "stock":
-        conditions = evaluation_conditions(workload, dtype)
-        check_conditions(conditions, earlier)
-        found = run_stock_pass(workload, dtype, device)
-        full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-        return printed(EvaluationRecord(conditions, full, found.quality, found.savings, agent=name))
+        record |= {"agent": name, **pass_figures(run_stock_pass(workload, dtype, device))}
+        return _with_full(record, workload, dtype, device, earlier)
     num_reductions = StagedEncoder(workload.backbone.model, reduction_layers).num_reductions
     heuristic = make_heuristic(name, keep_fractions, num_reductions, seed)
     return evaluate_agent(name, heuristic, workload, dtype, device, reduction_layers, None, earlier)
@@ -232,31 +258,46 @@ def evaluate_agent(
     dtype: DType,
     device: str,
     reduction_layers: tuple[int, ...] | None = None,
-    exit_offsets: ExitOffsets | None = None,
-    earlier: EvaluationRecord | None = None,
-) -> EvaluationRecord:
-    """Measure quality and FLOPs of any agent, as it acts when it is deterministic; see :func:`evaluate_model`.
+    calibration: ExitOffsets | None = None,
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Quality and FLOPs of any agent, as it acts when it is deterministic; see :func:`evaluate_model`.
 
     The FLOPs of its own network are not known here, and not counted; and it has no clock.
     """
-    conditions = evaluation_conditions(workload, dtype)
-    check_conditions(conditions, earlier)
+    record = evaluation_conditions(workload, dtype)
+    check_conditions(record, earlier)
     env = evaluation_env(
-        workload, reduction_layers=reduction_layers, dtype=dtype, device=device, exit_offsets=exit_offsets
+        workload,
+        reduction_layers=reduction_layers,
+        dtype=dtype,
+        device=device,
+        exit_offsets=calibration,
     )
-    found = run_pass(env, agent, name)
-    full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-    return printed(EvaluationRecord(conditions, full, found.quality, found.savings, agent=name))
+    record |= {"agent": name, **pass_figures(run_pass(env, agent, name))}
+    return _with_full(record, workload, dtype, device, earlier)
 
 
-def printed(record: EvaluationRecord) -> EvaluationRecord:
-    """Print the closing tables: quality of the reduced and of the unreduced model, and what was saved."""
-    rows: list[list[Cell]] = [
-        [name.replace("_", " "), full, reduced, reduced - full] for name, full, reduced in record.changes()
-    ]
-    on = record.conditions
-    source = f"{on['env']} {on['split']} ({on['data_source']}), {on['num_examples']:,} examples"
-    print_table(f"quality on {source}, backbone {on['backbone']}", ["", "unreduced", "reduced", "change"], rows)
-    savings = ({} if record.savings is None else record.savings.flat()) | dict(record.clock)
-    print_table("savings", ["", "value"], [[name.replace("_", " "), value] for name, value in savings.items()])
+def _with_full(
+    record: dict[str, Any], workload: Workload, dtype: DType, device: str, earlier: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Complete a record by the unreduced backbone's figures, and print it."""
+    if earlier is None:
+        record |= full_figures(workload, dtype, device)
+    else:
+        record |= {name: value for name, value in earlier.items() if name.startswith("full_")}
+    print_evaluation(record)
     return record
+
+
+def print_evaluation(record: dict[str, Any]) -> None:
+    """The closing table: quality of the reduced and of the unreduced model, and what was saved."""
+    names = [name.removeprefix("full_") for name in record if name.startswith("full_")]
+    rows: list[list[Cell]] = [
+        [name.replace("_", " "), record[f"full_{name}"], record[name], record[name] - record[f"full_{name}"]]
+        for name in names
+    ]
+    source = f"{record['env']} {record['split']} ({record['data_source']}), {record['num_examples']:,} examples"
+    print_table(f"quality on {source}, backbone {record['backbone']}", ["", "unreduced", "reduced", "change"], rows)
+    savings = [name for name in record if name.endswith(("speedup", "_stock", "_packed")) or "kept" in name]
+    print_table("savings", ["", "value"], [[name.replace("_", " "), record[name]] for name in savings])

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from runners.runs.checkpoint import FORMAT
-from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
     OptionsT,
@@ -242,17 +241,17 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     return run.read_options(type(options)), run
 
 
-def run_record(path: Path) -> EvaluationRecord:
+def run_record(path: Path) -> dict[str, Any]:
     """Return the record of a run that has ended, ``metrics.json`` in its folder.
 
     Raises:
         ValueError: It is damaged.
     """
-    return EvaluationRecord.of_flat(read_record(RunFolder(path).metrics_path, RECORD))
+    return read_record(RunFolder(path).metrics_path, RECORD)
 
 
-def earlier_record(path: Path | None) -> EvaluationRecord | None:
-    """Return the record of a run that is named; None where none is.
+def earlier_record(path: Path | None) -> dict[str, Any] | None:
+    """The ``metrics.json`` of a run.
 
     Raises:
         FileNotFoundError: The run has not ended, or is none.
@@ -268,7 +267,7 @@ def earlier_record(path: Path | None) -> EvaluationRecord | None:
             f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
             "or evaluate"
         )
-    return EvaluationRecord.of_flat(record)
+    return record
 
 
 def _file_name(text: str) -> str:

@@ -20,8 +20,7 @@ from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
-from runners.evaluation.passes import full_quality, run_model_pass, run_policy_pass
-from runners.evaluation.record import PassResult
+from runners.evaluation.passes import full_figures, pass_figures, run_model_pass, run_policy_pass
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
@@ -267,19 +266,20 @@ class JointTraining:
         """Of the encoder as it now is with keep-all, and of its reduced self."""
         workload = replace(holdout, backbone=replace(holdout.backbone, model=self.staged.model))
         dtype, device = training_dtype(self.options.run.dtype, self.device), str(self.device)
-        full = full_quality(workload, dtype, device)
-        metrics = {f"holdout/keep_all_{name}": value for name, value in full.flat().items()}
+        full = full_figures(workload, dtype, device)
+        figures = {f"holdout/keep_all_{name.removeprefix('full_')}": value for name, value in full.items()}
         if not self.options.unreduced:
             policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.staged.encoder.reduction_layers
             reduced = run_policy_pass(policy, workload, layers, self.staged.exit_offsets, dtype, device)
-            metrics |= {f"holdout/{name}": value for name, value in reduced.flat().items()}
-        return metrics
+            figures |= {f"holdout/{name}": value for name, value in pass_figures(reduced).items()}
+        return figures
 
-    def holdout_result(self, model: TokenReducedModel) -> PassResult | None:
-        """Measure what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
+    def holdout_figures(self, model: TokenReducedModel) -> dict[str, float]:
+        """Of what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
         if self.holdout is None:
-            return None
-        return run_model_pass(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
+            return {}
+        reduced = run_model_pass(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
+        return {f"holdout_{name}": value for name, value in pass_figures(reduced).items()}
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """The parameters of encoder, task head, policy and calibration."""
