@@ -9,15 +9,15 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from agents.policy_agent import KeepFractions
 from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_figures
-from runners.runs.files import read_json
+from runners.evaluation.passes import evaluate_heuristic, evaluate_model, measure_keep_all
+from runners.evaluation.record import EvaluationRecord
 from runners.runs.models import check_settled, load_model, load_original
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.training.layers import settled_layers
@@ -89,7 +89,7 @@ class EvaluateOptions:
             refuse_unused(self, reduction_layers="--model has its own cuts, leave it out")
 
 
-def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
+def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--model``."""
     assert options.model is not None
     model, backbone = load_model(options.model, device)
@@ -107,18 +107,21 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> dict[str, Any]:
     workload = load_split(options.data, original or backbone, options.split, model=model)
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
-    return record if original is None else record | keep_all_figures(model, workload, dtype, device)
+    if original is None:
+        return record
+    return replace(record, keep_all=measure_keep_all(model, workload, dtype, device))
 
 
-def evaluate_agent(options: EvaluateOptions, device: str) -> dict[str, Any]:
+def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--agent``."""
     assert options.agent is not None
     workload = load_split(options.data, options.encoder.backbone, options.split)
     encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
-        matched = earlier_record(options.match) or {}
-        fractions, speedup = match_fractions(matched, encoder, workload.texts)
+        matched = earlier_record(options.match)
+        assert matched is not None
+        fractions, speedup = match_fractions(matched.reduced.savings, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.run.dtype)
     return evaluate_heuristic(
@@ -139,7 +142,7 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     if named is not None or options.agent in ("stock", "keep-all"):
         return named
     if options.match is not None:
-        matched = read_json(options.match / "config.json").get("reduction_layers")
+        matched = RunFolder.open(options.match).read_config().get("facts", {}).get("reduction_layers")
         return None if matched is None else tuple(matched)
     training = load_split(replace(options.data, max_eval_texts=None), workload.backbone, "train")
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
@@ -150,9 +153,10 @@ def main(options: EvaluateOptions) -> None:
     device = str(resolve_device(options.run.device))
     record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
     place, seed = options.run.output_dir, options.run.seed
-    folder = RunFolder.create(place, record["env"], "evaluate", options.agent or "model", seed)
-    folder.write_config(options, {"data_source": record["data_source"], "backbone": record["backbone"]})
-    folder.write_metrics(record)
+    on = record.conditions
+    folder = RunFolder.create(place, on.env, "evaluate", options.agent or "model", seed)
+    folder.write_config(options, {"data_source": on.data_source, "backbone": on.backbone})
+    folder.write_metrics(record.to_flat())
     print(f"record: {folder.metrics_path}")
 
 

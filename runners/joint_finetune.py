@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -17,7 +16,8 @@ from agents.distillation import Teacher
 from runners.cli.display import progress
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import UserError, run
-from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, keep_all_figures
+from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
+from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
 from runners.runs.models import load_model, model_type_in
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -112,20 +112,22 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         return folder
 
 
-def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: dict[str, Any] | None) -> None:
+def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: EvaluationRecord | None) -> None:
     """Save the model; evaluate it, and its encoder with keep-all; write and print the record."""
     options = training.options
     model = training.token_reduced_model()
     with replacing_folder(folder.model_dir) as partial:
         model.save_pretrained(partial)
         validation.backbone.tokenizer.save_pretrained(partial)
-    identity = {"model_fingerprint": fingerprint_model(model)}
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
-    record = evaluate_model(model, validation, dtype, device, earlier=earlier)
-    record |= keep_all_figures(model, validation, dtype, device)
-    record |= training.holdout_figures(model) | identity
-    track_end(folder.events_dir, options, record, training.total_texts)
-    folder.write_metrics(record)
+    record = replace(
+        evaluate_model(model, validation, dtype, device, earlier=earlier),
+        keep_all=measure_keep_all(model, validation, dtype, device),
+        holdout=training.measure_holdout(model),
+        identity=Identity(fingerprint_model(model)),
+    )
+    track_end(folder.events_dir, options, record.to_flat(), training.total_texts)
+    folder.write_metrics(record.to_flat())
 
 
 def main(options: JointFinetuneOptions) -> None:

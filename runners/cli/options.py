@@ -39,7 +39,7 @@ from trbert_env.ranges import LARGEST_SEED, Items, Range, check_ranges
 
 
 class Unprefixed:
-    """Mark of a group whose flags have no prefix of their own."""
+    """Marker of a group whose flags have no prefix of their own."""
 
 
 T = TypeVar("T")

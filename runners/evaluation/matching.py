@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from runners.evaluation.record import Savings
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
@@ -39,12 +39,12 @@ def full_layout(texts: Sequence[EncodedText]) -> Layout:
 
 
 def match_fractions(
-    metrics: Mapping[str, Any], encoder: StagedEncoder, texts: Sequence[EncodedText]
+    savings: Savings | None, encoder: StagedEncoder, texts: Sequence[EncodedText]
 ) -> tuple[tuple[float, ...], float]:
     """Scale a run's kept fractions, all by one factor, until they cost what the run did.
 
     Args:
-        metrics: The run's record: ``flops_speedup`` and ``kept_fraction_<t>``.
+        savings: Savings of the run; None of a run that skips nothing, which is refused.
         encoder: Of the heuristic; it runs no policy, so that it may keep a little more.
         texts: What the cost is worked out on.
 
@@ -54,16 +54,15 @@ def match_fractions(
     Raises:
         ValueError: The record has other reductions than the encoder.
     """
-    names = [f"kept_fraction_{index + 1}" for index in range(encoder.num_reductions)]
-    if not all(name in metrics for name in names) or f"kept_fraction_{len(names) + 1}" in metrics:
+    if savings is None or len(savings.kept_fractions) != encoder.num_reductions:
         raise ValueError(f"the matched run has other reductions than {encoder.reduction_layers}: match another")
     cost = CostModel.of(encoder)
     full = full_layout(texts)
     low, high = 0.0, 2.0
     for _ in range(40):
         middle = (low + high) / 2
-        fractions = tuple(min(1.0, middle * metrics[name]) for name in names)
-        if fractions_speedup(fractions, cost, full) > metrics["flops_speedup"]:
+        fractions = tuple(min(1.0, middle * kept) for kept in savings.kept_fractions)
+        if fractions_speedup(fractions, cost, full) > savings.flops_speedup:
             low = middle
         else:
             high = middle

@@ -11,6 +11,7 @@ from agents.heuristics import HEURISTICS, ImportanceTokens, KeepAll, RandomToken
 from agents.padded import PaddedRollout
 from agents.rollouts import rollout_metrics
 from runners.evaluation.matching import match_fractions
+from runners.evaluation.record import Savings
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.packed import PackedObservation
 from trbert_env.envs.settings import InfoScores
@@ -110,8 +111,7 @@ def test_matched_fractions_cost_as_much(speedup: float, make_env: MakeEnv, play:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(8, 17, (400,), generator=generator).tolist()
     env = make_env(lengths, num_envs=400, samples_per_text=1)
-    record = {"flops_speedup": speedup, "kept_fraction_1": 0.7, "kept_fraction_2": 0.3}
-    fractions, promised = match_fractions(record, env.encoder, env.workload.texts)
+    fractions, promised = match_fractions(Savings(speedup, (0.7, 0.3)), env.encoder, env.workload.texts)
     assert promised == pytest.approx(speedup, rel=0.02)
     assert fractions[0] >= fractions[1]
     found = rollout_metrics(play(env, RandomTokens(fractions, 2)))["charts/flops_speedup"]
@@ -119,12 +119,9 @@ def test_matched_fractions_cost_as_much(speedup: float, make_env: MakeEnv, play:
 
 
 def test_a_run_of_other_reductions_cannot_be_matched(env: TokenReductionVectorEnv) -> None:
-    record = {"flops_speedup": 2.0, "kept_fraction_1": 0.7}
-    with pytest.raises(ValueError, match="other reductions"):
-        match_fractions(record, env.encoder, env.workload.texts)
-    three = {**record, "kept_fraction_2": 0.5, "kept_fraction_3": 0.2}
-    with pytest.raises(ValueError, match="other reductions"):
-        match_fractions(three, env.encoder, env.workload.texts)
+    for savings in (Savings(2.0, (0.7,)), Savings(2.0, (0.7, 0.5, 0.2)), Savings(2.0), None):
+        with pytest.raises(ValueError, match="other reductions"):
+            match_fractions(savings, env.encoder, env.workload.texts)
 
 
 def test_wrong_heuristics() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from datasets import Dataset
 
@@ -11,13 +11,16 @@ from trbert_env.data.embedded import choices, classification, corpus, mrqa
 
 #: Each generates a split, with the columns of the form that the data set has in :mod:`trbert_env.data.records`.
 #: All have the splits ``"train"``, ``"validation"`` and ``"test"``, but SQuAD2's has no ``"test"``.
-EMBEDDED: dict[str, Callable[[str], Dataset]] = {
+_GENERATORS: dict[str, Callable[[str], Dataset]] = {
     "squad_v2": corpus.embedded_squad2,
     **{name: partial(classification.embedded_labelled_texts, name) for name in classification.FLAVOURS},
     "race": choices.embedded_race,
     "mrqa_newsqa": mrqa.embedded_newsqa,
     "mrqa_naturalqa": mrqa.embedded_naturalqa,
 }
+
+#: The same, each split generated once a process.
+EMBEDDED: dict[str, Callable[[str], Dataset]] = {name: cache(generate) for name, generate in _GENERATORS.items()}
 
 #: What each corpus is, in a few sentences for reports.
 DESCRIPTIONS: dict[str, str] = {
