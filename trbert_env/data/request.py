@@ -14,11 +14,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
-from trbert_env.data.readers import READERS, Reader, hyperpartisan
+from trbert_env.data.readers import Reader, hyperpartisan
 from trbert_env.data.sources import Examples, load_examples
 from trbert_env.presets import OWN, Preset, get_preset
 from trbert_env.suggestions import suggestion
-from trbert_env.tasks import TASKS
+from trbert_env.tasks import task_class
 
 DataSource = Literal["auto", "local", "hub", "embedded"]
 LabelKind = Literal["auto", "class", "score"]
@@ -134,11 +134,11 @@ class DataRequest:
         return load_examples(self._reader, split, where, self.data_dir, skip_bad_records=skip)
 
     @cached_property
-    def _reader(self) -> Reader | OwnReader:
+    def _reader(self) -> Reader | OwnReader | str:
         if self.is_own:
             return self._own_reader()
         dataset = self.preset.dataset
-        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else READERS[dataset]
+        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else dataset
 
     def _own_reader(self) -> OwnReader:
         kind = _OWN_READERS[self.env]
@@ -177,7 +177,7 @@ def _check_settings(preset: Preset, settings: Mapping[str, Any]) -> None:
         ValueError: One is given; the message names it and what the task has.
     """
     task = preset.task
-    kind = TASKS[task]
+    kind = task_class(task)
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init]
     for name, value in settings.items():
