@@ -56,11 +56,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def made(name: str, *arguments: Any, **options: Any) -> TokenReductionVectorEnv:
+def made(name: str, source: str | EnvSpec, **options: Any) -> TokenReductionVectorEnv:
     """Make an environment through Gymnasium; the head that is still to be trained is always the same."""
     torch.manual_seed(1)
     with pytest.warns(UserWarning, match=f"is not fine-tuned for {name}"):
-        env = gymnasium.make_vec(*arguments, num_envs=4, **options)
+        env = gymnasium.make_vec(source, num_envs=4, **options)
     assert isinstance(env, TokenReductionVectorEnv)
     return env
 
@@ -119,7 +119,7 @@ def test_the_spec_survives_json(name: str, of_id: TokenReductionVectorEnv) -> No
     task, settings = env.workload.task, SHORT[PRESETS[name].task]
     sequences = task.num_options if isinstance(task, MultipleChoice) else 1
     assert env.max_tokens == settings["max_tokens"] * sequences
-    assert env.single_action_space.n == env.max_tokens
+    assert env.single_action_space.shape == (env.max_tokens,)
     assert env.spec is not None
     text = env.spec.to_json()
     again = made(name, EnvSpec.from_json(text))

@@ -16,7 +16,7 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.tasks import TASKS, Classification, MultipleChoice, SpanQA, Task, task_of
-from trbert_env.tasks.labels import match_labels, sorted_labels, unnamed_labels
+from trbert_env.tasks.labels import labels_of, match_labels, sorted_labels, unnamed_labels
 
 TINY: dict[str, Any] = {
     "num_hidden_layers": 3,
@@ -88,7 +88,7 @@ def test_labels_of_the_data_are_sorted(names: list[str], expected: tuple[str, ..
 def test_names_that_are_given_keep_their_order(bert: PreTrainedTokenizerBase) -> None:
     config = bare()
     task = configured(config, records("good", "poor"), labels=("poor", "fair", "good"))
-    assert task.labels == tuple(config.id2label.values()) == ("poor", "fair", "good")
+    assert task.labels == labels_of(config) == ("poor", "fair", "good")
     assert targets(task, records("good", "poor", "fair"), bert) == [2, 0, 1]
 
 
@@ -97,7 +97,7 @@ def test_names_that_are_given_name_the_outputs_of_an_encoder_in_their_order(bert
     config = tuned(count=3)
     data = records("neutral", "positive")
     task = configured(config, data, labels=("positive", "neutral", "negative"))
-    assert task.labels == tuple(config.id2label.values()) == ("positive", "neutral", "negative")
+    assert task.labels == labels_of(config) == ("positive", "neutral", "negative")
     assert targets(task, data, bert) == [1, 0]
 
 
@@ -105,7 +105,7 @@ def test_an_encoders_own_names_in_any_case(bert: PreTrainedTokenizerBase) -> Non
     config = tuned("NEGATIVE", "Neutral", "positive")
     task = configured(config, records("Positive", "negative"))  # a split without one of them
     assert task.labels == ("NEGATIVE", "Neutral", "positive")
-    assert list(config.id2label.values()) == ["NEGATIVE", "Neutral", "positive"]
+    assert labels_of(config) == ("NEGATIVE", "Neutral", "positive")
     assert targets(task, records("Positive", "negative", "NEUTRAL"), bert) == [2, 0, 1]
 
 
@@ -117,7 +117,7 @@ def test_outputs_that_differ_in_case_alone() -> None:
 def test_unnamed_outputs_take_the_names_of_the_data(bert: PreTrainedTokenizerBase) -> None:
     config = tuned(count=3)
     task = configured(config, records("c", "a", "b"))
-    assert task.labels == tuple(config.id2label.values()) == ("a", "b", "c")
+    assert task.labels == labels_of(config) == ("a", "b", "c")
     assert targets(task, records("c", "a"), bert) == [2, 0]
 
 
