@@ -144,6 +144,9 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     if options.match is not None:
         matched = RunFolder.open(options.match).read_config().get("facts", {}).get("reduction_layers")
         return None if matched is None else tuple(matched)
+    own = options.data.own
+    if own.validation_file is not None and own.train_file is None:
+        raise UserError("the cuts are measured on training data: give --train-file, or name them by --reduction-layers")
     training = load_split(replace(options.data, max_eval_texts=None), workload.backbone, "train")
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
 

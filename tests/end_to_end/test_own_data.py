@@ -201,7 +201,8 @@ def test_a_saved_model_meets_a_file_with_some_of_its_classes_and_one_with_others
     command("finetune", *data, "--dtype", "float32", "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8")
     tuned = only_run(tmp_path, "TextClassification", "finetune") / "model"
     two = sentence_pairs(tmp_path / "two.csv", 10, classes=2)
-    heuristic = ["--agent", "random", "--keep-fractions", "0.6", "0.3", "--dtype", "float32"]
+    bare = ["--agent", "random", "--keep-fractions", "0.6", "0.3", "--dtype", "float32"]
+    heuristic = [*bare, "--reduction-layers", "2", "3"]
     given = ["--env", "TextClassification", "--backbone", str(tuned)]
     command("evaluate", *given, "--validation-file", str(two), *heuristic)
     assert record(only_run(tmp_path, "TextClassification", "evaluate"))["num_texts"] == 10
