@@ -41,13 +41,20 @@ SHORT: dict[str, list[str]] = {
     "probe": [],
     "pilot": [*LOADED, "--strategies random", "--proportions 0.5"],
     "compare": [*TRAINED, *NESTED],
-    "sweep": [*TRAINED, *NESTED, *(f"--joint.{update}" for update in UPDATES), "--joint.holdout-texts 4"],
+    "sweep": [
+        *TRAINED,
+        *NESTED,
+        *(f"--joint.{update}" for update in UPDATES),
+        "--joint.holdout-texts 4",
+        "--heuristics random",
+    ],
 }
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
     "--seeds 0 1 2": "--seeds 0",
     "--speedups 1.5 2 2.5 3": "--speedups 1.5",
+    "reinforce rloo grpo ppo a2c random": "reinforce ppo random",
     "8_000": "128",
 }
 
