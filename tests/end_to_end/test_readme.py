@@ -85,6 +85,7 @@ class Reader:
 
     def follow(self, command: str) -> None:
         """Run a command with the placeholders filled in, small."""
+        print(command)  # shown where it fails
         for long, short in FEWER.items():
             command = command.replace(long, short)
         _, script, *arguments = shlex.split(command)
