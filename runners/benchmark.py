@@ -19,8 +19,7 @@ from runners.cli.display import print_table
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
-from runners.evaluation.stock import stock_pass
-from runners.evaluation.timing import keep_all_pass, measure, model_flops_speedup, reduced_pass
+from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import load_split
@@ -119,14 +118,10 @@ def time_inference(
 ) -> dict[str, float]:
     """Stock, packed and reduced passes over the same texts."""
     model = move(model, device, inference_dtype(options))
-    texts, size = list(workload.texts), options.batch_size
-    sides = {
-        "stock": stock_pass(model.backbone, model.task, texts, size, device),
-        "packed": keep_all_pass(model.backbone, model.task, texts, size, device),
-        "reduced": reduced_pass(model, texts, size, device),
-    }
-    seconds = {name: timing.median for name, timing in measure(sides, options.rounds, device).items()}
-    flops = model_flops_speedup(model, texts, device)
+    systems, texts = model_systems(model), list(workload.texts)
+    timings = time_systems(systems, texts, options.batch_size, options.rounds)
+    seconds = {name: timing.median for name, timing in timings.items()}
+    flops = system_flops_speedup(systems["reduced"], texts)
     stock, packed = (seconds[name] / seconds["reduced"] for name in ("stock", "packed"))
     return {
         "flops_speedup": flops,

@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before all other imports: see there
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -164,6 +164,36 @@ def _said_to(agent: str, item: str) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One run of a comparison.
+
+    Attributes:
+        agent: Name of the agent.
+        seed: Its seed.
+        record: Record of its evaluation.
+        run: Folder of the run; None for heuristics.
+        cost: What :func:`training_cost` says of the run; empty for heuristics.
+    """
+
+    agent: str
+    seed: int
+    record: EvaluationRecord
+    run: Path | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of ``runs.csv``."""
+        row = {**self.record.to_flat(), "agent": self.agent, "seed": self.seed, **self.cost}
+        return row if self.run is None else row | {"run": str(self.run)}
+
+    @property
+    def flops_speedup(self) -> float:
+        """FLOPs speed-up that was reached."""
+        assert self.record.reduced.savings is not None, "what is compared skips tokens"
+        return self.record.reduced.savings.flops_speedup
+
+
 class Comparison:
     """The runs of a comparison, in one folder; what is done is found and left alone.
 
@@ -175,17 +205,16 @@ class Comparison:
 
     def __init__(self, options: CompareOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:
         self.options, self.folder, self._heuristic_points = options, folder, heuristic_points
-        #: The figures of the unreduced backbone that the first evaluation took serve the others.
+        #: The metrics of the unreduced backbone that the first evaluation took serve the others.
         self._full_from: Path | None = None
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a run; runs what is missing, seed by seed, so that all agents soon have one."""
-        rows = []
+    def entries(self) -> list[Entry]:
+        """Return one entry a run; runs what is missing, seed by seed, so that all agents soon have one."""
+        entries = []
         for seed in self._seeds:
             for agent in self.options.learners:
                 path = self._trained(agent, seed)
-                record = run_record(path).flat()
-                rows.append({**record, "agent": agent, "seed": seed, **training_cost(path), "run": str(path)})
+                entries.append(Entry(agent, seed, run_record(path), path, training_cost(path)))
         heuristics = [name for name in self.options.agents if name in HEURISTICS]
         for name in heuristics:
             for seed in self._seeds if name in SEEDED_HEURISTICS else self._seeds[:1]:
@@ -193,8 +222,8 @@ class Comparison:
                 record = self._heuristic_points.record(
                     name, self.options.target_speedup, seed, earlier, self.folder.path
                 )
-                rows.append({**record, "agent": name, "seed": seed})
-        return rows
+                entries.append(Entry(name, seed, record))
+        return entries
 
     @property
     def _seeds(self) -> range:
@@ -235,31 +264,37 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def leaderboard(rows: list[dict[str, Any]], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """One row an agent, best first by the first of the metrics: means over seeds, and intervals of the metrics."""
+def leaderboard(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row an agent, best first by the first of the metrics.
+
+    Args:
+        entries: All runs.
+        metrics: Metrics whose means over seeds and intervals are told, the main one first.
+    """
     board = []
-    for agent in dict.fromkeys(row["agent"] for row in rows):
-        chosen = [row for row in rows if row["agent"] == agent]
-        entry: dict[str, Any] = {"agent": agent, "seeds": len(chosen)}
-        entry["flops_speedup"] = statistics.fmean(row["flops_speedup"] for row in chosen)
+    for agent in dict.fromkeys(entry.agent for entry in entries):
+        chosen = [entry for entry in entries if entry.agent == agent]
+        row: dict[str, Any] = {"agent": agent, "seeds": len(chosen)}
+        row["flops_speedup"] = statistics.fmean(entry.flops_speedup for entry in chosen)
         for metric in metrics:
-            # A record has null for what was no number.
-            values = [math.nan if row[metric] is None else row[metric] for row in chosen]
-            entry[metric], entry[f"{metric}_interval"] = interval(values)
+            row[metric], row[f"{metric}_interval"] = interval(
+                [entry.record.reduced.quality[metric] for entry in chosen]
+            )
         for name in ("texts_per_second", "training_minutes"):
-            entry[name] = statistics.fmean(row.get(name, math.nan) for row in chosen)
-        board.append(entry)
-    return sorted(board, key=lambda entry: math.inf if math.isnan(entry[metrics[0]]) else -entry[metrics[0]])
+            row[name] = statistics.fmean(entry.cost.get(name, math.nan) for entry in chosen)
+        board.append(row)
+    return sorted(board, key=lambda row: math.inf if math.isnan(row[metrics[0]]) else -row[metrics[0]])
 
 
-def learning_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """A panel a curve, a line an agent: the mean over its seeds, in pieces of equal numbers of updates."""
+def learning_curves(entries: Sequence[Entry]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return a panel a curve, a line an agent: the mean over its seeds, in pieces of equal numbers of updates."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for key in CURVES:
         lines = {}
-        for agent in dict.fromkeys(row["agent"] for row in rows if "run" in row):
-            curves = [read_curve(Path(row["run"]), key) for row in rows if row["agent"] == agent]
-            if all(curves):  # one of your own may log another figure
+        for agent in dict.fromkeys(entry.agent for entry in entries if entry.run is not None):
+            runs = [entry.run for entry in entries if entry.agent == agent and entry.run is not None]
+            curves = [read_curve(run, key) for run in runs]
+            if all(curves):  # one of your own may log other curves
                 lines[agent] = averaged(curves)
         panels[key.partition("/")[2].replace("_", " ")] = lines
     return panels
@@ -278,51 +313,58 @@ def averaged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[float,
     return [(float(piece[:, 0].mean()), float(piece[:, 1].mean())) for piece in pieces]
 
 
-def report(rows: list[dict[str, Any]], folder: RunFolder, target: float) -> None:
-    """CSV, Markdown, plot, TensorBoard, ``metrics.json`` and the closing table."""
-    first = rows[0]
-    unreduced = EvaluationRecord.of_flat(first)
-    metrics = [*unreduced.shown_metrics, "log_likelihood"]
-    board = leaderboard(rows, metrics)
-    write_csv(folder.path / "runs.csv", rows)
+def report(entries: Sequence[Entry], folder: RunFolder, target: float, metrics: Sequence[str]) -> None:
+    """Write CSV, Markdown, plot, TensorBoard and ``metrics.json``, and print the closing table.
+
+    Args:
+        entries: All runs.
+        folder: Folder of the comparison.
+        target: FLOPs speed-up that was aimed at.
+        metrics: Metrics of the leaderboard, the main one first.
+    """
+    first, on = entries[0].record, entries[0].record.conditions
+    board = leaderboard(entries, metrics)
+    write_csv(folder.path / "runs.csv", [entry.row() for entry in entries])
     write_csv(folder.path / "leaderboard.csv", board)
-    full = {"agent": "unreduced", "flops_speedup": 1.0} | {
-        name: value for name, value in unreduced.full.flat().items() if name in metrics
-    }
+    full = {"agent": "unreduced", "flops_speedup": 1.0} | {name: first.full[name] for name in metrics}
     headings = ["agent", "seeds", "FLOPs", *(name.replace("_", " ") for name in metrics), "texts/s", "minutes"]
-    cells = [_cells(entry, metrics, target) for entry in [full, *board]]
-    on_what = f"{first['env']} {first['split']} ({first['data_source']}), {first['num_examples']:,} examples"
+    cells = [_cells(row, metrics, target) for row in [full, *board]]
+    on_what = f"{on.env} {on.split} ({on.data_source}), {on.num_examples:,} examples"
     title = (
         f"algorithms at {target:g}x on {on_what}, mean and 95 % interval over seeds (* off that speed by 3 % and more)"
     )
     write_durably(folder.path / "leaderboard.md", f"{title}\n\n{markdown_table(headings, cells)}")
-    flat = {f"{row['agent']}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
+    flat = {
+        f"{entry.agent}/{entry.seed}/{name}": value
+        for entry in entries
+        for name, value in entry.record.reduced.quality.to_flat().items()
+    }
     with Tracker(folder.events_dir) as tracker:
         tracker.log_text("leaderboard", markdown_table(headings, cells), 0)
-        if any("run" in row for row in rows):
-            caption = f"{first['env']}, backbone {Path(first['backbone']).name}, training texts, mean over seeds"
-            figure = line_plot("learning curves", "texts seen", learning_curves(rows), caption)
+        if any(entry.run is not None for entry in entries):
+            caption = f"{on.env}, backbone {Path(on.backbone or '').name}, training texts, mean over seeds"
+            figure = line_plot("learning curves", "texts seen", learning_curves(entries), caption)
             save_plot(figure, folder.path / "learning_curves.png")
             tracker.log_figure("learning_curves", figure)
     print_table(title, headings, cells)
     folder.write_metrics(flat)
 
 
-def _cells(entry: dict[str, Any], metrics: Sequence[str], target: float) -> list[str]:
+def _cells(row: dict[str, Any], metrics: Sequence[str], target: float) -> list[str]:
     """A row of the table as text."""
 
     def shown(name: str, digits: int = 2) -> str:
-        value = entry.get(name, math.nan)
+        value = row.get(name, math.nan)
         return "" if math.isnan(value) else f"{value:.{digits}f}"
 
     quality = []
     for metric in metrics:
         half = shown(f"{metric}_interval")
         quality.append(f"{shown(metric)} ± {half}" if half else shown(metric))
-    count = str(entry.get("seeds", ""))
+    count = str(row.get("seeds", ""))
     cost = [shown("texts_per_second", 1), shown("training_minutes", 1)]
-    off = "seeds" in entry and abs(entry["flops_speedup"] / target - 1.0) > OFF_TARGET
-    return [entry["agent"], count, f"{shown('flops_speedup')}x{'*' if off else ''}", *quality, *cost]
+    off = "seeds" in row and abs(row["flops_speedup"] / target - 1.0) > OFF_TARGET
+    return [row["agent"], count, f"{shown('flops_speedup')}x{'*' if off else ''}", *quality, *cost]
 
 
 def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
@@ -352,7 +394,8 @@ def main(options: CompareOptions) -> None:
         folder.check_recorded(beside.facts)
     print(f"run folder: {folder.path}")
     with held(folder):
-        report(Comparison(options, folder, beside).rows(), folder, options.target_speedup)
+        entries = Comparison(options, folder, beside).entries()
+        report(entries, folder, options.target_speedup, beside.metric_names)
     print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv and the learning curves")
 
 

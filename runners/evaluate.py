@@ -16,9 +16,8 @@ from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import evaluate_heuristic, evaluate_model, keep_all_quality
+from runners.evaluation.passes import evaluate_heuristic, evaluate_model, measure_keep_all
 from runners.evaluation.record import EvaluationRecord
-from runners.runs.files import read_json
 from runners.runs.models import check_settled, load_model, load_original
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.training.layers import settled_layers
@@ -110,7 +109,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
     if original is None:
         return record
-    return replace(record, keep_all=keep_all_quality(model, workload, dtype, device))
+    return replace(record, keep_all=measure_keep_all(model, workload, dtype, device))
 
 
 def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
@@ -121,9 +120,8 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:
         matched = earlier_record(options.match)
-        if matched is None or matched.savings is None:
-            raise UserError(f"--match {options.match} is a run that skips nothing: name another")
-        fractions, speedup = match_fractions(matched.savings, encoder, workload.texts)
+        assert matched is not None
+        fractions, speedup = match_fractions(matched.reduced.savings, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.run.dtype)
     return evaluate_heuristic(
@@ -144,7 +142,7 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     if named is not None or options.agent in ("stock", "keep-all"):
         return named
     if options.match is not None:
-        matched = read_json(options.match / "config.json").get("reduction_layers")
+        matched = RunFolder.open(options.match).read_config().get("facts", {}).get("reduction_layers")
         return None if matched is None else tuple(matched)
     training = load_split(replace(options.data, max_eval_texts=None), workload.backbone, "train")
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
@@ -156,9 +154,9 @@ def main(options: EvaluateOptions) -> None:
     record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
     place, seed = options.run.output_dir, options.run.seed
     on = record.conditions
-    folder = RunFolder.create(place, on["env"], "evaluate", options.agent or "model", seed)
-    folder.write_config(options, {"data_source": on["data_source"], "backbone": on["backbone"]})
-    folder.write_metrics(record.flat())
+    folder = RunFolder.create(place, on.env, "evaluate", options.agent or "model", seed)
+    folder.write_config(options, {"data_source": on.data_source, "backbone": on.backbone})
+    folder.write_metrics(record.to_flat())
     print(f"record: {folder.metrics_path}")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.distillation import computing_in
 from agents.joint import warmup_decay
-from runners.cli.display import Cell, announce, print_table
+from runners.cli.display import announce
 from runners.cli.options import (
     DataOptions,
     EncoderOptions,
@@ -28,8 +28,8 @@ from runners.cli.options import (
     resolve_device,
 )
 from runners.cli.run import run
-from runners.evaluation.passes import evaluation_conditions, full_quality
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.passes import evaluation_conditions, measure_unreduced, print_quality
+from runners.evaluation.record import EvaluationRecord, Measured
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
@@ -164,7 +164,7 @@ class Finetuner:
         return self.schedule.steps * self.schedule.batch_size
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; returns figures to log."""
+        """One optimiser step; returns metrics to log."""
         rate = self.schedule.rate(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -174,8 +174,8 @@ class Finetuner:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.updates += 1
-        figures = {"losses/task_loss": float(loss.detach()), "losses/gradient_norm": float(norm)}
-        return figures | {"charts/learning_rate": rate}
+        metrics = {"losses/task_loss": float(loss.detach()), "losses/gradient_norm": float(norm)}
+        return metrics | {"charts/learning_rate": rate}
 
     def watch(self, tracker: Tracker) -> None:
         """Nothing along the way."""
@@ -278,13 +278,13 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
     key = options.data.request().cache_key(workload.data_source)
     target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, key)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
-    quality = full_quality(validation, "float32", str(trainer.device))
-    record = EvaluationRecord(evaluation_conditions(validation, "float32"), full=quality, reduced=quality)
-    track_end(folder.events_dir, options, record.flat(), trainer.total_texts)
-    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in quality.flat().items()]
-    split = f"{validation.preset.name} {validation.split}, {len(validation.examples):,} examples"
-    print_table(f"fine-tuned backbone on {split}", ["", ""], rows)
-    folder.write_metrics(record.flat())
+    quality = measure_unreduced(validation, "float32", str(trainer.device))
+    conditions = evaluation_conditions(validation, "float32")
+    record = EvaluationRecord(conditions, Measured(quality), full=quality).to_flat()
+    track_end(folder.events_dir, options, record, trainer.total_texts)
+    title = f"fine-tuned backbone on {conditions.env} {conditions.split}, {conditions.num_examples:,} examples"
+    print_quality(title, quality)
+    folder.write_metrics(record)
     return target
 
 

@@ -16,8 +16,8 @@ from agents.distillation import Teacher
 from runners.cli.display import progress
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import UserError, run
-from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, keep_all_quality
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
+from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
 from runners.runs.models import load_model, model_type_in
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -119,13 +119,15 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
     with replacing_folder(folder.model_dir) as partial:
         model.save_pretrained(partial)
         validation.backbone.tokenizer.save_pretrained(partial)
-    identity = {"model_fingerprint": fingerprint_model(model)}
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
-    record = evaluate_model(model, validation, dtype, device, earlier=earlier)
-    keep_all = keep_all_quality(model, validation, dtype, device)
-    record = replace(record, keep_all=keep_all, holdout=training.holdout_result(model), identity=identity)
-    track_end(folder.events_dir, options, record.flat(), training.total_texts)
-    folder.write_metrics(record.flat())
+    record = replace(
+        evaluate_model(model, validation, dtype, device, earlier=earlier),
+        keep_all=measure_keep_all(model, validation, dtype, device),
+        holdout=training.measure_holdout(model),
+        identity=Identity(fingerprint_model(model)),
+    )
+    track_end(folder.events_dir, options, record.to_flat(), training.total_texts)
+    folder.write_metrics(record.to_flat())
 
 
 def main(options: JointFinetuneOptions) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, 
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
-from runners.evaluation.record import shown_metrics
+from runners.evaluation.record import Conditions
 from runners.runs.files import write_csv
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
@@ -84,20 +85,28 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
         )
         for proportion in sorted(options.proportions):
             agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
-            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").flat()
+            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").to_flat()
             rows.append({"strategy": strategy, "kept": proportion, **found})
             write_csv(table, rows)
         if not whole:
-            whole = run_pass(env, KeepAll(), "all kept").flat()
+            whole = run_pass(env, KeepAll(), "all kept").to_flat()
         rows.append({"strategy": strategy, "kept": 1.0, **whole})
         write_csv(table, rows)
     return rows
 
 
 def report(
-    rows: list[dict[str, Any]], folder: RunFolder, conditions: dict[str, Any], after_layer: int, metrics: list[str]
+    rows: list[dict[str, Any]], folder: RunFolder, conditions: Conditions, after_layer: int, metrics: Sequence[str]
 ) -> None:
-    """Table, plot, TensorBoard and ``metrics.json``."""
+    """Write plot, TensorBoard and ``metrics.json``, and print the table.
+
+    Args:
+        rows: One row a strategy and proportion.
+        folder: Folder of the study.
+        conditions: Conditions that it was made on.
+        after_layer: Layer that tokens were eliminated after.
+        metrics: Metrics to plot and print, the main one first.
+    """
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     panels = {
         metric_label(metric): {
@@ -106,8 +115,8 @@ def report(
         }
         for metric in metrics
     }
-    caption = f"{conditions['num_examples']:,} examples, backbone {Path(conditions['backbone']).name}"
-    title = f"{conditions['env']}: tokens eliminated after layer {after_layer}"
+    caption = f"{conditions.num_examples:,} examples, backbone {Path(conditions.backbone or '').name}"
+    title = f"{conditions.env}: tokens eliminated after layer {after_layer}"
     figure = line_plot(title, "kept tokens, %", panels, caption)
     save_plot(figure, folder.path / "pilot.png")
     flat = {
@@ -119,8 +128,8 @@ def report(
     with Tracker(folder.events_dir) as tracker:
         tracker.log_figure("pilot", figure)
         for row in rows:
-            figures = {f"pilot/{row['strategy']}/{name}": row[name] for name in (*metrics, "flops_speedup")}
-            tracker.log(figures, round(100 * row["kept"]))
+            points = {f"pilot/{row['strategy']}/{name}": row[name] for name in (*metrics, "flops_speedup")}
+            tracker.log(points, round(100 * row["kept"]))
     table: list[list[Cell]] = []
     for kept in sorted({row["kept"] for row in rows}):
         chosen = [row for row in rows if row["kept"] == kept]
@@ -128,7 +137,7 @@ def report(
         table.append([f"{kept:.0%}", chosen[0]["flops_speedup"], *cells])
     headings = [f"{metric.replace('_', ' ')}, {strategy}" for metric in metrics for strategy in strategies]
     print_table(title, ["kept", "FLOPs", *headings], table)
-    folder.write_metrics(conditions | {"after_layer": after_layer} | flat)
+    folder.write_metrics(conditions.to_flat() | {"after_layer": after_layer} | flat)
 
 
 def main(options: PilotOptions) -> None:
@@ -142,8 +151,7 @@ def main(options: PilotOptions) -> None:
     print(f"run folder: {folder.path}")
     rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
     conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
-    metrics = [*shown_metrics(workload.task.metric_names[0], rows[0]), "log_likelihood"]
-    report(rows, folder, conditions, after_layer, metrics)
+    report(rows, folder, conditions, after_layer, (*workload.task.metric_names, "log_likelihood"))
 
 
 if __name__ == "__main__":

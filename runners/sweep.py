@@ -8,6 +8,8 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +27,7 @@ from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import HeuristicPoints, ended_run, kept_record, run_to_end
 from runners.evaluation.passes import evaluate_model, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.record import EvaluationRecord, Identity
 from runners.joint_finetune import joint_finetune
 from runners.runs.files import write_csv
 from runners.runs.models import load_model
@@ -122,6 +124,36 @@ class SweepOptions:
         )
 
 
+@dataclass(frozen=True)
+class Point:
+    """One point of the frontier.
+
+    Attributes:
+        series: Line that it belongs to.
+        target: FLOPs speed-up that was aimed at.
+        seed: Seed of the run, or of the heuristic.
+        record: Record of the evaluation.
+        run: Name of the run's folder; empty for heuristics.
+    """
+
+    series: str
+    target: float
+    seed: int
+    record: EvaluationRecord
+    run: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of ``frontier.csv``."""
+        row = {"series": self.series, "target": self.target, "seed": self.seed, **self.record.to_flat()}
+        return row | ({"run": self.run} if self.run else {})
+
+    @property
+    def flops_speedup(self) -> float:
+        """FLOPs speed-up that was reached."""
+        assert self.record.reduced.savings is not None, "a point of the frontier skips tokens"
+        return self.record.reduced.savings.flops_speedup
+
+
 class Sweep:
     """The runs of a sweep, in one folder; what is done is found and left alone.
 
@@ -134,24 +166,21 @@ class Sweep:
     def __init__(self, options: SweepOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:
         self.options, self.folder, self._heuristic_points = options, folder, heuristic_points
         self._device, self._dtype = str(resolve_device(options.run.device)), evaluation_dtype(options.run.dtype)
-        #: A run whose figures of the unreduced backbone serve the others.
+        #: A run whose metrics of the unreduced backbone serve the others.
         self._full_from: Path | None = None
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All that is measured, one row a point; runs what is missing."""
-        rows = []
+    def points(self) -> list[Point]:
+        """Return all that is measured; runs what is missing."""
+        points = []
         for seed in self.options.seeds:
             for speedup in self.options.speedups:
                 path = self._trained(speedup, seed)
-                record = run_record(path)
-                rows.append(
-                    {"series": self._name(), "target": speedup, "seed": seed, **record.flat(), "run": path.name}
-                )
+                points.append(Point(self._name(), speedup, seed, run_record(path), path.name))
         if self.options.one_model is not None:
-            rows += self._one_model(self.options.one_model, self.options.seeds[0])
+            points += self._one_model(self.options.one_model, self.options.seeds[0])
         if self.options.heuristics:
-            rows += self._heuristics()
-        return rows
+            points += self._heuristics()
+        return points
 
     def _name(self) -> str:
         return "stage 2" if self.options.stage == "policy" else "joint"
@@ -175,83 +204,91 @@ class Sweep:
             joint = run_to_end(joint_finetune, later, runs, "joint-*")
         return joint
 
-    def _one_model(self, speedup: float, seed: int) -> list[dict[str, Any]]:
+    def _one_model(self, speedup: float, seed: int) -> list[Point]:
         """One run at all speeds, by its thresholds."""
         path = self._trained(speedup, seed)
         model, _ = load_model(path, self._device)
         # Compared with the encoder that the sweep began with, also where stage 3 has changed the model's own.
         workload, earlier = self._heuristic_points.validation, run_record(path)
-        rows = []
+        conditions = evaluation_conditions(workload, self._dtype)
+        points = []
         for wanted in self.options.speedups:
             try:
                 decision = DecisionRule(threshold=model.speed_table.threshold(wanted))
             except ValueError as error:  # the other speeds are worth having without it
                 announce(f"left out of the one model's frontier: {error}")
                 continue
-            which = {"model_fingerprint": fingerprint_model(model), "threshold": decision.threshold}
-            conditions = evaluation_conditions(workload, self._dtype) | which
             place = self.folder.path / "one-model" / f"{speedup:g}x-at-{wanted:g}x.json"
 
-            def evaluate(decision: DecisionRule = decision, which: dict[str, Any] = which) -> dict[str, Any]:
-                found = evaluate_model(model, workload, self._dtype, self._device, decision, earlier)
-                return found.flat() | which
+            def evaluate(decision: DecisionRule = decision) -> EvaluationRecord:
+                return evaluate_model(model, workload, self._dtype, self._device, decision, earlier)
 
-            record = kept_record(place, evaluate, conditions)
+            identity = Identity(fingerprint_model(model), decision.threshold)
+            record = kept_record(place, evaluate, conditions, identity)
             name = f"{self._name()}, the one for {speedup:g}x by thresholds"
-            rows.append({"series": name, "target": wanted, "seed": seed, **record, "run": path.name})
-        return rows
+            points.append(Point(name, wanted, seed, record, path.name))
+        return points
 
-    def _heuristics(self) -> list[dict[str, Any]]:
+    def _heuristics(self) -> list[Point]:
         """Heuristics at the same FLOPs, with the same cuts."""
         path = self._trained(self.options.speedups[0], self.options.seeds[0])
         earlier, seed = run_record(path), self.options.run.seed
         return [
-            {
-                "series": name,
-                "target": speedup,
-                "seed": seed,
-                **self._heuristic_points.record(name, speedup, seed, earlier, self.folder.path),
-            }
+            Point(
+                name,
+                speedup,
+                seed,
+                self._heuristic_points.record(name, speedup, seed, earlier, self.folder.path),
+            )
             for name in self.options.heuristics
             for speedup in self.options.speedups
         ]
 
 
-def report(rows: list[dict[str, Any]], folder: RunFolder) -> None:
-    """CSV, plot, TensorBoard, ``metrics.json`` and the closing table."""
+def report(points: list[Point], folder: RunFolder, metrics: Sequence[str]) -> None:
+    """Write CSV, plot, TensorBoard and ``metrics.json``, and print the closing table.
+
+    Args:
+        points: All points, the trained runs first.
+        folder: Folder of the sweep.
+        metrics: Metrics to plot and print, the main one first.
+    """
+    rows = [point.row() for point in points]
     write_csv(folder.path / "frontier.csv", rows)
-    unreduced = EvaluationRecord.of_flat(rows[0])
-    metrics = unreduced.shown_metrics
-    series = list(dict.fromkeys(row["series"] for row in rows))
+    first, on = points[0].record, points[0].record.conditions
+    series = list(dict.fromkeys(point.series for point in points))
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for metric in metrics:
-        lines = {name: mean_line([row for row in rows if row["series"] == name], metric) for name in series}
-        panels[metric_label(metric)] = {"unreduced": [(1.0, unreduced.full.metrics[metric])], **lines}
-    first = rows[0]
-    seeds = len({row["seed"] for row in rows if row["series"] == series[0]})
-    caption = f"{first['num_examples']:,} examples, backbone {Path(first['backbone']).name}, mean of {seeds} seed(s)"
-    figure = line_plot(f"{first['env']}: quality and speed", "FLOPs speed-up over the backbone", panels, caption)
+        lines = {name: mean_line([point for point in points if point.series == name], metric) for name in series}
+        panels[metric_label(metric)] = {"unreduced": [(1.0, first.full[metric])], **lines}
+    seeds = len({point.seed for point in points if point.series == series[0]})
+    caption = f"{on.num_examples:,} examples, backbone {Path(on.backbone or '').name}, mean of {seeds} seed(s)"
+    figure = line_plot(f"{on.env}: quality and speed", "FLOPs speed-up over the backbone", panels, caption)
     save_plot(figure, folder.path / "frontier.png")
-    flat = {f"{row['series']}/{row['target']:g}/{row['seed']}/{name}": row[name] for row in rows for name in metrics}
     with Tracker(folder.events_dir) as tracker:
         tracker.log_figure("frontier", figure)
-    shown = ["flops_speedup", *metrics, "log_likelihood", "wall_speedup_stock", "wall_speedup_packed"]
+    shown = ["flops_speedup", *metrics, "wall_speedup_stock", "wall_speedup_packed"]
     print_table(
-        f"quality and speed on {first['env']} {first['split']}, {first['num_examples']:,} examples",
+        f"quality and speed on {on.env} {on.split}, {on.num_examples:,} examples",
         ["", "target", "seed", *(name.replace("_", " ") for name in shown)],
         [[row["series"], row["target"], row["seed"], *(row.get(name) for name in shown)] for row in rows],
     )
+    flat = {
+        f"{point.series}/{point.target:g}/{point.seed}/{name}": value
+        for point in points
+        for name, value in point.record.reduced.quality.metrics.items()
+    }
     folder.write_metrics(flat)
 
 
-def mean_line(rows: list[dict[str, Any]], metric: str) -> list[tuple[float, float]]:
-    """One point a target: the mean over seeds of speed-up and quality, in the order of the speed-up."""
-    points = []
-    for target in sorted({row["target"] for row in rows}):
-        chosen = [row for row in rows if row["target"] == target]
-        means = [sum(row[name] for row in chosen) / len(chosen) for name in ("flops_speedup", metric)]
-        points.append((means[0], means[1]))
-    return sorted(points)
+def mean_line(points: Sequence[Point], metric: str) -> list[tuple[float, float]]:
+    """Return one point a target: the mean over seeds of speed-up and quality, in the order of the speed-up."""
+    line = []
+    for target in sorted({point.target for point in points}):
+        chosen = [point for point in points if point.target == target]
+        speedup = statistics.fmean(point.flops_speedup for point in chosen)
+        line.append((speedup, statistics.fmean(point.record.reduced.quality[metric] for point in chosen)))
+    return sorted(line)
 
 
 def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
@@ -285,7 +322,7 @@ def main(options: SweepOptions) -> None:
         folder.check_recorded(beside.facts)
     print(f"run folder: {folder.path}")
     with held(folder):
-        report(Sweep(options, folder, beside).rows(), folder)
+        report(Sweep(options, folder, beside).points(), folder, beside.metric_names)
     print(f"plot: {folder.path / 'frontier.png'}, table: {folder.path / 'frontier.csv'}")
 
 

@@ -15,7 +15,7 @@ from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -128,10 +128,10 @@ def evaluate_and_report(
         with replacing_folder(folder.model_dir) as partial:
             model.save_pretrained(partial)
             validation.backbone.tokenizer.save_pretrained(partial)
-        identity = {"model_fingerprint": fingerprint_model(model)}
-        record = replace(evaluate_model(model, validation, dtype, device, earlier=earlier), identity=identity)
-    track_end(folder.events_dir, options, record.flat(), training.total_texts)
-    folder.write_metrics(record.flat())
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier)
+        record = replace(record, identity=Identity(fingerprint_model(model)))
+    track_end(folder.events_dir, options, record.to_flat(), training.total_texts)
+    folder.write_metrics(record.to_flat())
 
 
 def main(options: TrainPolicyOptions) -> None:

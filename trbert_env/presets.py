@@ -138,6 +138,17 @@ _ALL = (
         joint_length_penalty=penalty_from_alpha(0.1, padded_length=512),
         imitation_fraction=0.2,
     ),
+    Preset(
+        name="MultipleChoice",
+        dataset="own",
+        task="multiple_choice",
+        settings={"max_tokens": 512, "max_question_tokens": 128, "num_options": 4},
+        evaluation_split="validation",
+        epochs=3,
+        length_penalty=penalty_from_alpha(0.5, padded_length=512),
+        joint_length_penalty=penalty_from_alpha(0.1, padded_length=512),
+        imitation_fraction=0.2,
+    ),
     _classification("IMDB", "imdb", epochs=5, alpha=1, joint_alpha=1),
     _classification("YELP.F", "yelp_review_full", epochs=3, alpha=2, joint_alpha=0.5, ordered=True),
     _classification("20NewsGroups", "20_newsgroups", epochs=5, alpha=1, joint_alpha=1),
@@ -160,7 +171,7 @@ _ALL = (
 )
 
 #: Environments that read a user's own data.
-OWN = ("TextClassification", "SpanQA")
+OWN = ("TextClassification", "SpanQA", "MultipleChoice")
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 

@@ -26,12 +26,12 @@ Cell = str | float | int | None
 class Bar(Protocol):
     """A progress display."""
 
-    def update(self, advance: int = 1, **figures: float) -> None:
+    def update(self, advance: int = 1, **metrics: float) -> None:
         """Count work that is done.
 
         Args:
             advance: Items done since the last call.
-            **figures: Live metrics to show, by name; one not given keeps its last value.
+            **metrics: Live metrics to show, by name; one not given keeps its last value.
         """
 
 
@@ -77,13 +77,13 @@ class _State:
     def __init__(self, label: str, total: int, done: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done = self._done_before = done
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self._started = time.monotonic()
 
-    def add(self, advance: int, figures: dict[str, float]) -> None:
+    def add(self, advance: int, metrics: dict[str, float]) -> None:
         """Add an update."""
         self.done += advance
-        self.figures |= figures
+        self.metrics |= metrics
 
     def summary(self) -> str:
         """Return count, rate, time left and metrics in one line."""
@@ -92,7 +92,7 @@ class _State:
         parts = [f"{self.done:,}/{self.total:,}", f"{rate:.1f} {self.unit}/s"]
         if rate > 0:
             parts.append(f"{_clock((self.total - self.done) / rate)} left")
-        return "  ".join(parts + [f"{name} {value:.4g}" for name, value in self.figures.items()])
+        return "  ".join(parts + [f"{name} {value:.4g}" for name, value in self.metrics.items()])
 
 
 class _RichBar:
@@ -101,8 +101,8 @@ class _RichBar:
     def __init__(self, state: _State, move: _Move) -> None:
         self._state, self._move = state, move
 
-    def update(self, advance: int = 1, **figures: float) -> None:
-        self._state.add(advance, figures)
+    def update(self, advance: int = 1, **metrics: float) -> None:
+        self._state.add(advance, metrics)
         self._move()
 
 
@@ -129,8 +129,8 @@ class _Lines:
         self._last = time.monotonic()
         self._printed = -1
 
-    def update(self, advance: int = 1, **figures: float) -> None:
-        self._state.add(advance, figures)
+    def update(self, advance: int = 1, **metrics: float) -> None:
+        self._state.add(advance, metrics)
         if time.monotonic() - self._last >= self._every:
             self._print()
 

@@ -39,7 +39,7 @@ from trbert_env.ranges import LARGEST_SEED, Items, Range, check_ranges
 
 
 class Unprefixed:
-    """Mark of a group whose flags have no prefix of their own."""
+    """Marker of a group whose flags have no prefix of their own."""
 
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ Part = Annotated[T, tyro.conf.arg(name=""), Unprefixed()]
 
 @dataclass(frozen=True)
 class OwnDataOptions:
-    """Own data, for --env TextClassification and --env SpanQA."""
+    """Own data, for --env TextClassification, SpanQA or MultipleChoice."""
 
     train_file: Path | None = None
     """Own training data: a CSV, TSV, JSON, JSON lines or parquet file, plain or .gz."""

@@ -39,22 +39,22 @@ def full_layout(texts: Sequence[EncodedText]) -> Layout:
 
 
 def match_fractions(
-    savings: Savings, encoder: StagedEncoder, texts: Sequence[EncodedText]
+    savings: Savings | None, encoder: StagedEncoder, texts: Sequence[EncodedText]
 ) -> tuple[tuple[float, ...], float]:
     """Scale a run's kept fractions, all by one factor, until they cost what the run did.
 
     Args:
-        savings: What the run saved.
-        encoder: The encoder of the heuristic; it runs no policy, so that it may keep a little more.
-        texts: Texts that the cost is worked out on.
+        savings: Savings of the run; None of a run that skips nothing, which is refused.
+        encoder: Of the heuristic; it runs no policy, so that it may keep a little more.
+        texts: What the cost is worked out on.
 
     Returns:
         The fractions and the speed-up that they give.
 
     Raises:
-        ValueError: The run has other reductions than the encoder.
+        ValueError: The record has other reductions than the encoder.
     """
-    if len(savings.kept_fractions) != encoder.num_reductions:
+    if savings is None or len(savings.kept_fractions) != encoder.num_reductions:
         raise ValueError(f"the matched run has other reductions than {encoder.reduction_layers}: match another")
     cost = CostModel.of(encoder)
     full = full_layout(texts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from runners.cli.options import ResumableT, RunnerOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
-from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Identity
 from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json
 from runners.runs.run_folder import RunFolder
@@ -43,28 +43,32 @@ def run_to_end(runner: Callable[[ResumableT], RunFolder], options: ResumableT, p
     return runner(options).path
 
 
-def kept_record(path: Path, evaluate: Callable[[], dict[str, Any]], conditions: Mapping[str, Any]) -> dict[str, Any]:
+def kept_record(
+    path: Path, evaluate: Callable[[], EvaluationRecord], conditions: Conditions, identity: Identity
+) -> EvaluationRecord:
     """Return the record of an evaluation that is done once, and kept as JSON.
 
     Args:
-        path: The file that keeps it.
-        evaluate: Measures the record where there is none yet.
-        conditions: Entries that a kept record must have, as of now.
+        path: File that keeps it.
+        evaluate: Function that measures the record where there is none yet.
+        conditions: Conditions that a kept record must have, as of now.
+        identity: Identity that it must have, of the same parts; a new record is kept with it.
 
     Raises:
         ValueError: The kept record is damaged, or was made on something else.
     """
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        write_json(path, evaluate())
-    record = read_record(path, tuple(conditions))
-    for name, value in conditions.items():
+        write_json(path, replace(evaluate(), identity=identity).to_flat())
+    wanted = conditions.to_flat() | identity.to_flat()
+    record = read_record(path, (*wanted, *REQUIRED))
+    for name, value in wanted.items():
         if record[name] != value:
             raise ValueError(
                 f"{path} was made with {name} {record[name]!r}, now it is {value!r}: "
                 "restore what it was made with, or delete the file to measure it again"
             )
-    return record
+    return EvaluationRecord.from_flat(record)
 
 
 class HeuristicPoints:
@@ -97,6 +101,11 @@ class HeuristicPoints:
         }
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the task's metrics, the main one first, and ``log_likelihood``."""
+        return (*self._validation.task.metric_names, "log_likelihood")
+
+    @property
     def facts(self) -> dict[str, str]:
         """What the runs work on, beyond names and paths; without the encoder where the first run will train it."""
         found = self._validation.fingerprints
@@ -111,23 +120,22 @@ class HeuristicPoints:
 
     def record(
         self, name: str, speedup: float, seed: int, earlier: EvaluationRecord | None, folder: Path
-    ) -> dict[str, Any]:
+    ) -> EvaluationRecord:
         """Return what a heuristic reaches at a speed-up.
 
         Args:
             name: Name of the heuristic.
-            speedup: One of those that were named.
+            speedup: One of the speed-ups that were named.
             seed: Seed of its choices.
-            earlier: A record with the unreduced backbone's metrics, if there is one.
-            folder: The run's folder, in which the record is kept.
+            earlier: Record with the unreduced backbone's metrics, if there is one.
+            folder: Folder of the run, in which the record is kept.
         """
         dtype, device = evaluation_dtype(self._options.run.dtype), str(resolve_device(self._options.run.device))
+        fractions = self._fractions[speedup]
 
-        def evaluate() -> dict[str, Any]:
-            fractions = self._fractions[speedup]
-            found = evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
-            return found.flat() | bounds
+        def evaluate() -> EvaluationRecord:
+            return evaluate_heuristic(name, fractions, self.validation, dtype, device, self._layers, seed, earlier)
 
-        bounds = {"keep_fractions": list(self._fractions[speedup]), "reduction_layers": list(self._layers)}
-        conditions = evaluation_conditions(self.validation, dtype) | bounds
-        return kept_record(folder / "heuristics" / f"{name}-{speedup:g}x-seed{seed}.json", evaluate, conditions)
+        path = folder / "heuristics" / f"{name}-{speedup:g}x-seed{seed}.json"
+        identity = Identity(keep_fractions=fractions, reduction_layers=self._layers)
+        return kept_record(path, evaluate, evaluation_conditions(self.validation, dtype), identity)

@@ -1,30 +1,30 @@
-"""Evaluation: passes over a split, and the record of what came out."""
+"""Evaluation of a model, a heuristic or an agent on a split, beside the unreduced backbone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from agents.base import Actor
-from agents.heuristics import KeepAll, make_heuristic
+from agents.heuristics import make_heuristic
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
-from runners.evaluation.record import EvaluationRecord, PassResult, Quality, Savings
-from runners.evaluation.stock import stock_logits, stock_model
-from runners.evaluation.timing import wall_speedups
-from trbert_env.data.backbones import move
+from runners.evaluation.quality import measure_quality
+from runners.evaluation.record import Conditions, EvaluationRecord, Measured, Quality, Savings
+from runners.evaluation.timing import placed_reduced, wall_speedups
+from trbert_env.data.backbones import move, placed
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import TextBatch
 from trbert_env.envs.settings import DType, EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.staged_model import StagedModel
+from trbert_env.system import ReducedSystem, StockSystem, UnreducedSystem
 
 
 def evaluation_env(
@@ -50,8 +50,16 @@ def evaluation_env(
     return TokenReductionVectorEnv(workload, settings, exit_offsets)
 
 
-def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluating") -> PassResult:
-    """Go once over the split of an environment made by :func:`evaluation_env`."""
+def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluating") -> Measured:
+    """Go once over the split of an environment made by :func:`evaluation_env`, for what acts in one.
+
+    Models that need no environment are measured by :func:`runners.evaluation.quality.measure_quality`.
+
+    Args:
+        env: Environment that goes once over a split.
+        actor: Actor that chooses the tokens; it may ask for the environment's scores.
+        label: Label of the progress bar.
+    """
     workload = env.workload
     logits: list[Any] = []
     totals = torch.zeros(2, dtype=torch.float64)
@@ -74,72 +82,52 @@ def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluatin
             bar.update(int(valid.sum()))
     predictions = workload.task.predict(workload.texts, logits, workload.examples)
     quality = workload.task.metrics(predictions, workload.examples)
-    savings = Savings(float(totals[0] / totals[1]), tuple((kept / tokens).tolist()))
-    return PassResult(Quality(quality, likelihood / len(workload.texts)), savings)
+    fractions = tuple((kept / tokens).tolist())
+    found = Quality(quality, likelihood / len(workload.texts))
+    return Measured(found, Savings(float(totals[0] / totals[1]), fractions))
 
 
-def evaluation_conditions(workload: Workload, dtype: DType) -> dict[str, Any]:
-    """What an evaluation was made on: the head of ``metrics.json``."""
-    return {
-        "env": workload.preset.name,
-        "split": workload.split,
-        "data_source": workload.data_source,
-        "backbone": workload.backbone.name,
-        "num_examples": len(workload.examples),
-        "num_texts": len(workload.texts),
-        "dtype": dtype,
+def evaluation_conditions(workload: Workload, dtype: DType) -> Conditions:
+    """Return what an evaluation is made on."""
+    return Conditions(
+        env=workload.preset.name,
+        split=workload.split,
+        data_source=workload.data_source,
+        backbone=workload.backbone.name,
+        num_examples=len(workload.examples),
+        num_texts=len(workload.texts),
+        dtype=dtype,
         **workload.fingerprints,
-    }
+    )
 
 
-def run_stock_pass(workload: Workload, dtype: DType, device: str) -> PassResult:
-    """The plain transformers forward, padded: the reference that keep-all must equal."""
-    task, texts = workload.task, workload.texts
-    stock = move(stock_model(workload.backbone.model), device, getattr(torch, dtype))
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    logits: dict[int, torch.Tensor] = {}
-    likelihood = torch.zeros(len(texts))
-    with progress("stock transformers", len(order)) as bar:
-        for first in range(0, len(order), pass_rows(device)):
-            places = order[first : first + pass_rows(device)]
-            batch = [texts[place] for place in places]
-            layout = TextBatch.from_texts(batch).layout
-            found = stock_logits(stock, task, batch, device).float().cpu()
-            likelihood[places] = task.log_likelihood(found, layout, task.targets(batch))
-            logits |= dict(zip(places, task.split(found, layout), strict=True))
-            bar.update(len(places))
-    predictions = task.predict(texts, [logits[place].numpy() for place in range(len(texts))], workload.examples)
-    quality = task.metrics(predictions, workload.examples)
-    return PassResult(Quality(quality, float(likelihood.mean())), Savings(1.0))
+def measure_stock(workload: Workload, dtype: DType, device: str) -> Measured:
+    """Measure the plain transformers forward, padded: the reference that keep-all must equal."""
+    system = StockSystem(workload.backbone.model, workload.task)
+    move(system.model, device, getattr(torch, dtype))
+    measured = measure_quality(system, workload)
+    return replace(measured, savings=Savings(1.0))
 
 
-def full_quality(workload: Workload, dtype: DType, device: str) -> Quality:
-    """Measure the unreduced encoder, by keep-all."""
-    env = evaluation_env(workload, dtype=dtype, device=device)
-    return run_pass(env, KeepAll(), "unreduced backbone").quality
+def measure_unreduced(workload: Workload, dtype: DType, device: str) -> Quality:
+    """Measure the unreduced backbone, by keep-all."""
+    model = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
+    return measure_quality(UnreducedSystem(StagedModel(model, workload.task)), workload).quality
 
 
-def keep_all_quality(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Quality:
+def measure_keep_all(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Quality:
     """Measure a model's own encoder with keep-all, and print it."""
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    quality = full_quality(own, dtype, device)
-    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in quality.flat().items()]
-    print_table("the trained encoder with keep-all", ["", "value"], rows)
+    quality = measure_unreduced(own, dtype, device)
+    print_quality("the trained encoder with keep-all", quality)
     return quality
 
 
-def check_conditions(conditions: Mapping[str, Any], earlier: EvaluationRecord | None) -> None:
-    """Check that the unreduced encoder's metrics can be taken from an earlier record.
-
-    Raises:
-        ValueError: The earlier record is of other texts, another backbone or number format.
-    """
-    for name, value in conditions.items():
-        if earlier is not None and value != earlier.conditions.get(name):
-            raise ValueError(
-                f"the earlier record has {name} {earlier.conditions.get(name)!r}, this evaluation {value!r}: "
-                "name one of the same, or leave --full-from out"
-            )
+def measure_model(
+    model: TokenReducedModel, workload: Workload, dtype: DType, device: str, decision: DecisionRule | None = None
+) -> Measured:
+    """Go once over a split with a model, by its own decision rule or another."""
+    return measure_quality(ReducedSystem(placed_reduced(model, device, getattr(torch, dtype)), decision), workload)
 
 
 def run_policy_pass(
@@ -149,7 +137,7 @@ def run_policy_pass(
     exit_offsets: ExitOffsets | None,
     dtype: DType,
     device: str,
-) -> PassResult:
+) -> Measured:
     """Go once over a split with a policy, whose own FLOPs are counted too."""
     env = evaluation_env(
         workload,
@@ -162,17 +150,6 @@ def run_policy_pass(
     return run_pass(env, agent, "reduced model")
 
 
-def run_model_pass(
-    model: TokenReducedModel, workload: Workload, dtype: DType, device: str, decision: DecisionRule | None = None
-) -> PassResult:
-    """Go once over a split with a model, by its own decision rule or another."""
-    own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    agent = TrainedPolicy(move(model.policy, device, torch.float32), model.decision if decision is None else decision)
-    layers = model.encoder.reduction_layers
-    offsets = None if model.calibration is None else model.calibration.to(device)
-    return run_policy_pass(agent, own, layers, offsets, dtype, device)
-
-
 def evaluate_model(
     model: TokenReducedModel,
     workload: Workload,
@@ -181,23 +158,22 @@ def evaluate_model(
     decision: DecisionRule | None = None,
     earlier: EvaluationRecord | None = None,
 ) -> EvaluationRecord:
-    """Measure quality, FLOPs and clock of a model on a split, and print them.
+    """Measure quality, FLOPs and clock of a model on a split, and print them as a table.
 
     Args:
-        model: The model.
+        model: Model that is measured.
         workload: The split; its backbone is the unreduced model that it is compared with.
-        dtype: Number format of the encoder.
+        dtype: Number format to compute in.
         device: Device to compute on.
         decision: Decision rule instead of the model's own.
-        earlier: A record to take the unreduced encoder's metrics from.
+        earlier: Record to take the unreduced backbone's metrics from.
     """
-    conditions = evaluation_conditions(workload, dtype)
-    check_conditions(conditions, earlier)
+    conditions = _checked_conditions(workload, dtype, earlier)
     decision = model.decision if decision is None else decision
-    reduced = run_model_pass(model, workload, dtype, device, decision)
+    reduced = measure_model(model, workload, dtype, device, decision)
     clock = wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
-    full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-    return printed(EvaluationRecord(conditions, full, reduced.quality, reduced.savings, clock))
+    full = _full_quality(workload, dtype, device, earlier)
+    return _printed(EvaluationRecord(conditions, reduced, full, clock=clock))
 
 
 def evaluate_heuristic(
@@ -215,11 +191,10 @@ def evaluate_heuristic(
     No clock: the scores of attention and residual cost more than they save.
     """
     if name == "stock":
-        conditions = evaluation_conditions(workload, dtype)
-        check_conditions(conditions, earlier)
-        found = run_stock_pass(workload, dtype, device)
-        full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-        return printed(EvaluationRecord(conditions, full, found.quality, found.savings, agent=name))
+        conditions = _checked_conditions(workload, dtype, earlier)
+        measured = measure_stock(workload, dtype, device)
+        full = _full_quality(workload, dtype, device, earlier)
+        return _printed(EvaluationRecord(conditions, measured, full, agent=name))
     num_reductions = StagedEncoder(workload.backbone.model, reduction_layers).num_reductions
     heuristic = make_heuristic(name, keep_fractions, num_reductions, seed)
     return evaluate_agent(name, heuristic, workload, dtype, device, reduction_layers, None, earlier)
@@ -239,24 +214,60 @@ def evaluate_agent(
 
     The FLOPs of its own network are not known here, and not counted; and it has no clock.
     """
+    conditions = _checked_conditions(workload, dtype, earlier)
+    env = evaluation_env(
+        workload,
+        reduction_layers=reduction_layers,
+        dtype=dtype,
+        device=device,
+        exit_offsets=exit_offsets,
+    )
+    measured = run_pass(env, agent, name)
+    full = _full_quality(workload, dtype, device, earlier)
+    return _printed(EvaluationRecord(conditions, measured, full, agent=name))
+
+
+def check_conditions(conditions: Conditions, earlier: EvaluationRecord | None) -> None:
+    """Check that the unreduced backbone's metrics can be taken from an earlier record, where there is one.
+
+    Raises:
+        ValueError: The earlier record is of other texts, another backbone or number format.
+    """
+    if earlier is not None:
+        conditions.check_same(earlier.conditions)
+
+
+def _checked_conditions(workload: Workload, dtype: DType, earlier: EvaluationRecord | None) -> Conditions:
     conditions = evaluation_conditions(workload, dtype)
     check_conditions(conditions, earlier)
-    env = evaluation_env(
-        workload, reduction_layers=reduction_layers, dtype=dtype, device=device, exit_offsets=exit_offsets
-    )
-    found = run_pass(env, agent, name)
-    full = full_quality(workload, dtype, device) if earlier is None else earlier.full
-    return printed(EvaluationRecord(conditions, full, found.quality, found.savings, agent=name))
+    return conditions
 
 
-def printed(record: EvaluationRecord) -> EvaluationRecord:
-    """Print the closing tables: quality of the reduced and of the unreduced model, and what was saved."""
+def _full_quality(workload: Workload, dtype: DType, device: str, earlier: EvaluationRecord | None) -> Quality:
+    """Return the unreduced backbone's quality: an earlier record's, or measured now."""
+    return measure_unreduced(workload, dtype, device) if earlier is None else earlier.full
+
+
+def _printed(record: EvaluationRecord) -> EvaluationRecord:
+    print_evaluation(record)
+    return record
+
+
+def print_evaluation(record: EvaluationRecord) -> None:
+    """Print quality of the reduced and of the unreduced model, and what was saved."""
+    reduced, full = record.reduced.quality, record.full
     rows: list[list[Cell]] = [
-        [name.replace("_", " "), full, reduced, reduced - full] for name, full, reduced in record.changes()
+        [name.replace("_", " "), full[name], reduced[name], reduced[name] - full[name]] for name in full.to_flat()
     ]
     on = record.conditions
-    source = f"{on['env']} {on['split']} ({on['data_source']}), {on['num_examples']:,} examples"
-    print_table(f"quality on {source}, backbone {on['backbone']}", ["", "unreduced", "reduced", "change"], rows)
-    savings = ({} if record.savings is None else record.savings.flat()) | dict(record.clock)
-    print_table("savings", ["", "value"], [[name.replace("_", " "), value] for name, value in savings.items()])
-    return record
+    source = f"{on.env} {on.split} ({on.data_source}), {on.num_examples:,} examples"
+    print_table(f"quality on {source}, backbone {on.backbone}", ["", "unreduced", "reduced", "change"], rows)
+    saved = {} if record.reduced.savings is None else record.reduced.savings.to_flat()
+    saved |= {} if record.clock is None else record.clock.to_flat()
+    print_table("savings", ["", "value"], [[name.replace("_", " "), value] for name, value in saved.items()])
+
+
+def print_quality(title: str, quality: Quality) -> None:
+    """Print the quality of one model."""
+    rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in quality.to_flat().items()]
+    print_table(title, ["", "value"], rows)

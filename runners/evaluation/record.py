@@ -1,203 +1,324 @@
-"""EvaluationRecord: what an evaluation gave, in parts, and its flat form on disk.
+"""EvaluationRecord: what an evaluation found, and the flat ``metrics.json`` that keeps it.
 
-``metrics.json`` is one flat record. The parts are told apart there by what stands before their metrics: nothing for the
-reduced model, ``full_`` for the unreduced encoder that it is compared with, ``keep_all_`` for a jointly trained encoder
-that skips nothing, ``holdout_`` for the reduced model on held-out training texts. No other module knows this.
+This is the only module that knows the flat keys. The metrics of the task stand under their own names, and again
+behind a prefix for other models and texts:
+
+=============  =================================================================================
+``full_``      the unreduced backbone, on the same texts
+``keep_all_``  the model's own trained encoder with nothing skipped, on the same texts
+``holdout_``   the reduced model, on the training texts that were held out
+=============  =================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
+#: Keys that ``metrics.json`` has of every run that trains or evaluates.
+REQUIRED = ("env", "num_texts", "full_log_likelihood")
+
 _FULL, _KEEP_ALL, _HOLDOUT = "full_", "keep_all_", "holdout_"
-_LIKELIHOOD, _FLOPS, _KEPT = "log_likelihood", "flops_speedup", "kept_fraction_"
-_CLOCK = ("wall_speedup_stock", "wall_speedup_packed")
-_CONDITIONS = (
-    *("env", "split", "data_source", "backbone", "num_examples", "num_texts", "dtype"),
-    *("encoder_fingerprint", "tokenizer_fingerprint", "texts_fingerprint"),
-)
-#: Metrics that tables show beside a task's main one, where a record has them.
-_ALSO_SHOWN = ("has_answer_f1", "mean_absolute_error")
+_KEPT = re.compile(r"kept_fraction_(\d+)")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Texts, encoder and number format of an evaluation.
+
+    A record of an older version may lack some of them, which are None then.
+
+    Attributes:
+        env: Name of the data set.
+        split: Name of the split.
+        data_source: ``"local"``, ``"hub"`` or ``"embedded"``.
+        backbone: Name of the unreduced backbone.
+        num_examples: Records of the split.
+        num_texts: Texts of the split.
+        dtype: Number format that the encoder computed in.
+        encoder_fingerprint: Fingerprint of the unreduced backbone.
+        tokenizer_fingerprint: Fingerprint of its tokenizer.
+        texts_fingerprint: Fingerprint of the records and of how they were encoded.
+    """
+
+    env: str
+    split: str | None
+    data_source: str | None
+    backbone: str | None
+    num_examples: int | None
+    num_texts: int
+    dtype: str | None
+    encoder_fingerprint: str | None
+    tokenizer_fingerprint: str | None
+    texts_fingerprint: str | None
+
+    def to_flat(self) -> dict[str, Any]:
+        """Return the head of ``metrics.json``."""
+        return _without_none({name: getattr(self, name) for name in _CONDITIONS})
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> Conditions:
+        """Read the head of ``metrics.json``."""
+        values: dict[str, Any] = {name: flat.get(name) for name in _CONDITIONS}
+        return cls(**values)
+
+    def check_same(self, earlier: Conditions) -> None:
+        """Check that metrics of the unreduced backbone can be taken from an earlier evaluation.
+
+        Args:
+            earlier: Conditions of that evaluation.
+
+        Raises:
+            ValueError: It is of other texts, another backbone or number format.
+        """
+        for name, value in self.to_flat().items():
+            if getattr(earlier, name) != value:
+                raise ValueError(
+                    f"the earlier record has {name} {getattr(earlier, name)!r}, this evaluation {value!r}: "
+                    "name one of the same, or leave --full-from out"
+                )
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a model does on a split.
+    """Quality of one model on one split.
 
     Attributes:
-        metrics: The task's metrics, the main one first.
-        log_likelihood: Mean over texts, in nats.
+        metrics: Metrics of the task, 0 to 100, NaN for what is no number; the first is the main one.
+        log_likelihood: Mean log-likelihood of the gold answers, nats.
     """
 
     metrics: Mapping[str, float]
     log_likelihood: float
 
-    def flat(self) -> dict[str, float]:
-        """Return all of it by name."""
-        return {**self.metrics, _LIKELIHOOD: self.log_likelihood}
+    def to_flat(self) -> dict[str, float]:
+        """Return the metrics and ``log_likelihood``, by name."""
+        return {**self.metrics, "log_likelihood": self.log_likelihood}
+
+    def __getitem__(self, name: str) -> float:
+        """Return a metric of the task, or ``log_likelihood``.
+
+        Raises:
+            KeyError: There is no such metric.
+        """
+        return self.log_likelihood if name == "log_likelihood" else self.metrics[name]
 
 
 @dataclass(frozen=True)
 class Savings:
-    """What a model saves in FLOPs.
+    """FLOPs that a reduction saved.
 
     Attributes:
         flops_speedup: Mean full cost over mean reduced cost, over texts.
-        kept_fractions: Kept share of the full length at each reduction, over all tokens.
+        kept_fractions: Kept share of the full length at each reduction, over all tokens; empty where nothing is
+            skipped.
     """
 
     flops_speedup: float
     kept_fractions: tuple[float, ...] = ()
 
-    def flat(self) -> dict[str, float]:
-        """Return all of it by name."""
-        kept = {f"{_KEPT}{index}": share for index, share in enumerate(self.kept_fractions, start=1)}
-        return {_FLOPS: self.flops_speedup, **kept}
+    def to_flat(self) -> dict[str, float]:
+        """Return ``flops_speedup`` and ``kept_fraction_<t>``."""
+        kept = {f"kept_fraction_{index}": value for index, value in enumerate(self.kept_fractions, start=1)}
+        return {"flops_speedup": self.flops_speedup, **kept}
 
 
 @dataclass(frozen=True)
-class PassResult:
-    """What one pass over a split gave.
+class Measured:
+    """Quality and savings of one pass over a split.
 
     Attributes:
-        quality: How well the model does.
-        savings: What it saves.
+        quality: Quality of the pass.
+        savings: Savings of the pass; None where nothing was to be saved.
     """
 
     quality: Quality
-    savings: Savings
+    savings: Savings | None = None
 
-    def flat(self) -> dict[str, float]:
-        """Return all of it by name."""
-        return {**self.quality.flat(), **self.savings.flat()}
+    def to_flat(self) -> dict[str, float]:
+        """Return metrics, ``log_likelihood``, ``flops_speedup`` and ``kept_fraction_<t>``, by name."""
+        return self.quality.to_flat() | ({} if self.savings is None else self.savings.to_flat())
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Wall speed-ups of a reduced model; see :func:`runners.evaluation.timing.wall_speedups`.
+
+    Attributes:
+        wall_speedup_stock: Time of stock transformers over time of the reduced model.
+        wall_speedup_packed: Time of our packed encoder with keep-all over time of the reduced model.
+    """
+
+    wall_speedup_stock: float
+    wall_speedup_packed: float
+
+    def to_flat(self) -> dict[str, float]:
+        """Return both, by name."""
+        return {"wall_speedup_stock": self.wall_speedup_stock, "wall_speedup_packed": self.wall_speedup_packed}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which model or agent it was, beyond its name; None for what has no meaning.
+
+    Attributes:
+        model_fingerprint: Fingerprint of the token-reduced model.
+        threshold: Threshold that it was measured at, where another than its own.
+        keep_fractions: Keep fractions of a heuristic.
+        reduction_layers: Cuts of a heuristic.
+    """
+
+    model_fingerprint: str | None = None
+    threshold: float | None = None
+    keep_fractions: tuple[float, ...] | None = None
+    reduction_layers: tuple[int, ...] | None = None
+
+    def to_flat(self) -> dict[str, Any]:
+        """Return what is known, by name, as JSON values."""
+        values = {name: getattr(self, name) for name in _IDENTITY}
+        return _without_none({name: list(v) if isinstance(v, tuple) else v for name, v in values.items()})
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> Identity:
+        """Read it from the flat record."""
+        values: dict[str, Any] = {name: flat.get(name) for name in _IDENTITY}
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**values)
+
+
+_CONDITIONS = tuple(entry.name for entry in fields(Conditions))
+_IDENTITY = tuple(entry.name for entry in fields(Identity))
 
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What an evaluation gave.
+    """What an evaluation found.
 
     Attributes:
-        conditions: What it was made on: data set, split, source, encoder, numbers of records and texts, number
-            format, fingerprints.
-        full: Quality of the unreduced encoder that the model is compared with.
-        reduced: Quality of the model; that of the encoder itself where nothing is reduced (stage 1).
-        savings: What the model saves; None where nothing is reduced.
-        clock: Wall speed-ups by name; empty where none was measured.
-        keep_all: Quality of a jointly trained encoder that skips nothing; None where the encoder is as it was.
-        holdout: The model on held-out training texts; None where none were held out.
-        agent: Name of a heuristic or of an agent that is no model; empty for a model.
-        identity: Further entries that tell what was measured, such as the model's fingerprint.
+        conditions: Texts, encoder and number format.
+        reduced: Quality and savings of what was evaluated.
+        full: Quality of the unreduced backbone on the same texts.
+        agent: Name of the heuristic or agent; None for a token-reduced model.
+        clock: Wall speed-ups; None where the clock was not read.
+        keep_all: Quality of the model's own trained encoder with keep-all; None where it is the backbone.
+        holdout: Quality and savings on held-out training texts; None where none were held out.
+        identity: Which model or agent it was.
+        extra: Further keys of the flat record, which another version wrote.
+
+    Example:
+        >>> flat = {"env": "SQuAD2", "num_texts": 2, "f1": 58.0, "log_likelihood": -1.5, "flops_speedup": 2.0}
+        >>> record = EvaluationRecord.from_flat(flat | {"full_f1": 60.0, "full_log_likelihood": -1.0})
+        >>> record.reduced.quality["f1"], record.full["f1"], record.reduced.savings.flops_speedup
+        (58.0, 60.0, 2.0)
     """
 
-    conditions: Mapping[str, Any]
+    conditions: Conditions
+    reduced: Measured
     full: Quality
-    reduced: Quality
-    savings: Savings | None = None
-    clock: Mapping[str, float] = field(default_factory=dict)
+    agent: str | None = None
+    clock: Clock | None = None
     keep_all: Quality | None = None
-    holdout: PassResult | None = None
-    agent: str = ""
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    holdout: Measured | None = None
+    identity: Identity = field(default_factory=Identity)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def main_metric(self) -> str:
-        """The first metric of the task."""
-        return next(iter(self.full.metrics))
-
-    @property
-    def shown_metrics(self) -> tuple[str, ...]:
-        """Metrics that tables and plots show."""
-        return shown_metrics(self.main_metric, self.full.metrics)
-
-    def flat(self) -> dict[str, Any]:
-        """Return the record as ``metrics.json`` has it.
-
-        Example:
-            >>> quality = Quality({"accuracy": 90.0}, -0.2)
-            >>> record = EvaluationRecord({"env": "IMDB"}, full=quality, reduced=quality, savings=Savings(2.0, (0.5,)))
-            >>> list(record.flat())
-            ['env', 'accuracy', 'log_likelihood', 'flops_speedup', 'kept_fraction_1', 'full_accuracy', ...]
-        """
-        return {
-            **self.conditions,
-            **({"agent": self.agent} if self.agent else {}),
-            **self.reduced.flat(),
-            **({} if self.savings is None else self.savings.flat()),
-            **self.clock,
-            **_prefixed(_FULL, self.full.flat()),
-            **({} if self.keep_all is None else _prefixed(_KEEP_ALL, self.keep_all.flat())),
-            **({} if self.holdout is None else _prefixed(_HOLDOUT, self.holdout.flat())),
-            **self.identity,
-        }
+    def to_flat(self) -> dict[str, Any]:
+        """Return the flat record of ``metrics.json``: JSON values; what is no finite number is None."""
+        flat = self.conditions.to_flat()
+        flat |= {} if self.agent is None else {"agent": self.agent}
+        flat |= self.reduced.to_flat()
+        flat |= {} if self.clock is None else self.clock.to_flat()
+        flat |= _prefixed(_FULL, self.full.to_flat())
+        flat |= {} if self.keep_all is None else _prefixed(_KEEP_ALL, self.keep_all.to_flat())
+        flat |= {} if self.holdout is None else _prefixed(_HOLDOUT, self.holdout.to_flat())
+        flat |= self.identity.to_flat()
+        return {name: _plain(value) for name, value in (flat | dict(self.extra)).items()}
 
     @classmethod
-    def of_flat(cls, values: Mapping[str, Any]) -> EvaluationRecord:
-        """Read what :meth:`flat` wrote; entries of no part are taken for its identity.
-
-        Args:
-            values: A flat record.
+    def from_flat(cls, flat: Mapping[str, Any]) -> EvaluationRecord:
+        """Read the flat record of ``metrics.json``; keys that are unknown here end in :attr:`extra`.
 
         Raises:
-            ValueError: It lacks the metrics of the unreduced encoder, or those of the model.
+            ValueError: It lacks one of :data:`REQUIRED`.
         """
-        left = dict(values)
-        conditions = {name: left.pop(name) for name in _CONDITIONS if name in left}
-        names = [name.removeprefix(_FULL) for name in values if name.startswith(_FULL)]
-        missing = [name for name in names if name not in values] if names else [_FULL + _LIKELIHOOD]
-        if missing:
-            raise ValueError(f"the record has no {missing[0]}: it is of no evaluation")
-        return cls(
-            conditions,
-            full=_quality(left, _FULL, names),
-            savings=_savings(left, ""),
-            clock={name: left.pop(name) for name in _CLOCK if name in left},
-            keep_all=_quality(left, _KEEP_ALL, names) if _KEEP_ALL + _LIKELIHOOD in left else None,
-            holdout=_pass(left, _HOLDOUT, names) if _HOLDOUT + _LIKELIHOOD in left else None,
-            reduced=_quality(left, "", names),
-            agent=left.pop("agent", ""),
-            identity=left,
+        if missing := [name for name in REQUIRED if name not in flat]:
+            raise ValueError(f"it has no {missing[0]}")
+        full = _read_quality(_without_prefix(_FULL, flat))
+        keep_all, holdout = _without_prefix(_KEEP_ALL, flat), _without_prefix(_HOLDOUT, flat)
+        # Only the metrics that the unreduced backbone has too: what else stands there is not known here.
+        own = {name: flat[name] for name in flat if name in full.metrics or name in _PASS or _KEPT.fullmatch(name)}
+        clock = {entry.name: flat[entry.name] for entry in fields(Clock) if entry.name in flat}
+        record = cls(
+            Conditions.from_flat(flat),
+            _read_measured(own),
+            full,
+            agent=flat.get("agent"),
+            clock=Clock(**_numbers(clock)) if len(clock) == len(fields(Clock)) else None,
+            keep_all=_read_quality(keep_all) if keep_all else None,
+            holdout=_read_measured(holdout) if holdout else None,
+            identity=Identity.from_flat(flat),
         )
-
-    def changes(self) -> list[tuple[str, float, float]]:
-        """Return name, value unreduced and value reduced of every metric, the likelihood last."""
-        full, reduced = self.full.flat(), self.reduced.flat()
-        return [(name, full[name], reduced[name]) for name in full]
+        known = record.to_flat().keys() | {*_CONDITIONS, *_IDENTITY, "agent"}
+        extra = {name: value for name, value in flat.items() if name not in known}
+        return cls(**{entry.name: getattr(record, entry.name) for entry in fields(cls)} | {"extra": extra})
 
 
-def shown_metrics(main: str, metrics: Iterable[str]) -> tuple[str, ...]:
-    """Return the metrics that tables and plots show: the main one, and what says more than it.
+#: Keys of a pass beside the metrics of the task.
+_PASS = ("log_likelihood", "flops_speedup")
+
+
+def watched_curves(keep_all: Quality, reduced: Measured | None) -> dict[str, float]:
+    """Return the TensorBoard curves of the held-out texts while a run goes on.
 
     Args:
-        main: The main metric.
-        metrics: All that there are.
+        keep_all: Quality of the encoder as it now is, with keep-all.
+        reduced: Quality and savings of its reduced self; None where nothing is skipped.
     """
-    known = set(metrics)
-    return (main, *(name for name in _ALSO_SHOWN if name in known and name != main))
+    curves = _prefixed(_KEEP_ALL, keep_all.to_flat()) | ({} if reduced is None else reduced.to_flat())
+    return _prefixed("holdout/", curves)
 
 
-def _prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+def _prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{prefix}{name}": value for name, value in values.items()}
 
 
-def _quality(left: dict[str, Any], prefix: str, names: Sequence[str]) -> Quality:
-    """Take the metrics of one part out of what is left of a flat record."""
-    found = {name: left.pop(prefix + name) for name in names if prefix + name in left}
-    likelihood = found.pop(_LIKELIHOOD)
-    return Quality(found, likelihood)
+def _without_prefix(prefix: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries behind a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
 
 
-def _savings(left: dict[str, Any], prefix: str) -> Savings | None:
-    if prefix + _FLOPS not in left:
-        return None
-    speedup = left.pop(prefix + _FLOPS)
-    kept: list[float] = []
-    while (name := f"{prefix}{_KEPT}{len(kept) + 1}") in left:
-        kept.append(left.pop(name))
-    return Savings(speedup, tuple(kept))
+def _read_quality(values: Mapping[str, Any]) -> Quality:
+    numbers = _numbers(values)
+    likelihood = numbers.pop("log_likelihood", math.nan)
+    return Quality(numbers, likelihood)
 
 
-def _pass(left: dict[str, Any], prefix: str, names: Sequence[str]) -> PassResult:
-    savings = _savings(left, prefix)
-    return PassResult(_quality(left, prefix, names), Savings(1.0) if savings is None else savings)
+def _read_measured(values: Mapping[str, Any]) -> Measured:
+    kept = {name: value for name, value in values.items() if _KEPT.fullmatch(name)}
+    in_order = sorted(kept, key=lambda name: int(name.rpartition("_")[2]))
+    quality = _read_quality({name: values[name] for name in values if name not in kept and name != "flops_speedup"})
+    if "flops_speedup" not in values:
+        return Measured(quality)
+    fractions = tuple(_numbers(kept)[name] for name in in_order)
+    return Measured(quality, Savings(_numbers(values)["flops_speedup"], fractions))
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among the values; JSON has null for what was no number."""
+    numbers = {name: math.nan if value is None else value for name, value in values.items()}
+    return {name: value for name, value in numbers.items() if isinstance(value, (int, float))}
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

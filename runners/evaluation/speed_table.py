@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -10,12 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 
 from runners.cli.display import announce
-from runners.evaluation.timing import model_flops_speedup
-from trbert_env.data.backbones import move
+from runners.evaluation.timing import placed_reduced, system_flops_speedup
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
+from trbert_env.system import ReducedSystem
 
 #: Texts that speeds are measured on, and thresholds that are tried.
 MEASURED_TEXTS, TABLE_SIZE = 256, 12
@@ -74,15 +73,11 @@ def measure_speeds(
         dtype: Number format of the encoder.
         device: Device to compute on.
     """
-    measured = copy.deepcopy(model)
-    measured.eval()  # type: ignore[no-untyped-call]
-    move(measured, device, torch.float32)
-    move(measured.backbone, device, dtype)
+    measured = placed_reduced(model, device, dtype)
     sample = texts[:MEASURED_TEXTS]
 
     def speedup(odds: float) -> float:
-        measured.set_decision(DecisionRule(threshold=probability(odds)))
-        return model_flops_speedup(measured, sample, device)
+        return system_flops_speedup(ReducedSystem(measured, DecisionRule(threshold=probability(odds))), sample)
 
     return tabulate(speedup)
 

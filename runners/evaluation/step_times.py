@@ -19,8 +19,7 @@ from agents.joint import JointLearner, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
-from runners.evaluation.stock import stock_pass
-from runners.evaluation.timing import measure
+from runners.evaluation.timing import measure, system_pass
 from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
@@ -28,6 +27,7 @@ from trbert_env.envs.reward import LengthPrice
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.staged_model import StagedModel
+from trbert_env.system import StockSystem
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def time_training(workload: Workload, settings: StepSettings) -> dict[str, float
     env = training_env(workload, settings)
     task, texts = workload.task, list(workload.texts[:16])
     naive = move(copy.deepcopy(workload.backbone.model), settings.device, getattr(torch, settings.dtype))
-    one_sample = stock_pass(naive, task, texts, len(texts), settings.device, width=task.max_tokens)
+    one_sample = system_pass(StockSystem(naive, task, width=task.max_tokens), texts, len(texts))
 
     def eight_samples() -> None:
         for _ in range(8):

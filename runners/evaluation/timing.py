@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
-from runners.evaluation.stock import stock_pass
+from runners.evaluation.quality import text_order
+from runners.evaluation.record import Clock
 from trbert_env.data.backbones import move
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import Task
+from trbert_env.system import ReducedSystem, StockSystem, System, UnreducedSystem
 
 #: Texts that the clock is read on at the end of a training run; the benchmark takes its own number.
 TIMED_TEXTS = 128
@@ -63,43 +63,80 @@ def measure(sides: dict[str, Callable[[], None]], rounds: int, device: str) -> d
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
 
 
-def keep_all_pass(
-    model: PreTrainedModel, task: Task, texts: Sequence[EncodedText], batch_size: int, device: str
-) -> Callable[[], None]:
-    """Our packed encoder, unreduced."""
-    staged = StagedModel(model, task)
+def system_pass(system: System, texts: Sequence[EncodedText], batch_size: int) -> Callable[[], None]:
+    """Return one whole pass of a system, for :func:`measure`.
+
+    Args:
+        system: System that runs.
+        texts: All texts of the pass.
+        batch_size: Texts that run together.
+    """
+    ordered = [texts[place] for place in text_order(system, texts)]
+    batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
 
     def run() -> None:
         with torch.inference_mode():
-            for first in range(0, len(texts), batch_size):
-                batch = TextBatch.from_texts(texts[first : first + batch_size], device)
-                staged(batch)
+            for batch in batches:
+                system.run(TextBatch.from_texts(batch, system.device))
 
     return run
 
 
-def reduced_pass(
-    model: TokenReducedModel, texts: Sequence[EncodedText], batch_size: int, device: str
-) -> Callable[[], None]:
-    """The token-reduced model, its policy included."""
+def time_systems(
+    systems: Mapping[str, System], texts: Sequence[EncodedText], batch_size: int, rounds: int
+) -> dict[str, Timing]:
+    """Time systems in turns on the same texts; see :func:`measure`.
 
-    def run() -> None:
-        with torch.inference_mode():
-            for first in range(0, len(texts), batch_size):
-                model.forward_packed(TextBatch.from_texts(texts[first : first + batch_size], device))
+    Args:
+        systems: Systems by name, all on one device.
+        texts: All texts of a round.
+        batch_size: Texts that run together.
+        rounds: Rounds that count.
+    """
+    passes = {name: system_pass(system, texts, batch_size) for name, system in systems.items()}
+    return measure(passes, rounds, str(next(iter(systems.values())).device))
 
-    return run
+
+def model_systems(model: TokenReducedModel) -> dict[str, System]:
+    """Return the three systems that wall speed-ups are ratios of, by ``"stock"``, ``"packed"`` and ``"reduced"``."""
+    return {
+        "stock": StockSystem(model.backbone, model.task),
+        "packed": UnreducedSystem(StagedModel(model.backbone, model.task)),
+        "reduced": ReducedSystem(model),
+    }
 
 
-def model_flops_speedup(model: TokenReducedModel, texts: Sequence[EncodedText], device: str) -> float:
-    """The FLOPs speed-up on just these texts."""
-    full, reduced = 0.0, 0.0
+def system_flops_speedup(system: System, texts: Sequence[EncodedText]) -> float:
+    """Return the FLOPs speed-up of a system on just these texts, over its reference."""
+    full, spent = 0.0, 0.0
     with torch.inference_mode():
         for first in range(0, len(texts), BATCH_SIZE):
-            output = model.forward_packed(TextBatch.from_texts(texts[first : first + BATCH_SIZE], device))
-            full += float(model.cost.full(output.layouts[0]).sum())
-            reduced += float(model.cost.reduced(output.layouts).sum())
-    return full / reduced
+            output = system.run(TextBatch.from_texts(texts[first : first + BATCH_SIZE], system.device))
+            full += float(output.full_flops.sum())
+            spent += float(output.flops.sum())
+    return full / spent
+
+
+def placed_reduced(model: TokenReducedModel, device: str, dtype: torch.dtype) -> TokenReducedModel:
+    """Return a model whose encoder computes in a number format, its policy in float32: a copy where it does not fit.
+
+    Args:
+        model: Model; left as it is.
+        device: Device that is wanted.
+        dtype: Number format of the encoder.
+    """
+    model.eval()  # type: ignore[no-untyped-call]
+    wanted = torch.device(device)
+    fits = (
+        model.device == wanted
+        and model.backbone.dtype == dtype
+        and next(model.policy.parameters()).dtype == torch.float32
+    )
+    if fits:
+        return model
+    copied = move(copy.deepcopy(model), wanted, torch.float32)
+    move(copied.backbone, wanted, dtype)
+    return copied
 
 
 def wall_speedups(
@@ -109,23 +146,24 @@ def wall_speedups(
     dtype: torch.dtype,
     device: str,
     rounds: int = 3,
-) -> dict[str, float]:
-    """``wall_speedup_stock`` and ``wall_speedup_packed`` on a sample of the texts."""
+) -> Clock:
+    """Measure the wall speed-ups of a model on a sample of the texts.
+
+    Args:
+        model: Model that is measured; a copy of it is run.
+        decision: Decision rule to apply.
+        texts: Texts to take the sample from.
+        dtype: Number format of all sides.
+        device: Device of all sides.
+        rounds: Rounds that count.
+    """
     chosen = np.random.default_rng(0).permutation(len(texts))[:TIMED_TEXTS]
     sample = [texts[index] for index in chosen]
     timed = move(copy.deepcopy(model), device, dtype)
     timed.set_decision(decision)
-    sides = {
-        "stock": stock_pass(timed.backbone, timed.task, sample, BATCH_SIZE, device),
-        "packed": keep_all_pass(timed.backbone, timed.task, sample, BATCH_SIZE, device),
-        "reduced": reduced_pass(timed, sample, BATCH_SIZE, device),
-    }
-    timings = measure(sides, rounds, device)
-    reduced = timings["reduced"].median
-    return {
-        "wall_speedup_stock": timings["stock"].median / reduced,
-        "wall_speedup_packed": timings["packed"].median / reduced,
-    }
+    timings = time_systems(model_systems(timed), sample, BATCH_SIZE, rounds)
+    stock, packed, reduced = (timings[name].median for name in ("stock", "packed", "reduced"))
+    return Clock(stock / reduced, packed / reduced)
 
 
 def _wait(device: str) -> None:

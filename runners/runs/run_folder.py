@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from runners.evaluation.record import REQUIRED, EvaluationRecord
 from runners.runs.checkpoint import FORMAT
-from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
     OptionsT,
@@ -29,8 +29,6 @@ from runners.runs.versions import git_commit, versions
 
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
-#: What the record of every run has that trains or evaluates, beside the task's metrics.
-RECORD = ("env", "num_texts", "full_log_likelihood")
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class RunFolder:
 
     @property
     def metrics_path(self) -> Path:
-        """The final figures, one flat record."""
+        """The final metrics, one flat record."""
         return self.path / "metrics.json"
 
     @property
@@ -151,7 +149,7 @@ class RunFolder:
         Raises:
             ValueError: ``metrics.json`` is damaged.
         """
-        return self.metrics_path.exists() and bool(read_record(self.metrics_path, RECORD))
+        return self.metrics_path.exists() and bool(read_record(self.metrics_path, REQUIRED))
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Check that what was really used when the run began is what is found now.
@@ -207,12 +205,12 @@ class RunFolder:
             raise ValueError(f"{self.config_path}: {error}") from error
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write the final figures; JSON knows neither NaN nor infinity, so both become null.
+        """Write the final metrics; JSON knows neither NaN nor infinity, so both become null.
 
         Raises:
-            TypeError: A figure is not a number, string, boolean or None.
+            TypeError: A metric is not a number, string, boolean or None.
         """
-        write_json(self.metrics_path, {name: _figure(name, value) for name, value in metrics.items()})
+        write_json(self.metrics_path, {name: _metric(name, value) for name, value in metrics.items()})
 
 
 def options_digest(values: Mapping[str, Any]) -> str:
@@ -248,14 +246,15 @@ def run_record(path: Path) -> EvaluationRecord:
     Raises:
         ValueError: It is damaged.
     """
-    return EvaluationRecord.of_flat(read_record(RunFolder(path).metrics_path, RECORD))
+    return EvaluationRecord.from_flat(read_record(RunFolder(path).metrics_path, REQUIRED))
 
 
 def earlier_record(path: Path | None) -> EvaluationRecord | None:
-    """Return the record of a run that is named; None where none is.
+    """Return the record of a run that a user names, None where none is named.
 
     Raises:
         FileNotFoundError: The run has not ended, or is none.
+        ValueError: The record is damaged, or of a run that evaluates nothing.
     """
     if path is None:
         return None
@@ -263,12 +262,12 @@ def earlier_record(path: Path | None) -> EvaluationRecord | None:
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
     record = read_record(folder.metrics_path)
-    if missing := [name for name in RECORD if name not in record]:
+    if missing := [name for name in REQUIRED if name not in record]:
         raise ValueError(
             f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
             "or evaluate"
         )
-    return EvaluationRecord.of_flat(record)
+    return EvaluationRecord.from_flat(record)
 
 
 def _file_name(text: str) -> str:
@@ -276,11 +275,11 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
-def _figure(name: str, value: Any) -> float | int | str | bool | None:
-    """One figure as a JSON value."""
+def _metric(name: str, value: Any) -> float | int | str | bool | None:
+    """Return one metric as a JSON value."""
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, float) and not math.isfinite(plain):
         return None
     if plain is None or isinstance(plain, (bool, int, float, str)):
         return plain
-    raise TypeError(f"metric {name!r} is a {type(value).__name__}; metrics are one flat record of figures")
+    raise TypeError(f"metric {name!r} is a {type(value).__name__}; metrics are one flat record of numbers and strings")

@@ -29,14 +29,14 @@ class Tracker:
         # Said for a new run too: TensorBoard takes a folder's first START for its beginning, and drops nothing there.
         self._writer = SummaryWriter(str(events_dir), purge_step=resume_step)
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to each curve.
 
         Args:
-            figures: Values by TensorBoard key, such as ``charts/episodic_return``.
+            metrics: Values by TensorBoard key, such as ``charts/episodic_return``.
             step: The x axis.
         """
-        for key, value in figures.items():
+        for key, value in metrics.items():
             self._writer.add_scalar(key, value, step)
 
     def log_evaluation(self, record: Mapping[str, Any], step: int) -> None:
@@ -52,11 +52,11 @@ class Tracker:
         self._writer.add_figure(name, figure, close=False)
 
     def flush(self) -> None:
-        """Bring everything logged to the disk; done with each checkpoint, a kill leaves no gap."""
+        """Write everything logged to the disk; done with each checkpoint, a kill leaves no gap."""
         self._writer.flush()
 
     def add_hparams(self, options: RunnerOptions, metrics: Mapping[str, Any], step: int = 0) -> None:
-        """Close the record: the options beside the final figures, in TensorBoard's table of runs.
+        """Close the record: the options beside the final metrics, in TensorBoard's table of runs.
 
         Args:
             options: The run's options.
@@ -65,15 +65,15 @@ class Tracker:
         """
         values = {name: _scalar(value) for name, value in options_to_json(options).items()}
         # Names of their own: a table column that is also a curve shows only the last of the two.
-        figures = {f"final/{name}": float(value) for name, value in metrics.items() if _is_number(value)}
+        finals = {f"final/{name}": float(value) for name, value in metrics.items() if _is_number(value)}
         # Not by SummaryWriter.add_hparams: its second writer would not tell of a full disk.
         writer = self._writer._get_file_writer()
-        for summary in hparams(values, figures):
+        for summary in hparams(values, finals):
             writer.add_summary(summary, step)
-        self.log(figures, step)
+        self.log(finals, step)
 
     def close(self) -> None:
-        """Bring everything to the disk and close the file.
+        """Write everything to the disk and close the file.
 
         Raises:
             OSError: Something could not be written.

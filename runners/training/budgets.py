@@ -81,7 +81,7 @@ class Budgets:
             self._agent.keep_fractions = self._choices[int(generator.integers(len(self._choices)))]
 
     def account(self, speedup: float) -> dict[str, float]:
-        """Take in the FLOPs speed-up of an update without a budget; returns figures to log."""
+        """Take in the FLOPs speed-up of an update without a budget; returns metrics to log."""
         return {} if self._controller is None else self._controller.update(speedup)
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
-from runners.evaluation.passes import full_quality, run_model_pass, run_policy_pass
-from runners.evaluation.record import PassResult
+from runners.evaluation.passes import measure_model, measure_unreduced, run_policy_pass
+from runners.evaluation.record import Measured, watched_curves
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
@@ -236,11 +236,11 @@ class JointTraining:
         progress = (self.updates / self._total_updates, (self.updates + 1) / self._total_updates)
         self.budgets.draw(self._generator)
         self.price.length_penalty, priced = self.budgets.price, self.budgets.priced
-        figures = self.learner.step(self._parts(), progress)
+        metrics = self.learner.step(self._parts(), progress)
         if priced and not self.options.unreduced:
-            figures |= self.budgets.account(figures["charts/flops_speedup"])
+            metrics |= self.budgets.account(metrics["charts/flops_speedup"])
         self.updates += 1
-        return figures
+        return metrics
 
     def _parts(self) -> list[list[EncodedText]]:
         training = self.options.training
@@ -253,9 +253,9 @@ class JointTraining:
         """Quality on the held-out texts, now and then, and one of them as the policy reduces it."""
         if self.holdout is None or self.updates not in milestones(self._total_updates, self.options.training.watch):
             return
-        figures = self._watched(self.holdout)
-        tracker.log(figures, self.texts_seen)
-        shown = {name.removeprefix("holdout/"): round(value, 2) for name, value in figures.items()}
+        curves = self._watched(self.holdout)
+        tracker.log(curves, self.texts_seen)
+        shown = {key.partition("/")[2]: round(value, 2) for key, value in curves.items()}
         print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)
@@ -264,22 +264,24 @@ class JointTraining:
             tracker.log_text("sample/text", sample, self.texts_seen)
 
     def _watched(self, holdout: Workload) -> dict[str, float]:
-        """Of the encoder as it now is with keep-all, and of its reduced self."""
+        """Return the curves of the encoder as it now is with keep-all, and of its reduced self."""
         workload = replace(holdout, backbone=replace(holdout.backbone, model=self.staged.model))
         dtype, device = training_dtype(self.options.run.dtype, self.device), str(self.device)
-        full = full_quality(workload, dtype, device)
-        metrics = {f"holdout/keep_all_{name}": value for name, value in full.flat().items()}
+        keep_all, reduced = measure_unreduced(workload, dtype, device), None
         if not self.options.unreduced:
             policy, layers = TrainedPolicy(self.agent.policy, self._decision), self.staged.encoder.reduction_layers
             reduced = run_policy_pass(policy, workload, layers, self.staged.exit_offsets, dtype, device)
-            metrics |= {f"holdout/{name}": value for name, value in reduced.flat().items()}
-        return metrics
+        return watched_curves(keep_all, reduced)
 
-    def holdout_result(self, model: TokenReducedModel) -> PassResult | None:
-        """Measure what came out, as it decides when it is used, on the held-out texts: to choose settings by."""
+    def measure_holdout(self, model: TokenReducedModel) -> Measured | None:
+        """Measure the trained model on the held-out texts, to choose settings by; None where none were held out.
+
+        Args:
+            model: Model that came out, which decides as when it is used.
+        """
         if self.holdout is None:
             return None
-        return run_model_pass(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
+        return measure_model(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """The parameters of encoder, task head, policy and calibration."""
@@ -315,7 +317,7 @@ class JointTraining:
             reduction_layers=self.staged.encoder.reduction_layers,
             decision=keep_all if self.options.unreduced else self._decision,
             exit_offsets=self.staged.exit_offsets,
-            # Its unreduced figures are no longer the backbone's.
+            # Its unreduced metrics are no longer the backbone's.
             backbone_name=f"{self.workload.backbone.name}, joint",
             trained_fractions=self.budgets.fractions if self.options.agent.sampler == "budgeted" else None,
         )

@@ -37,7 +37,7 @@ class Training(Protocol):
         ...
 
     def step(self) -> dict[str, float]:
-        """One update; returns figures to log, by TensorBoard key."""
+        """One update; returns metrics to log, by TensorBoard key."""
         ...
 
     def watch(self, tracker: Tracker) -> None:
@@ -111,12 +111,12 @@ def train(
             training.watch(tracker)
         while training.texts_seen < training.total_texts:
             started, before = time.perf_counter(), training.texts_seen
-            figures = training.step()
-            _check_figures(figures, training, folder)
+            metrics = training.step()
+            _check_metrics(metrics, training, folder)
             count = training.texts_seen - before
-            figures["charts/texts_per_second"] = count / (time.perf_counter() - started)
-            tracker.log(figures, training.texts_seen)
-            bar.update(count, **{name: figures[key] for name, key in shown.items() if key in figures})
+            metrics["charts/texts_per_second"] = count / (time.perf_counter() - started)
+            tracker.log(metrics, training.texts_seen)
+            bar.update(count, **{name: metrics[key] for name, key in shown.items() if key in metrics})
             training.watch(tracker)
             if training.updates % checkpoint_every == 0 or interrupt.raised:
                 save()
@@ -144,13 +144,13 @@ def _restore(training: Training, state: Any, folder: RunFolder) -> None:
         ) from error
 
 
-def _check_figures(figures: Mapping[str, float], training: Training, folder: RunFolder) -> None:
+def _check_metrics(metrics: Mapping[str, float], training: Training, folder: RunFolder) -> None:
     """Stop where a loss or a gradient is not finite.
 
     Raises:
         UserError: One is not; the message names the update.
     """
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if (name.startswith("losses/") or name in _WATCHED) and not math.isfinite(value):
             raise _diverged(f"{name} is {value}", training, folder)
 

@@ -317,15 +317,15 @@ class PolicyTraining:
         progress_after = (self.update + 1) / phase.updates
         phase.env.length_penalty = self._price(progress_after)
         rollout = self._collector.collect(progress_after)
-        figures = rollout_metrics(rollout)
+        metrics = rollout_metrics(rollout)
         if phase.agent is self.agent and self._budgets.priced:
-            figures |= self._budgets.account(figures["charts/flops_speedup"])
-        figures |= phase.agent.learn(rollout)
+            metrics |= self._budgets.account(metrics["charts/flops_speedup"])
+        metrics |= phase.agent.learn(rollout)
         if self._calibration_fit is not None:
             assert phase.env.last_outcome is not None
-            figures |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
+            metrics |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
-        return figures | {"charts/length_penalty": phase.env.length_penalty}
+        return metrics | {"charts/length_penalty": phase.env.length_penalty}
 
     def watch(self, tracker: Tracker) -> None:
         """A few times along the way, a training text as the agent reduces it."""

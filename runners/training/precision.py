@@ -26,5 +26,5 @@ def training_dtype(wanted: str, device: torch.device) -> DType:
 
 
 def evaluation_dtype(wanted: str) -> DType:
-    """Resolve ``"auto"`` for evaluation: float32, so that figures are exact."""
+    """Resolve ``"auto"`` for evaluation: float32, so that metrics are exact."""
     return "bfloat16" if wanted == "bfloat16" else "float32"

@@ -125,7 +125,7 @@ def check_loaded(options: StartOptions) -> None:
     """
     given = [flag for flag in changed_options(options) if flag in SETTLED]
     if given:
-        raise UserError(f"--policy brings its own encoder, cuts and heads: leave {' '.join(given)} out")
+        raise UserError(f"--policy has its own encoder, cuts and heads: leave {' '.join(given)} out")
 
 
 def exit_offset_rate(task: Task, given: float | None, default: float) -> float:

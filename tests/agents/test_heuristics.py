@@ -119,9 +119,9 @@ def test_matched_fractions_cost_as_much(speedup: float, make_env: MakeEnv, play:
 
 
 def test_a_run_of_other_reductions_cannot_be_matched(env: TokenReductionVectorEnv) -> None:
-    for kept in ((0.7,), (0.7, 0.5, 0.2)):
+    for savings in (Savings(2.0, (0.7,)), Savings(2.0, (0.7, 0.5, 0.2)), Savings(2.0), None):
         with pytest.raises(ValueError, match="other reductions"):
-            match_fractions(Savings(2.0, kept), env.encoder, env.workload.texts)
+            match_fractions(savings, env.encoder, env.workload.texts)
 
 
 def test_wrong_heuristics() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 import runners.compare
 from runners.cli.run import run
-from runners.compare import CompareOptions, averaged, interval, leaderboard, training_cost
+from runners.compare import CompareOptions, Entry, averaged, interval, leaderboard, training_cost
 from runners.compare import main as compare
+from runners.evaluation.record import EvaluationRecord
 from runners.runs.tracking import Tracker
 
 AGENTS = ["reinforce", "ppo", "random", "residual"]
@@ -97,13 +98,20 @@ def test_interval_by_hand() -> None:
     assert math.isnan(interval([1.0])[1])
 
 
+def entry(agent: str, f1: float | None, speedup: float, **cost: float) -> Entry:
+    own = {"f1": f1, "log_likelihood": -1.0, "flops_speedup": speedup}
+    full = {"full_f1": 60.0, "full_log_likelihood": -1.0}
+    record = EvaluationRecord.from_flat({"env": "SQuAD2", "num_texts": 3, **own, **full})
+    return Entry(agent, 0, record, cost=cost)
+
+
 def test_leaderboard_takes_means_over_seeds_and_the_best_first() -> None:
-    rows = [
-        {"agent": "a", "f1": 50.0, "flops_speedup": 2.0, "texts_per_second": 8.0},
-        {"agent": "a", "f1": 54.0, "flops_speedup": 2.2, "texts_per_second": 12.0},
-        {"agent": "b", "f1": 53.0, "flops_speedup": 2.1},
+    entries = [
+        entry("a", 50.0, 2.0, texts_per_second=8.0),
+        entry("a", 54.0, 2.2, texts_per_second=12.0),
+        entry("b", 53.0, 2.1),
     ]
-    first, second = leaderboard(rows, ["f1"])
+    first, second = leaderboard(entries, ["f1"])
     assert (first["agent"], first["f1"], first["seeds"]) == ("b", 53.0, 1)
     assert math.isnan(first["texts_per_second"])
     assert (second["f1"], second["texts_per_second"], second["seeds"]) == (52.0, 10.0, 2)
@@ -111,8 +119,8 @@ def test_leaderboard_takes_means_over_seeds_and_the_best_first() -> None:
 
 
 def test_leaderboard_puts_last_what_is_no_number() -> None:
-    rows = [{"agent": "a", "f1": None, "flops_speedup": 2.0}, {"agent": "b", "f1": 1.0, "flops_speedup": 2.0}]
-    assert [entry["agent"] for entry in leaderboard(rows, ["f1"])] == ["b", "a"]
+    entries = [entry("a", None, 2.0), entry("b", 1.0, 2.0)]
+    assert [row["agent"] for row in leaderboard(entries, ["f1"])] == ["b", "a"]
 
 
 def test_curves_are_averaged_over_the_steps_that_all_have() -> None:

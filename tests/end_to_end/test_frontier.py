@@ -14,9 +14,10 @@ import runners.evaluation.nested_runs
 import runners.sweep
 from runners.cli.options import DataOptions, EncoderOptions, RunOptions
 from runners.cli.run import run
+from runners.evaluation.record import EvaluationRecord
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
-from runners.sweep import SweepOptions, mean_line
+from runners.sweep import Point, SweepOptions, mean_line
 from runners.sweep import main as sweep
 from runners.training.joint import JointTraining
 
@@ -165,13 +166,16 @@ def test_a_sweep_that_was_moved_goes_on(in_process: Any, monkeypatch: pytest.Mon
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
 
+def point(target: float, speedup: float, f1: float) -> Point:
+    own = {"f1": f1, "log_likelihood": -1.0, "flops_speedup": speedup}
+    full = {"full_f1": 66.0, "full_log_likelihood": -1.0}
+    record = EvaluationRecord.from_flat({"env": "SQuAD2", "num_texts": 3, **own, **full})
+    return Point("joint", target, 0, record)
+
+
 def test_mean_line_is_over_seeds() -> None:
-    rows = [
-        {"target": 2.0, "flops_speedup": 2.1, "f1": 60.0},
-        {"target": 2.0, "flops_speedup": 1.9, "f1": 62.0},
-        {"target": 1.5, "flops_speedup": 1.5, "f1": 64.0},
-    ]
-    assert mean_line(rows, "f1") == [(1.5, 64.0), (2.0, 61.0)]
+    points = [point(2.0, 2.1, 60.0), point(2.0, 1.9, 62.0), point(1.5, 1.5, 64.0)]
+    assert mean_line(points, "f1") == [(1.5, 64.0), (2.0, 61.0)]
 
 
 def test_options_of_every_run_follow_from_the_sweep() -> None:

@@ -15,7 +15,6 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from runners.evaluation.stock import stock_logits, stock_model
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -26,6 +25,7 @@ from trbert_env.presets import get_preset
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.staged_model import StagedModel
+from trbert_env.system import StockSystem, UnreducedSystem
 from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
 
 MakeTexts = Callable[..., list[EncodedText]]
@@ -106,9 +106,15 @@ def packed_masks(texts: Sequence[EncodedText], masks: Sequence[Tensor]) -> list[
 
 @torch.no_grad()
 def test_keep_all_is_the_stock_model(case: Case) -> None:
-    stock = stock_model(case.model)
-    ours = StagedModel(case.model, case.task, (2, 3))(TextBatch.from_texts(case.texts))
-    expected = stock_logits(stock, case.task, case.texts, "cpu")
+    stock = StockSystem(case.model, case.task)
+    batch = TextBatch.from_texts(case.texts)
+    system = UnreducedSystem(StagedModel(case.model, case.task, (2, 3)))
+    output, plain = system.run(batch), stock.run(batch)
+    ours, expected = output.logits, plain.logits
+    for found in (output, plain):
+        assert found.flops.equal(found.full_flops)
+        assert found.kept_tokens.shape == (len(case.texts), 0)
+    assert output.flops.equal(plain.flops)
     torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
     forward = StagedModel(case.model, case.task, (2, 3)).start(TextBatch.from_texts(case.texts))
     while not forward.done:
@@ -117,7 +123,7 @@ def test_keep_all_is_the_stock_model(case: Case) -> None:
     torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
     pieces = case.task.split(logits, forward.layouts[0])
     assert [piece.shape[1] for piece in pieces] == [case.task.num_logits] * len(case.texts)
-    alone = [stock_logits(stock, case.task, [text], "cpu") for text in case.texts]
+    alone = [stock.run(TextBatch.from_texts([text])).logits for text in case.texts]
     for piece, other in zip(pieces, alone, strict=True):
         torch.testing.assert_close(piece, other, rtol=0, atol=TOLERANCE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -299,6 +300,20 @@ def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> Model
     """``model.to(device, dtype)``, whose stock type hides what it returns."""
     nn.Module.to(model, torch.device(device), dtype)
     return model
+
+
+def placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """Return the model itself where it fits, else a copy: rounding the caller's weights would lose them.
+
+    Args:
+        model: Task model; set to evaluation where it fits.
+        device: Device that is wanted.
+        dtype: Number format that is wanted.
+    """
+    fits = model.device == device and model.dtype == dtype
+    found = model if fits else move(copy.deepcopy(model), device, dtype)
+    found.eval()
+    return found
 
 
 def _load_config(

@@ -13,18 +13,19 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from trbert_env.data.own import OwnFiles, OwnReader, SpanQA, TextClassification
-from trbert_env.data.readers import READERS, Reader, hyperpartisan
+from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
+from trbert_env.data.readers import Reader, hyperpartisan
 from trbert_env.data.sources import Examples, load_examples
 from trbert_env.presets import OWN, Preset, get_preset
 from trbert_env.suggestions import suggestion
-from trbert_env.tasks import TASKS
+from trbert_env.tasks import task_class
 
 DataSource = Literal["auto", "local", "hub", "embedded"]
 LabelKind = Literal["auto", "class", "score"]
 
 #: Readers of own data, by the name of the environment.
-_OWN_READERS: dict[str, type[SpanQA] | type[TextClassification]] = {
+_OWN_READERS: dict[str, type[MultipleChoice | SpanQA | TextClassification]] = {
+    "MultipleChoice": MultipleChoice,
     "TextClassification": TextClassification,
     "SpanQA": SpanQA,
 }
@@ -45,7 +46,8 @@ class DataRequest:
     """Names of the records to load; all are JSON values, and nothing is read before :meth:`load`.
 
     Attributes:
-        env: Name of the data set, as in ``TRBERT/<name>-v0``; ``TextClassification`` and ``SpanQA`` read own data.
+        env: Name of the data set, as in ``TRBERT/<name>-v0``; ``TextClassification``,
+            ``SpanQA`` and ``MultipleChoice`` read own data.
         data_source: ``"auto"``, or ``"local"``, ``"hub"`` or ``"embedded"`` for just that.
         data_dir: A folder of data sets, for ``"auto"`` and ``"local"``.
         train_file: Own training data: CSV, TSV, JSON, JSON lines or parquet, plain or ``.gz``.
@@ -132,11 +134,11 @@ class DataRequest:
         return load_examples(self._reader, split, where, self.data_dir, skip_bad_records=skip)
 
     @cached_property
-    def _reader(self) -> Reader | OwnReader:
+    def _reader(self) -> Reader | OwnReader | str:
         if self.is_own:
             return self._own_reader()
         dataset = self.preset.dataset
-        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else READERS[dataset]
+        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else dataset
 
     def _own_reader(self) -> OwnReader:
         kind = _OWN_READERS[self.env]
@@ -155,11 +157,12 @@ class DataRequest:
             self.validation_share,
             self.split_seed,
         )
-        if kind is SpanQA:
-            if self.label_kind != "auto":
-                raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
-            return SpanQA(files, **self.columns)
-        return TextClassification(files, **self.columns, label_kind=self.label_kind)
+        named: dict[str, Any] = dict(self.columns)
+        if kind is TextClassification:
+            return TextClassification(files, label_kind=self.label_kind, **named)
+        if self.label_kind != "auto":
+            raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
+        return kind(files, **named)
 
 
 def _default(name: str) -> Any:
@@ -174,7 +177,7 @@ def _check_settings(preset: Preset, settings: Mapping[str, Any]) -> None:
         ValueError: One is given; the message names it and what the task has.
     """
     task = preset.task
-    kind = TASKS[task]
+    kind = task_class(task)
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init]
     for name, value in settings.items():

@@ -267,7 +267,11 @@ class TokenReducedModel(PreTrainedModel):
         self.config.keep_fractions = None if fractions is None else list(fractions)
 
     def forward_packed(
-        self, batch: TextBatch, keep_masks: Sequence[Tensor] | None = None, samples: int = 1
+        self,
+        batch: TextBatch,
+        keep_masks: Sequence[Tensor] | None = None,
+        samples: int = 1,
+        decision: DecisionRule | None = None,
     ) -> ReducedOutput:
         """Run a packed batch; gradients flow wherever they are enabled.
 
@@ -275,7 +279,9 @@ class TokenReducedModel(PreTrainedModel):
             batch: The texts.
             keep_masks: T packed bool masks to apply instead of the policy's own.
             samples: Rows of each text; they share the first stage.
+            decision: Decision rule to apply instead of the model's own.
         """
+        rule = self.decision if decision is None else decision
         forward = self.staged.start(batch, samples)
         masks, policy_logits = [], []
         while not forward.done:
@@ -283,7 +289,7 @@ class TokenReducedModel(PreTrainedModel):
             if keep_masks is None:
                 logits = self.policy(forward.tokens.states, forward.reduction, forward.overlap)
                 policy_logits.append(logits)
-                mask = self._decide(logits, layout, forward.reduction)
+                mask = _decide(rule, logits, layout, forward.reduction)
             else:
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
@@ -309,10 +315,11 @@ class TokenReducedModel(PreTrainedModel):
         output = self.forward_packed(batch)
         return self.task.model_output(output.logits, batch.layout, input_ids.shape)
 
-    def _decide(self, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
-        """The packed mask of the decision rule."""
-        width = int(layout.text_lengths.max())
-        in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
-        forced = layout.pad(layout.first_tokens, width)
-        padded = layout.pad(logits.detach(), width)
-        return layout.gather(self.decision(padded, in_play, forced, layout.text_lengths, reduction))
+
+def _decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
+    """Return the packed mask of a decision rule."""
+    width = int(layout.text_lengths.max())
+    in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
+    forced = layout.pad(layout.first_tokens, width)
+    padded = layout.pad(logits.detach(), width)
+    return layout.gather(rule(padded, in_play, forced, layout.text_lengths, reduction))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import gymnasium
@@ -12,9 +11,8 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from trbert_env.data.backbones import move
+from trbert_env.data.backbones import placed
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.episode import Episode, Outcome
@@ -111,7 +109,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.device = check_device(settings.device)
         self.workload = workload
         self.num_envs, self.samples_per_text = settings.num_envs, settings.samples_per_text
-        model = _placed(workload.backbone.model, self.device, getattr(torch, settings.dtype))
+        model = placed(workload.backbone.model, self.device, getattr(torch, settings.dtype))
         policy_flops = policy_flops_per_token(model.config.hidden_size, settings.policy_size)
         #: The model that it runs.
         self.staged = StagedModel(model, workload.task, settings.reduction_layers, exit_offsets, policy_flops)
@@ -443,11 +441,3 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """Gymnasium's convention: beside every key, which rows it speaks of."""
         masks = {f"_{key}": np.ones(self.num_envs, dtype=np.bool_) for key in infos}
         return {**infos, **masks}
-
-
-def _placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """The model itself where it fits, else a copy: rounding the caller's weights would lose them."""
-    fits = model.device == device and model.dtype == dtype
-    placed = model if fits else move(copy.deepcopy(model), device, dtype)
-    placed.eval()
-    return placed

