@@ -34,7 +34,8 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
+    if any(names):
+        axes[0].legend(fontsize="small")
     figure.suptitle(title)
     if caption:
         figure.supxlabel(caption, fontsize="x-small", color="0.4")

@@ -33,20 +33,28 @@ NESTED = [f"--policy.{update}" for update in UPDATES]
 LOADED = ["--max-eval-texts 8", "--dtype float32"]
 TRAINED = ["--max-train-texts 16", *LOADED]
 SHORT: dict[str, list[str]] = {
+    "finetune": [*TRAINED, "--epochs 1"],
     "train_policy": [*TRAINED, *(f"--{update}" for update in UPDATES)],
     "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES), "--holdout-texts 4", "--watch 1"],
     "evaluate": LOADED,
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
     "probe": [],
-    "pilot": [*LOADED, "--strategies random"],
+    "pilot": [*LOADED, "--strategies random", "--proportions 0.5"],
     "compare": [*TRAINED, *NESTED],
-    "sweep": [*TRAINED, *NESTED, *(f"--joint.{update}" for update in UPDATES), "--joint.holdout-texts 4"],
+    "sweep": [
+        *TRAINED,
+        *NESTED,
+        *(f"--joint.{update}" for update in UPDATES),
+        "--joint.holdout-texts 4",
+        "--heuristics random",
+    ],
 }
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
     "--seeds 0 1 2": "--seeds 0",
     "--speedups 1.5 2 2.5 3": "--speedups 1.5",
+    "reinforce rloo grpo ppo a2c random": "reinforce ppo random",
     "8_000": "128",
 }
 
@@ -77,6 +85,7 @@ class Reader:
 
     def follow(self, command: str) -> None:
         """Run a command with the placeholders filled in, small."""
+        print(command)  # shown where it fails
         for long, short in FEWER.items():
             command = command.replace(long, short)
         _, script, *arguments = shlex.split(command)
@@ -185,6 +194,7 @@ def test_results_and_links() -> None:
         speedup, *metrics = re.findall(r"[+-]?\d+\.\d+x?|\b1x", row.split("|", 2)[2])
         found = [line.replace("*", "") for line in results.splitlines() if f"| {speedup} |" in line.replace("*", "")]
         assert any(all(f"| {metric} |" in line for metric in metrics) for line in found), row
+    assert all(speedup in results for speedup in re.findall(r"\b\d\.\d{3}x", README))
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README + results):
         assert (ROOT / target).exists(), target
     for path in re.findall(r"`((?:trbert_env|agents|runners|examples|tests)/[\w/.]*)`", README):
