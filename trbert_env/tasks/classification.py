@@ -125,7 +125,9 @@ class Classification(Task):
         else:
             self.labels = ()
             config.num_labels = 1
-            config.problem_type = "regression"
+            # How transformers names the losses; saved, so that a fine-tuned encoder tells its head.
+            relevant = self.head == "relevance"
+            config.problem_type = "multi_label_classification" if relevant else "regression"
 
     def _take_from_config(self, config: PreTrainedConfig, found: _Labels | None) -> None:
         labels = labels_of(config)
@@ -137,7 +139,9 @@ class Classification(Task):
                 "as classes (label_kind 'class'), or use an encoder with one output"
             )
         if len(labels) == 1 and self.head in (None, "classes"):
-            self.head = "regression" if found is not None and found.head == "regression" else "relevance"
+            named = found is not None and bool(found.names)
+            numbers = config.problem_type == "regression" or (found is not None and found.head == "regression")
+            self.head = "regression" if numbers and not named else "relevance"
         self.head = self.head or "classes"
         self.labels = labels if self.head == "classes" else ()
         if found is None:

@@ -302,3 +302,14 @@ def test_a_saved_model_keeps_labels_and_settings(data: Dataset, settings: dict[s
     assert loaded.task.labels == task.labels
     assert loaded.backbone.config.num_labels == task.num_logits
     assert loaded.task.metric_names == task.metric_names
+
+
+@pytest.mark.parametrize(("numbers", "head"), [([0.0, 1.0], "relevance"), ([0.0, 2.5], "regression")])
+def test_a_saved_single_logit_tells_its_head_whatever_a_split_holds(numbers: list[float], head: str) -> None:
+    config = BertConfig()
+    Classification().configure(config, Dataset.from_dict({"label": numbers}))
+    config.architectures = ["BertForSequenceClassification"]
+    for split in (None, Dataset.from_dict({"label": [1.0, 0.0]})):
+        later = Classification()
+        later.configure(config, split)
+        assert later.head == head
