@@ -147,7 +147,17 @@ def reader(in_process: Any, data: Any, tmp_path: Path, monkeypatch: pytest.Monke
         {"question": row["question"], "context": row["context"], "answers": row["answers"]["text"]} for row in rows
     ]
     questions[5]["answers"] = ["not in the context"]
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    choices = [
+        {
+            "article": row["context"],
+            "question": row["question"],
+            "options": [f"{word} {n}" for word in row["context"].split()[:4]],
+            "answer": "ABCD"[n % 4],
+        }
+        for n, row in enumerate(rows)
+    ]
+    for name, content in (("questions", questions), ("choices", choices)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in content))
     folder = data.write(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
