@@ -1,1 +1,1 @@
-"""What measures: passes over a split, matched heuristics, clock times, nested runs."""
+"""Evaluation: records, quality and FLOPs of systems, passes of agents, matched heuristics, clock times, nested runs."""
