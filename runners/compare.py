@@ -24,7 +24,7 @@ from runners.cli.display import announce, markdown_table, print_table
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, check_options, spelled_out
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.nested_runs import HeuristicPoints, ended_run, run_to_end
+from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, run_to_end
 from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
@@ -323,6 +323,7 @@ def report(entries: Sequence[Entry], folder: RunFolder, target: float, metrics: 
         metrics: Metrics of the leaderboard, the main one first.
     """
     first, on = entries[0].record, entries[0].record.conditions
+    metrics = [name for name in metrics if name in first.full.to_flat()]  # a split may lack some
     board = leaderboard(entries, metrics)
     write_csv(folder.path / "runs.csv", [entry.row() for entry in entries])
     write_csv(folder.path / "leaderboard.csv", board)
@@ -376,7 +377,8 @@ def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
     validation = load_split(options.data, options.encoder.backbone)
     filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
     shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.encoder.layers, shape, [options.target_speedup])
+    cuts = filled.encoder.layers or earliest_cuts(validation)
+    return HeuristicPoints(options, validation, cuts, shape, [options.target_speedup])
 
 
 def main(options: CompareOptions) -> None:
@@ -384,8 +386,10 @@ def main(options: CompareOptions) -> None:
     folder: RunFolder | None = None
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
-    options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, Path())))
     beside = heuristics_beside(options)  # says what is wrong before there is a folder
+    if options.encoder.layers is None:
+        options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, Path())))
+        beside = heuristics_beside(options)
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "compare", "agents", options.run.seed)
         options = options.without_files()

@@ -107,6 +107,7 @@ def report(
         after_layer: Layer that tokens were eliminated after.
         metrics: Metrics to plot and print, the main one first.
     """
+    metrics = [name for name in metrics if name in rows[0]]  # a split may lack some
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     panels = {
         metric_label(metric): {

@@ -25,7 +25,7 @@ from runners.cli.options import (
 )
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.nested_runs import HeuristicPoints, ended_run, kept_record, run_to_end
+from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, kept_record, run_to_end
 from runners.evaluation.passes import evaluate_model, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.joint_finetune import joint_finetune
@@ -256,6 +256,7 @@ def report(points: list[Point], folder: RunFolder, metrics: Sequence[str]) -> No
     rows = [point.row() for point in points]
     write_csv(folder.path / "frontier.csv", rows)
     first, on = points[0].record, points[0].record.conditions
+    metrics = [name for name in metrics if name in first.full.to_flat()]  # a split may lack some
     series = list(dict.fromkeys(point.series for point in points))
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for metric in metrics:
@@ -301,7 +302,8 @@ def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
     shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
-    return HeuristicPoints(options, validation, filled.encoder.layers, shape, options.speedups)
+    cuts = filled.encoder.layers or earliest_cuts(validation)
+    return HeuristicPoints(options, validation, cuts, shape, options.speedups)
 
 
 def main(options: SweepOptions) -> None:
@@ -310,11 +312,13 @@ def main(options: SweepOptions) -> None:
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
     # Both say what is wrong before there is a folder.
-    stage2 = options.stage2(options.speedups[0], 0, Path())
-    options = replace(options, encoder=measured_encoder(stage2))
     beside = heuristics_beside(options)
     if options.stage == "joint":
         check_holdout(options.data, options.joint.training.holdout_texts)
+    if options.encoder.layers is None:
+        stage2 = options.stage2(options.speedups[0], 0, Path())
+        options = replace(options, encoder=measured_encoder(stage2))
+        beside = heuristics_beside(options)
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "sweep", options.stage, options.run.seed)
         folder.write_config(options, beside.facts)

@@ -71,6 +71,16 @@ def kept_record(
     return EvaluationRecord.from_flat(record)
 
 
+def earliest_cuts(workload: Workload) -> tuple[int, ...]:
+    """Return the cuts that give the greatest speed-ups: what is out of their reach, no measured cuts give.
+
+    Args:
+        workload: Texts with the encoder.
+    """
+    depth = StagedEncoder(workload.backbone.model).num_layers
+    return tuple(range(2, min(3, depth) + 1))
+
+
 class HeuristicPoints:
     """Heuristics beside trained runs: at the same FLOPs, with the same cuts, on the same texts.
 

@@ -13,7 +13,7 @@ from runners.cli.display import announce
 from runners.cli.options import EncoderOptions
 from runners.evaluation.layer_probe import LayerProbe, probe_layers
 from runners.runs.files import write_json
-from trbert_env.data.backbones import cache_folder, move
+from trbert_env.data.backbones import cache_folder, check_cache, move
 from trbert_env.data.workload import Workload
 from trbert_env.staged_model import StagedModel
 
@@ -47,14 +47,18 @@ def remembered_probe(workload: Workload, device: torch.device) -> LayerProbe:
     Args:
         workload: The training texts, with a fine-tuned encoder.
         device: Device to measure on.
+
+    Raises:
+        OSError: The cache cannot be written.
+        ValueError: There are too few texts to measure on.
     """
     path = _place(workload)
     if path.exists():
         values = json.loads(path.read_text(encoding="utf-8"))
         return LayerProbe(tuple(values["divergences"]), values["prior"])
+    check_cache(path)
     model = move(copy.deepcopy(workload.backbone.model), device, torch.float32).eval()
     probe = probe_layers(StagedModel(model, workload.task), workload.texts)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(probe))
     return probe
 

@@ -57,7 +57,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def metric_names(self) -> tuple[str, ...]:
-        """Names of the metrics that every split has; the first is the main one."""
+        """Names of the metrics that tables show; the first is the main one, which every split has."""
 
     @property
     def settings(self) -> dict[str, Any]:

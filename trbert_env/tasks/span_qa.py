@@ -85,8 +85,9 @@ class SpanQA(Task):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """F1 and exact match."""
-        return ("f1", "exact_match")
+        """F1 and exact match; where a question may have no answer, also F1 of those that have one."""
+        some_have_none = self.metric == "squad" and self.null_answer is not False
+        return ("f1", "exact_match", *(("has_answer_f1",) if some_have_none else ()))
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle whether questions may have no answer; see :meth:`Task.configure`."""
