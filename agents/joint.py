@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from agents.heuristics import KeepAll
 from agents.rollouts import rollout_metrics
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.envs.episode import Episode, Outcome
-from trbert_env.envs.reward import LengthPrice
+from trbert_env.envs.episode import Episode, Outcome, repeat_texts
+from trbert_env.envs.reward import LengthPrice, Reward
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
 
@@ -41,7 +41,7 @@ class JointOptions:
     policy_weight: Annotated[float, Range(0, 1)] = 0.0
     """Share of the policy loss's gradient that reaches the encoder through the states; 1 is the paper's."""
 
-    reward: Literal["likelihood", "distillation"] = "likelihood"
+    reward: Reward = "likelihood"
     """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
 
     max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
@@ -182,9 +182,8 @@ class JointLearner:
     def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout) -> Tensor:
         """The teacher's logits, float32, each text's as often as it has samples, which ``layout`` counts."""
         assert self._teacher is not None
-        counts = self.staged.task.row_counts(layout)[:: self.samples].tolist()
-        pieces = self._teacher.logits(texts).split(counts)
-        return torch.cat([piece for piece in pieces for _ in range(self.samples)])
+        counts = self.staged.task.row_counts(layout)[:: self.samples]
+        return repeat_texts(self._teacher.logits(texts), counts, self.samples)
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)

@@ -70,6 +70,8 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
         "charts/log_likelihood": float(final["log_likelihood"].mean()),
         "charts/flops_speedup": float(final["full_flops"].sum() / final["reduced_flops"].sum()),
     }
+    if "divergence" in final:
+        metrics["charts/divergence"] = float(final["divergence"].mean())
     for reduction in range(kept.shape[1]):
         metrics[f"charts/kept_fraction_{reduction + 1}"] = float(kept[:, reduction].sum() / lengths.sum())
     return metrics

@@ -77,8 +77,14 @@ class StagedModel(nn.Module):
             samples: Rows of each text; they share the first stage.
             record_attention: Whether the attention that tokens receive is kept.
         """
-        overlap = lexical_overlap(batch, self.task.query_segment)
+        overlap = lexical_overlap(batch, self._embedding_norms(batch), self.task.query_segment)
         return StagedForward(self.encoder, batch, samples, record_attention, overlap)
+
+    def _embedding_norms(self, batch: TextBatch) -> Tensor:
+        """``(total_tokens,)`` float32 norms of the tokens' word embeddings, as they are now."""
+        table = cast(nn.Embedding, self.model.get_input_embeddings()).weight.detach()
+        norms: Tensor = torch.linalg.vector_norm(table.index_select(0, batch.input_ids.long()).float(), dim=1)
+        return norms
 
     def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:
         """Apply the task head to the last states, and the exit offsets to the logits of tokens.

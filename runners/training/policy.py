@@ -47,7 +47,7 @@ from runners.training.start import Start, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.envs.reward import Penalty
+from trbert_env.envs.reward import Penalty, Reward
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
@@ -122,6 +122,10 @@ class PolicyTrainingOptions:
 
     samples_per_text: Annotated[int, Range(1)] = 8
     """Rows that hold the same text, whose returns are compared."""
+
+    reward: Reward = "distillation"
+    """What the policy is rewarded for beside the price: distillation, an answer near the unreduced model's, or
+    likelihood, of the gold answer (eq. 4)."""
 
     length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
@@ -281,6 +285,7 @@ class PolicyTraining:
             num_envs=texts * samples,
             samples_per_text=samples,
             reduction_layers=options.encoder.layers,
+            reward=options.training.reward,
             length_penalty=options.training.length_penalty,
             penalty=options.training.penalty if options.target_speedup is None else "flops",
             policy_size=options.agent.policy_size,

@@ -69,7 +69,7 @@ class Start(Generic[OptionsT]):
             "agent": replace(
                 options.agent,
                 policy_size=model.config.policy_size,
-                overlap=model.config.overlap,
+                overlap=model.config.weighted_overlap,
                 keep_fractions=options.agent.keep_fractions or fractions,
             ),
         }

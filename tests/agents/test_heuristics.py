@@ -74,7 +74,13 @@ def test_overlap_tokens_keep_the_question_and_the_places_that_share_its_words() 
     text = EncodedText("one", ids.astype(np.int32), np.zeros_like(ids), (len(ids),), np.zeros(2, dtype=np.int64))
     batch = TextBatch.from_texts([text])
     observation = PackedObservation(
-        torch.zeros(len(ids), 1), batch.layout, lexical_overlap(batch), None, 0, len(ids), ("one",)
+        torch.zeros(len(ids), 1),
+        batch.layout,
+        lexical_overlap(batch, torch.ones(len(ids))),
+        None,
+        0,
+        len(ids),
+        ("one",),
     )
     keep = make_heuristic("overlap", (0.3,), 1).act(observation)
     places = keep.nonzero().flatten().tolist()

@@ -48,6 +48,13 @@ def config(**values: Any) -> Tamper:
     return tamper
 
 
+def earlier(folder: Path) -> None:
+    """The configuration as it was before shared words were weighed."""
+    content = json.loads((folder / CONFIG).read_text())
+    content["overlap"] = content.pop("weighted_overlap")
+    (folder / CONFIG).write_text(json.dumps(content))
+
+
 def content(name: str, data: bytes | None) -> Tamper:
     def tamper(folder: Path) -> None:
         (folder / name).unlink()
@@ -251,7 +258,8 @@ MODELS: dict[str, tuple[Tamper, str]] = {
     "more layers promised": (config(num_hidden_layers=6), "lacks weights"),
     "fewer layers promised": (config(num_hidden_layers=3), "does not know"),
     "a wider policy promised": (config(policy_size=64), "another shape"),
-    "no overlap promised": (config(overlap=False), "does not know"),
+    "no overlap promised": (config(weighted_overlap=False), "does not know"),
+    "an earlier version's overlap": (earlier, "train the policy again"),
     "one reduction promised": (config(reduction_layers=[2]), "another shape"),
     "three reductions promised": (config(reduction_layers=[2, 3, 4]), "another shape"),
     "a cut beyond the depth": (config(reduction_layers=[2, 9]), "4 layers"),

@@ -162,7 +162,7 @@ def test_a_control_can_teach(joint: Any) -> None:
 
 def test_without_stage_2(joint: Any, place: Any) -> None:
     folder = joint("alone", "--no-overlap", start=("--backbone", str(place.fine_tuned)))
-    assert not TokenReducedModel.from_pretrained(folder / "model").config.overlap
+    assert not TokenReducedModel.from_pretrained(folder / "model").config.weighted_overlap
 
 
 def test_a_target_is_met(joint: Any) -> None:

@@ -83,6 +83,49 @@ def test_the_return_is_equation_4(
             assert float(reward[row]) == pytest.approx(-price * charge, rel=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [((9,), (14,)), ((5, 7), (4,))])
+def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
+    model: PreTrainedModel,
+    make_texts: MakeTexts,
+    make_masks: MakeMasks,
+    workload_of: WorkloadOf,
+    lengths: tuple[tuple[int, ...], ...],
+) -> None:
+    texts = make_texts(*lengths)
+    settings = EnvSettings(
+        num_envs=4, samples_per_text=2, order="once", reward="distillation", length_penalty=0.25, policy_size=8
+    )
+    env = TokenReductionVectorEnv(workload_of(model, texts), settings)
+    env.reset()
+    total = torch.zeros(4)
+    for mask in make_masks([text for text in texts for _ in range(2)], 2):
+        mask[0] = True  # Nothing of the first row is skipped.
+        _, reward, _, _, infos = env.step(torch.nn.functional.pad(mask, (0, env.max_tokens - mask.shape[1])))
+        total += torch.as_tensor(reward)
+    outcome = env.last_outcome
+    assert outcome is not None
+    rows = outcome.logits.split([len(text) for text in texts for _ in range(2)])
+    for row, found in enumerate(rows):
+        text, pieces, start = texts[row // 2], [], 0
+        for length in text.sequence_lengths:
+            ids, segments = (
+                torch.tensor(values[start : start + length])[None].long()
+                for values in (text.input_ids, text.token_type_ids)
+            )
+            named = {"token_type_ids": segments} if segments.any() else {}
+            with torch.no_grad():
+                stock = model(input_ids=ids, **named)
+            pieces.append(torch.stack([stock.start_logits[0], stock.end_logits[0]], 1))
+            start += length
+        full = torch.cat(pieces).log_softmax(0)
+        distance = (full.exp() * (full - found.log_softmax(0))).sum(0).mean()
+        assert infos["final_info"]["divergence"][row] == pytest.approx(float(distance), abs=1e-5)
+        charges = 0.25 * float(infos["final_info"]["kept_tokens"][row].sum())
+        assert float(total[row]) == pytest.approx(-float(distance) - charges, abs=1e-4)
+    assert infos["final_info"]["divergence"][0] == pytest.approx(0.0, abs=1e-5)
+    assert infos["final_info"]["divergence"][1] > 1e-3
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 384])
 def test_a_layer_in_closed_form(tokens: int) -> None:
     assert layer_flops(tokens, HIDDEN, FEED_FORWARD) == one_layer(tokens)

@@ -37,7 +37,7 @@ class TokenReducedConfig(PreTrainedConfig):
         task_settings: Settings of the task.
         reduction_layers: 1-based; None for the default.
         policy_size: Width of the policy heads.
-        overlap: Whether the policy sees lexical overlap.
+        weighted_overlap: Whether the policy sees lexical overlap.
         threshold: Keep a token whose probability is at least this.
         keep_fractions: If given, keep exactly these fractions of every text instead.
         trained_fractions: What it was trained to keep under a budget; further training starts from them.
@@ -48,6 +48,9 @@ class TokenReducedConfig(PreTrainedConfig):
             model's own encoder is as it was.
         original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.data.fingerprints`.
         kwargs: Handed on to transformers.
+
+    Raises:
+        ValueError: It is an earlier version's, whose policies saw a lexical overlap of other weights.
     """
 
     model_type = "trbert"
@@ -60,7 +63,7 @@ class TokenReducedConfig(PreTrainedConfig):
         task_settings: dict[str, Any] | None = None,
         reduction_layers: Sequence[int] | None = None,
         policy_size: int = DEFAULT_POLICY_SIZE,
-        overlap: bool = False,
+        weighted_overlap: bool = False,
         threshold: float = 0.5,
         keep_fractions: Sequence[float] | None = None,
         trained_fractions: Sequence[float] | None = None,
@@ -76,7 +79,12 @@ class TokenReducedConfig(PreTrainedConfig):
         self.task, self.task_settings = task, task_settings
         self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
         self.policy_size = policy_size
-        self.overlap = overlap
+        if kwargs.pop("overlap", False):
+            raise ValueError(
+                "the configuration has 'overlap', as an earlier version saved it: its policy saw other numbers, "
+                "so train the policy again"
+            )
+        self.weighted_overlap = weighted_overlap
         self.threshold = threshold
         self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
         self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
@@ -142,7 +150,7 @@ class TokenReducedModel(PreTrainedModel):
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
         self._check_decision(self.decision, encoder.num_reductions)
         self.policy = TokenPolicy(
-            encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.overlap
+            encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.weighted_overlap
         )
         # None where the head reads first tokens; the name is that of the saved weights.
         self.calibration: ExitOffsets | None = None
@@ -204,7 +212,7 @@ class TokenReducedModel(PreTrainedModel):
             task_settings=task.settings,
             reduction_layers=reduction_layers,
             policy_size=policy.policy_size,
-            overlap=policy.overlap,
+            weighted_overlap=policy.overlap,
             threshold=decision.threshold,
             keep_fractions=decision.keep_fractions,
             trained_fractions=trained_fractions,

@@ -30,6 +30,8 @@ class Outcome:
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
         reduced_flops: ``(rows,)`` float64.
+        divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution; None where it was
+            not asked for.
     """
 
     texts: Sequence[EncodedText]
@@ -40,6 +42,7 @@ class Outcome:
     kept_tokens: Tensor
     full_flops: Tensor
     reduced_flops: Tensor
+    divergence: Tensor | None = None
 
     @property
     def row_lengths(self) -> Tensor:
@@ -48,12 +51,13 @@ class Outcome:
 
     def metrics(self) -> dict[str, Tensor]:
         """Return what infos tell of every row, by name."""
-        return {
+        found = {
             "log_likelihood": self.log_likelihood,
             "kept_tokens": self.kept_tokens,
             "full_flops": self.full_flops,
             "reduced_flops": self.reduced_flops,
         }
+        return found if self.divergence is None else found | {"divergence": self.divergence}
 
 
 class Episode:
@@ -136,14 +140,19 @@ class Episode:
             self.forward.advance(mask)
         self.masks.append(mask)
 
-    def outcome(self) -> Outcome:
-        """Score the finished episode."""
+    def outcome(self, compare: bool = False) -> Outcome:
+        """Score the finished episode.
+
+        Args:
+            compare: True for the divergence from the unreduced model, which runs for it once, without gradients.
+        """
         forward, task, cost = self.forward, self._staged.task, self._staged.cost
         layout = forward.layouts[0]
         with torch.set_grad_enabled(self._gradients):
             logits, stops = self._staged.read(forward)
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
+            divergence = task.divergence(logits, self._unreduced_logits(), layout) if compare else None
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             logits=logits,
@@ -153,4 +162,26 @@ class Episode:
             kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
             full_flops=cost.full(forward.layouts[0]),
             reduced_flops=cost.reduced(forward.layouts),
+            divergence=divergence,
         )
+
+    def _unreduced_logits(self) -> Tensor:
+        """The model's logits with nothing skipped, rows end to end."""
+        with torch.no_grad():
+            logits = self._staged(self.batch)
+        return repeat_texts(logits, self._staged.task.row_counts(self.batch.layout), self._samples)
+
+
+def repeat_texts(logits: Tensor, row_counts: Tensor, samples: int) -> Tensor:
+    """Repeat each text's logits for its samples.
+
+    Args:
+        logits: ``(sum of row_counts, ...)``, texts end to end.
+        row_counts: ``(texts,)`` int64, logits of each text; see :meth:`~trbert_env.tasks.base.Task.row_counts`.
+        samples: Rows of each text.
+
+    Example:
+        >>> repeat_texts(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([2, 1]), 2).flatten().tolist()
+        [1.0, 2.0, 1.0, 2.0, 3.0, 3.0]
+    """
+    return torch.cat([piece for piece in logits.split(row_counts.tolist()) for _ in range(samples)])

@@ -1,4 +1,4 @@
-"""The reward of eq. 4: the log-likelihood of the gold answer less a price for what is kept."""
+"""The reward of eq. 4: how good the answer is, less a price for what is kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.reduction.cost import CostModel
 
 Penalty = Literal["tokens", "flops"]
+#: What quality is: the log-likelihood of the gold answer (eq. 4), or nearness to the unreduced model's distribution.
+Reward = Literal["likelihood", "distillation"]
 
 
 def check_length_penalty(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 
 from gymnasium.vector import AutoresetMode
 
-from trbert_env.envs.reward import Penalty, check_length_penalty
+from trbert_env.envs.reward import Penalty, Reward, check_length_penalty
 from trbert_env.envs.text_order import Order
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
 from trbert_env.validation import check_device, choose
@@ -26,6 +26,8 @@ class EnvSettings:
         num_envs: Rows; a multiple of ``samples_per_text``.
         samples_per_text: Rows that hold the same text.
         reduction_layers: Layers to reduce before, 1-based; None for ``(2, L/2 + 1)``.
+        reward: Quality that the last step's reward is: ``"likelihood"``, of the gold answer (eq. 4), or
+            ``"distillation"``, minus the divergence of the answer's distribution from the unreduced model's.
         length_penalty: Nats per kept token; None for the preset's. Can be set while the environment runs.
         penalty: Price on ``"tokens"`` or on ``"flops"``.
         policy_size: Width of the policy heads that ``reduced_flops`` charges; 0 charges none.
@@ -53,6 +55,7 @@ class EnvSettings:
     num_envs: int = 1
     samples_per_text: int = 1
     reduction_layers: Sequence[int] | None = None
+    reward: Reward = "likelihood"
     length_penalty: float | None = None
     penalty: Penalty = "tokens"
     policy_size: int = DEFAULT_POLICY_SIZE
@@ -77,6 +80,7 @@ class EnvSettings:
             choose("autoreset_mode", self.autoreset_mode, tuple(mode.value for mode in AutoresetMode))
         check_device(self.device)
         choose("dtype", self.dtype, get_args(DType))
+        choose("reward", self.reward, get_args(Reward))
         choose("penalty", self.penalty, get_args(Penalty))
         choose("order", self.order, get_args(Order))
         if self.length_penalty is not None:

@@ -61,14 +61,16 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     ## Reward
     Eq. 4: ``-length_penalty`` for every kept token at each step, and log Pr(gold answer) at the
-    last, so that the undiscounted return is R.
+    last, so that the undiscounted return is R. With ``reward="distillation"`` the last step has
+    -KL(unreduced || reduced) of the answer's distribution instead, which needs no gold answer.
 
     ## Episode end
     After T steps, all rows together, ``terminated`` is True. ``autoreset_mode`` tells what follows.
 
     ## Infos
     Of the finished text, in ``infos["final_info"]`` (SAME_STEP) or at the top (other modes):
-    ``log_likelihood``, ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``, ``text_id``.
+    ``log_likelihood``, ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``, ``text_id``, and
+    ``divergence`` with ``reward="distillation"``.
     Of the coming text or reduction, at the top: ``text_id``, ``forced_tokens`` (kept in any case),
     ``overlap`` (num_envs, max_tokens, 4; :func:`~trbert_env.reduction.overlap.lexical_overlap`), ``row_valid``
     with ``order="once"``, and ``importance`` with ``info_scores``.
@@ -273,8 +275,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         rewards = episode.step(keep, self._price)
         if not episode.forward.done:
             return rewards, None
-        self.last_outcome = outcome = episode.outcome()
-        return rewards + outcome.log_likelihood.double().cpu(), outcome
+        self.last_outcome = outcome = episode.outcome(compare=self.settings.reward == "distillation")
+        quality = outcome.log_likelihood if outcome.divergence is None else -outcome.divergence
+        return rewards + quality.double().cpu(), outcome
 
     def _begin(self) -> tuple[Observation, Infos]:
         self._draw()

@@ -2,6 +2,10 @@
 
 States of the first layers hardly know yet what is asked: measured on SQuAD 2.0, token identity alone
 says far more about which sentences can stop early. It costs no FLOPs to speak of, and no gold answer.
+
+What a shared word is worth depends on how common it is. No word counts are needed for that: embeddings of words that
+stand in every kind of context are short, those of words with a meaning of their own are long (Schakel and Wilson, 2015,
+"Measuring Word Significance using Distributed Representations of Words").
 """
 
 from __future__ import annotations
@@ -18,24 +22,27 @@ RADII = (4, 16)
 NUM_FEATURES = 2 + len(RADII)
 
 
-def lexical_overlap(batch: TextBatch, query_segment: int = 0) -> Tensor:
+def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> Tensor:
     """Features of every token, each in [0, 1]: ``(total_tokens, NUM_FEATURES)`` float32.
 
-    A sequence is taken as two segments, the first of which ends with the first separator (the token
-    that the sequence ends with); one is the query, the other the passage. A token matches if it stands in both, with
-    weight one over how often it stands in the passage: words that are everywhere in a passage say little about a
-    place in it. The columns are: 1 for the query and for separators; the token's own weight; the mean weight of the
-    neighbourhood of each of :data:`RADII`, in which only tokens of the passage weigh, over the sequence's greatest.
-    Where there is one segment only, all are 0.
+    A sequence is taken as two segments, the first of which ends with the first separator (the token that the sequence
+    ends with); one is the query, the other the passage. A token matches if it stands in both. Its weight is its
+    significance over how often it stands in the passage: words that are everywhere in a language or in a passage say
+    little about a place in it. Significance is the norm of the word embedding, scaled so that the least of a sequence
+    is 0 and the greatest 1 (all are 1 where they are equal). The columns are: 1 for the query and for separators; the
+    token's own weight; the mean weight of the neighbourhood of each of :data:`RADII`, in which only tokens of the
+    passage weigh, over the sequence's greatest. Where there is one segment only, all are 0.
 
     Args:
         batch: The texts.
+        norms: ``(total_tokens,)`` float32 norms of the tokens' word embeddings.
         query_segment: Which segment is the query: 0, the first, or 1.
 
     Example:
         >>> from trbert_env.encoder.texts import TextBatch
         >>> ids = torch.tensor([[1, 7, 8, 2, 5, 7, 5, 2]])  # [CLS] 7 8 [SEP] 5 7 5 [SEP]
-        >>> lexical_overlap(TextBatch.from_padded(ids))[:, :2].T.tolist()
+        >>> norms = torch.tensor([9.0, 1.5, 1.2, 9.0, 1.0, 1.5, 1.0, 9.0])
+        >>> lexical_overlap(TextBatch.from_padded(ids), norms)[:, :2].T.tolist()
         [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]]
     """
     layout = batch.layout
@@ -57,7 +64,8 @@ def lexical_overlap(batch: TextBatch, query_segment: int = 0) -> Tensor:
     in_query = none.index_add(0, word, (query & words).float())
     in_passage = none.index_add(0, word, (~query & words).float())
     matched = (in_query > 0) & (in_passage > 0)
-    own = torch.where(matched, 1.0 / in_passage.clamp(min=1.0), 0.0)[word] * words
+    weight = torch.where(matched, 1.0 / in_passage.clamp(min=1.0), 0.0)
+    own = weight[word] * _significance(norms, words, sequence)
     # A question's own words would make its first neighbours in the passage look like matches.
     passage = own * ~query
     neighbourhoods = [
@@ -65,6 +73,15 @@ def lexical_overlap(batch: TextBatch, query_segment: int = 0) -> Tensor:
     ]
     columns = [(query | separators).float(), own, *neighbourhoods]
     return torch.stack(columns, 1) * paired[sequence][:, None]
+
+
+def _significance(norms: Tensor, words: Tensor, sequence: Tensor) -> Tensor:
+    """Norms of words scaled to [0, 1] in each sequence; 0 for what is no word."""
+    least = norms.new_full((int(sequence[-1]) + 1,), torch.inf)
+    least = least.scatter_reduce(0, sequence, norms.masked_fill(~words, torch.inf), "amin")[sequence]
+    greatest = norms.new_zeros(int(sequence[-1]) + 1).scatter_reduce(0, sequence, norms * words, "amax")[sequence]
+    scaled = torch.where(greatest > least, (norms - least) / (greatest - least), 1.0)
+    return torch.where(words, scaled, 0.0)
 
 
 def _neighbourhood(values: Tensor, starts: Tensor, lengths: Tensor, sequence: Tensor, radius: int) -> Tensor:
