@@ -47,6 +47,11 @@ class JointOptions:
     max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
     """Largest norm of the encoder's gradient, which is scaled down to it."""
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything is learned from the teacher."""
+        return self.distillation > 0 or self.reward == "distillation"
+
 
 class JointAgent(Learner, Protocol):
     """An agent whose loss can be added to another's: what joint training needs beyond :class:`~agents.base.Learner`."""
@@ -98,8 +103,7 @@ class JointLearner:
         exit_offset_rate: float = 0.01,
         autocast: str = "float32",
     ) -> None:
-        self.needs_teacher = options.distillation > 0 or options.reward == "distillation"
-        if self.needs_teacher and teacher is None:
+        if options.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
         self.staged, self.agent, self.samples = staged, agent, samples
         self.options, self.price = options, price
@@ -142,7 +146,7 @@ class JointLearner:
             metrics = {"losses/task_loss": float(gold.detach())}
             share = self.options.distillation
             loss = (1.0 - share) * gold
-            if self.needs_teacher:
+            if self.options.needs_teacher:
                 distances = self.staged.task.divergence(
                     outcome.logits,
                     self._teacher_logits(texts, outcome.layout),

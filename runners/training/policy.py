@@ -33,6 +33,7 @@ from runners.cli.options import (
     changed_options,
     flag,
     named_values,
+    refuse_given,
     resolve_device,
 )
 from runners.cli.run import UserError
@@ -43,7 +44,7 @@ from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
 from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_loaded, exit_offset_rate
+from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -177,8 +178,12 @@ class TrainPolicyOptions:
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self._check_agent()
+        check_exit_offsets(self.data, self.training.calibration_rate)
+        check_budget(self, cloning=self.training.cloning_texts > 0)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
+        if self.training.length_penalty == 0.0:
+            refuse_given(self, ("--penalty", "--penalty-rise"), "--length-penalty 0 is no price")
         if self.policy is not None:
             check_loaded(self)
 
