@@ -105,7 +105,7 @@ class PolicyAgent(Agent):
             ).to(spec.device)
         self._generator = torch.Generator().manual_seed(spec.seed)
         self.keep_fractions = options.fractions(spec.num_reductions)
-        self._samples = spec.samples_per_text
+        self.samples_per_text = spec.samples_per_text
         self._progress = 0.0
 
     # -- what it does now ------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class PolicyAgent(Agent):
         if self.imitates:
             counts = self.sampler.expected_counts(logits, in_play, forced, lengths, reduction)
             shown = keep_top(self._importance(observation), in_play, forced, counts)
-            keep[:: self._samples] = shown[:: self._samples]
+            keep[:: self.samples_per_text] = shown[:: self.samples_per_text]
         return observation.gather(keep)
 
     def _importance(self, observation: PackedObservation) -> Tensor:

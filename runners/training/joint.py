@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.base import AgentSpec
 from agents.distillation import Teacher
-from agents.joint import JointLearner, JointOptions
+from agents.joint import JointLearner, JointLearnerOptions, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
 from runners.cli.options import (
@@ -236,12 +236,13 @@ class JointTraining:
         self.learner = JointLearner(
             self.staged,
             None if options.unreduced else self.agent,
-            1 if options.unreduced else training.samples_per_text,
-            options.joint,
+            JointLearnerOptions(
+                **vars(options.joint),
+                exit_offset_rate=exit_offset_rate(workload.task, training.calibration_rate, 0.01),
+                autocast=training_dtype(run.dtype, device),
+            ),
             teacher,
             self.price,
-            exit_offset_rate(workload.task, training.calibration_rate, 0.01),
-            training_dtype(run.dtype, device),
         )
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
@@ -311,7 +312,7 @@ class JointTraining:
         return measure_model(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """The parameters of encoder, task head, policy and calibration."""
+        """The parameters of encoder, task head, exit offsets and policy."""
         yield from self.staged.named_parameters()
         yield from self.agent.policy.named_parameters("policy")
 
