@@ -120,7 +120,7 @@ def evaluate_and_report(
     if model is None:
         layers = training.encoder.reduction_layers
         record = evaluate_agent(
-            options.algorithm.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
+            options.algorithm.agent, training.agent, validation, dtype, device, layers, training.exit_offsets, earlier
         )
     else:
         with replacing_folder(folder.model_dir) as partial:
