@@ -47,9 +47,30 @@ class JointOptions:
     max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
     """Largest norm of the encoder's gradient, which is scaled down to it."""
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything is learned from the teacher."""
+        return self.distillation > 0 or self.reward == "distillation"
+
+
+@dataclass(frozen=True)
+class JointLearnerOptions(JointOptions):
+    """Options of joint training, with those that a run works out from its task and device."""
+
+    exit_offset_rate: float = 0.01
+    """Learning rate of the exit offsets; 0 leaves them as they are."""
+
+    autocast: str = "float32"
+    """Number format that the encoder computes in: float32 or bfloat16."""
+
 
 class JointAgent(Learner, Protocol):
     """An agent whose loss can be added to another's: what joint training needs beyond :class:`~agents.base.Learner`."""
+
+    @property
+    def samples_per_text(self) -> int:
+        """Rows of each text."""
+        ...
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """What it descends on, with gradients, and metrics to log."""
@@ -75,13 +96,10 @@ class JointLearner:
     Args:
         staged: The model; trained in place, in float32, with the offsets on its logits.
         agent: Agent that acts and learns; None skips nothing (the unreduced control).
-        samples: Rows of each text.
-        options: See :class:`JointOptions`.
+        options: See :class:`JointLearnerOptions`.
         teacher: Source of the soft targets; needed unless ``distillation`` is 0 and the
             reward is the likelihood.
         price: Price of kept tokens.
-        exit_offset_rate: Learning rate of the exit offsets; 0 leaves them as they are.
-        autocast: ``"bfloat16"`` or ``"float32"``: what the encoder computes in.
 
     Raises:
         ValueError: A teacher is needed and missing.
@@ -91,25 +109,20 @@ class JointLearner:
         self,
         staged: StagedModel,
         agent: JointAgent | None,
-        samples: int,
-        options: JointOptions,
+        options: JointLearnerOptions,
         teacher: Teacher | None,
         price: LengthPrice,
-        exit_offset_rate: float = 0.01,
-        autocast: str = "float32",
     ) -> None:
-        self.needs_teacher = options.distillation > 0 or options.reward == "distillation"
-        if self.needs_teacher and teacher is None:
+        if options.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
-        self.staged, self.agent, self.samples = staged, agent, samples
+        self.staged, self.agent = staged, agent
         self.options, self.price = options, price
+        self.samples = 1 if agent is None else agent.samples_per_text
         self._actor: Actor = KeepAll() if agent is None else agent
         self._teacher = teacher
-        self._autocast = autocast
-        self._exit_offset_rate = exit_offset_rate
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
-        if exit_offset_rate and agent is not None and staged.exit_offsets is not None:
+        if options.exit_offset_rate and agent is not None and staged.exit_offsets is not None:
             groups.append({"params": list(staged.exit_offsets.parameters()), "weight_decay": 0.0})
         self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
@@ -142,7 +155,7 @@ class JointLearner:
             metrics = {"losses/task_loss": float(gold.detach())}
             share = self.options.distillation
             loss = (1.0 - share) * gold
-            if self.needs_teacher:
+            if self.options.needs_teacher:
                 distances = self.staged.task.divergence(
                     outcome.logits,
                     self._teacher_logits(texts, outcome.layout),
@@ -187,7 +200,7 @@ class JointLearner:
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)
-        rates = [self.options.encoder_rate, self._exit_offset_rate]
+        rates = [self.options.encoder_rate, self.options.exit_offset_rate]
         for group, rate in zip(self._optimizer.param_groups, rates, strict=False):
             group["lr"] = rate * factor
         norm = torch.nn.utils.clip_grad_norm_(self.staged.model.parameters(), self.options.max_encoder_norm)
@@ -196,7 +209,7 @@ class JointLearner:
         return metrics if self.agent is None else metrics | self.agent.update(rollout)
 
     def _computing(self) -> AbstractContextManager[object]:
-        return computing_in(self._autocast, self.staged.device)
+        return computing_in(self.options.autocast, self.staged.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers and the agent's state."""

@@ -17,7 +17,7 @@ from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, ke
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 #: About 2.07x fewer FLOPs in an encoder of 6 layers that is cut before layers 2 and 5.
-DEFAULT_KEEP_FRACTIONS = (0.5, 0.2)
+DEFAULT_KEEP_FRACTIONS: tuple[float, ...] = (0.5, 0.2)
 #: Of the full length, one a reduction; tokens once skipped stay out, so they cannot rise.
 KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, 3, order="falling")]
 
@@ -59,6 +59,17 @@ class PolicyAgentOptions:
     max_gradient_norm: Annotated[float, Range(above=0)] = 1.0
     """Largest norm of the policy's gradient, which is scaled down to it."""
 
+    def fractions(self, num_reductions: int) -> tuple[float, ...]:
+        """Return the keep fractions, or their default.
+
+        Raises:
+            ValueError: There is not one for each reduction; the default of a sampler without a budget fits any number.
+        """
+        default = DEFAULT_KEEP_FRACTIONS
+        if self.sampler == "bernoulli":
+            default = (*default, default[-1])[:num_reductions]
+        return check_keep_fractions(self.keep_fractions or default, num_reductions)
+
     @property
     def resolved_imitation_fraction(self) -> float:
         """The paper's 20 % for its own sampler; under a budget it was measured to harm (RESULTS.md)."""
@@ -93,9 +104,8 @@ class PolicyAgent(Agent):
                 options.overlap,
             ).to(spec.device)
         self._generator = torch.Generator().manual_seed(spec.seed)
-        fractions = options.keep_fractions or DEFAULT_KEEP_FRACTIONS
-        self.keep_fractions = check_keep_fractions(fractions, spec.num_reductions)
-        self._samples = spec.samples_per_text
+        self.keep_fractions = options.fractions(spec.num_reductions)
+        self.samples_per_text = spec.samples_per_text
         self._progress = 0.0
 
     # -- what it does now ------------------------------------------------------------------------------
@@ -150,7 +160,7 @@ class PolicyAgent(Agent):
         if self.imitates:
             counts = self.sampler.expected_counts(logits, in_play, forced, lengths, reduction)
             shown = keep_top(self._importance(observation), in_play, forced, counts)
-            keep[:: self._samples] = shown[:: self._samples]
+            keep[:: self.samples_per_text] = shown[:: self.samples_per_text]
         return observation.gather(keep)
 
     def _importance(self, observation: PackedObservation) -> Tensor:

@@ -16,7 +16,15 @@ from transformers import BertConfig
 
 from agents.policy_agent import KeepFractions
 from runners.cli.display import print_table
-from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    RunOptions,
+    refuse_given,
+    refuse_unused,
+    resolve_device,
+)
 from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
@@ -68,6 +76,8 @@ class BenchmarkOptions:
         refuse_unused(self, max_train_texts="give --num-texts", max_eval_texts="give --num-texts")
         if self.architecture == "bert-base" and self.model is not None:
             raise UserError("--architecture bert-base has random weights: leave --model out")
+        if self.model is not None and not self.training:
+            refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
 
 
 def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel | None]:

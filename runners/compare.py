@@ -18,13 +18,24 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
-from agents.policy_agent import DEFAULT_KEEP_FRACTIONS, PolicyAgentOptions
+from agents.policy_agent import PolicyAgentOptions
 from agents.registry import AGENTS
 from runners.cli.display import announce, markdown_table, print_table
-from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, check_options, spelled_out
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    Part,
+    RunOptions,
+    check_options,
+    flag,
+    option_paths,
+    refuse_given,
+    spelled_out,
+)
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, run_to_end
+from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, run_to_end, trained_agent
 from runners.evaluation.record import EvaluationRecord
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
@@ -114,6 +125,9 @@ class CompareOptions:
             if not any(_said_to(name, item) for name in self.learners):
                 prefixes = ", ".join(f"{name}." for name in self.learners)
                 raise UserError(f"--agent-options has {item!r}: it must begin with one of {prefixes}")
+        if not self.learners:
+            unread = [flag(f"policy.{name}") for name in option_paths(ComparedStageOptions) if name != "keep_fractions"]
+            refuse_given(self, unread, "--agents names heuristics alone, which are not trained")
         for name in self.learners:
             try:
                 check_options(self.stage2(name, 0, Path()))
@@ -125,6 +139,11 @@ class CompareOptions:
         """The agents that are trained."""
         return tuple(name for name in self.agents if name not in HEURISTICS)
 
+    @property
+    def heuristics(self) -> tuple[str, ...]:
+        """The agents that are not."""
+        return tuple(name for name in self.agents if name in HEURISTICS)
+
     def stage2(self, agent: str, seed: int, output_dir: Path) -> TrainPolicyOptions:
         """The options of one agent's run."""
         options = TrainPolicyOptions(
@@ -134,7 +153,7 @@ class CompareOptions:
             algorithm=AlgorithmOptions(
                 agent, self.own_options(agent), self.policy.algorithm.baseline, self.policy.algorithm.log_probability
             ),
-            agent=self.policy.agent,
+            agent=trained_agent(self.policy.agent, self.policy.training.cloning_texts, self.heuristics),
             training=self.policy.training,
             target_speedup=self.target_speedup,
         )
@@ -215,8 +234,7 @@ class Comparison:
             for agent in self.options.learners:
                 path = self._trained(agent, seed)
                 entries.append(Entry(agent, seed, run_record(path), path, training_cost(path)))
-        heuristics = [name for name in self.options.agents if name in HEURISTICS]
-        for name in heuristics:
+        for name in self.options.heuristics:
             for seed in self._seeds if name in SEEDED_HEURISTICS else self._seeds[:1]:
                 earlier = run_record(self._full_from) if self._full_from else None
                 record = self._heuristic_points.record(
@@ -376,9 +394,10 @@ def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
     """
     validation = load_split(options.data, options.encoder.backbone)
     filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
-    shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    fractions = options.policy.agent.keep_fractions or filled.agent.keep_fractions
+    agent = replace(filled.agent, keep_fractions=fractions)
     cuts = filled.encoder.layers or earliest_cuts(validation)
-    return HeuristicPoints(options, validation, cuts, shape, [options.target_speedup])
+    return HeuristicPoints(options, validation, cuts, agent, [options.target_speedup])
 
 
 def main(options: CompareOptions) -> None:

@@ -87,6 +87,8 @@ class EvaluateOptions:
             raise UserError(f"--agent {self.agent} needs either --keep-fractions or --match RUN_DIR")
         if self.model is not None:
             refuse_unused(self, reduction_layers="--model has its own cuts, leave it out")
+        if self.agent == "stock":
+            refuse_unused(self, reduction_layers="--agent stock has no cuts, leave it out")
 
 
 def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:

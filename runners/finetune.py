@@ -261,10 +261,8 @@ def load_splits(options: FinetuneOptions) -> Splits:
     torch.manual_seed(options.run.seed)  # a new task head draws its first weights
     backbone = examples.load_encoder(options.encoder, pretrained=True)
     if not backbone.fine_tuned:
-        announce(
-            f"backbone '{backbone.name}' has no task head for {options.data.env}: "
-            "a new one is trained from random weights"
-        )
+        reason = backbone.unfit_head or f"backbone '{backbone.name}' has no task head for {options.data.env}"
+        announce(f"{reason}: a new head is trained from random weights")
     return examples.encode(backbone)
 
 

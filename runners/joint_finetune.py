@@ -90,7 +90,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         dtype = training_dtype(options.run.dtype, device)
         teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)
         training = JointTraining(start, splits, teacher, device)
-        remembers = options.training.remember_teacher and training.learner.needs_teacher
+        remembers = options.training.remember_teacher and options.joint.needs_teacher
         if remembers:
             check_cache(cache_folder() / "teachers" / "logits")
         facts = start.facts | {"dtype": dtype, "teacher": teacher_model.source}

@@ -40,6 +40,7 @@ class ProbeOptions:
             reduction_layers="it is what is looked for, leave it out",
             max_eval_texts="training texts are looked at, leave it out",
             max_train_texts="a fixed number is looked at, leave it out",
+            dtype="it is measured in float32, leave it out",
         )
 
 

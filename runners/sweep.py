@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce, print_table
 from runners.cli.options import (
     DataOptions,
@@ -25,7 +24,14 @@ from runners.cli.options import (
 )
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, kept_record, run_to_end
+from runners.evaluation.nested_runs import (
+    HeuristicPoints,
+    earliest_cuts,
+    ended_run,
+    kept_record,
+    run_to_end,
+    trained_agent,
+)
 from runners.evaluation.passes import evaluate_model, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.joint_finetune import joint_finetune
@@ -106,15 +112,15 @@ class SweepOptions:
             encoder=self.encoder,
             run=replace(self.run, seed=seed, output_dir=output_dir),
             algorithm=self.policy.algorithm,
-            agent=self.policy.agent,
+            agent=trained_agent(self.policy.agent, self.policy.training.cloning_texts, self.heuristics),
             training=self.policy.training,
             target_speedup=speedup,
         )
 
     def stage3(self, speedup: float, seed: int, output_dir: Path, policy: Path) -> JointFinetuneOptions:
-        """The options of one run of stage 3; encoder and cuts are those of its policy's run."""
+        """The options of one run of stage 3; encoder, cuts and settings of the task are those of its policy's run."""
         return JointFinetuneOptions(
-            data=self.data,
+            data=replace(self.data, task_options=()),  # as encoder and cuts
             run=replace(self.run, seed=seed, output_dir=output_dir),
             joint=self.joint.joint,
             agent=self.joint.agent,
@@ -301,9 +307,10 @@ def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
     validation = load_split(options.data, options.encoder.backbone)
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
-    shape = filled.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS
+    fractions = options.policy.agent.keep_fractions or filled.agent.keep_fractions
+    agent = replace(filled.agent, keep_fractions=fractions)
     cuts = filled.encoder.layers or earliest_cuts(validation)
-    return HeuristicPoints(options, validation, cuts, shape, options.speedups)
+    return HeuristicPoints(options, validation, cuts, agent, options.speedups)
 
 
 def main(options: SweepOptions) -> None:

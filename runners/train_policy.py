@@ -10,7 +10,6 @@ if __name__ == "__main__":  # before all other imports: see there
 
 from dataclasses import replace
 
-from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
@@ -31,7 +30,6 @@ from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.reduction.decision import check_keep_fractions
 
 
 def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> Backbone:
@@ -42,7 +40,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
     """
     backbone = examples.load_encoder(options.encoder)
     encoder = StagedEncoder(backbone.model, options.encoder.layers)
-    check_keep_fractions(options.agent.keep_fractions or DEFAULT_KEEP_FRACTIONS, encoder.num_reductions)
+    options.agent.fractions(encoder.num_reductions)
     if backbone.fine_tuned:
         return backbone
     announce(f"backbone '{backbone.name}' is not fine-tuned for {options.data.env}: stage 1 runs first")
@@ -122,7 +120,7 @@ def evaluate_and_report(
     if model is None:
         layers = training.encoder.reduction_layers
         record = evaluate_agent(
-            options.algorithm.agent, training.agent, validation, dtype, device, layers, training.calibration, earlier
+            options.algorithm.agent, training.agent, validation, dtype, device, layers, training.exit_offsets, earlier
         )
     else:
         with replacing_folder(folder.model_dir) as partial:

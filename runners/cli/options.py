@@ -24,7 +24,7 @@ import datetime
 import functools
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
@@ -263,6 +263,21 @@ def refuse_unused(options: RunnerOptions, **hints: str) -> None:
     for name, hint in hints.items():
         if flag(name) in changed_options(options):
             raise ValueError(f"{flag(name)} has no meaning here: {hint}")
+
+
+def refuse_given(options: Any, flags: Collection[str], reason: str) -> None:
+    """Refuse options that another option leaves without effect; one at its default is never refused.
+
+    Args:
+        options: The options of the runner.
+        flags: Flags that have no effect, such as ``--seed``.
+        reason: Why, such as ``"--unreduced skips nothing"``.
+
+    Raises:
+        ValueError: Some of them are given; the message names all of these.
+    """
+    if given := [name for name in changed_options(options) if name in flags]:
+        raise ValueError(f"{reason}: leave {' '.join(given)} out")
 
 
 # -- name=value items --------------------------------------------------------------------------------------

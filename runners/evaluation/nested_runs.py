@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agents.policy_agent import PolicyAgentOptions
 from runners.cli.options import ResumableT, RunnerOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
@@ -18,6 +19,18 @@ from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel
+
+
+def trained_agent(agent: PolicyAgentOptions, cloning_texts: int, heuristics: Sequence[str]) -> PolicyAgentOptions:
+    """Return the options of the agents that are trained, without keep fractions that only heuristics read.
+
+    Args:
+        agent: Options behind ``--policy.``.
+        cloning_texts: Texts on which the residual ranking is cloned, which takes the keep fractions too.
+        heuristics: Heuristics beside the trained runs, whose keep fractions have the shape of these.
+    """
+    unread = agent.sampler == "bernoulli" and not cloning_texts
+    return replace(agent, keep_fractions=None) if unread and heuristics else agent
 
 
 def ended_run(place: Path, pattern: str) -> Path | None:
@@ -88,7 +101,7 @@ class HeuristicPoints:
         options: Options of the runner.
         validation: The split, as first loaded.
         reduction_layers: The cuts; None for the encoder's own.
-        shape: Keep fractions that are bent to the speed-ups.
+        agent: Options of the trained agents, whose keep fractions are bent to the speed-ups.
         speedups: All that will be asked for.
 
     Raises:
@@ -100,14 +113,15 @@ class HeuristicPoints:
         options: RunnerOptions,
         validation: Workload,
         reduction_layers: tuple[int, ...] | None,
-        shape: Sequence[float],
+        agent: PolicyAgentOptions,
         speedups: Sequence[float],
     ) -> None:
         self._options, self._validation = options, validation
         encoder = StagedEncoder(validation.backbone.model, reduction_layers)
         self._layers, cost = encoder.reduction_layers, CostModel.of(encoder)
+        shape = agent.fractions(encoder.num_reductions)
         self._fractions = {
-            speedup: fractions_for_speedup(speedup, tuple(shape), cost, validation.texts) for speedup in speedups
+            speedup: fractions_for_speedup(speedup, shape, cost, validation.texts) for speedup in speedups
         }
 
     @property

@@ -15,7 +15,7 @@ from stable_baselines3 import A2C
 from agents.base import AgentSpec
 from agents.distillation import Teacher
 from agents.heuristics import RandomTokens
-from agents.joint import JointLearner, JointOptions
+from agents.joint import JointLearner, JointLearnerOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
@@ -170,11 +170,9 @@ def time_joint(workload: Workload, settings: StepSettings) -> dict[str, float]:
         return JointLearner(
             staged,
             agent if samples > 1 else None,
-            samples,
-            JointOptions(**joint),
+            JointLearnerOptions(**joint, autocast=autocast),
             Teacher(move(workload.backbone.model, settings.device, torch.float32), workload.task, autocast),
             LengthPrice(0.0, "tokens", staged.cost),
-            autocast=autocast,
         )
 
     def step(of: JointLearner) -> Callable[[], None]:

@@ -51,7 +51,11 @@ def check_settled(options: RunnerOptions, model: TokenReducedModel) -> None:
     Raises:
         ValueError: An encoder is given, or another data set.
     """
-    refuse_unused(options, backbone="--model has its own encoder, leave it out")
+    refuse_unused(
+        options,
+        backbone="--model has its own encoder, leave it out",
+        task_options="--model has its own settings of the task, leave it out",
+    )
     env = options.data.env
     if "--env" in changed_options(options) and env != model.config.env:
         raise ValueError(f"--env is {env}, but the model was trained for {model.config.env}: leave --env out")

@@ -15,10 +15,19 @@ from torch import Tensor
 
 from agents.base import AgentSpec
 from agents.distillation import Teacher
-from agents.joint import JointLearner, JointOptions
+from agents.joint import JointLearner, JointLearnerOptions, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
-from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    Part,
+    RunOptions,
+    flag,
+    option_paths,
+    refuse_given,
+)
 from runners.cli.run import UserError
 from runners.evaluation.passes import measure_model, measure_unreduced, run_policy_pass
 from runners.evaluation.record import Measured, watched_curves
@@ -29,7 +38,7 @@ from runners.training.budgets import Budgets
 from runners.training.loading import Splits
 from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_loaded, exit_offset_rate
+from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -100,6 +109,13 @@ class JointTrainingOptions:
     """Updates between two checkpoints."""
 
 
+#: Options of what skips tokens, which the unreduced control has none of.
+SKIPPING = (
+    *("--target-speedup", "--speedup-range", *map(flag, option_paths(JointAgentOptions))),
+    *("--policy-weight", "--reward", "--samples-per-text", "--length-penalty", "--penalty", "--calibration-rate"),
+)
+
+
 @dataclass(frozen=True)
 class JointStageOptions:
     """Options of stage 3."""
@@ -150,20 +166,31 @@ class JointFinetuneOptions:
             raise ValueError(f"--texts-per-step {texts} must be a multiple of --accumulate {parts}")
         if self.policy is not None:
             check_loaded(self)
-        if self.unreduced and (self.target_speedup or self.speedup_range):
-            raise UserError("--unreduced skips nothing: leave --target-speedup and --speedup-range out")
+        if self.unreduced:
+            refuse_given(self, SKIPPING, "--unreduced skips nothing")
         if self.target_speedup and self.speedup_range:
             raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.training.length_penalty)
         if self.speedup_range is not None:
             self._check_range(*self.speedup_range)
+        check_exit_offsets(self.data, self.training.calibration_rate)
+        check_budget(self)
+        self._check_training()
 
     def _check_range(self, low: float, high: float) -> None:
         if low > high:
             raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
         if self.agent.sampler != "budgeted" or self.agent.budgeted_share < 1.0:
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
+
+    def _check_training(self) -> None:
+        if not self.joint.needs_teacher:
+            refuse_given(self, ("--teacher", "--remember-teacher", "--temperature"), "--distillation 0 has no teacher")
+        if self.training.length_penalty == 0.0:
+            refuse_given(self, ("--penalty",), "--length-penalty 0 is no price")
+        if self.training.watch and not self.training.holdout_texts:
+            refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
 
 
 class JointTraining:
@@ -209,12 +236,13 @@ class JointTraining:
         self.learner = JointLearner(
             self.staged,
             None if options.unreduced else self.agent,
-            1 if options.unreduced else training.samples_per_text,
-            options.joint,
+            JointLearnerOptions(
+                **vars(options.joint),
+                exit_offset_rate=exit_offset_rate(workload.task, training.calibration_rate, 0.01),
+                autocast=training_dtype(run.dtype, device),
+            ),
             teacher,
             self.price,
-            exit_offset_rate(workload.task, training.calibration_rate, 0.01),
-            training_dtype(run.dtype, device),
         )
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
@@ -284,7 +312,7 @@ class JointTraining:
         return measure_model(model, self.holdout, evaluation_dtype(self.options.run.dtype), str(self.device))
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """The parameters of encoder, task head, policy and calibration."""
+        """The parameters of encoder, task head, exit offsets and policy."""
         yield from self.staged.named_parameters()
         yield from self.agent.policy.named_parameters("policy")
 

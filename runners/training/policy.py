@@ -33,6 +33,7 @@ from runners.cli.options import (
     changed_options,
     flag,
     named_values,
+    refuse_given,
     resolve_device,
 )
 from runners.cli.run import UserError
@@ -43,7 +44,7 @@ from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
 from runners.training.loop import milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_loaded, exit_offset_rate
+from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -160,7 +161,7 @@ class TrainPolicyOptions:
     """Options of the runner of stage 2."""
 
     policy: Path | None = None
-    """A run to go on from, with its encoder, policy and calibration; stage 3's makes this a stage behind it."""
+    """A run to go on from, with its encoder, policy and exit offsets; stage 3's makes this a stage behind it."""
 
     target_speedup: Annotated[float, Range(above=1)] | None = None
     """FLOPs speed-up to reach; keep fractions and price then follow from it."""
@@ -181,8 +182,12 @@ class TrainPolicyOptions:
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self._check_agent()
+        check_exit_offsets(self.data, self.training.calibration_rate)
+        check_budget(self, cloning=self.training.cloning_texts > 0)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
+        if self.training.length_penalty == 0.0:
+            refuse_given(self, ("--penalty", "--penalty-rise"), "--length-penalty 0 is no price")
         if self.policy is not None:
             check_loaded(self)
 
@@ -257,16 +262,16 @@ class PolicyTraining:
         training, run = options.training, options.run
         self._device, self._dtype = device, training_dtype(run.dtype, resolve_device(run.device))
         env = self._make_env(training.texts_per_step, training.samples_per_text)
-        self.encoder, self.calibration = env.encoder, env.exit_offsets
+        self.encoder, self.exit_offsets = env.encoder, env.exit_offsets
         rate = exit_offset_rate(workload.task, training.calibration_rate, 0.05)
-        self._calibration_fit = (
-            None if self.calibration is None or not rate else ExitOffsetFit(self.calibration, workload.task, rate)
+        self._exit_offset_fit = (
+            None if self.exit_offsets is None or not rate else ExitOffsetFit(self.exit_offsets, workload.task, rate)
         )
         spec = AgentSpec.of_env(env, run.seed)
         name = options.algorithm.agent
         self.agent = make_agent(name, spec, options.agent, options.algorithm.own_options())
         if isinstance(self.agent, PolicyAgent):
-            start.hand_over(self.agent.policy, self.calibration)
+            start.hand_over(self.agent.policy, self.exit_offsets)
         cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.agent.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
         updates = max(1, round((training.total_texts or DEFAULT_TEXTS) / training.texts_per_step))
@@ -275,11 +280,11 @@ class PolicyTraining:
             rows = training.texts_per_step
             cloning = ResidualCloning(self.agent, options.agent.learning_rate)
             updates = max(1, round(training.cloning_texts / rows))
-            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.calibration), cloning, updates, rows))
+            self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.exit_offsets), cloning, updates, rows))
         self.phase_index, self.update = 0, 0
         self._collector: RolloutCollector | None = None
 
-    def _make_env(self, texts: int, samples: int, calibration: ExitOffsets | None = None) -> TokenReductionVectorEnv:
+    def _make_env(self, texts: int, samples: int, exit_offsets: ExitOffsets | None = None) -> TokenReductionVectorEnv:
         options = self.options
         settings = EnvSettings(
             num_envs=texts * samples,
@@ -293,7 +298,7 @@ class PolicyTraining:
             device=self._device,
             array_type="torch",
         )
-        return TokenReductionVectorEnv(self.workload, settings, calibration)
+        return TokenReductionVectorEnv(self.workload, settings, exit_offsets)
 
     @property
     def texts_seen(self) -> int:
@@ -326,9 +331,9 @@ class PolicyTraining:
         if phase.agent is self.agent and self._budgets.priced:
             metrics |= self._budgets.account(metrics["charts/flops_speedup"])
         metrics |= phase.agent.learn(rollout)
-        if self._calibration_fit is not None:
+        if self._exit_offset_fit is not None:
             assert phase.env.last_outcome is not None
-            metrics |= self._calibration_fit.learn(phase.env.last_outcome, self.update / phase.updates)
+            metrics |= self._exit_offset_fit.learn(phase.env.last_outcome, self.update / phase.updates)
         self.update += 1
         return metrics | {"charts/length_penalty": phase.env.length_penalty}
 
@@ -350,9 +355,9 @@ class PolicyTraining:
         return self._budgets.price * (min(1.0, progress_after / rise) if rise else 1.0)
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """All tensors of the agent's state, a critic's and an optimiser's too, and the calibration's parameters."""
-        if self.calibration is not None:
-            yield from self.calibration.named_parameters("calibration")
+        """All tensors of the agent's state, a critic's and an optimiser's too, and the exit offsets."""
+        if self.exit_offsets is not None:
+            yield from self.exit_offsets.named_parameters("exit_offsets")
         yield from floating_tensors(self.agent.state_dict(), "agent")
 
     def state_dict(self) -> dict[str, Any]:
@@ -362,7 +367,7 @@ class PolicyTraining:
             "phase": self.phase_index,
             "update": self.update,
             "agent": phase.agent.state_dict(),
-            "calibration": None if self._calibration_fit is None else self._calibration_fit.state_dict(),
+            "calibration": None if self._exit_offset_fit is None else self._exit_offset_fit.state_dict(),
             "env": phase.env.state_dict(),
             "budgets": self._budgets.state_dict(),
         }
@@ -372,8 +377,8 @@ class PolicyTraining:
         self.phase_index, self.update = state["phase"], state["update"]
         phase = self.phases[self.phase_index]
         phase.agent.load_state_dict(state["agent"])
-        if self._calibration_fit is not None:
-            self._calibration_fit.load_state_dict(state["calibration"])
+        if self._exit_offset_fit is not None:
+            self._exit_offset_fit.load_state_dict(state["calibration"])
         self._budgets.load_state_dict(state["budgets"])
         self._collector = RolloutCollector(phase.env, phase.agent)
         self._collector.resume(state["env"])
@@ -390,7 +395,7 @@ class PolicyTraining:
             task=self.workload.task,
             reduction_layers=self.encoder.reduction_layers,
             decision=shipped.decision,
-            exit_offsets=self.calibration,
+            exit_offsets=self.exit_offsets,
             backbone_name=self.workload.backbone.name,
             trained_fractions=self._budgets.fractions if self.options.agent.sampler == "budgeted" else None,
         )

@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from agents.policy_agent import PolicyAgentOptions
-from runners.cli.options import DataOptions, EncoderOptions, changed_options
+from runners.cli.options import DataOptions, EncoderOptions, refuse_given
 from runners.cli.run import UserError
 from runners.runs.models import load_model
 from runners.training.loading import Splits
 from trbert_env.data.backbones import Backbone
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.presets import get_preset
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
-from trbert_env.tasks import Task
+from trbert_env.tasks import Task, task_class
 
 #: Options that an earlier run settles.
-SETTLED = ("--backbone", "--reduction-layers", "--policy-size", "--overlap")
+SETTLED = (
+    *("--backbone", "--reduction-layers", "--policy-size", "--overlap"),
+    *("--initial-keep-probability", "--task-options"),
+)
+#: Options that only a sampler under a budget reads.
+BUDGET = ("--keep-fractions", "--exploration", "--budgeted-share", "--budget-scope")
 
 
 class StartOptions(Protocol):
@@ -121,11 +127,45 @@ def check_loaded(options: StartOptions) -> None:
     """Refuse options that an earlier run settles.
 
     Raises:
-        UserError: One was given.
+        ValueError: One was given.
     """
-    given = [flag for flag in changed_options(options) if flag in SETTLED]
-    if given:
-        raise UserError(f"--policy has its own encoder, cuts and heads: leave {' '.join(given)} out")
+    refuse_given(options, SETTLED, "--policy has its own encoder, cuts, heads and settings of the task")
+
+
+def check_budget(options: StartOptions, *, cloning: bool = False) -> None:
+    """Refuse options of a budget where the agent never samples under one.
+
+    Args:
+        options: Options of the run.
+        cloning: Whether the residual ranking is cloned first, which takes the keep fractions whatever the sampler.
+
+    Raises:
+        ValueError: One was given.
+    """
+    if options.agent.sampler == "bernoulli":
+        unread = [flag for flag in BUDGET if not (cloning and flag == "--keep-fractions")]
+        refuse_given(options, unread, "--sampler bernoulli has no budget")
+    elif options.agent.budgeted_share == 0.0:  # the keep fractions are saved, and a later stage begins with them
+        refuse_given(options, ("--exploration", "--budget-scope"), "--budgeted-share 0 never samples under a budget")
+
+
+def check_exit_offsets(data: DataOptions, rate: float | None) -> None:
+    """Refuse a learning rate of exit offsets for a kind of task that has none.
+
+    Args:
+        data: The group of options.
+        rate: ``--calibration-rate``.
+
+    Raises:
+        UserError: It is given, and not 0.
+        ValueError: The data set is unknown.
+    """
+    kind = task_class(get_preset(data.env).task)
+    if rate and kind.reads != "tokens":
+        raise UserError(
+            f"--calibration-rate is {rate}, and the head of a {kind.__name__} reads first tokens, which never "
+            "stop: leave it out"
+        )
 
 
 def exit_offset_rate(task: Task, given: float | None, default: float) -> float:
@@ -135,15 +175,7 @@ def exit_offset_rate(task: Task, given: float | None, default: float) -> float:
         task: The task.
         given: ``--calibration-rate``.
         default: The rate where none is given.
-
-    Raises:
-        UserError: A rate is given for a task without exit offsets.
     """
-    if task.reads == "tokens":
-        return default if given is None else given
-    if given:
-        raise UserError(
-            f"--calibration-rate is {given}, and the head of a {type(task).__name__} reads first tokens, which never "
-            "stop: leave it out"
-        )
-    return 0.0
+    if task.reads != "tokens":
+        return 0.0
+    return default if given is None else given

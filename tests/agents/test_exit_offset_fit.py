@@ -83,7 +83,7 @@ def test_it_goes_on_where_it_stood(
     assert equal(fit.state_dict(), other.state_dict())
 
 
-def test_a_calibration_of_another_number_of_reductions_is_refused(
+def test_exit_offsets_of_another_number_of_reductions_are_refused(
     make_env: Callable[..., TokenReductionVectorEnv],
 ) -> None:
     with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):

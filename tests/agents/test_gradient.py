@@ -195,7 +195,7 @@ def test_the_averaged_log_probability_is_another_gradient(env: TokenReductionVec
 def test_the_budgeted_gradient_points_the_right_way(env: TokenReductionVectorEnv) -> None:
     """It is an approximation by design: nearly parallel to the exact gradient of top K sampling."""
     fractions = (0.5, 1 / 3)  # [CLS] and 2 of 5, then [CLS] and 1 of these 2
-    # The temperature depends on what is drawn, and calibration moves the biases: neither is looked at here.
+    # The temperature depends on what is drawn, and centring moves the biases: neither is looked at here.
     options = {"keep_fractions": fractions, "exploration": (1e-6, 1e-6), "baseline": "leave-one-out"}
     agent = make_agent(env, sampler="budgeted", **options)
     agent._centre_biases = lambda *args, **kwargs: None  # type: ignore[method-assign]

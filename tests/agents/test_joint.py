@@ -16,7 +16,7 @@ from transformers import BertForQuestionAnswering
 
 from agents.base import AgentSpec, Rollout
 from agents.distillation import Teacher
-from agents.joint import JointLearner, JointOptions, scale_gradient, warmup_decay
+from agents.joint import JointLearner, JointLearnerOptions, scale_gradient, warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
 from trbert_env.data.workload import Workload
 from trbert_env.envs.reward import LengthPrice
@@ -50,14 +50,13 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
         settings = {"sampler": "bernoulli", "imitation_fraction": 0.0, "overlap": False, **(agent_options or {})}
         spec = AgentSpec(model.config.hidden_size, 2, workload.task.max_text_tokens, SAMPLES, 1, "cpu")
         agent = Reinforce(spec, ReinforceOptions(**settings))
-        calibration = ExitOffsets(2, 2)
-        calibration.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
-        staged = StagedModel(model, workload.task, (2, 3), calibration, agent.policy.flops_per_token)
+        offsets = ExitOffsets(2, 2)
+        offsets.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
+        staged = StagedModel(model, workload.task, (2, 3), offsets, agent.policy.flops_per_token)
         return JointLearner(
             staged,
             agent if reduce else None,
-            SAMPLES if reduce else 1,
-            JointOptions(**options),
+            JointLearnerOptions(**options),
             Teacher(teacher, workload.task),
             LengthPrice(PRICE, "tokens", staged.cost),
         )
@@ -266,10 +265,10 @@ def test_a_teachers_file_that_holds_something_else_is_computed_again(
 def test_a_missing_teacher_is_named(tiny_bert: BertForQuestionAnswering, workload: Workload) -> None:
     staged = StagedModel(copy.deepcopy(tiny_bert), workload.task, (2, 3))
     price = LengthPrice(PRICE, "tokens", staged.cost)
-    arguments = (staged, None, 1)
+    arguments = (staged, None)
     with pytest.raises(ValueError, match="needs a teacher"):
-        JointLearner(*arguments, JointOptions(), None, price)
-    JointLearner(*arguments, JointOptions(distillation=0.0), None, price)
+        JointLearner(*arguments, JointLearnerOptions(), None, price)
+    JointLearner(*arguments, JointLearnerOptions(distillation=0.0), None, price)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.25, 1.0])

@@ -258,6 +258,13 @@ def test_collect_before_reset(env: TokenReductionVectorEnv, make_agent: MakeAgen
 # -- options ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reductions", [1, 2, 3])
+def test_a_sampler_without_a_budget_needs_no_keep_fractions(reductions: int) -> None:
+    agent = Reinforce(AgentSpec(16, reductions, 16, SAMPLES, 0, "cpu"), ReinforceOptions(sampler="bernoulli"))
+    assert agent.keep_fractions == (0.5, 0.2, 0.2)[:reductions]
+    assert agent.decision.keep_fractions is None
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

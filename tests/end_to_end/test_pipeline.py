@@ -12,11 +12,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoTokenizer
 
+import runners.evaluate
+import runners.training.layers
 from runners.benchmark import BenchmarkOptions
 from runners.benchmark import main as benchmark
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
+from runners.evaluation.layer_probe import LayerProbe
+from runners.evaluation.passes import evaluate_heuristic
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 from trbert_env.deploy.model import TokenReducedModel
@@ -217,6 +221,42 @@ def test_a_heuristic_at_equal_flops(agent: str, in_process: Any, trained: Path) 
     assert record.keys() >= FACTS | QUALITY | SAVINGS
     for name in QUALITY:
         assert record[f"full_{name}"] == pytest.approx(wanted[f"full_{name}"], abs=1e-6)
+
+
+def test_a_heuristic_takes_the_measured_cuts_of_the_run_that_it_matches(
+    in_process: Any, tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["--backbone", str(in_process.pretrained)]
+    late = LayerProbe((2.0, 2.0, 2.0, 0.0), prior=2.0)  # cuts before layers 2 and 4, not the encoder's own 2 and 3
+    monkeypatch.setattr(runners.training.layers, "remembered_probe", lambda *_: late)
+    sizes = ["--total-texts", "8", "--texts-per-step", "4", "--samples-per-text", "2", "--keep-fractions", "0.6", "0.3"]
+    sizes += ["--policy-size", "1"]  # which costs next to nothing
+    run(train_policy, TrainPolicyOptions, [*common, *sizes, *in_process.common("auto")])
+    matched = in_process.only_run("auto")
+    config = json.loads((matched / "config.json").read_text())
+    assert (config["options"]["reduction_layers"], config["facts"]["reduction_layers"]) == ("auto", [2, 4])
+
+    def measured_again(*_: Any) -> Any:
+        pytest.fail("the cuts were measured, not taken from the run")
+
+    asked: dict[str, Any] = {}
+
+    def noted(agent: str, fractions: Any, workload: Any, dtype: Any, device: Any, layers: Any, *rest: Any) -> Any:
+        asked.update(layers=layers, fractions=fractions)
+        return evaluate_heuristic(agent, fractions, workload, dtype, device, layers, *rest)
+
+    monkeypatch.setattr(runners.training.layers, "remembered_probe", measured_again)
+    monkeypatch.setattr(runners.evaluate, "evaluate_heuristic", noted)
+    arguments = ["--agent", "random", "--match", str(matched), *common, *in_process.common("auto-matched")]
+    run(evaluate, EvaluateOptions, arguments)
+    record, wanted = record_in(in_process.only_run("auto-matched")), record_in(matched)
+    assert asked["layers"] == (2, 4)
+    kept = [wanted["kept_fraction_1"], wanted["kept_fraction_2"]]
+    factors = [asked_for / run_kept for asked_for, run_kept in zip(asked["fractions"], kept, strict=True)]
+    assert factors[0] == pytest.approx(factors[1], rel=1e-6)
+    assert factors[0] == pytest.approx(1.0, abs=0.15)  # no policy runs, so a little more is kept
+    # Whole tokens are kept: one more of every short text moves the speed-up by some per cent.
+    assert record["flops_speedup"] == pytest.approx(wanted["flops_speedup"], rel=0.05)
 
 
 def test_keep_all_is_the_full_model(in_process: Any, tuned: Path) -> None:

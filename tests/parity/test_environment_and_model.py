@@ -40,8 +40,8 @@ def reduced(
     policy = TokenPolicy(model.config.hidden_size, len(layers), 8, overlap=overlap)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    calibration = ExitOffsets(len(layers), 2)
-    torch.nn.init.normal_(calibration.offsets)
+    offsets = ExitOffsets(len(layers), 2)
+    torch.nn.init.normal_(offsets.offsets)
     return TokenReducedModel.from_parts(
         model,
         policy,
@@ -49,7 +49,7 @@ def reduced(
         task=SpanQA(),
         reduction_layers=layers,
         decision=DecisionRule(**decision),
-        exit_offsets=calibration,
+        exit_offsets=offsets,
     )
 
 

@@ -24,8 +24,8 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
     policy = TokenPolicy(48, 2, 8)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    calibration = ExitOffsets(2, 2)
-    torch.nn.init.normal_(calibration.offsets)
+    offsets = ExitOffsets(2, 2)
+    torch.nn.init.normal_(offsets.offsets)
     rule = DecisionRule(**decision)
     return TokenReducedModel.from_parts(
         model,
@@ -34,7 +34,7 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
         task=SpanQA(),
         reduction_layers=(2, 4),
         decision=rule,
-        exit_offsets=calibration,
+        exit_offsets=offsets,
     )
 
 
@@ -59,15 +59,15 @@ def test_round_trip(model: PreTrainedModel, texts: list[EncodedText], tmp_path: 
 
 
 @torch.no_grad()
-def test_keeping_all_is_the_unreduced_model_whatever_the_calibration(
+def test_keeping_all_is_the_unreduced_model_whatever_the_exit_offsets(
     model: PreTrainedModel, texts: list[EncodedText]
 ) -> None:
     ours = reduced(model)
     batch = TextBatch.from_texts(texts)
     masks = [torch.ones(batch.layout.total_tokens, dtype=torch.bool)] * 2
-    calibrated = ours.forward_packed(batch, masks).logits
+    shifted = ours.forward_packed(batch, masks).logits
     ours.calibration.offsets.zero_()
-    assert calibrated.equal(ours.forward_packed(batch, masks).logits)
+    assert shifted.equal(ours.forward_packed(batch, masks).logits)
 
 
 def test_what_lies_on_disk_is_safetensors_and_plain_json(model: PreTrainedModel, tmp_path: Path) -> None:

@@ -24,11 +24,12 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from trbert_env.data.weights import CONFIG_ERRORS, check_backbone_missing, check_files, load_weights
+from trbert_env.data.weights import CONFIG_ERRORS, check_backbone_missing, check_files, draw_head, load_weights
 from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.labels import HeadMismatchError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -48,6 +49,7 @@ class Backbone:
         name: What was asked for or fallen back to.
         source: The folder or hub name that it was loaded from.
         fine_tuned: False where the task head is untrained.
+        unfit_head: Reason that a new head took the place of its own; empty where none did.
     """
 
     model: PreTrainedModel
@@ -55,6 +57,7 @@ class Backbone:
     name: str
     source: str
     fine_tuned: bool
+    unfit_head: str = ""
 
     def as_fine_tuned(self) -> Backbone:
         """The same model once its head is trained."""
@@ -158,27 +161,57 @@ def load_backbone(
         name: A folder, a hub name, ``"embedded"``, or None. Where it has no trained head, what
             ``runners/finetune.py`` made of it takes its place.
         data_source: On which data that must have been trained to be found.
-        pretrained: Whether it does not: stage 1 starts afresh.
+        pretrained: Whether it does not: stage 1 starts afresh, with a new head where its own does not fit.
         records: Records of the data, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
+        HeadMismatchError: Its head does not fit the data, and nothing was fine-tuned from it.
     """
     name = _choose(preset.pretrained if pretrained else preset.backbone or preset.pretrained) if name is None else name
-    backbone = load_backbone_from(_locate(name), task, name, records, labels)
-    left_behind = fine_tuned_folder(preset, name, data_source)
-    if pretrained or backbone.fine_tuned:
+    own = _locate(name)
+
+    def load(source: str, unfit_head: str = "") -> Backbone:
+        # A copy, for what a head that does not fit tells of the task holds no longer.
+        return load_backbone_from(source, copy.deepcopy(task), name, records, labels, unfit_head=unfit_head)
+
+    try:
+        backbone = load(own)
+    except HeadMismatchError as error:
+        if pretrained:
+            return load(own, error.reason)
+        backbone, misfit = None, error
+    if backbone is not None and (pretrained or backbone.fine_tuned):
         return backbone
+    left_behind = fine_tuned_folder(preset, name, data_source)
     with cache_lock(left_behind):
-        return load_backbone_from(str(left_behind), task, name, records, labels) if left_behind.is_dir() else backbone
+        if left_behind.is_dir():
+            return load(str(left_behind))
+    if backbone is None:
+        raise misfit
+    return backbone
 
 
 def load_backbone_from(
-    source: str, task: Task, name: str, records: Dataset | None = None, labels: Sequence[str] = ()
+    source: str,
+    task: Task,
+    name: str,
+    records: Dataset | None = None,
+    labels: Sequence[str] = (),
+    *,
+    unfit_head: str = "",
 ) -> Backbone:
     """Load a model and its tokenizer from a folder or a hub name; see :func:`load_backbone`.
+
+    Args:
+        source: A folder or a hub name.
+        task: Gives the auto class.
+        name: The backbone's name in errors and records.
+        records: Records of the data, which tell labels where a head is still to be trained.
+        labels: Names of all classes in their order, where the data have them.
+        unfit_head: Reason to leave the checkpoint's own head out and draw a new one; empty to keep it.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
@@ -189,15 +222,27 @@ def load_backbone_from(
     transformers_logging.set_verbosity_error()
     try:
         check_files(Path(source), what)
-        config = _load_config(source, name, task, records, labels)
+        config = _load_config(source, name)
+        if unfit_head:
+            config.architectures = None  # the task then takes labels and outputs from the data
+        task.configure(config, records, labels)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
-        model, missing = load_weights(task.auto_model.from_pretrained, source, what, config=config, dtype=torch.float32)
+        model, missing = load_weights(
+            task.auto_model.from_pretrained,
+            source,
+            what,
+            any_head=bool(unfit_head),
+            config=config,
+            dtype=torch.float32,
+        )
+        if unfit_head:
+            missing |= draw_head(model)
         fine_tuned = check_backbone_missing(model, missing, what, source)
         tokenizer = load_tokenizer(source, what)
         check_special_tokens(model, tokenizer, what)
     finally:
         transformers_logging.set_verbosity(verbosity)
-    return Backbone(model.eval(), tokenizer, name, source, fine_tuned)
+    return Backbone(model.eval(), tokenizer, name, source, fine_tuned, unfit_head)
 
 
 def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
@@ -316,9 +361,7 @@ def placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> 
     return found
 
 
-def _load_config(
-    source: str, name: str, task: Task, records: Dataset | None, labels: Sequence[str]
-) -> PreTrainedConfig:
+def _load_config(source: str, name: str) -> PreTrainedConfig:
     """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
@@ -341,7 +384,6 @@ def _load_config(
         raise ValueError(
             f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
-    task.configure(config, records, labels)
     # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
     # layers take note of it then.
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):

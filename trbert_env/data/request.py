@@ -88,6 +88,10 @@ class DataRequest:
             raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
         if self.split_seed and not (self.is_own or preset.dataset == "hyperpartisan_news_detection"):
             raise ValueError(f"split_seed has no meaning for {self.env}, which comes with its splits: leave it out")
+        if self.data_dir is not None and self.data_source in ("hub", "embedded"):
+            raise ValueError(
+                f"data_dir is {self.data_dir!r}, and data_source {self.data_source!r} reads no folder: leave one out"
+            )
         if self.is_own:
             if self.data_source == "embedded" or self.data_dir is not None:
                 raise ValueError(f"{self.env} reads own files: leave data_dir and data_source 'embedded' out")

@@ -18,6 +18,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trbert_env.tasks.labels import HeadMismatchError
+
 #: What a checkpoint of an encoder may bring although the task model lacks it: no task head reads it.
 _UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$|embeddings\.token_type_ids$)")
 #: The layer between encoder and head, which lies in the encoder and is trained with the head.
@@ -31,7 +33,13 @@ _LOADING_ERRORS = (RuntimeError, TypeError, KeyError, AttributeError, IndexError
 
 
 def load_weights(
-    load: Callable[..., Any], source: str, what: str, positional: Sequence[Any] = (), **options: Any
+    load: Callable[..., Any],
+    source: str,
+    what: str,
+    positional: Sequence[Any] = (),
+    *,
+    any_head: bool = False,
+    **options: Any,
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load a model by a ``from_pretrained``, from safetensors only.
 
@@ -40,6 +48,7 @@ def load_weights(
         source: A folder or a hub name.
         what: The model's name in errors, such as ``"backbone 'x'"``.
         positional: Handed on to ``load`` behind the source.
+        any_head: Whether a backbone's task head may be of another shape; see :func:`draw_head`.
         options: Handed on to ``load``.
 
     Returns:
@@ -49,6 +58,7 @@ def load_weights(
         FileNotFoundError: There are no weights, or none that can be read without a pickle.
         ValueError: A file is damaged, the configuration cannot be built or run, or a weight has another shape than
             the configuration says, is unknown to it or is not finite.
+        HeadMismatchError: That weight is one of a backbone's task head.
     """
     folder = Path(source, options.get("subfolder") or "")
     check_files(folder, what)
@@ -70,7 +80,7 @@ def load_weights(
         reason = _first_line(error)
         raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error
     missing = set(report["missing_keys"])
-    _check_report(model, report, missing, what, source)
+    _check_report(model, report, missing, what, source, any_head=any_head)
     _check_finite(model, what, source)
     for part in model.modules():  # a token-reduced model has its encoder's configuration beside its own
         if isinstance(part, PreTrainedModel):
@@ -79,7 +89,13 @@ def load_weights(
 
 
 def _check_report(
-    model: PreTrainedModel, report: Mapping[str, Any], missing: Collection[str], what: str, source: str
+    model: PreTrainedModel,
+    report: Mapping[str, Any],
+    missing: Collection[str],
+    what: str,
+    source: str,
+    *,
+    any_head: bool,
 ) -> None:
     """Refuse weights that do not fit the configuration.
 
@@ -88,18 +104,7 @@ def _check_report(
     """
     unexpected = _left_over(model, report["unexpected_keys"])
     if report["mismatched_keys"]:
-        name, found, wanted = sorted(report["mismatched_keys"], key=str)[0]
-        prefix = f"{model.base_model_prefix}."
-        of_head = not any(key.startswith(prefix) for key, *_ in report["mismatched_keys"])
-        if of_head and any(key.startswith(prefix) for key in model.state_dict()):  # a backbone
-            raise ValueError(
-                f"{what} has a task head of {found[0]} outputs, and the task needs {wanted[0]} ({name}): "
-                "give an encoder with such a head, or one without a head"
-            )
-        raise ValueError(
-            f"{what} has weights of another shape than its config.json says ({name} is {tuple(found)}, "
-            f"not {tuple(wanted)}): restore {source}"
-        )
+        _check_shapes(model, report["mismatched_keys"], what, source, any_head=any_head)
     prefix = f"{model.base_model_prefix}."
     encoder = {name for name in model.state_dict() if name.startswith(prefix) and not _POOLER.search(name)}
     if encoder and encoder <= set(missing):
@@ -111,6 +116,30 @@ def _check_report(
         raise ValueError(
             f"{what} has weights that its config.json does not know ({_some(unexpected)}): "
             f"restore {source}, or correct the configuration"
+        )
+
+
+def _check_shapes(
+    model: PreTrainedModel, mismatched: Collection[tuple[str, Any, Any]], what: str, source: str, *, any_head: bool
+) -> None:
+    """Refuse weights of another shape than the configuration says.
+
+    Raises:
+        HeadMismatchError: They are of a backbone's task head; not with ``any_head``.
+        ValueError: They are of an encoder, or of a whole model.
+    """
+    name, found, wanted = sorted(mismatched, key=str)[0]
+    prefix = f"{model.base_model_prefix}."
+    of_head = not any(key.startswith(prefix) for key, *_ in mismatched)
+    if not (of_head and any(key.startswith(prefix) for key in model.state_dict())):
+        raise ValueError(
+            f"{what} has weights of another shape than its config.json says ({name} is {tuple(found)}, "
+            f"not {tuple(wanted)}): restore {source}"
+        )
+    if not any_head:
+        raise HeadMismatchError(
+            f"{what} has a task head of {found[0]} outputs, and the task needs {wanted[0]} ({name})",
+            "give an encoder with such a head, or one without a head",
         )
 
 
@@ -136,6 +165,18 @@ def check_nothing_missing(missing: Collection[str], what: str, source: str) -> N
     """
     if missing:
         raise ValueError(f"{what} lacks weights ({_some(missing)}), which would be drawn at random: restore {source}")
+
+
+def draw_head(model: PreTrainedModel) -> set[str]:
+    """Draw the task head's weights at random, as a new model's are; returns their names.
+
+    Args:
+        model: A backbone, changed in place; its encoder stays as it is.
+    """
+    new = type(model)(model.config).state_dict()
+    head = {name: values for name, values in new.items() if not name.startswith(f"{model.base_model_prefix}.")}
+    model.load_state_dict(head, strict=False)
+    return set(head)
 
 
 def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], what: str, source: str) -> bool:

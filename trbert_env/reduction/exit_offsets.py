@@ -29,10 +29,10 @@ class ExitOffsets(nn.Module):
             stopped at reduction t, row T to first tokens.
 
     Example:
-        >>> calibration = ExitOffsets(num_reductions=1, token_logits=2)
-        >>> _ = calibration.offsets.data.copy_(torch.tensor([[-4.0, -3.0], [-1.0, -1.0]]))
+        >>> exit_offsets = ExitOffsets(num_reductions=1, token_logits=2)
+        >>> _ = exit_offsets.offsets.data.copy_(torch.tensor([[-4.0, -3.0], [-1.0, -1.0]]))
         >>> layout = Layout.from_lengths([4], [1])
-        >>> calibration.shift(torch.tensor([1, 0, 1, 0]), layout).tolist()
+        >>> exit_offsets.shift(torch.tensor([1, 0, 1, 0]), layout).tolist()
         [[-0.5, -0.5], [-4.0, -3.0], [0.0, 0.0], [-4.0, -3.0]]
     """
 

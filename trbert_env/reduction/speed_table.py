@@ -32,7 +32,7 @@ class SpeedTable:
         """
         if len(self.speedups) < 2 or not self.speedups[0] <= speedup <= self.speedups[-1]:
             known = f"{self.speedups[0]:.2f} to {self.speedups[-1]:.2f}" if self.speedups else "none"
-            raise ValueError(f"speed-up {speedup} is not among those that this model was calibrated for: {known}")
+            raise ValueError(f"speed-up {speedup} is not among those that were measured for this model: {known}")
         right = max(1, next(i for i, value in enumerate(self.speedups) if value >= speedup))
         low, high = self.speedups[right - 1], self.speedups[right]
         share = math.log(speedup / low) / math.log(high / low)

@@ -27,6 +27,7 @@ from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import (
+    HeadMismatchError,
     has_head,
     is_number_of,
     labels_of,
@@ -132,11 +133,14 @@ class Classification(Task):
     def _take_from_config(self, config: PreTrainedConfig, found: _Labels | None) -> None:
         labels = labels_of(config)
         if len(labels) > 1 and self.head in ("relevance", "regression"):
-            raise ValueError(f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one")
+            raise HeadMismatchError(
+                f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one",
+                "give an encoder with one output, or one without a head",
+            )
         if len(labels) > 1 and found is not None and not found.names:
-            raise ValueError(
-                f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}: read the labels "
-                "as classes (label_kind 'class'), or use an encoder with one output"
+            raise HeadMismatchError(
+                f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}",
+                "read the labels as classes (label_kind 'class'), or use an encoder with one output",
             )
         if len(labels) == 1 and self.head in (None, "classes"):
             named = found is not None and bool(found.names)

@@ -11,6 +11,19 @@ from transformers import PreTrainedConfig
 _SHOWN = 8
 
 
+class HeadMismatchError(ValueError):
+    """A task head that does not fit the data, and that a new one can take the place of.
+
+    Attributes:
+        reason: Difference between the two, such as ``"the data have 5 labels, the head 3"``.
+    """
+
+    def __init__(self, reason: str, fix: str) -> None:
+        """Keep the reason, and say how to fix it too."""
+        super().__init__(f"{reason}: {fix}")
+        self.reason = reason
+
+
 def sorted_labels(names: Sequence[str]) -> tuple[str, ...]:
     """Return distinct names in the order of their classes: numbers by value, other names by alphabet.
 
@@ -58,7 +71,7 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         outputs: Names of the encoder's outputs.
 
     Raises:
-        ValueError: They do not go together; the message lists both.
+        HeadMismatchError: They do not go together; the message lists both.
 
     Example:
         >>> match_labels(["neg", "pos"], ["LABEL_0", "LABEL_1"])
@@ -73,9 +86,9 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         return {name: int(name) for name in found}
     if tuple(outputs) == unnamed_labels(len(outputs)) and len(found) == len(outputs):
         return {name: index for index, name in enumerate(found)}
-    raise ValueError(
-        f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}: rename the "
-        "labels in the data, or fine-tune an encoder on them"
+    raise HeadMismatchError(
+        f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}",
+        "rename the labels in the data, or fine-tune an encoder on them",
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 import tyro
 
 from agents.registry import AGENTS
-from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, sweep, train_policy
-from runners.cli.options import options_from_json, options_to_json
+from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, probe, sweep, train_policy
+from runners.cli.options import check_options, options_from_json, options_to_json
 from runners.cli.run import run
 from runners.training.policy import AlgorithmOptions
 
@@ -24,6 +24,7 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "sweep": (sweep.main, sweep.SweepOptions),
     "compare": (compare.main, compare.CompareOptions),
     "pilot": (pilot.main, pilot.PilotOptions),
+    "probe": (probe.main, probe.ProbeOptions),
 }
 #: Without these evaluate says that something else is missing.
 ALWAYS = {"evaluate": ["--agent", "keep-all"]}
@@ -77,6 +78,7 @@ OWN = {
         "policy.calibration-rate policy.checkpoint-every"
     ),
     "pilot": ("after-layer proportions strategies"),
+    "probe": "",
 }
 #: The titles of the groups in --help.
 TITLES = {
@@ -88,6 +90,7 @@ TITLES = {
     "sweep": "data encoder run policy joint",
     "compare": "data encoder run policy",
     "pilot": "data encoder run",
+    "probe": "data encoder run",
 }
 #: A command line of many types of values.
 LINES = {
@@ -99,6 +102,7 @@ LINES = {
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
     "compare": "--agents ppo random --agent-options ppo.n_epochs=4 --policy.exploration 0.5 0.1 --max-eval-texts 9",
     "pilot": "--after-layer 2 --proportions 0.5 0.2 --strategies random --device cpu",
+    "probe": "--backbone x --device cpu --skip-bad-records",
 }
 
 
@@ -179,12 +183,95 @@ def refused(job: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("evaluate", "--max-train-texts 5", "--max-train-texts has no meaning here"),
         ("benchmark", "--max-eval-texts 5", "--max-eval-texts has no meaning here: give --num-texts"),
         ("pilot", "--max-train-texts 5", "--max-train-texts has no meaning here"),
+        ("probe", "--dtype float32", "--dtype has no meaning here: it is measured in float32"),
     ],
 )
 def test_an_option_that_is_not_had_is_refused(
     job: str, line: str, named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert named in refused(job, line, capsys)
+
+
+NO_BUDGET = "--sampler bernoulli has no budget: leave "
+CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
+
+
+@pytest.mark.parametrize(
+    ("job", "line", "named"),
+    [
+        ("train_policy", "--sampler bernoulli --keep-fractions 0.5 0.2", f"{NO_BUDGET}--keep-fractions out"),
+        ("train_policy", "--sampler bernoulli --exploration 0.3 0.1", f"{NO_BUDGET}--exploration out"),
+        ("train_policy", "--sampler bernoulli --budgeted-share 0.5", f"{NO_BUDGET}--budgeted-share out"),
+        ("train_policy", "--sampler bernoulli --budget-scope batch", f"{NO_BUDGET}--budget-scope out"),
+        ("train_policy", f"{CLONES} --exploration 0.3 0.1", f"{NO_BUDGET}--exploration out"),
+        ("train_policy", "--sampler bernoulli --target-speedup 2 --keep-fractions 0.5 0.2", NO_BUDGET),
+        ("train_policy", "--budgeted-share 0 --budget-scope batch", "--budgeted-share 0 never samples under a budget"),
+        (
+            "train_policy",
+            "--length-penalty 0 --penalty-rise 0.5",
+            "--length-penalty 0 is no price: leave --penalty-rise",
+        ),
+        ("train_policy", "--policy x --initial-keep-probability 0.9", "leave --initial-keep-probability out"),
+        ("train_policy", "--policy x --task-options max_tokens=200", "leave --task-options out"),
+        ("train_policy", "--env IMDB --calibration-rate 0.1", "--calibration-rate is 0.1, and the head"),
+        ("train_policy", "--data-source embedded --data-dir x", "data_dir is 'x', and data_source 'embedded'"),
+        ("joint_finetune", "--sampler bernoulli --keep-fractions 0.5 0.2", f"{NO_BUDGET}--keep-fractions out"),
+        ("joint_finetune", "--sampler bernoulli --budget-scope text", f"{NO_BUDGET}--budget-scope out"),
+        ("joint_finetune", "--env IMDB --calibration-rate 0.1", "--calibration-rate is 0.1, and the head"),
+        ("joint_finetune", "--holdout-texts 0 --watch 2", "--holdout-texts 0 leaves nothing to watch: leave --watch"),
+        ("joint_finetune", "--distillation 0 --teacher x", "--distillation 0 has no teacher: leave --teacher out"),
+        ("joint_finetune", "--distillation 0 --remember-teacher", "leave --remember-teacher out"),
+        ("joint_finetune", "--distillation 0 --temperature 2", "leave --temperature out"),
+        ("sweep", "--policy.sampler bernoulli --policy.exploration 0.3 0.1", NO_BUDGET),
+        ("sweep", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2 --heuristics", NO_BUDGET),
+        ("sweep", "--stage joint --joint.sampler bernoulli --joint.keep-fractions 0.5 0.2", NO_BUDGET),
+        ("sweep", "--stage joint --joint.holdout-texts 0 --joint.watch 2", "leave --watch out"),
+        ("compare", "--policy.sampler bernoulli --policy.exploration 0.3 0.1", NO_BUDGET),
+        ("compare", "--agents ppo --policy.sampler bernoulli --policy.keep-fractions 0.5 0.2", NO_BUDGET),
+        ("compare", "--agents random --policy.policy-size 8", "leave --policy.policy-size out"),
+        ("evaluate", "--agent stock --reduction-layers 2", "--reduction-layers has no meaning here: --agent stock"),
+        ("evaluate", "--model x --reduction-layers 2", "--reduction-layers has no meaning here: --model"),
+        ("benchmark", "--model x --no-training --keep-fractions 0.5 0.2", "leave --keep-fractions out"),
+    ],
+)
+def test_an_option_without_effect_under_another_is_refused(
+    job: str, line: str, named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALWAYS, "evaluate", [])
+    assert named in refused(job, line, capsys)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("--sampler bernoulli", "--keep-fractions 0.4 0.2", "--exploration 0.3 0.1", "--budgeted-share 0.5"),
+        *("--learning-rate 0.1", "--policy-size 8", "--no-overlap", "--initial-keep-probability 0.9"),
+        *("--max-gradient-norm 2", "--log-probability mean", "--baseline none", "--budget-scope text"),
+        *("--samples-per-text 4", "--length-penalty 0.1", "--penalty flops", "--calibration-rate 0.1"),
+        *("--policy-weight 1", "--reward distillation", "--target-speedup 2", "--speedup-range 1.5 2"),
+    ],
+)
+def test_the_unreduced_control_refuses_what_only_an_agent_reads(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = line.split()[0].replace("--no-", "--")
+    assert f"--unreduced skips nothing: leave {option} out" in refused("joint_finetune", f"--unreduced {line}", capsys)
+
+
+@pytest.mark.parametrize(
+    ("job", "line"),
+    [
+        ("train_policy", CLONES),  # the cloned masks keep these fractions
+        ("train_policy", "--sampler bernoulli --imitation-fraction 0.1 --penalty-rise 0.2"),
+        ("train_policy", "--budgeted-share 0.5 --exploration 0.3 0.1 --budget-scope batch"),
+        ("joint_finetune", "--unreduced --teacher x --remember-teacher --temperature 2 --holdout-texts 9 --watch 1"),
+        ("joint_finetune", "--holdout-texts 0 --watch 0"),
+        ("joint_finetune", "--distillation 0 --reward distillation --teacher x"),
+        ("sweep", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2"),  # the heuristics' shape
+        ("sweep", "--stage joint --task-options max_tokens=200"),  # stage 3 has them from stage 2
+        ("compare", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2"),
+    ],
+)
+def test_an_option_that_is_read_is_taken(job: str, line: str) -> None:
+    check_options(tyro.cli(JOBS[job][1], args=line.split()))
 
 
 @pytest.mark.parametrize("form", ["mean", "leave-one-out", "none"])

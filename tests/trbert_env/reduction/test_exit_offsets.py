@@ -8,7 +8,7 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.reduction.exit_offsets import ExitOffsets
 
 
-def calibration(*rows: tuple[float, float]) -> ExitOffsets:
+def exit_offsets(*rows: tuple[float, float]) -> ExitOffsets:
     made = ExitOffsets(len(rows) - 1, 2)
     made.offsets.data.copy_(torch.tensor(rows))
     return made
@@ -23,7 +23,7 @@ def test_offsets_by_hand() -> None:
     # Two texts, the second of two sequences; the reduction that each token stopped at, 2 for none.
     layout = Layout.from_lengths([4, 2, 3], [1, 2])
     stops = torch.tensor([2, 0, 1, 2, 2, 2, 2, 2, 1])
-    shift = calibration((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0)).shift(stops, layout)
+    shift = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0)).shift(stops, layout)
     # Half of the first text and a fifth of the second were skipped.
     expected = [[0.25, 0.5], [-4, -3], [-2, -1], [0, 0], [0.1, 0.2], [0, 0], [0.1, 0.2], [0, 0], [-2, -1]]
     torch.testing.assert_close(shift, torch.tensor(expected))
@@ -31,13 +31,13 @@ def test_offsets_by_hand() -> None:
 
 def test_a_text_of_which_nothing_is_skipped_is_left_alone() -> None:
     layout = Layout.from_lengths([4, 3], [1, 1])
-    shift = calibration((-4.0, -3.0), (0.5, 1.0)).shift(torch.tensor([1, 1, 1, 1, 1, 0, 1]), layout)
+    shift = exit_offsets((-4.0, -3.0), (0.5, 1.0)).shift(torch.tensor([1, 1, 1, 1, 1, 0, 1]), layout)
     assert not shift[:4].any()
     assert shift[4:6].any(1).all()
 
 
 def test_gradients_reach_every_offset() -> None:
-    made = calibration((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0))
+    made = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0))
     made.shift(torch.tensor([2, 0, 1]), Layout.from_lengths([3], [1])).sum().backward()
     assert made.offsets.grad is not None
     torch.testing.assert_close(made.offsets.grad, torch.tensor([[1.0, 1.0], [1.0, 1.0], [2 / 3, 2 / 3]]))

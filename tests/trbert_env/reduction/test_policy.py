@@ -161,10 +161,10 @@ def test_a_threshold_between_two_of_the_table() -> None:
     middle = (1.2 * 2.0) ** 0.5
     assert table.threshold(middle) == pytest.approx(0.25)  # odds of 1/9 and 1: 1/3 lies between
     for outside in (1.1, 3.3):
-        with pytest.raises(ValueError, match=r"calibrated for: 1\.20 to 3\.20"):
+        with pytest.raises(ValueError, match=r"measured for this model: 1\.20 to 3\.20"):
             table.threshold(outside)
     for few in (SpeedTable((), ()), SpeedTable((2.0,), (0.5,))):
-        with pytest.raises(ValueError, match="calibrated for"):
+        with pytest.raises(ValueError, match="measured for this model"):
             few.threshold(2.0)
 
 

@@ -53,6 +53,14 @@ class OwnFiles:
             raise ValueError("give either a training or validation file, or a data set: one of the two")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"validation_share is {self.validation_share}: give a share above 0 and below 1, as 0.1")
+        if self.validation_file is not None and not self._held_out_as_by_default:
+            raise ValueError("a validation file leaves nothing to hold out: leave validation_share and split_seed out")
+        if self.config is not None and self.source != "hub":
+            raise ValueError(f"dataset_config is {self.config!r}, which only a data set of the hub has: leave it out")
+
+    @property
+    def _held_out_as_by_default(self) -> bool:
+        return (self.validation_share, self.split_seed) == (OwnFiles.validation_share, OwnFiles.split_seed)
 
     @property
     def name(self) -> str:

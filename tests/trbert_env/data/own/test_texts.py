@@ -306,6 +306,11 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
             OwnFiles(**wrong)
     with pytest.raises(ValueError, match=r"validation_share is 1\.5"):
         OwnFiles("a.csv", validation_share=1.5)
+    for named in ({"validation_share": 0.2}, {"split_seed": 3}):
+        with pytest.raises(ValueError, match="leave validation_share and split_seed out"):
+            OwnFiles("a.csv", "b.csv", **named)
+    with pytest.raises(ValueError, match="dataset_config is 'main', which only a data set of the hub has"):
+        OwnFiles("a.csv", config="main")
     with pytest.raises(ValueError, match="own files do not come from the embedded corpora"):
         load_examples(TextClassification(OwnFiles("a.csv")), "train", "embedded")
 
