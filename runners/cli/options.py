@@ -133,7 +133,7 @@ class EncoderOptions:
     """The encoder, and the layers that it is reduced before."""
 
     backbone: str | None = None
-    """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
+    """Folder of an encoder or of a run of stage 1, hub name, or "embedded"; by default the data set's published one."""
 
     reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | Literal["auto"] = (
         "auto"

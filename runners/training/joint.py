@@ -74,7 +74,7 @@ class JointTrainingOptions:
     """The training of stage 3."""
 
     teacher: str | None = None
-    """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
+    """Folder of a model or of a run, or hub name, to distil from; the encoder as it is now when not given."""
 
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""

@@ -7,10 +7,12 @@ form                   columns                                                  
 :data:`MRQA`           the same, aliases, group                                      NewsQA, NaturalQA
 :data:`LABELLED_TEXT`  id, text, text_pair, label (a name)                           IMDB, 20NewsGroups
 :data:`SCORED_TEXT`    id, text, text_pair, label (a number)                         rerankers, regression
-:data:`CHOICES`        id, group, article, question, options, answer                 RACE
+:data:`CHOICES`        id, group, article, question, options, answer                 own multiple choice
+:data:`RACE`           the same, subset                                              RACE
 =====================  ============================================================  =====================
 
-Records of one ``group`` share a passage: samples and held-out texts keep them together.
+Records of one ``group`` share a passage: samples and held-out texts keep them together. Records of one ``subset``
+are a part of the benchmark that is reported by itself too.
 """
 
 from __future__ import annotations
@@ -56,6 +58,12 @@ CHOICES = Schema(
         "answer": Integer(0, MAX_OFFSET),
     },
 )
+
+#: The column that names the subset of a record.
+SUBSET = "subset"
+
+#: ``subset`` is the kind of school, or null: the embedded corpus has none.
+RACE = Schema("RACE", {**CHOICES.columns, SUBSET: Text(nullable=True)})
 
 #: SQuAD as the hub has it; nothing reads the title, so it may be null.
 SQUAD_V2 = Schema("squad_v2", {"id": SPAN_QA.columns["id"], "title": Text(nullable=True), **SPAN_QA.columns})
