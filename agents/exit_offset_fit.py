@@ -50,9 +50,8 @@ class ExitOffsetFit:
             loss.backward()
         self._optimizer.step()
         offsets = self.exit_offsets.offsets.detach().mean(1).tolist()
-        count = self.exit_offsets.num_reductions
-        names = [*(f"charts/calibration_{index + 1}" for index in range(count)), "charts/calibration_first"]
-        return {"losses/task_loss": float(loss.detach()), **dict(zip(names, offsets, strict=False))}
+        names = [*(f"charts/calibration_{index + 1}" for index in range(len(offsets) - 1)), "charts/calibration_first"]
+        return {"losses/task_loss": float(loss.detach()), **dict(zip(names, offsets, strict=True))}
 
     def state_dict(self) -> dict[str, Any]:
         """Offsets and optimiser."""

@@ -50,14 +50,12 @@ class StagedModel(nn.Module):
         self.model, self.task = model, task
         self.encoder = StagedEncoder(model, reduction_layers)
         count = self.encoder.num_reductions
-        pooled = task.reads == "first_tokens"
-        if exit_offsets is None:
-            exit_offsets = ExitOffsets(count, task.num_logits, self.encoder.hidden_size, pooled).to(model.device)
-        if exit_offsets.num_reductions != count:
+        if exit_offsets is None and task.reads == "tokens":
+            exit_offsets = ExitOffsets(count, task.num_logits, self.encoder.hidden_size).to(model.device)
+        if exit_offsets is not None and task.reads != "tokens":
+            raise ValueError(f"{type(task).__name__} reads first tokens, which never stop: leave exit_offsets out")
+        if exit_offsets is not None and exit_offsets.num_reductions != count:
             raise ValueError(f"exit offsets of {exit_offsets.num_reductions} reductions: there are {count}")
-        if exit_offsets.pooled != pooled:
-            wanted = "pooled ones" if pooled else "those of tokens"
-            raise ValueError(f"{type(task).__name__} reads {task.reads.replace('_', ' ')}: give exit offsets, {wanted}")
         self.exit_offsets = exit_offsets
         self.cost = CostModel.of(self.encoder, policy_flops)
 
@@ -89,7 +87,7 @@ class StagedModel(nn.Module):
         return norms
 
     def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:
-        """Apply the task head to the last states, and the exit offsets to its logits.
+        """Apply the task head to the last states, and the exit offsets to the logits of tokens.
 
         Args:
             forward: A pass whose layers have all run.
@@ -101,7 +99,9 @@ class StagedModel(nn.Module):
         states, stops = forward.final_states()
         layout = forward.layouts[0]
         logits = self.task.logits(self.model, states, layout)
-        return logits + self.exit_offsets.shift(states, stops, layout), stops
+        if self.exit_offsets is not None:
+            logits = logits + self.exit_offsets.shift(states, stops, layout)
+        return logits, stops
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Run a batch with nothing skipped; returns float32 logits, as the task gives them.

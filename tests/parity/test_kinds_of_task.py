@@ -178,11 +178,9 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
     case: Case, kind: str, make_masks: MakeMasks, tmp_path: Path
 ) -> None:
     policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
-    offsets = StagedModel(case.model, case.task, (2, 3)).exit_offsets
-    for parameter in offsets.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    parts: Any = {"env": "x", "task": case.task, "reduction_layers": (2, 3), "decision": DecisionRule()}
-    made = TokenReducedModel.from_parts(case.model, policy, **parts, exit_offsets=offsets)
+    made = TokenReducedModel.from_parts(
+        case.model, policy, env="x", task=case.task, reduction_layers=(2, 3), decision=DecisionRule()
+    )
     made.save_pretrained(tmp_path)
     model = TokenReducedModel.from_pretrained(tmp_path)
     assert model.task.settings == case.task.settings
@@ -193,7 +191,7 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
     workload = Workload(get_preset("SQuAD2"), case.task, backbone, records, case.texts, "train", "local")
     price = 0.25
     settings = EnvSettings(len(case.texts), order="once", reduction_layers=(2, 3), length_penalty=price)
-    env = TokenReductionVectorEnv(workload, settings, offsets)
+    env = TokenReductionVectorEnv(workload, settings)
     env.reset()
     total = np.zeros(len(case.texts))
     for mask in masks:

@@ -152,10 +152,10 @@ class TokenReducedModel(PreTrainedModel):
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.weighted_overlap
         )
-        # The name is that of the saved weights.
-        pooled = self.task.reads == "first_tokens"
-        sizes = (encoder.num_reductions, self.task.num_logits, encoder.hidden_size)
-        self.calibration = ExitOffsets(*sizes, pooled)
+        # None where the head reads first tokens; the name is that of the saved weights.
+        self.calibration: ExitOffsets | None = None
+        if self.task.reads == "tokens":
+            self.calibration = ExitOffsets(encoder.num_reductions, self.task.num_logits, encoder.hidden_size)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -221,7 +221,7 @@ class TokenReducedModel(PreTrainedModel):
         model = cls(config)
         model.backbone.load_state_dict(backbone.state_dict())
         model.policy.load_state_dict(policy.state_dict())
-        if exit_offsets is not None:
+        if model.calibration is not None and exit_offsets is not None:
             model.calibration.load_state_dict(exit_offsets.state_dict())
         model.eval()  # type: ignore[no-untyped-call]
         return model

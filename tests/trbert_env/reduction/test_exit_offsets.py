@@ -50,21 +50,6 @@ def test_what_a_state_says_is_read_by_the_depth_that_it_stopped_at() -> None:
     torch.testing.assert_close(shift, torch.tensor(expected), atol=1e-4, rtol=0)
 
 
-def test_a_head_of_first_tokens_gets_the_mean_over_each_sequence() -> None:
-    made = ExitOffsets(2, 3, 4, pooled=True)
-    made.offsets.data = torch.tensor([[4.0, 0.0, 0.0], [0.0, -8.0, 0.0]])
-    made.weights.data[1, 2] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    # Two texts, the second of two sequences: two, none and one of whose tokens stopped.
-    layout = Layout.from_lengths([4, 2, 3], [1, 2])
-    states = torch.tensor([[1.0, -1.0, 1.0, -1.0]]).repeat(9, 1)
-    shift = made.shift(states, torch.tensor([2, 0, 1, 2, 2, 2, 2, 2, 1]), layout)
-    expected = [[4 / 4, -8 / 4, 1 / 4], [0.0, 0.0, 0.0], [0.0, -8 / 3, 1 / 3]]
-    torch.testing.assert_close(shift, torch.tensor(expected), atol=1e-4, rtol=0)
-    shift.sum().backward()
-    assert made.offsets.grad is not None
-    torch.testing.assert_close(made.offsets.grad, torch.tensor([[1 / 4] * 3, [1 / 4 + 1 / 3] * 3]))
-
-
 def test_gradients_reach_every_parameter() -> None:
     made = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0))
     states = torch.tensor([[1.0, -1.0, 1.0, -1.0]]).repeat(3, 1)
