@@ -90,10 +90,12 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     workload = load_split(options.data, backbone, model=model)
     workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
-        config = BertConfig(vocab_size=len(workload.backbone.tokenizer))
+        positions = max(BertConfig().max_position_embeddings, workload.task.max_tokens)
+        config = BertConfig(vocab_size=len(workload.backbone.tokenizer), max_position_embeddings=positions)
         config.num_labels = workload.task.num_logits
         large = workload.task.auto_model.from_config(config).eval()
-        workload = replace(workload, backbone=replace(workload.backbone, model=large, name="bert-base (random)"))
+        random = replace(workload.backbone, model=large, name="bert-base (random)", extended_from=None)
+        workload = replace(workload, backbone=random)
     return workload, model
 
 
@@ -173,7 +175,7 @@ def main(options: BenchmarkOptions) -> None:
     folder = RunFolder.create(
         options.run.output_dir, options.data.env, "benchmark", options.architecture, options.run.seed
     )
-    folder.write_config(options)
+    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
     folder.write_metrics(record)
     rows = [
         [name.replace("_", " "), value if isinstance(value, str) else f"{value:.4g}"] for name, value in record.items()

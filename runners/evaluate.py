@@ -160,7 +160,8 @@ def main(options: EvaluateOptions) -> None:
     place, seed = options.run.output_dir, options.run.seed
     on = record.conditions
     folder = RunFolder.create(place, on.env, "evaluate", options.agent or "model", seed)
-    folder.write_config(options, {"data_source": on.data_source, "backbone": on.backbone})
+    extended = {} if on.extended_from is None else {"extended_from": on.extended_from}
+    folder.write_config(options, {"data_source": on.data_source, "backbone": on.backbone, **extended})
     folder.write_metrics(record.to_flat())
     print(f"record: {folder.metrics_path}")
 

@@ -8,16 +8,14 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from agents.distillation import computing_in
-from agents.joint import warmup_decay
 from runners.cli.display import announce
 from runners.cli.options import (
     DataOptions,
@@ -38,15 +36,11 @@ from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.precision import training_dtype
 from runners.training.start import identity_facts
-from trbert_env.data.backbones import (
-    EMBEDDED_BACKBONE,
-    check_cache,
-    fine_tuned_folder,
-    leave_fine_tuned,
-    move,
-)
+from runners.training.supervised import Schedule, SupervisedTraining
+from trbert_env.data.backbones import EMBEDDED_BACKBONE, move
+from trbert_env.data.cache import check_cache, fine_tuned_folder, leave
 from trbert_env.data.workload import Workload
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import TextBatch
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
 
@@ -92,27 +86,6 @@ class FinetuneOptions:
 SMALL_LEARNING_RATE, SMALL_BATCH_SIZE, SMALL_EPOCHS = 3e-4, 16, 1.0
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch_size: Texts of one step.
-        learning_rate: The peak.
-        warmup: Share of the steps over which the rate rises from 0.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup: float
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, 0-based."""
-        return self.learning_rate * warmup_decay(step / self.steps, (step + 1) / self.steps, self.warmup)
-
-
 def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Schedule:
     """Fill what the options leave open from the preset."""
     preset = workload.preset
@@ -126,7 +99,7 @@ def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Sched
     return Schedule(steps, batch_size, rate, preset.warmup)
 
 
-class Finetuner:
+class Finetuner(SupervisedTraining):
     """Trains all parameters of a task model on the gold answers.
 
     Args:
@@ -138,93 +111,31 @@ class Finetuner:
         seed: Fixes the order of the texts and the dropout.
     """
 
+    loss_key = "losses/task_loss"
+
     def __init__(
         self, workload: Workload, schedule: Schedule, device: torch.device, dtype: str, dropout: float, seed: int
     ) -> None:
-        self.workload, self.schedule, self.device = workload, schedule, device
-        self.dtype, self.seed = dtype, seed
-        self.model = move(workload.backbone.model, device, torch.float32).train()
-        self.model.requires_grad_(True)
-        for module in self.model.modules():
+        self.workload, self.device, self.dtype = workload, device, dtype
+        model = move(workload.backbone.model, device, torch.float32).train()
+        for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout
-        self.staged = StagedModel(self.model, workload.task)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
-        self.updates = 0
-        torch.manual_seed(seed)
+        self.staged = StagedModel(model, workload.task)
+        super().__init__(model, schedule, len(workload.texts), seed)
 
-    @property
-    def texts_seen(self) -> int:
-        """Texts so far, repeats counted."""
-        return self.updates * self.schedule.batch_size
-
-    @property
-    def total_texts(self) -> int:
-        """Texts of the whole run."""
-        return self.schedule.steps * self.schedule.batch_size
-
-    def step(self) -> dict[str, float]:
-        """One optimiser step; returns metrics to log."""
-        rate = self.schedule.rate(self.updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss = self.loss(self._texts())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.updates += 1
-        metrics = {"losses/task_loss": float(loss.detach()), "losses/gradient_norm": float(norm)}
-        return metrics | {"charts/learning_rate": rate}
-
-    def watch(self, tracker: Tracker) -> None:
-        """Nothing along the way."""
-
-    def loss(self, texts: list[EncodedText]) -> Tensor:
-        """Mean negative log-likelihood of the gold answers."""
+    def losses(self, indices: list[int]) -> Iterator[Tensor]:
+        """Yield the mean negative log-likelihood of the gold answers; see :meth:`SupervisedTraining.losses`."""
+        texts = [self.workload.texts[index] for index in indices]
         batch = TextBatch.from_texts(texts, self.device)
         task = self.workload.task
         with computing_in(self.dtype, self.device):
             logits = self.staged(batch)
         targets = task.targets(texts).to(self.device)
-        return -task.log_likelihood(logits.float(), batch.layout, targets).mean()
+        yield -task.log_likelihood(logits.float(), batch.layout, targets).mean()
 
-    def _texts(self) -> list[EncodedText]:
-        """The batch of this step: a slice of the epochs' shuffled order, which the seed fixes."""
-        texts, size = self.workload.texts, self.schedule.batch_size
-        first = self.updates * size
-        batch = []
-        for position in range(first, first + size):
-            epoch, place = divmod(position, len(texts))
-            order = self._epoch_order(epoch)
-            batch.append(texts[order[place]])
-        return batch
-
-    def _epoch_order(self, epoch: int) -> Any:
-        if getattr(self, "_order_epoch", None) != epoch:
-            self._order_epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.workload.texts))
-        return self._order
-
-    def weights(self) -> Iterable[tuple[str, Tensor]]:
-        """All parameters."""
-        yield from self.model.named_parameters()
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.updates,
-            "generator": torch.get_rng_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.updates = state["step"]
-        torch.set_rng_state(state["generator"])
+    def watch(self, tracker: Tracker) -> None:
+        """Nothing along the way."""
 
 
 def finetune(options: FinetuneOptions) -> Path | None:
@@ -237,11 +148,12 @@ def finetune(options: FinetuneOptions) -> Path | None:
         splits = load_splits(options)
         workload = splits.train
         key = options.data.request().cache_key(workload.data_source)
-        target = fine_tuned_folder(workload.preset, workload.backbone.name, key)
+        target = fine_tuned_folder(workload.preset, workload.backbone.name, key, workload.backbone.extended_to)
         check_cache(target)
         dtype = training_dtype(options.run.dtype, device)
-        facts = {"backbone": workload.backbone.source, "dtype": dtype}
-        folder = session.begin("finetune", options.encoder.backbone or "default", facts | identity_facts(splits))
+        facts = {**workload.backbone.facts, "dtype": dtype}
+        named = options.encoder.backbone or "default"
+        folder = session.begin(options.data.env, "finetune", named, facts | identity_facts(splits))
         schedule = make_schedule(options.training, workload)
         trainer = Finetuner(workload, schedule, device, dtype, options.training.dropout, options.run.seed)
         train(
@@ -252,7 +164,8 @@ def finetune(options: FinetuneOptions) -> Path | None:
             state=session.state,
             shown={"loss": "losses/task_loss"},
         )
-        return finish(trainer, folder, splits.validation, options)
+        finish(trainer, folder, splits.validation, target, options)
+        return target
 
 
 def load_splits(options: FinetuneOptions) -> Splits:
@@ -266,15 +179,13 @@ def load_splits(options: FinetuneOptions) -> Splits:
     return examples.encode(backbone)
 
 
-def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options: FinetuneOptions) -> Path:
+def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, target: Path, options: FinetuneOptions) -> None:
     """Save the model, leave it where environments look, and evaluate it; ``metrics.json`` comes last."""
-    workload = trainer.workload
-    backbone = workload.backbone
+    backbone = trainer.workload.backbone
     with replacing_folder(folder.model_dir) as partial:
         backbone.model.save_pretrained(partial)
         backbone.tokenizer.save_pretrained(partial)
-    key = options.data.request().cache_key(workload.data_source)
-    target = leave_fine_tuned(folder.model_dir, workload.preset, backbone.name, key)
+    leave(folder.model_dir, target)
     validation = replace(validation, backbone=backbone.as_fine_tuned())
     quality = measure_unreduced(validation, "float32", str(trainer.device))
     conditions = evaluation_conditions(validation, "float32")
@@ -283,7 +194,6 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, options:
     title = f"fine-tuned backbone on {conditions.env} {conditions.split}, {conditions.num_examples:,} examples"
     print_quality(title, quality)
     folder.write_metrics(record)
-    return target
 
 
 def main(options: FinetuneOptions) -> None:

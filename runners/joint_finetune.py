@@ -29,7 +29,8 @@ from runners.training.loading import RunExamples
 from runners.training.loop import train
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
-from trbert_env.data.backbones import Backbone, cache_folder, check_cache, move
+from trbert_env.data.backbones import Backbone, check_texts, move
+from trbert_env.data.cache import cache_folder, check_cache
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 
@@ -81,6 +82,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         start = load_start(options, examples)
         teacher_model = load_teacher(options, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
+        check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)
         start = replace(start, options=replace(start.options, encoder=encoder))
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
@@ -93,7 +95,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         facts = start.facts | {"dtype": dtype, "teacher": teacher_model.source}
         facts |= {"teacher_fingerprint": fingerprint_model(teacher_model.model)}
         facts |= identity_facts(splits)
-        folder = session.begin("joint", "unreduced" if options.unreduced else "reinforce", facts)
+        folder = session.begin(options.data.env, "joint", "unreduced" if options.unreduced else "reinforce", facts)
         if remembers:
             with progress("teacher's logits", len(splits.train.texts)) as bar:
                 teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)

@@ -148,7 +148,7 @@ def main(options: PilotOptions) -> None:
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins
     folder = RunFolder.create(options.run.output_dir, options.data.env, "pilot", "heuristics", options.run.seed)
-    folder.write_config(options, {"data_source": workload.data_source, "backbone": workload.backbone.source})
+    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
     print(f"run folder: {folder.path}")
     rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
     conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))

@@ -79,7 +79,7 @@ def main(options: ProbeOptions) -> None:
     probe = probe_layers(StagedModel(model, workload.task), workload.texts)
     place, env = options.run.output_dir, workload.preset.name
     folder = RunFolder.create(place, env, "probe", "layers", options.run.seed)
-    folder.write_config(options, {"data_source": workload.data_source, "backbone": workload.backbone.source})
+    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
     report(probe, workload, folder)
     announce(f"--reduction-layers {' '.join(map(str, probe.reduction_layers))} cuts behind the layer that knows")
 

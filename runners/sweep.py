@@ -124,7 +124,7 @@ class SweepOptions:
     def stage3(self, speedup: float, seed: int, output_dir: Path, policy: Path) -> JointFinetuneOptions:
         """The options of one run of stage 3; encoder, cuts and settings of the task are those of its policy's run."""
         return JointFinetuneOptions(
-            data=replace(self.data, task_options=()),  # as encoder and cuts
+            data=replace(self.data, task_options=(), max_length=None),  # as encoder and cuts
             run=replace(self.run, seed=seed, output_dir=output_dir),
             joint=self.joint.joint,
             agent=self.joint.agent,

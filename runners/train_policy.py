@@ -94,7 +94,9 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         training = PolicyTraining(start, splits.train, str(device))
         facts = {"dtype": training_dtype(options.run.dtype, device)}
-        folder = session.begin("policy", options.algorithm.agent, start.facts | facts | identity_facts(splits))
+        folder = session.begin(
+            options.data.env, "policy", options.algorithm.agent, start.facts | facts | identity_facts(splits)
+        )
         train(
             training,
             folder,

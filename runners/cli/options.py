@@ -101,7 +101,10 @@ class DataOptions:
     """Seed of the split of data that come without one: own data without a validation file, and Hyperpartisan."""
 
     task_options: tuple[str, ...] = ()
-    """Settings of the task instead of the data set's own, as name=value: max_tokens=256, truncation=head+tail."""
+    """Settings of the task instead of the data set's own, as name=value: stride=64, truncation=head+tail."""
+
+    max_length: Annotated[int, Range(1)] | None = None
+    """Most tokens of a sequence (the task's max_tokens); an encoder that has learned fewer positions is extended."""
 
     own: Part[OwnDataOptions] = dataclasses.field(default_factory=OwnDataOptions)
 
@@ -122,6 +125,7 @@ class DataOptions:
             _plain(self.data_dir),
             columns={name: str(value) for name, value in named_values("--columns", self.own.columns).items()},
             task_settings=named_values("--task-options", self.task_options),
+            max_length=self.max_length,
             split_seed=self.split_seed,
             skip_bad_records=self.skip_bad_records,
             **own,
@@ -164,12 +168,8 @@ class RunOptions:
 
 
 class RunnerOptions(Protocol):
-    """The options of any runner: a frozen dataclass with these groups, among others."""
+    """The options of any runner: a frozen dataclass with this group, among others."""
 
-    @property
-    def data(self) -> DataOptions: ...  # noqa: D102
-    @property
-    def encoder(self) -> EncoderOptions: ...  # noqa: D102
     @property
     def run(self) -> RunOptions: ...  # noqa: D102
 
@@ -180,6 +180,15 @@ class RunnerOptions(Protocol):
             ValueError: The message names the options and says which to leave out or to change.
         """
         ...
+
+
+class TaskOptions(RunnerOptions, Protocol):
+    """The options of a runner that works on a task."""
+
+    @property
+    def data(self) -> DataOptions: ...  # noqa: D102
+    @property
+    def encoder(self) -> EncoderOptions: ...  # noqa: D102
 
 
 class ResumableOptions(RunnerOptions, Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.policy_agent import PolicyAgentOptions
-from runners.cli.options import ResumableT, RunnerOptions, resolve_device
+from runners.cli.options import ResumableT, TaskOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
 from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Identity
@@ -110,7 +110,7 @@ class HeuristicPoints:
 
     def __init__(
         self,
-        options: RunnerOptions,
+        options: TaskOptions,
         validation: Workload,
         reduction_layers: tuple[int, ...] | None,
         agent: PolicyAgentOptions,

@@ -98,6 +98,7 @@ def evaluation_conditions(workload: Workload, dtype: DType) -> Conditions:
         num_texts=len(workload.texts),
         dtype=dtype,
         **workload.fingerprints,
+        extended_from=workload.backbone.extended_from,
     )
 
 

@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-#: Keys that ``metrics.json`` has of every run that trains or evaluates.
-REQUIRED = ("env", "num_texts", "full_log_likelihood")
+#: Keys that ``metrics.json`` has of every run that trains.
+OF_TRAINING = ("env", "num_texts")
+#: Keys that it has of every run that trains or evaluates on a task.
+REQUIRED = (*OF_TRAINING, "full_log_likelihood")
 
 _FULL, _KEEP_ALL, _HOLDOUT = "full_", "keep_all_", "holdout_"
 _KEPT = re.compile(r"kept_fraction_(\d+)")
@@ -44,6 +46,7 @@ class Conditions:
         encoder_fingerprint: Fingerprint of the unreduced backbone.
         tokenizer_fingerprint: Fingerprint of its tokenizer.
         texts_fingerprint: Fingerprint of the records and of how they were encoded.
+        extended_from: Positions that the backbone had learned before it was extended; None where it was not.
     """
 
     env: str
@@ -56,6 +59,7 @@ class Conditions:
     encoder_fingerprint: str | None
     tokenizer_fingerprint: str | None
     texts_fingerprint: str | None
+    extended_from: int | None = None
 
     def to_flat(self) -> dict[str, Any]:
         """Return the head of ``metrics.json``."""

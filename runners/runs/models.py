@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from runners.cli.options import RunnerOptions, changed_options, refuse_unused
+from runners.cli.options import TaskOptions, changed_options, refuse_unused
 from runners.runs.files import read_record
 from trbert_env.data.backbones import (
     Backbone,
@@ -20,6 +20,7 @@ from trbert_env.data.backbones import (
 )
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.encoder.positions import longest_sequence
 from trbert_env.tasks import Task
 
 
@@ -48,7 +49,7 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
 
 
-def check_settled(options: RunnerOptions, model: TokenReducedModel) -> None:
+def check_settled(options: TaskOptions, model: TokenReducedModel) -> None:
     """Refuse options that a model settles.
 
     Args:
@@ -62,6 +63,7 @@ def check_settled(options: RunnerOptions, model: TokenReducedModel) -> None:
         options,
         backbone="--model has its own encoder, leave it out",
         task_options="--model has its own settings of the task, leave it out",
+        max_length="--model has its own settings of the task, leave it out",
     )
     env = options.data.env
     if "--env" in changed_options(options) and env != model.config.env:
@@ -85,22 +87,23 @@ def _check_identity(model: TokenReducedModel, folder: Path) -> None:
         )
 
 
-def load_encoder(source: str, task: Task, name: str) -> Backbone:
+def load_encoder(source: str, task: Task, name: str, length: int | None = None) -> Backbone:
     """Load an unreduced encoder from a folder or a hub name; of a token-reduced model, its own encoder.
 
     Args:
         source: The folder of a backbone, of a run or of a model, or a hub name.
         task: Gives the auto class.
         name: The encoder's name in records.
+        length: Tokens that a sequence may have; an encoder that has learned fewer positions is extended.
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is of an unsupported kind, or damaged.
+        ValueError: It is of an unsupported kind, or damaged, or cannot be extended to that length.
     """
     source = model_folder(source)
     if is_token_reduced(source):
         return load_model(Path(source), "cpu")[1]
-    return load_backbone_from(source, task, name)
+    return load_backbone_from(source, task, name).extended(length)
 
 
 def load_original(model: TokenReducedModel, own: Backbone, source: str | None = None) -> Backbone | None:
@@ -144,7 +147,8 @@ def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Back
         raise FileNotFoundError("the model was saved before models told where it is")
     if Path(source).is_absolute() and not Path(source).exists():
         raise FileNotFoundError(f"{source} is gone")
-    found = load_encoder(source, model.task, config.backbone_name.removesuffix(", joint"))
+    name = config.backbone_name.removesuffix(", joint")
+    found = load_encoder(source, model.task, name, longest_sequence(model.backbone))
     if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
         raise ValueError(f"{source} holds another encoder than training began with")
     # One tokenizer for both: the texts are encoded once.

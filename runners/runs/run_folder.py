@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.evaluation.record import REQUIRED, EvaluationRecord
+from runners.evaluation.record import OF_TRAINING, REQUIRED, EvaluationRecord
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
@@ -149,7 +149,7 @@ class RunFolder:
         Raises:
             ValueError: ``metrics.json`` is damaged.
         """
-        return self.metrics_path.exists() and bool(read_record(self.metrics_path, REQUIRED))
+        return self.metrics_path.exists() and bool(read_record(self.metrics_path, OF_TRAINING))
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Check that what was really used when the run began is what is found now.

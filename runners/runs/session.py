@@ -45,7 +45,7 @@ class RunSession(Generic[ResumableT]):
 
     Example:
         >>> with RunSession(options) as session:  # doctest: +SKIP
-        ...     folder = session.begin("policy", "reinforce", {"dtype": "float32"})
+        ...     folder = session.begin("SQuAD2", "policy", "reinforce", {"dtype": "float32"})
     """
 
     def __init__(self, options: ResumableT) -> None:
@@ -78,10 +78,11 @@ class RunSession(Generic[ResumableT]):
         print(f"{self._folder.path} has ended: its record is {self._folder.metrics_path}")
         return self._folder
 
-    def begin(self, stage: str, agent: str, facts: Mapping[str, Any]) -> RunFolder:
+    def begin(self, env: str, stage: str, agent: str, facts: Mapping[str, Any]) -> RunFolder:
         """Make a new run's folder and write its options, or check that a resumed run finds what it began with.
 
         Args:
+            env: Name of the data.
             stage: The job, such as ``policy``.
             agent: The algorithm's name.
             facts: See :meth:`RunFolder.write_config`.
@@ -91,7 +92,7 @@ class RunSession(Generic[ResumableT]):
         """
         options = self.options
         if self._folder is None:
-            self._folder = RunFolder.create(options.run.output_dir, options.data.env, stage, agent, options.run.seed)
+            self._folder = RunFolder.create(options.run.output_dir, env, stage, agent, options.run.seed)
             self._stack.enter_context(locked(self._folder.path))
             self._folder.write_config(options, facts)
         else:

@@ -13,7 +13,8 @@ from runners.cli.display import announce
 from runners.cli.options import EncoderOptions
 from runners.evaluation.layer_probe import LayerProbe, probe_layers
 from runners.runs.files import write_json
-from trbert_env.data.backbones import cache_folder, check_cache, move
+from trbert_env.data.backbones import move
+from trbert_env.data.cache import cache_folder, check_cache
 from trbert_env.data.workload import Workload
 from trbert_env.staged_model import StagedModel
 

@@ -21,7 +21,7 @@ from trbert_env.tasks import Task, task_class
 #: Options that an earlier run settles.
 SETTLED = (
     *("--backbone", "--reduction-layers", "--policy-size", "--overlap"),
-    *("--initial-keep-probability", "--task-options"),
+    *("--initial-keep-probability", "--task-options", "--max-length"),
 )
 #: Options that only a sampler under a budget reads.
 BUDGET = ("--keep-fractions", "--exploration", "--budgeted-share", "--budget-scope")
@@ -98,7 +98,7 @@ class Start(Generic[OptionsT]):
         """Return what the options on the command line do not say, for ``config.json``."""
         layers, agent = self.options.encoder.layers, self.options.agent
         return {
-            "backbone": self.backbone.source,
+            **self.backbone.facts,
             "reduction_layers": None if layers is None else list(layers),
             "policy_size": agent.policy_size,
             "overlap": agent.overlap,

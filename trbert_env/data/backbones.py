@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from datasets import Dataset
-from filelock import FileLock
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
+from trbert_env.data.cache import cache_lock, fine_tuned_folder
 from trbert_env.data.weights import CONFIG_ERRORS, check_backbone_missing, check_files, draw_head, load_weights
+from trbert_env.encoder.positions import extend_positions, longest_sequence
 from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
@@ -35,8 +39,8 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 #: The name of the small encoder that the ``embedded`` extra installs.
 EMBEDDED_BACKBONE = "embedded"
-#: Bytes of a name in the cache, beyond which it is shortened.
-LONGEST_NAME = 200
+#: The published encoder that is pre-trained further where no other is named.
+PRETRAINED = "google-bert/bert-base-uncased"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Backbone:
         source: The folder or hub name that it was loaded from.
         fine_tuned: False where the task head is untrained.
         unfit_head: Reason that a new head took the place of its own; empty where none did.
+        extended_from: Positions that it has learned, where it was extended to more; None where it was not.
     """
 
     model: PreTrainedModel
@@ -58,10 +63,38 @@ class Backbone:
     source: str
     fine_tuned: bool
     unfit_head: str = ""
+    extended_from: int | None = None
 
     def as_fine_tuned(self) -> Backbone:
         """The same model once its head is trained."""
         return replace(self, model=self.model.eval(), fine_tuned=True)
+
+    @property
+    def extended_to(self) -> int | None:
+        """Positions that it was extended to; None where it was not."""
+        return None if self.extended_from is None else longest_sequence(self.model)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return where it is from, and how it was extended, for ``config.json``."""
+        extended = {"extended_from": self.extended_from, "extended_to": self.extended_to}
+        return {"backbone": self.source, **({} if self.extended_from is None else extended)}
+
+    def extended(self, length: int | None) -> Backbone:
+        """Return it with positions for sequences of ``length`` tokens; itself where it has them, or for None.
+
+        Args:
+            length: Tokens of the longest sequence, special tokens included.
+
+        Raises:
+            ValueError: It cannot be extended to so many; see :func:`~trbert_env.encoder.positions.extend_positions`.
+        """
+        known = longest_sequence(self.model)
+        if length is None or not extend_positions(self.model, length, f"backbone '{self.name}'"):
+            return self
+        # Else transformers would go on to cut at what fitted before.
+        self.tokenizer.model_max_length = max(self.tokenizer.model_max_length, length)
+        return replace(self, extended_from=known)
 
 
 def model_folder(path: str) -> str:
@@ -80,85 +113,6 @@ def model_folder(path: str) -> str:
     return path if is_model else inside
 
 
-def cache_folder() -> Path:
-    """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``."""
-    root = os.environ.get("TRBERT_CACHE")
-    return Path(root) if root else Path.home() / ".cache" / "trbert_env"
-
-
-def fine_tuned_folder(preset: Preset, name: str, data_source: str) -> Path:
-    """Return where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one."""
-    key = str(Path(name).resolve()) if os.path.isdir(name) else name  # not by Path, which fails on long names
-    key = key.strip("/").replace("/", "--")
-    if len(key.encode()) > LONGEST_NAME:
-        # File systems know names of up to 255 bytes; the end of a path tells more than its beginning.
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        key = f"{digest}--{key.encode()[-100:].decode(errors='ignore')}"
-    return cache_folder() / "backbones" / preset.name / data_source / key
-
-
-def check_cache(target: Path) -> None:
-    """Check that something can be left in the cache, before the work that is to be left there.
-
-    Args:
-        target: A file or folder in :func:`cache_folder`.
-
-    Raises:
-        OSError: Nothing can be written there; the message names the folder and the variable that moves it.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=target.name[:100], dir=target.parent):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"the cache {target.parent} cannot be written ({error.strerror or error}): "
-            "set TRBERT_CACHE to a folder that can"
-        ) from error
-
-
-def leave_fine_tuned(saved: Path, preset: Preset, name: str, data_source: str) -> Path:
-    """Copy a saved backbone to where :func:`load_backbone` finds it; returns that folder.
-
-    The copy is made beside it and renamed, under a lock, so that it is never found half written. Where several
-    runs end at the same time, the last one's is found.
-    """
-    target = fine_tuned_folder(preset, name, data_source)
-    check_cache(target)
-    with cache_lock(target):
-        staging = _staging(target)
-        new, old = staging / "new", staging / "old"
-        shutil.copytree(saved, new)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        shutil.rmtree(staging)
-    return target
-
-
-def _staging(target: Path) -> Path:
-    """Where a place in the cache is made, and its old content waits until the new one is there."""
-    return target.with_name(f".{target.name}.staging")
-
-
-@contextmanager
-def cache_lock(target: Path) -> Iterator[None]:
-    """Hold a place in the cache while the block reads or replaces it; waits for whoever holds it.
-
-    What a killed process left half replaced is put right first.
-    """
-    if not os.access(target.parent, os.W_OK):  # nobody replaces anything in a cache that is only read
-        yield
-        return
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        staging = _staging(target)
-        if (staging / "old").exists() and not target.exists():
-            (staging / "old").rename(target)
-        if staging.exists():
-            shutil.rmtree(staging)
-        yield
-
-
 def load_backbone(
     preset: Preset,
     task: Task,
@@ -168,6 +122,7 @@ def load_backbone(
     pretrained: bool = False,
     records: Dataset | None = None,
     labels: Sequence[str] = (),
+    length: int | None = None,
 ) -> Backbone:
     """Load a backbone for ``preset``.
 
@@ -180,10 +135,13 @@ def load_backbone(
         pretrained: Whether it does not: stage 1 starts afresh, with a new head where its own does not fit.
         records: Records of the data, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
+        length: Tokens that a sequence may have: an encoder that has learned fewer positions is extended, with a
+            warning, and what ``runners/finetune.py`` made of it at that length goes before its own head. None
+            leaves it as it is.
 
     Raises:
         FileNotFoundError: Neither a folder nor to be had from the hub.
-        ValueError: The family is not supported, or there is no tokenizer.
+        ValueError: The family is not supported, there is no tokenizer, or it cannot be extended to that length.
         HeadMismatchError: Its head does not fit the data, and nothing was fine-tuned from it.
     """
     published = preset.pretrained if pretrained else preset.backbone or preset.pretrained
@@ -192,23 +150,33 @@ def load_backbone(
 
     def load(source: str, unfit_head: str = "") -> Backbone:
         # A copy, for what a head that does not fit tells of the task holds no longer.
-        return load_backbone_from(source, copy.deepcopy(task), name, records, labels, unfit_head=unfit_head)
+        found = load_backbone_from(source, copy.deepcopy(task), name, records, labels, unfit_head=unfit_head)
+        return found.extended(length)
 
+    misfit = None
     try:
         backbone = load(own)
     except HeadMismatchError as error:
-        if pretrained:
-            return load(own, error.reason)
-        backbone, misfit = None, error
-    if backbone is not None and (pretrained or backbone.fine_tuned):
-        return backbone
-    left_behind = fine_tuned_folder(preset, name, data_source)
-    with cache_lock(left_behind):
-        if left_behind.is_dir():
-            return load(str(left_behind))
-    if backbone is None:
-        raise misfit
+        backbone, misfit = load(own, error.reason), error
+    if not pretrained and not (backbone.fine_tuned and backbone.extended_from is None):
+        left_behind = fine_tuned_folder(preset, name, data_source, backbone.extended_to)
+        with cache_lock(left_behind):
+            if left_behind.is_dir():
+                return load(str(left_behind))
+        if misfit is not None:
+            raise misfit
+    warn_extended(backbone)
     return backbone
+
+
+def warn_extended(backbone: Backbone) -> None:
+    """Warn of positions that were added to an encoder and that nothing has trained yet."""
+    if backbone.extended_from is not None:
+        warnings.warn(
+            f"backbone '{backbone.name}' has learned {backbone.extended_from} positions, and is extended to "
+            f"{backbone.extended_to} by copies of them: train it at this length",
+            stacklevel=3,
+        )
 
 
 def load_backbone_from(
@@ -234,18 +202,60 @@ def load_backbone_from(
         FileNotFoundError: Neither a folder nor to be had from the hub.
         ValueError: The family is not supported, or there is no tokenizer.
     """
+
+    def configure(config: PreTrainedConfig) -> None:
+        if unfit_head:
+            config.architectures = None  # the task then takes labels and outputs from the data
+        task.configure(config, records, labels)
+
+    return _load(source, name, task.auto_model, configure, unfit_head)
+
+
+def load_language_model(name: str | None, length: int | None = None) -> Backbone:
+    """Load an encoder to pre-train it further, with its masked-language-model head.
+
+    Args:
+        name: The folder of a model or of a run of stage 1 or pre-training, a hub name, ``"embedded"``, or None for
+            :data:`PRETRAINED`.
+        length: Tokens that a sequence may have; an encoder that has learned fewer positions is extended, with a
+            warning. None leaves it as it is.
+
+    Returns:
+        The model; where ``fine_tuned`` is False, it has no such head, and a new one was drawn at random.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor to be had from the hub.
+        ValueError: The family is not supported, there is no tokenizer or no mask token, or it cannot be extended to
+            that length.
+    """
+    name = _choose(PRETRAINED) if name is None else model_folder(name)
+    found = _load(_locate(name), name, AutoModelForMaskedLM, lambda config: None)
+    check_special_tokens(found.model, found.tokenizer, f"backbone '{name}'", ("mask",))
+    embeddings: Any = found.model.get_input_embeddings()
+    if (largest := max(found.tokenizer.get_vocab().values())) >= embeddings.num_embeddings:
+        raise ValueError(
+            f"the tokenizer of backbone '{name}' has token ids up to {largest}, and the encoder embeds ids up to "
+            f"{embeddings.num_embeddings - 1}: save the one it was trained with beside it"
+        )
+    found = found.extended(length)
+    warn_extended(found)
+    return found
+
+
+def _load(
+    source: str, name: str, auto_model: Any, configure: Callable[[PreTrainedConfig], None], unfit_head: str = ""
+) -> Backbone:
+    """Load a model of an auto class and its tokenizer; see :func:`load_backbone_from`."""
     what = f"backbone '{name}'"
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
         check_files(Path(source), what)
         config = _load_config(source, name)
-        if unfit_head:
-            config.architectures = None  # the task then takes labels and outputs from the data
-        task.configure(config, records, labels)
+        configure(config)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
         model, missing = load_weights(
-            task.auto_model.from_pretrained,
+            auto_model.from_pretrained,
             source,
             what,
             any_head=bool(unfit_head),
@@ -288,19 +298,25 @@ def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def check_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, what: str) -> None:
+def check_special_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    what: str,
+    roles: Sequence[str] = ("cls", "sep", "pad"),
+) -> None:
     """Refuse a tokenizer without the special tokens that texts are made with, or with ones that are not embedded.
 
     Args:
         model: The encoder, with or without a task head.
         tokenizer: Its tokenizer.
         what: The model's name in errors.
+        roles: The special tokens.
 
     Raises:
         ValueError: It is one; the message names the token.
     """
     embeddings: Any = model.get_input_embeddings()
-    for role in ("cls", "sep", "pad"):
+    for role in roles:
         index = getattr(tokenizer, f"{role}_token_id")
         if index is None:
             raise ValueError(f"the tokenizer of {what} has no {role}_token: save the one it was trained with beside it")
@@ -325,13 +341,11 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) ->
         ValueError: A token, position or token type is beyond the encoder's embeddings; the message names the text.
     """
     config = backbone.model.config
-    base: Any = backbone.model.base_model  # stock encoders are known by their family, not by their type
-    vocabulary = base.get_input_embeddings().num_embeddings
+    embeddings: Any = backbone.model.get_input_embeddings()
+    vocabulary = embeddings.num_embeddings
     # DistilBERT reads no token types, so any that its tokenizer gives do no harm.
     types = math.inf if config.model_type == "distilbert" else config.type_vocab_size
-    # RoBERTa counts positions from behind its padding index on.
-    offset = base.embeddings.padding_idx + 1 if config.model_type == "roberta" else 0
-    positions = base.embeddings.position_embeddings.num_embeddings - offset
+    positions = longest_sequence(backbone.model)
     largest = max(backbone.tokenizer.get_vocab().values())
     if task.max_tokens <= positions and largest < vocabulary and (types >= 2 or not _has_segments(backbone)):
         return
@@ -340,7 +354,7 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) ->
         if longest > positions:
             raise ValueError(
                 f"text {text.text_id!r} has a sequence of {longest} tokens, and backbone '{backbone.name}' knows "
-                f"{positions} positions: use an encoder with more"
+                f"{positions} positions: give --max-length {task.max_tokens} to extend it, or use an encoder with more"
             )
         if (token := int(text.input_ids.max())) >= vocabulary:
             raise ValueError(
@@ -390,7 +404,7 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
     if path.is_file() and "run_id" in json.loads(path.read_text(encoding="utf-8")):
         raise ValueError(
             f"backbone '{name}' is a run without a model/ folder: end it by --resume, or give a run of "
-            "runners/finetune.py"
+            "runners/finetune.py or runners/pretrain.py"
         )
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)

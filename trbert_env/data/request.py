@@ -59,7 +59,9 @@ class DataRequest:
         validation_share: Share of the own training data that is held out where there is no validation data.
         split_seed: Seed of what is held out, where a data set comes without splits.
         skip_bad_records: Whether malformed records are left out and counted, instead of an error at the first.
-        task_settings: Settings of the task instead of the data set's own, such as ``{"max_tokens": 256}``.
+        task_settings: Settings of the task instead of the data set's own, such as ``{"stride": 64}``.
+        max_length: Tokens that a sequence may have, which is the task's ``max_tokens``; None for the data set's own.
+            An encoder that has learned fewer positions is extended.
 
     Raises:
         ValueError: The data set or a setting is unknown, or a field has no meaning for it.
@@ -78,11 +80,17 @@ class DataRequest:
     split_seed: int = 0
     skip_bad_records: bool = False
     task_settings: Mapping[str, Any] = field(default_factory=dict)
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without reading anything."""
         preset = get_preset(self.env)
-        _check_settings(preset, self.task_settings)
+        if self.max_length is not None and "max_tokens" in self.task_settings:
+            raise ValueError(
+                f"max_length {self.max_length} and the setting max_tokens {self.task_settings['max_tokens']} are one: "
+                "leave one out"
+            )
+        _check_settings(preset, self._settings)
         given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
         if given and not self.is_own:
             raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
@@ -106,7 +114,19 @@ class DataRequest:
     def preset(self) -> Preset:
         """The data set's record, with the settings that are asked for."""
         preset = get_preset(self.env)
-        return replace(preset, settings={**preset.settings, **self.task_settings})
+        return replace(preset, settings={**preset.settings, **self._settings})
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings of the task that are asked for."""
+        asked = {} if self.max_length is None else {"max_tokens": self.max_length}
+        return {**self.task_settings, **asked}
+
+    @property
+    def length(self) -> int | None:
+        """Return the tokens that a sequence is asked to have at most; None where the data set's own will do."""
+        asked: int | None = self._settings.get("max_tokens")
+        return asked
 
     def cache_key(self, source: str) -> str:
         """Return what tells fine-tuned encoders of these data apart in a cache: the source, and which own data.

@@ -132,7 +132,16 @@ def load_requested(
         pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
     """
     key, task = request.cache_key(source), make_task(request.preset)
-    return load_backbone(request.preset, task, name, key, pretrained=pretrained, records=examples, labels=labels)
+    return load_backbone(
+        request.preset,
+        task,
+        name,
+        key,
+        pretrained=pretrained,
+        records=examples,
+        labels=labels,
+        length=request.length,
+    )
 
 
 def settled(preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str]) -> Preset:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences
 from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
 from trbert_env.encoder.packing import PackedTokens
+from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.texts import TextBatch
 
 #: Where each supported family keeps its layers; they share all else that is needed here.
@@ -98,10 +99,8 @@ class StagedEncoder:
 
     def embed(self, batch: TextBatch) -> PackedTokens:
         """Embeddings of a packed batch: ``(total_tokens, hidden)``."""
-        positions = batch.sequence_positions
+        positions = batch.sequence_positions + first_position(self._base)
         arguments: dict[str, Tensor] = {"input_ids": batch.input_ids[None]}
-        if self.family == "roberta":
-            positions = positions + self._base.embeddings.padding_idx + 1
         if self.family != "distilbert":
             arguments["token_type_ids"] = batch.token_type_ids[None]
         states = self._base.embeddings(position_ids=positions[None], **arguments)

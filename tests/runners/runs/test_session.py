@@ -40,7 +40,7 @@ class JobOptions:
 def begun(tmp_path: Path) -> RunFolder:
     """A run that has written a checkpoint."""
     with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
-        folder = session.begin("policy", "reinforce", FACTS)
+        folder = session.begin("SQuAD2", "policy", "reinforce", FACTS)
         save_state(folder.checkpoint_dir, {"x": torch.ones(2)}, folder.run_id)
     return folder
 
@@ -55,7 +55,7 @@ def test_a_new_run_and_its_resume(tmp_path: Path) -> None:
         assert session.options == JobOptions(run=RunOptions(output_dir=tmp_path))
         assert torch.equal(session.state["x"], torch.ones(2))
         assert session.find_ended() is None
-        assert session.begin("policy", "reinforce", FACTS) == folder
+        assert session.begin("SQuAD2", "policy", "reinforce", FACTS) == folder
 
 
 @pytest.mark.parametrize("name", list(FACTS))
@@ -65,19 +65,19 @@ def test_a_resume_with_something_else_is_refused_and_says_what(tmp_path: Path, n
         resume(folder) as session,
         pytest.raises(ValueError, match=re.escape(f"began with {name} {FACTS[name]!r}, now it is 'other'")),
     ):
-        session.begin("policy", "reinforce", FACTS | {name: "other"})
+        session.begin("SQuAD2", "policy", "reinforce", FACTS | {name: "other"})
 
 
 def test_the_same_encoder_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with resume(folder) as session:
-        assert session.begin("policy", "reinforce", FACTS | {"backbone": "elsewhere", "teacher": "there"}) == folder
+        assert session.begin("SQuAD2", "policy", "reinforce", FACTS | {"backbone": "elsewhere", "teacher": "there"}) == folder
 
 
 def test_all_that_differs_is_said_at_once(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with resume(folder) as session, pytest.raises(ValueError, match=r"reduction_layers .*encoder_fingerprint .*dtype "):
-        session.begin("policy", "reinforce", dict.fromkeys(FACTS, "other"))
+        session.begin("SQuAD2", "policy", "reinforce", dict.fromkeys(FACTS, "other"))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
     folder = begun(tmp_path)
     folder.config_path.write_text(content)
     with pytest.raises(ValueError, match=r"config\.json"), resume(folder) as session:
-        session.begin("policy", "reinforce", FACTS)
+        session.begin("SQuAD2", "policy", "reinforce", FACTS)
 
 
 def test_two_holders_of_one_folder(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_two_holders_of_one_folder(tmp_path: Path) -> None:
 
 def test_a_new_run_is_held_from_its_beginning(tmp_path: Path) -> None:
     with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
-        folder = session.begin("policy", "reinforce", FACTS)
+        folder = session.begin("SQuAD2", "policy", "reinforce", FACTS)
         with pytest.raises(UserError, match="still going"), resume(folder):
             pass
 
@@ -176,7 +176,7 @@ def test_what_would_happen_again_is_not_to_be_resumed(tmp_path: Path, error: Exc
 def test_what_stops_a_run_without_a_checkpoint_says_nothing(tmp_path: Path) -> None:
     def work() -> None:
         with RunSession(JobOptions(run=RunOptions(output_dir=tmp_path))) as session:
-            session.begin("policy", "reinforce", FACTS)
+            session.begin("SQuAD2", "policy", "reinforce", FACTS)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:

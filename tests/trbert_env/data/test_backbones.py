@@ -19,7 +19,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from trbert_env.data.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone, model_folder
+from trbert_env.data.backbones import Backbone, check_texts, load_backbone, model_folder
+from trbert_env.data.cache import fine_tuned_folder
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trbert_env.data.backbones import cache_lock, check_cache, fine_tuned_folder, leave_fine_tuned
+from trbert_env.data.cache import cache_lock, check_cache, fine_tuned_folder, leave, make_once
 from trbert_env.presets import get_preset
 
 PRESET = get_preset("SQuAD2")
@@ -36,10 +36,10 @@ def whole(target: Path, files: int = 5) -> str:
     return contents.pop()
 
 
-def leave(folder: Path, start: float) -> None:
+def leave_at(folder: Path, start: float) -> None:
     while os.times().elapsed < start:
         pass
-    leave_fine_tuned(folder, PRESET, "encoder", "local")
+    leave(folder, fine_tuned_folder(PRESET, "encoder", "local"))
 
 
 def test_runs_that_end_together_all_succeed(tmp_path: Path, cache: Path) -> None:
@@ -48,7 +48,7 @@ def test_runs_that_end_together_all_succeed(tmp_path: Path, cache: Path) -> None
     context = multiprocessing.get_context("fork")
     for _ in range(10):
         start = os.times().elapsed + 0.05
-        processes = [context.Process(target=leave, args=(folder, start)) for folder in folders]
+        processes = [context.Process(target=leave_at, args=(folder, start)) for folder in folders]
         for process in processes:
             process.start()
         for process in processes:
@@ -59,7 +59,7 @@ def test_runs_that_end_together_all_succeed(tmp_path: Path, cache: Path) -> None
 
 
 def test_what_a_killed_run_left_half_replaced_is_put_right(tmp_path: Path) -> None:
-    leave_fine_tuned(saved(tmp_path / "a", "a"), PRESET, "encoder", "local")
+    leave(saved(tmp_path / "a", "a"), fine_tuned_folder(PRESET, "encoder", "local"))
     target = fine_tuned_folder(PRESET, "encoder", "local")
     staging = target.with_name(".encoder.staging")
     # Killed in the copy.
@@ -75,15 +75,31 @@ def test_what_a_killed_run_left_half_replaced_is_put_right(tmp_path: Path) -> No
     assert not staging.exists()
     # Killed before the old one was removed.
     saved(staging / "old", "h")
-    leave_fine_tuned(saved(tmp_path / "b", "b", files=3), PRESET, "encoder", "local")
+    leave(saved(tmp_path / "b", "b", files=3), fine_tuned_folder(PRESET, "encoder", "local"))
     assert whole(target, files=3) == "b"
     assert not staging.exists()
 
 
+def test_what_is_made_once_is_made_whole_or_not_at_all(tmp_path: Path, cache: Path) -> None:
+    target = cache / "tokens" / "x"
+
+    def stopped(folder: Path) -> None:
+        (folder / "file-0").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_once(target, stopped)
+    assert not target.exists()
+    for content in "ab":  # the second finds what the first made
+        make_once(target, lambda folder, content=content: (folder / "file-0").write_text(content))  # type: ignore[misc]
+        assert whole(target, files=1) == "a"
+    assert sorted(path.name for path in target.parent.iterdir()) == [".x.lock", "x"]
+
+
 def test_a_name_that_begins_with_another_is_left_alone(tmp_path: Path) -> None:
     for name in ("encoder", "encoder.v2", "encoder.staging"):
-        leave_fine_tuned(saved(tmp_path / name, name[-1]), PRESET, name, "local")
-    leave_fine_tuned(saved(tmp_path / "again", "x"), PRESET, "encoder", "local")
+        leave(saved(tmp_path / name, name[-1]), fine_tuned_folder(PRESET, name, "local"))
+    leave(saved(tmp_path / "again", "x"), fine_tuned_folder(PRESET, "encoder", "local"))
     assert whole(fine_tuned_folder(PRESET, "encoder.v2", "local")) == "2"
     assert whole(fine_tuned_folder(PRESET, "encoder.staging", "local")) == "g"
     assert whole(fine_tuned_folder(PRESET, "encoder", "local")) == "x"
@@ -93,8 +109,8 @@ def test_a_name_that_begins_with_another_is_left_alone(tmp_path: Path) -> None:
 def test_a_long_name_is_shortened_and_stays_its_own(tmp_path: Path, name: str) -> None:
     one, other = (fine_tuned_folder(PRESET, found, "local") for found in (name, f"{name}2"))
     assert one != other
-    leave_fine_tuned(saved(tmp_path / "a", "a"), PRESET, name, "local")
-    leave_fine_tuned(saved(tmp_path / "b", "b"), PRESET, f"{name}2", "local")
+    leave(saved(tmp_path / "a", "a"), fine_tuned_folder(PRESET, name, "local"))
+    leave(saved(tmp_path / "b", "b"), fine_tuned_folder(PRESET, f"{name}2", "local"))
     assert (whole(one), whole(other)) == ("a", "b")
 
 

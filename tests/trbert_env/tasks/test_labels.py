@@ -279,6 +279,16 @@ def test_settings_are_checked_before_anything_is_read(env: str, settings: dict[s
     assert "\n" not in str(error.value)
 
 
+def test_the_length_is_the_setting_max_tokens() -> None:
+    for request in (DataRequest("IMDB", max_length=1024), DataRequest("IMDB", task_settings={"max_tokens": 1024})):
+        assert request.preset.settings["max_tokens"] == request.length == 1024
+    assert DataRequest("IMDB").length is None
+    with pytest.raises(ValueError, match="max_length 9 and the setting max_tokens 8 are one: leave one out"):
+        DataRequest("IMDB", max_length=9, task_settings={"max_tokens": 8})
+    with pytest.raises(ValueError, match="max_tokens is 3: give at least 4"):
+        DataRequest("IMDB", max_length=3)
+
+
 @pytest.mark.parametrize(
     ("data", "settings"),
     [

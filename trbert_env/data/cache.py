@@ -1,0 +1,128 @@
+"""The cache: what was made once and is kept for later runs, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from trbert_env.presets import Preset
+
+#: Bytes of a name in the cache, beyond which it is shortened.
+LONGEST_NAME = 200
+
+
+def cache_folder() -> Path:
+    """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``."""
+    root = os.environ.get("TRBERT_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "trbert_env"
+
+
+def fine_tuned_folder(preset: Preset, name: str, data_source: str, extended_to: int | None = None) -> Path:
+    """Return where ``runners/finetune.py`` leaves a fine-tuned backbone, and an environment looks for one.
+
+    Args:
+        preset: The data set.
+        name: The backbone's name.
+        data_source: On which data it was trained.
+        extended_to: Positions that it was extended to before; None where it was not.
+    """
+    key = str(Path(name).resolve()) if os.path.isdir(name) else name  # not by Path, which fails on long names
+    key = key.strip("/").replace("/", "--")
+    if len(key.encode()) > LONGEST_NAME:
+        # File systems know names of up to 255 bytes; the end of a path tells more than its beginning.
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        key = f"{digest}--{key.encode()[-100:].decode(errors='ignore')}"
+    lengths = "" if extended_to is None else f"-{extended_to}"
+    return cache_folder() / "backbones" / preset.name / f"{data_source}{lengths}" / key
+
+
+def check_cache(target: Path) -> None:
+    """Check that something can be left in the cache, before the work that is to be left there.
+
+    Args:
+        target: A file or folder in :func:`cache_folder`.
+
+    Raises:
+        OSError: Nothing can be written there; the message names the folder and the variable that moves it.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=target.name[:100], dir=target.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"the cache {target.parent} cannot be written ({error.strerror or error}): "
+            "set TRBERT_CACHE to a folder that can"
+        ) from error
+
+
+def leave(saved: Path, target: Path) -> None:
+    """Copy a folder to its place in the cache, instead of what may be there.
+
+    The copy is made beside it and renamed, under a lock, so that it is never found half written. Where several
+    runs end at the same time, the last one's is found.
+
+    Args:
+        saved: The folder, such as that of a model.
+        target: The place, such as that of :func:`fine_tuned_folder`.
+    """
+    check_cache(target)
+    with cache_lock(target):
+        staging = _staging(target)
+        new, old = staging / "new", staging / "old"
+        shutil.copytree(saved, new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(staging)
+
+
+def make_once(target: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder in the cache, unless it is there.
+
+    It is made beside its place and renamed, under a lock, so that it is never found half made; who comes meanwhile
+    waits for it.
+
+    Args:
+        target: The place.
+        make: Writes the content into an empty folder.
+    """
+    check_cache(target)
+    with cache_lock(target):
+        if target.is_dir():
+            return
+        staging = _staging(target)
+        (staging / "new").mkdir(parents=True)
+        make(staging / "new")
+        (staging / "new").rename(target)
+        shutil.rmtree(staging)
+
+
+def _staging(target: Path) -> Path:
+    """Where a place in the cache is made, and its old content waits until the new one is there."""
+    return target.with_name(f".{target.name}.staging")
+
+
+@contextmanager
+def cache_lock(target: Path) -> Iterator[None]:
+    """Hold a place in the cache while the block reads or replaces it; waits for whoever holds it.
+
+    What a killed process left half replaced is put right first.
+    """
+    if not os.access(target.parent, os.W_OK):  # nobody replaces anything in a cache that is only read
+        yield
+        return
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        staging = _staging(target)
+        if (staging / "old").exists() and not target.exists():
+            (staging / "old").rename(target)
+        if staging.exists():
+            shutil.rmtree(staging)
+        yield
