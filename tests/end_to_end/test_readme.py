@@ -33,6 +33,7 @@ NESTED = [f"--policy.{update}" for update in UPDATES]
 LOADED = ["--max-eval-texts 8", "--dtype float32"]
 TRAINED = ["--max-train-texts 16", *LOADED]
 SHORT: dict[str, list[str]] = {
+    "pretrain": ["--texts-per-step 4", "--max-eval-texts 4", "--dtype float32"],
     "finetune": [*TRAINED, "--epochs 1"],
     "train_policy": [*TRAINED, *(f"--{update}" for update in UPDATES)],
     "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES), "--holdout-texts 4", "--watch 1"],
@@ -56,6 +57,7 @@ FEWER = {
     "--speedups 1.5 2 2.5 3": "--speedups 1.5",
     "reinforce rloo grpo ppo a2c random": "reinforce ppo random",
     "8_000": "128",
+    "--total-steps 2000": "--total-steps 2",
 }
 
 
@@ -82,6 +84,7 @@ class Reader:
     monkeypatch: pytest.MonkeyPatch
     runs: dict[str, Path] = field(default_factory=dict)
     latest: Path | None = None
+    pretrained: Path | None = None
 
     def follow(self, command: str) -> None:
         """Run a command with the placeholders filled in, small."""
@@ -91,7 +94,12 @@ class Reader:
         _, script, *arguments = shlex.split(command)
         job = Path(script).stem
         env = arguments[arguments.index("--env") + 1] if "--env" in arguments else "SQuAD2"
-        filled = {"ENCODER": str(self.encoder), "DATA": str(self.data), "RUN_DIR": str(self.runs.get(env))}
+        filled = {
+            "ENCODER": str(self.encoder),
+            "DATA": str(self.data),
+            "RUN_DIR": str(self.runs.get(env)),
+            "PRETRAIN_RUN": str(self.pretrained),
+        }
         arguments = [filled.get(argument, argument) for argument in arguments]
         if "--resume" not in arguments:
             arguments += shlex.split(" ".join(SHORT[job]))
@@ -103,6 +111,8 @@ class Reader:
         self.monkeypatch.setattr(sys, "argv", [script, *arguments])
         run(module.main, options)
         made = [folder for folder in set(self.root.glob("runs/*/*/*")) - before if (folder / "metrics.json").exists()]
+        if job == "pretrain":
+            (self.pretrained,) = made
         shipped = [folder for folder in made if folder.parent.name.startswith(("policy", "joint"))]
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
@@ -158,6 +168,9 @@ def reader(in_process: Any, data: Any, tmp_path: Path, monkeypatch: pytest.Monke
     ]
     for name, content in (("questions", questions), ("choices", choices)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in content))
+    (tmp_path / "articles").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "articles" / f"{number}.txt").write_text(f"{text}\n" * 10)
     folder = data.write(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)

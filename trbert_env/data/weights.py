@@ -194,8 +194,10 @@ def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], wha
     Raises:
         ValueError: The encoder lacks weights, or the head has only some.
     """
-    lacking = set(missing)
-    head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")}
+    lacking, prefix = set(missing), f"{model.base_model_prefix}."
+    # A language model's head reads the encoder's own word embeddings too, which are there in any case.
+    shared = {name for name, other in model.all_tied_weights_keys.items() if other.startswith(prefix)}
+    head = {name for name in model.state_dict() if not name.startswith(prefix)} - shared
     pooler = {name for name in model.state_dict() if _POOLER.search(name)} - head
     if head <= lacking:  # it is to be trained, and a pooler that is missing too is trained with it
         lacking -= head | pooler if pooler <= lacking else head

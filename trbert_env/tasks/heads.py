@@ -53,6 +53,31 @@ def first_token_logits(model: PreTrainedModel, states: Tensor, layout: Layout) -
     return result
 
 
+def masked_token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Return what tokens a masked-language model puts in some places, ``(places, vocabulary)`` float32.
+
+    Args:
+        model: A stock masked-language model.
+        states: Last states of these places, ``(places, hidden)``.
+    """
+    result: Tensor = _TOKEN_HEADS[model.config.model_type](model, states).float()
+    return result
+
+
+def _distilbert_tokens(model: Any, states: Tensor) -> Tensor:
+    states = model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
+    return model.vocab_projector(states)  # type: ignore[no-any-return]
+
+
+#: By family: how stock masked-language models come from last states to logits.
+_TOKEN_HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "bert": lambda model, states: model.cls(states),
+    "distilbert": _distilbert_tokens,
+    "electra": lambda model, states: model.generator_lm_head(model.generator_predictions(states)),
+    "roberta": lambda model, states: model.lm_head(states),
+}
+
+
 def _pooled(model: Any, first: Tensor) -> Tensor:
     """Pooler, dropout and classifier: BERT, and RoBERTa's multiple choice."""
     pooled = model.base_model.pooler(first[:, None])

@@ -82,8 +82,16 @@ class SequenceEncoder:
 
     def single(self, text: str) -> tuple[Ids, Ids]:
         """Token ids and token type ids of one text, ``(n,)`` each."""
-        room = self._max_tokens - len(self._before) - len(self._after)
-        ids = np.concatenate([self._before, self._cut(self.ids(text), room), self._after])
+        return self.around_one(self.ids(text))
+
+    @property
+    def room(self) -> int:
+        """The most tokens of one text, without special tokens."""
+        return self._max_tokens - len(self._before) - len(self._after)
+
+    def around_one(self, text: Ids) -> tuple[Ids, Ids]:
+        """One text that is tokenised already, cut where it is longer than :attr:`room`."""
+        ids = np.concatenate([self._before, self._cut(text, self.room), self._after])
         return ids, np.zeros(len(ids), dtype=np.int32)
 
     def pair(self, first: str, second: str) -> tuple[Ids, Ids]:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from agents.registry import AGENTS
-from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, probe, sweep, train_policy
+from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, pretrain, probe, sweep, train_policy
 from runners.cli.options import check_options, options_from_json, options_to_json
 from runners.cli.run import read_options, run
 from runners.training.policy import AlgorithmOptions
 
 JOBS: dict[str, tuple[Any, Any]] = {
+    "pretrain": (pretrain.main, pretrain.PretrainOptions),
     "finetune": (finetune.main, finetune.FinetuneOptions),
     "train_policy": (train_policy.main, train_policy.TrainPolicyOptions),
     "joint_finetune": (joint_finetune.main, joint_finetune.JointFinetuneOptions),
@@ -26,16 +27,23 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "probe": (probe.main, probe.ProbeOptions),
 }
 #: Without these evaluate says that something else is missing.
-ALWAYS = {"evaluate": ["--agent", "keep-all"]}
+ALWAYS = {"evaluate": ["--agent", "keep-all"], "pretrain": ["--train-file", "x"]}
 
-#: Of every runner.
+#: Of every runner that works on a task.
 COMMON = (
     "env data-source data-dir max-train-texts max-eval-texts backbone reduction-layers device dtype seed output-dir "
-    "skip-bad-records no-skip-bad-records split-seed task-options train-file validation-file dataset dataset-config "
-    "columns label-kind validation-share"
+    "skip-bad-records no-skip-bad-records split-seed task-options max-length train-file validation-file dataset "
+    "dataset-config columns label-kind validation-share"
 )
+#: Of a runner that works on none.
+WITHOUT_TASK = {"pretrain": "backbone max-length device dtype seed output-dir"}
 #: Of one runner: people have scripts, so that a flag that is here stays.
 OWN = {
+    "pretrain": (
+        "resume train-file validation-file dataset dataset-config columns validation-share split-seed max-eval-texts "
+        "skip-bad-records no-skip-bad-records total-steps total-texts texts-per-step accumulate learning-rate warmup "
+        "watch checkpoint-every"
+    ),
     "finetune": ("resume epochs learning-rate batch-size dropout checkpoint-every"),
     "train_policy": (
         "policy target-speedup full-from resume agent agent-options baseline log-probability learning-rate "
@@ -82,6 +90,7 @@ OWN = {
 }
 #: The titles of the groups in --help.
 TITLES = {
+    "pretrain": "data encoder run training",
     "finetune": "data encoder run training",
     "train_policy": "data encoder run algorithm agent training",
     "joint_finetune": "data encoder run joint agent training",
@@ -94,6 +103,7 @@ TITLES = {
 }
 #: A command line of many types of values.
 LINES = {
+    "pretrain": "--train-file a.txt b --columns text=body --max-length 1024 --total-texts 64 --warmup 0.2",
     "finetune": "--epochs 2 --dropout 0.1 --data-dir x --max-train-texts 5 --resume runs/a",
     "train_policy": "--agent ppo --agent-options n_epochs=4 gae_lambda=0.5 --keep-fractions 0.5 0.2 --no-overlap",
     "joint_finetune": "--policy runs/a --speedup-range 1.5 3 --unreduced --remember-teacher --temperature 2 --seed 3",
@@ -121,7 +131,7 @@ def test_the_flags_of_a_runner(job: str, capsys: pytest.CaptureFixture[str], mon
     # A line of the help opens with its flag; a switch has two.
     found = re.findall(r"^ {2,3}(?:-h, )?--([a-z0-9.-]+)(?:, --([a-z0-9.-]+))?", shown, re.MULTILINE)
     flags = [flag for pair in found for flag in pair if flag and flag != "help"]
-    assert sorted(flags) == sorted([*COMMON.split(), *OWN[job].split()])
+    assert sorted(flags) == sorted([*WITHOUT_TASK.get(job, COMMON).split(), *OWN[job].split()])
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -144,7 +154,8 @@ def test_options_through_json_and_back(job: str, given: bool) -> None:
     kind = JOBS[job][1]
     options = read_options(kind, line)
     values = json.loads(json.dumps(options_to_json(options)))
-    assert set(values) >= {flag.replace("-", "_") for flag in COMMON.split() if not flag.startswith("no-")}
+    common = WITHOUT_TASK.get(job, COMMON).split()
+    assert set(values) >= {flag.replace("-", "_") for flag in common if not flag.startswith("no-")}
     if job == "joint_finetune" and given:  # --unreduced with a range is refused, whoever gives it
         with pytest.raises(Exception, match="--unreduced skips nothing"):
             options_from_json(kind, values)
@@ -213,6 +224,7 @@ CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
         ),
         ("train_policy", "--policy x --initial-keep-probability 0.9", "leave --initial-keep-probability out"),
         ("train_policy", "--policy x --task-options max_tokens=200", "leave --task-options out"),
+        ("joint_finetune", "--policy x --max-length 1024", "leave --max-length out"),
         ("train_policy", "--env IMDB --calibration-rate 0.1", "--calibration-rate is 0.1, and the head"),
         ("train_policy", "--data-source embedded --data-dir x", "data_dir is 'x', and data_source 'embedded'"),
         ("joint_finetune", "--sampler bernoulli --keep-fractions 0.5 0.2", f"{NO_BUDGET}--keep-fractions out"),
@@ -266,7 +278,7 @@ def test_the_unreduced_control_refuses_what_only_an_agent_reads(line: str, capsy
         ("joint_finetune", "--holdout-texts 0 --watch 0"),
         ("joint_finetune", "--distillation 0 --reward distillation --teacher x"),
         ("sweep", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2"),  # the heuristics' shape
-        ("sweep", "--stage joint --task-options max_tokens=200"),  # stage 3 has them from stage 2
+        ("sweep", "--stage joint --task-options stride=9 --max-length 200"),  # stage 3 has them from stage 2
         ("compare", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2"),
     ],
 )

@@ -81,12 +81,24 @@ def open_table(file: Path) -> Table:
         raise FileNotFoundError(f"file {file} does not exist: check its path")
     if is_delimited(file):
         return DelimitedTable(file)
-    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
-    if suffix == ".json" or is_lines(file):
+    if is_lines(file) or _suffix(file) == ".json":
         return JsonTable(file)
-    if suffix == ".parquet":
+    if _suffix(file) == ".parquet":
         return ParquetTable(file)
     raise ValueError(f"{file} is of no known format: give {_FORMATS}")
+
+
+def is_table(file: Path) -> bool:
+    """Return whether a file is named as one that :func:`open_table` takes.
+
+    Args:
+        file: The file.
+    """
+    return is_delimited(file) or is_lines(file) or _suffix(file) in {".json", ".parquet"}
+
+
+def _suffix(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix.lower()
 
 
 class _FileTable(Table):

@@ -1,0 +1,331 @@
+"""Pre-training: an encoder goes on to tell masked tokens of plain texts, packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from agents.distillation import computing_in
+from runners.cli.display import announce, progress
+from runners.cli.options import Group, RunOptions, named_values, refuse_given
+from runners.runs.tracking import Tracker
+from runners.training.loop import milestones
+from runners.training.masking import MaskedBatch, MaskedText, Masker
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.supervised import Schedule, SupervisedTraining
+from trbert_env.data.backbones import Backbone, move
+from trbert_env.data.plain.documents import PlainTexts, of_dataset
+from trbert_env.data.plain.sequences import cut, hold_out_last, sampled
+from trbert_env.data.plain.tokens import DocumentTokens
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText
+from trbert_env.ranges import LARGEST_SEED, Range
+from trbert_env.tasks.heads import masked_token_logits
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
+
+#: Tokens of a sequence where no number is given and the encoder reaches as far.
+DEFAULT_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class PlainTextOptions:
+    """The texts."""
+
+    train_file: tuple[Path, ...] = ()
+    """Text files, tables (CSV, TSV, JSON, JSON lines, parquet) with a column of texts, and folders of both."""
+
+    validation_file: tuple[Path, ...] = ()
+    """Other ones to measure perplexity on; when not given, a share of the training texts."""
+
+    dataset: str | None = None
+    """Instead of files: a folder saved by datasets, or any data set of the hub."""
+
+    dataset_config: str | None = None
+    """Configuration of that data set on the hub."""
+
+    columns: tuple[str, ...] = ()
+    """Name of the column of the texts in tables, as text=body; when not given it is guessed, which is announced."""
+
+    validation_share: Annotated[float, Range(above=0, below=1)] = 0.05
+    """Share of the training sequences that is held out where there are no validation texts."""
+
+    split_seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
+    """Seed of what is held out."""
+
+    max_eval_texts: Annotated[int, Range(1)] = 256
+    """Sequences to measure perplexity on; a random sample of those that are held out."""
+
+    skip_bad_records: bool = False
+    """Leave malformed records and files out and count them, instead of stopping at the first."""
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ValueError: The message names the options.
+        """
+        if bool(self.train_file) == (self.dataset is not None):
+            raise ValueError("pre-training reads plain texts: give --train-file, or --dataset")
+        if self.dataset is not None and self.validation_file:
+            raise ValueError("--dataset has its own validation split, or a share of it: leave --validation-file out")
+        if self.dataset_config is not None and self.dataset is None:
+            raise ValueError("--dataset-config is of a --dataset: leave it out")
+        if unknown := self._named.keys() - {"text"}:
+            raise ValueError(f"--columns names {sorted(unknown)[0]!r}, and there is only text: give text=NAME")
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        return named_values("--columns", self.columns)
+
+    @property
+    def name(self) -> str:
+        """A short name of the texts."""
+        place = self.train_file[0] if self.dataset is None else Path(self.dataset)
+        return place.resolve().name.partition(".")[0] or "texts"
+
+    def texts(self) -> tuple[PlainTexts, PlainTexts | None]:
+        """Return the training texts and the validation texts; None where those are a share of the former.
+
+        Raises:
+            FileNotFoundError: A file, folder or data set is missing.
+            ValueError: The data set has no training split, or an option has no meaning for these texts.
+        """
+        column = self._named.get("text")
+        common: dict[str, Any] = {
+            "column": None if column is None else str(column),
+            "skip_bad_records": self.skip_bad_records,
+        }
+        if self.dataset is None:
+            validation = PlainTexts(self.validation_file, **common) if self.validation_file else None
+            return PlainTexts(self.train_file, **common), validation
+        splits = of_dataset(self.dataset, self.dataset_config)
+        if "train" not in splits:
+            raise ValueError(
+                f"--dataset {self.dataset} has no split 'train' (it has {', '.join(splits)}): give another"
+            )
+        training, held_out = PlainTexts(dataset=splits["train"], **common), splits.get("validation")
+        if held_out is None:
+            return training, None
+        if self.validation_share != PlainTextOptions.validation_share:
+            raise ValueError(f"--dataset {self.dataset} has a validation split: leave --validation-share out")
+        return training, PlainTexts(dataset=held_out, **common)
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions:
+    """The encoder."""
+
+    backbone: str | None = None
+    """Folder of an encoder or of a run, hub name, or "embedded"; by default google-bert/bert-base-uncased."""
+
+    max_length: Annotated[int, Range(8)] | None = None
+    """Most tokens of a sequence, by default as many as the encoder has learned, up to 512; to more it is extended."""
+
+
+@dataclass(frozen=True)
+class PretrainTrainingOptions:
+    """The training."""
+
+    total_steps: Annotated[int, Range(1)] | None = None
+    """Optimiser steps; one pass over the texts when neither these nor --total-texts are given."""
+
+    total_texts: Annotated[int, Range(1)] | None = None
+    """Sequences to train on, repeats counted, instead of --total-steps."""
+
+    texts_per_step: Annotated[int, Range(1)] = 32
+    """Sequences of one step."""
+
+    accumulate: Annotated[int, Range(1)] = 1
+    """Parts of a step that go through the encoder one after the other, to save memory."""
+
+    learning_rate: Annotated[float, Range(0)] = 1e-4
+    """Peak learning rate of AdamW."""
+
+    warmup: Annotated[float, Range(0, 1)] = 0.1
+    """Share of the steps over which the learning rate rises from 0; then it falls to 0."""
+
+    watch: Annotated[int, Range(1)] = 4
+    """Times along the way to measure perplexity, beside before the first step."""
+
+    checkpoint_every: Annotated[int, Range(1)] = 500
+    """Steps between two checkpoints."""
+
+    def schedule(self, num_texts: int) -> Schedule:
+        """Return how long and how fast to train on so many texts."""
+        texts = num_texts if self.total_texts is None else self.total_texts
+        steps = max(1, round(texts / self.texts_per_step)) if self.total_steps is None else self.total_steps
+        return Schedule(steps, self.texts_per_step, self.learning_rate, self.warmup)
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    """Options of the runner of pre-training."""
+
+    resume: Path | None = None
+    """Go on with this run, with the options that it was begun with."""
+
+    data: Group[PlainTextOptions] = field(default_factory=PlainTextOptions)
+    encoder: Group[LanguageModelOptions] = field(default_factory=LanguageModelOptions)
+    run: Group[RunOptions] = field(default_factory=RunOptions)
+    training: Group[PretrainTrainingOptions] = field(default_factory=PretrainTrainingOptions)
+
+    def check(self) -> None:
+        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
+        if self.resume is not None:  # the run's own options have been checked
+            return
+        self.data.check()
+        if self.data.validation_file:
+            refuse_given(self, ("--validation-share",), "--validation-file leaves nothing to hold out")
+        training = self.training
+        if training.total_steps is not None and training.total_texts is not None:
+            raise ValueError("--total-steps and --total-texts say the same: leave one out")
+        if training.texts_per_step % training.accumulate:
+            raise ValueError(
+                f"--texts-per-step {training.texts_per_step} must be a multiple of --accumulate {training.accumulate}"
+            )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sequences to pre-train on.
+
+    Attributes:
+        name: A short name.
+        train: Sequences to learn from.
+        holdout: Sequences to measure perplexity on.
+        facts: What they are, beyond names and paths, for ``config.json``.
+    """
+
+    name: str
+    train: LazyTexts
+    holdout: Sequence[EncodedText]
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, options: PlainTextOptions, backbone: Backbone, length: int) -> Corpus:
+        """Read the texts, tokenise them and cut sequences; announce what they are.
+
+        Args:
+            options: The group of options.
+            backbone: The encoder, whose tokenizer is taken.
+            length: Most tokens of a sequence.
+
+        Raises:
+            FileNotFoundError: A file, folder or data set is missing.
+            ValueError: They are malformed, or there is too little text.
+        """
+        encoder = SequenceEncoder(backbone.tokenizer, length)
+        facts: dict[str, Any] = {"max_length": length}
+
+        def sequences(texts: PlainTexts, what: str) -> LazyTexts:
+            census = texts.census()
+            facts[f"{what}_texts_fingerprint"] = census.fingerprint
+            with progress(f"tokens of {what} texts", census.documents, unit="documents") as bar:
+                tokens = DocumentTokens.of(texts, census, backbone.tokenizer, bar.update)
+            found = cut(tokens, encoder, options.split_seed)
+            count = f"{len(found):,} sequences of up to {length} tokens, {len(tokens.ids):,} in all"
+            announce(f"{what} texts: {census.description}; {count}")
+            return found
+
+        training, validation = options.texts()
+        train = sequences(training, "train")
+        if validation is None:
+            train, holdout = hold_out_last(train, options.validation_share, options.name)
+        else:
+            holdout = sequences(validation, "validation")
+        return cls(options.name, train, sampled(holdout, options.max_eval_texts), facts)
+
+
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a mean loss in nats; infinite where no float holds it."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+class Pretrainer(SupervisedTraining):
+    """Trains all parameters of a masked-language model to tell masked tokens.
+
+    Masks are drawn anew for every step, by the seed and the step's number. There is no dropout.
+
+    Args:
+        backbone: The masked-language model, which is trained in place.
+        corpus: The texts.
+        options: Options of the run.
+        device: Device to compute on.
+    """
+
+    loss_key = "losses/mlm_loss"
+
+    def __init__(self, backbone: Backbone, corpus: Corpus, options: PretrainOptions, device: torch.device) -> None:
+        training, run = options.training, options.run
+        self.corpus, self.device = corpus, device
+        self._dtype, self._evaluation_dtype = training_dtype(run.dtype, device), evaluation_dtype(run.dtype)
+        self._part = training.texts_per_step // training.accumulate
+        self._masker = Masker(backbone.tokenizer)
+        #: Held-out loss by the number of updates, nats a masked token.
+        self.measured: dict[int, float] = {}
+        schedule = training.schedule(len(corpus.train))
+        self._watched = milestones(schedule.steps, training.watch)
+        model = move(backbone.model, device, torch.float32).eval()
+        self._encoder = StagedEncoder(model)
+        super().__init__(model, schedule, len(corpus.train), run.seed)
+
+    def losses(self, indices: list[int]) -> Iterator[Tensor]:
+        """Yield parts of the mean loss of the masked tokens, nats; see :meth:`SupervisedTraining.losses`."""
+        generator = np.random.default_rng([self.seed, self.updates])
+        masked = [self._masker.mask(self.corpus.train[index], generator) for index in indices]
+        count = max(1, sum(len(text.places) for text in masked))
+        for part in self._parts(masked):
+            with computing_in(self._dtype, self.device):
+                loss = self._loss_sum(part)
+            yield loss / count
+
+    def watch(self, tracker: Tracker) -> None:
+        """Measure the held-out texts now and then, before the first step and after the last among them."""
+        if self.updates not in self._watched or self.updates in self.measured:
+            return
+        loss = self.measured[self.updates] = self.measure()
+        tracker.log({"eval/mlm_loss": loss, "eval/perplexity": perplexity(loss)}, self.texts_seen)
+        print(f"held out, after {self.texts_seen:,} texts: perplexity {perplexity(loss):.2f}", flush=True)
+
+    @torch.no_grad()
+    def measure(self) -> float:
+        """Mean loss of masked tokens of the held-out texts, nats; their masks are always the same."""
+        texts = self.corpus.holdout
+        total, count = 0.0, 0
+        with progress("held-out texts", len(texts)) as bar:
+            for part in self._parts(
+                [self._masker.mask(text, np.random.default_rng(n)) for n, text in enumerate(texts)]
+            ):
+                with computing_in(self._evaluation_dtype, self.device):
+                    total += float(self._loss_sum(part))
+                count += sum(len(text.places) for text in part)
+                bar.update(len(part))
+        return total / max(1, count)
+
+    def _parts(self, masked: Sequence[MaskedText]) -> Iterator[Sequence[MaskedText]]:
+        """Yield texts that go through the encoder together."""
+        for first in range(0, len(masked), self._part):
+            yield masked[first : first + self._part]
+
+    def _loss_sum(self, masked: Sequence[MaskedText]) -> Tensor:
+        """Sum of the masked tokens' losses, nats; logits are computed for these alone."""
+        batch = MaskedBatch.of(masked, self.device)
+        states = self._encoder.run_unreduced(batch.texts).states.index_select(0, batch.places)
+        return cross_entropy(masked_token_logits(self.model, states), batch.tokens, reduction="sum")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs."""
+        return super().state_dict() | {"measured": self.measured}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self.measured = dict(state["measured"])
