@@ -14,6 +14,7 @@ from trbert_env.data.readers.mrqa import NATURALQA, NEWSQA
 from trbert_env.data.readers.newsgroups import newsgroups
 from trbert_env.data.readers.race import race
 from trbert_env.data.readers.squad import SQUAD
+from trbert_env.data.readers.wikihop import WIKIHOP
 from trbert_env.data.readers.yelp import YELP
 
 #: What makes the reader of a data set that can be read in several ways; its parameters are the options.
@@ -23,7 +24,7 @@ _FACTORIES: dict[str, Callable[..., Reader]] = {factory().name: factory for fact
 #: The reader of each data set, by the data set's name.
 READERS: dict[str, Reader] = {
     reader.name: reader
-    for reader in (SQUAD, NEWSQA, NATURALQA, race(), YELP, newsgroups(), IMDB, hyperpartisan(), hotpotqa())
+    for reader in (SQUAD, NEWSQA, NATURALQA, race(), YELP, newsgroups(), IMDB, hyperpartisan(), hotpotqa(), WIKIHOP)
 }
 
 
