@@ -14,17 +14,21 @@ from trbert_env.data.readers.mrqa import NATURALQA, NEWSQA
 from trbert_env.data.readers.newsgroups import newsgroups
 from trbert_env.data.readers.race import race
 from trbert_env.data.readers.squad import SQUAD
+from trbert_env.data.readers.triviaqa import triviaqa
 from trbert_env.data.readers.wikihop import WIKIHOP
 from trbert_env.data.readers.yelp import YELP
 
 #: What makes the reader of a data set that can be read in several ways; its parameters are the options.
-_MADE_BY: tuple[Callable[..., Reader], ...] = (race, newsgroups, hyperpartisan, hotpotqa)
+_MADE_BY: tuple[Callable[..., Reader], ...] = (race, newsgroups, hyperpartisan, hotpotqa, triviaqa)
 _FACTORIES: dict[str, Callable[..., Reader]] = {factory().name: factory for factory in _MADE_BY}
 
 #: The reader of each data set, by the data set's name.
 READERS: dict[str, Reader] = {
     reader.name: reader
-    for reader in (SQUAD, NEWSQA, NATURALQA, race(), YELP, newsgroups(), IMDB, hyperpartisan(), hotpotqa(), WIKIHOP)
+    for reader in (
+        *(SQUAD, NEWSQA, NATURALQA, race(), YELP, newsgroups(), IMDB, hyperpartisan()),
+        *(hotpotqa(), triviaqa(), WIKIHOP),
+    )
 }
 
 
@@ -60,4 +64,14 @@ def make_reader(dataset: str, **options: Any) -> Reader:
     return _FACTORIES[dataset](**options) if options else READERS[dataset]
 
 
-__all__ = ["READERS", "Reader", "hotpotqa", "hyperpartisan", "make_reader", "newsgroups", "race", "reader_options"]
+__all__ = [
+    "READERS",
+    "Reader",
+    "hotpotqa",
+    "hyperpartisan",
+    "make_reader",
+    "newsgroups",
+    "race",
+    "reader_options",
+    "triviaqa",
+]
