@@ -21,13 +21,16 @@ class ExitOffsetFit:
     Args:
         exit_offsets: Offsets that are fitted, in place.
         task: Task, which knows the likelihood.
-        learning_rate: Learning rate, in nats a step, about; it falls linearly to 0.
+        learning_rate: Learning rate of the offsets, in nats a step, about; it falls linearly to 0.
     """
 
     def __init__(self, exit_offsets: ExitOffsets, task: Task, learning_rate: float = 0.05) -> None:
         self.exit_offsets = exit_offsets
-        self._task, self._learning_rate = task, learning_rate
-        self._optimizer = torch.optim.Adam(exit_offsets.parameters(), lr=learning_rate)
+        self._task = task
+        self._rates = [rate for _, rate in exit_offsets.learning_rates(learning_rate)]
+        self._optimizer = torch.optim.Adam(
+            [{"params": [parameter], "lr": rate} for parameter, rate in exit_offsets.learning_rates(learning_rate)]
+        )
 
     def learn(self, outcome: Outcome, progress: float) -> dict[str, float]:
         """One step; returns metrics to log.
@@ -37,12 +40,12 @@ class ExitOffsetFit:
             progress: Share of the run that is done before this step, in [0, 1].
         """
         with torch.enable_grad():
-            shift = self.exit_offsets.shift(outcome.stops, outcome.layout)
+            shift = self.exit_offsets.shift(outcome.states, outcome.stops, outcome.layout)
             logits = outcome.logits + (shift - shift.detach())
             targets = self._task.targets(outcome.texts)
             loss = -self._task.log_likelihood(logits, outcome.layout, targets).mean()
-            for group in self._optimizer.param_groups:
-                group["lr"] = self._learning_rate * (1.0 - progress)
+            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * (1.0 - progress)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self._optimizer.step()

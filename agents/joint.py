@@ -122,8 +122,11 @@ class JointLearner:
         self._teacher = teacher
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
+        self._rates = [options.encoder_rate]
         if options.exit_offset_rate and agent is not None and staged.exit_offsets is not None:
-            groups.append({"params": list(staged.exit_offsets.parameters()), "weight_decay": 0.0})
+            for parameter, rate in staged.exit_offsets.learning_rates(options.exit_offset_rate):
+                groups.append({"params": [parameter], "weight_decay": 0.0})
+                self._rates.append(rate)
         self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
 
     def step(self, parts: Sequence[Sequence[EncodedText]], progress: tuple[float, float]) -> dict[str, float]:
@@ -200,12 +203,11 @@ class JointLearner:
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)
-        rates = [self.options.encoder_rate, self.options.exit_offset_rate]
-        for group, rate in zip(self._optimizer.param_groups, rates, strict=False):
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         norm = torch.nn.utils.clip_grad_norm_(self.staged.model.parameters(), self.options.max_encoder_norm)
         self._optimizer.step()
-        metrics = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": rates[0] * factor}
+        metrics = {"losses/encoder_gradient_norm": float(norm), "charts/learning_rate": self._rates[0] * factor}
         return metrics if self.agent is None else metrics | self.agent.update(rollout)
 
     def _computing(self) -> AbstractContextManager[object]:

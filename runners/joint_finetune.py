@@ -19,7 +19,7 @@ from runners.cli.run import UserError, run
 from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
-from runners.runs.models import load_model, model_type_in
+from runners.runs.models import is_token_reduced, load_model
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -32,7 +32,6 @@ from runners.training.start import Start, identity_facts
 from trbert_env.data.backbones import Backbone, cache_folder, check_cache, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
-from trbert_env.deploy.model import TokenReducedConfig
 
 
 def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[JointFinetuneOptions]:
@@ -56,14 +55,12 @@ def load_teacher(options: JointFinetuneOptions, backbone: Backbone, examples: Ru
     name, env = options.training.teacher, options.data.env
     if name is None:
         return backbone
-    folder = Path(name)
-    inside = folder / "model" if (folder / "model").is_dir() else folder
-    if model_type_in(inside) == TokenReducedConfig.model_type:
-        model, teacher = load_model(inside, "cpu")
+    if is_token_reduced(name):
+        model, teacher = load_model(Path(name), "cpu")
         if model.config.env != env:
-            raise UserError(f"teacher '{folder}' was trained for {model.config.env}, not for {env}")
+            raise UserError(f"teacher '{name}' was trained for {model.config.env}, not for {env}")
     else:
-        teacher = examples.load_encoder(EncoderOptions(str(inside) if inside.is_dir() else name))
+        teacher = examples.load_encoder(EncoderOptions(name))
     if not teacher.fine_tuned:
         raise UserError(f"teacher '{name}' is not fine-tuned for {env}: give one that is")
     if teacher.tokenizer.get_vocab() != backbone.tokenizer.get_vocab():

@@ -41,7 +41,7 @@ from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import measured_encoder, train_policy
-from runners.training.joint import JointFinetuneOptions, JointStageOptions
+from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
 from runners.training.loading import check_holdout, load_split
 from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
@@ -87,13 +87,17 @@ class SweepOptions:
         "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out"
     }
 
+    def defaults(self) -> SweepOptions:
+        """Return the defaults on this device; see :func:`~runners.training.joint.measured_defaults`."""
+        return SweepOptions(joint=measured_defaults(resolve_device(self.run.device).type, has_policy=True))
+
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         if len({f"{speedup:g}" for speedup in self.speedups}) < len(self.speedups):
             raise UserError(f"--speedups is {' '.join(map(str, self.speedups))}; two of them are alike in six digits")
         if self.one_model is not None and self.one_model not in self.speedups:
             raise UserError(f"--one-model is {self.one_model}; it must be one of --speedups")
-        if self.stage == "policy" and self.joint != JointStageOptions():
+        if self.stage == "policy" and self.joint not in (JointStageOptions(), self.defaults().joint):
             raise UserError("--stage policy has no stage 3: leave the options behind --joint. out")
         stages: dict[str, TrainPolicyOptions | JointFinetuneOptions] = {
             "--policy": self.stage2(self.speedups[0], 0, Path()),

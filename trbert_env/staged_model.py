@@ -51,7 +51,7 @@ class StagedModel(nn.Module):
         self.encoder = StagedEncoder(model, reduction_layers)
         count = self.encoder.num_reductions
         if exit_offsets is None and task.reads == "tokens":
-            exit_offsets = ExitOffsets(count, task.num_logits).to(model.device)
+            exit_offsets = ExitOffsets(count, task.num_logits, self.encoder.hidden_size).to(model.device)
         if exit_offsets is not None and task.reads != "tokens":
             raise ValueError(f"{type(task).__name__} reads first tokens, which never stop: leave exit_offsets out")
         if exit_offsets is not None and exit_offsets.num_reductions != count:
@@ -100,7 +100,7 @@ class StagedModel(nn.Module):
         layout = forward.layouts[0]
         logits = self.task.logits(self.model, states, layout)
         if self.exit_offsets is not None:
-            logits = logits + self.exit_offsets.shift(stops, layout)
+            logits = logits + self.exit_offsets.shift(states, stops, layout)
         return logits, stops
 
     def forward(self, batch: TextBatch) -> Tensor:

@@ -24,7 +24,7 @@ import datetime
 import functools
 import json
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
@@ -133,7 +133,7 @@ class EncoderOptions:
     """The encoder, and the layers that it is reduced before."""
 
     backbone: str | None = None
-    """Folder or hub name of an encoder, or "embedded"; by default the published one for the data set."""
+    """Folder of an encoder or of a run of stage 1, hub name, or "embedded"; by default the data set's published one."""
 
     reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | Literal["auto"] = (
         "auto"
@@ -228,9 +228,18 @@ def option_values(options: Any) -> dict[str, Any]:
     return {name: functools.reduce(getattr, path, options) for name, path in option_paths(type(options)).items()}
 
 
+def default_options(options: OptionsT) -> OptionsT:
+    """Return the defaults where these options are given: those of the class, or of its method ``defaults``.
+
+    Some defaults follow from other options, such as those of joint training from the device.
+    """
+    settle: Callable[[], OptionsT] = getattr(options, "defaults", type(options))
+    return settle()
+
+
 def changed_options(options: Any) -> list[str]:
     """Return the flags whose value is not the default, such as ``["--seed"]``, in the order of the fields."""
-    defaults = option_values(type(options)())
+    defaults = option_values(default_options(options))
     return [flag(name) for name, value in option_values(options).items() if value != defaults[name]]
 
 

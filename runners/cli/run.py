@@ -17,7 +17,7 @@ import transformers
 import tyro
 from safetensors import SafetensorError
 
-from runners.cli.options import OptionsT, RunnerOptions, check_options
+from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options
 
 #: Set to 1 to see where an error came from.
 TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
@@ -37,7 +37,7 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     Args:
         main: The job.
         options_type: The dataclass of its options. A class attribute ``withdrawn`` names flags that it does not
-            have, each with the line that refuses it.
+            have, each with the line that refuses it; see :func:`default_options` for a method ``defaults``.
         arguments: The command line without the script's name; ``sys.argv`` when not given.
 
     Raises:
@@ -47,7 +47,7 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         refuse_withdrawn(getattr(options_type, "withdrawn", {}), sys.argv[1:] if arguments is None else arguments)
-        options = tyro.cli(options_type, args=arguments, description=_description(main))
+        options = read_options(options_type, arguments, _description(main))
         check_options(options)
         check_output_dir(options)
         with _quiet_libraries():
@@ -58,6 +58,24 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     except KeyboardInterrupt as error:
         print(f"\ninterrupted{_resume_hint(error)}", file=sys.stderr)
         sys.exit(130)
+
+
+def read_options(
+    options_type: type[OptionsT], arguments: Sequence[str] | None = None, description: str | None = None
+) -> OptionsT:
+    """Read the command line; what it gives decides the defaults of the rest.
+
+    Args:
+        options_type: The dataclass of the options.
+        arguments: The command line without the script's name; ``sys.argv`` when not given.
+        description: Text of ``--help`` above the options.
+    """
+    defaults = default_options(options_type())
+    options = tyro.cli(options_type, args=arguments, default=defaults, description=description)
+    settled = default_options(options)
+    if settled == defaults:
+        return options
+    return tyro.cli(options_type, args=arguments, default=settled, description=description)
 
 
 def refuse_withdrawn(withdrawn: Mapping[str, str], arguments: Sequence[str]) -> None:

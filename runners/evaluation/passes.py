@@ -81,7 +81,7 @@ def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluatin
             likelihood += float(outcome.log_likelihood.cpu()[valid].sum())
             bar.update(int(valid.sum()))
     predictions = workload.task.predict(workload.texts, logits, workload.examples)
-    quality = workload.task.metrics(predictions, workload.examples)
+    quality = workload.task.metrics_with_subsets(predictions, workload.examples)
     fractions = tuple((kept / tokens).tolist())
     found = Quality(quality, likelihood / len(workload.texts))
     return Measured(found, Savings(float(totals[0] / totals[1]), fractions))

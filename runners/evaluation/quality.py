@@ -52,7 +52,7 @@ def measure_quality(system: System, workload: Workload) -> Measured:
             tokens += float(batch.layout.text_lengths.cpu()[:count].sum())
             bar.update(count)
     predictions = task.predict(texts, [logits[place] for place in range(len(texts))], workload.examples)
-    quality = Quality(task.metrics(predictions, workload.examples), likelihood / len(texts))
+    quality = Quality(task.metrics_with_subsets(predictions, workload.examples), likelihood / len(texts))
     return Measured(quality, Savings(full / spent, tuple((kept / tokens).tolist())))
 
 

@@ -10,7 +10,14 @@ import torch
 
 from runners.cli.options import RunnerOptions, changed_options, refuse_unused
 from runners.runs.files import read_record
-from trbert_env.data.backbones import Backbone, check_special_tokens, load_backbone_from, load_tokenizer, move
+from trbert_env.data.backbones import (
+    Backbone,
+    check_special_tokens,
+    load_backbone_from,
+    load_tokenizer,
+    model_folder,
+    move,
+)
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.tasks import Task
@@ -23,12 +30,12 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
         FileNotFoundError: There is none.
         ValueError: It is another kind of model, such as a backbone.
     """
-    folder = path / "model" if (path / "model").is_dir() else path
+    folder = Path(model_folder(str(path)))
     if path.is_file():
         raise NotADirectoryError(f"{path} is a file: give the run's folder or its model/ folder")
-    if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     kind = model_type_in(folder)
+    if kind is None:
+        raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
         raise ValueError(
             f"{path} holds a '{kind}' model, not a token-reduced one: give a folder that a policy run made"
@@ -90,11 +97,10 @@ def load_encoder(source: str, task: Task, name: str) -> Backbone:
         FileNotFoundError: There is none.
         ValueError: It is of an unsupported kind, or damaged.
     """
-    folder = Path(source)
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    if model_type_in(folder) == TokenReducedConfig.model_type:
-        return load_model(folder, "cpu")[1]
-    return load_backbone_from(str(folder) if folder.is_dir() else source, task, name)
+    source = model_folder(source)
+    if is_token_reduced(source):
+        return load_model(Path(source), "cpu")[1]
+    return load_backbone_from(source, task, name)
 
 
 def load_original(model: TokenReducedModel, own: Backbone, source: str | None = None) -> Backbone | None:
@@ -143,6 +149,18 @@ def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Back
         raise ValueError(f"{source} holds another encoder than training began with")
     # One tokenizer for both: the texts are encoded once.
     return replace(found, tokenizer=own.tokenizer)
+
+
+def is_token_reduced(source: str) -> bool:
+    """Tell whether a folder holds a token-reduced model; a hub name is none.
+
+    Args:
+        source: The folder of a model or of a run, or a hub name.
+
+    Raises:
+        ValueError: Its ``config.json`` is damaged.
+    """
+    return model_type_in(Path(model_folder(source))) == TokenReducedConfig.model_type
 
 
 def model_type_in(folder: Path) -> str | None:

@@ -27,6 +27,7 @@ from runners.cli.options import (
     flag,
     option_paths,
     refuse_given,
+    resolve_device,
 )
 from runners.cli.run import UserError
 from runners.evaluation.passes import measure_model, measure_unreduced, run_policy_pass
@@ -73,7 +74,7 @@ class JointTrainingOptions:
     """The training of stage 3."""
 
     teacher: str | None = None
-    """Folder or hub name of the unreduced model to distil from; the encoder as it is now when not given."""
+    """Folder of a model or of a run, or hub name, to distil from; the encoder as it is now when not given."""
 
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
@@ -107,6 +108,26 @@ class JointTrainingOptions:
 
     checkpoint_every: Annotated[int, Range(1)] = 100
     """Updates between two checkpoints."""
+
+
+def measured_defaults(device: str, has_policy: bool) -> JointStageOptions:
+    """Return the options that were measured best (RESULTS.md), for what a machine can train on in some minutes.
+
+    Args:
+        device: Kind of device, ``"cpu"`` or ``"cuda"``.
+        has_policy: Whether the policy was trained before.
+    """
+    if device == "cuda":
+        return JointStageOptions(
+            JointOptions(encoder_rate=6e-4, distillation=1.0),
+            JointAgentOptions(exploration=(0.3, 0.05), learning_rate=2e-4),
+            JointTrainingOptions(total_texts=280_000, texts_per_step=256, samples_per_text=2),
+        )
+    if has_policy:
+        # A second sample of a text costs as much as another text, which teaches the encoder more.
+        training = JointTrainingOptions(samples_per_text=1, accumulate=1)
+        return JointStageOptions(agent=JointAgentOptions(exploration=(0.2, 0.1)), training=training)
+    return JointStageOptions()
 
 
 #: Options of what skips tokens, which the unreduced control has none of.
@@ -158,6 +179,11 @@ class JointFinetuneOptions:
     withdrawn: ClassVar[dict[str, str]] = {
         "--imitation-fraction": "there is no imitation in joint training: leave --imitation-fraction out"
     }
+
+    def defaults(self) -> JointFinetuneOptions:
+        """Return the defaults on this device, with such a start; see :func:`measured_defaults`."""
+        stage = measured_defaults(resolve_device(self.run.device).type, self.policy is not None)
+        return JointFinetuneOptions(joint=stage.joint, agent=stage.agent, training=stage.training)
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
     assert figures["losses/task_loss"] == pytest.approx(-float(outcome.log_likelihood.mean()), abs=1e-5)
     gradient, offsets = env.exit_offsets.offsets.grad, env.exit_offsets.offsets.data
     assert gradient is not None
+    assert env.exit_offsets.weights.grad is not None
     small = 1e-2
     for place in torch.cartesian_prod(torch.arange(3), torch.arange(2)).tolist():
         around = []
@@ -53,6 +55,14 @@ def test_its_gradient_is_that_of_the_likelihood_which_is_rewarded(
             around.append(-play_once(env, make_agent))
             offsets[place[0], place[1]] -= step
         assert float(gradient[place[0], place[1]]) == pytest.approx((around[0] - around[1]) / (2 * small), abs=1e-3)
+    weights, gradient = env.exit_offsets.weights.data, env.exit_offsets.weights.grad
+    for place in [(0, 0, 3), (1, 1, 7), (1, 0, 15)]:
+        around = []
+        for step in (small, -small):
+            weights[place] += step
+            around.append(-play_once(env, make_agent))
+            weights[place] -= step
+        assert float(gradient[place]) == pytest.approx((around[0] - around[1]) / (2 * small), abs=1e-3)
 
 
 def test_it_raises_the_likelihood(
@@ -76,8 +86,8 @@ def test_it_goes_on_where_it_stood(
     outcome = env.last_outcome
     assert outcome is not None
     fit.learn(outcome, progress=0.1)
-    other = ExitOffsetFit(ExitOffsets(2, 2), env.workload.task)
-    other.load_state_dict(fit.state_dict())
+    other = ExitOffsetFit(ExitOffsets(2, 2, 16), env.workload.task)
+    other.load_state_dict(copy.deepcopy(fit.state_dict()))  # torch keeps the tensors that it is given
     fit.learn(outcome, progress=0.2)
     other.learn(outcome, progress=0.2)
     assert equal(fit.state_dict(), other.state_dict())
@@ -87,4 +97,4 @@ def test_exit_offsets_of_another_number_of_reductions_are_refused(
     make_env: Callable[..., TokenReductionVectorEnv],
 ) -> None:
     with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):
-        make_env(LENGTHS, exit_offsets=ExitOffsets(3, 2))
+        make_env(LENGTHS, exit_offsets=ExitOffsets(3, 2, 16))

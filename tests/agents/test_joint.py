@@ -50,8 +50,9 @@ def make_learner(tiny_bert: BertForQuestionAnswering, teacher: BertForQuestionAn
         settings = {"sampler": "bernoulli", "imitation_fraction": 0.0, "overlap": False, **(agent_options or {})}
         spec = AgentSpec(model.config.hidden_size, 2, workload.task.max_text_tokens, SAMPLES, 1, "cpu")
         agent = Reinforce(spec, ReinforceOptions(**settings))
-        offsets = ExitOffsets(2, 2)
+        offsets = ExitOffsets(2, 2, 16)
         offsets.offsets.data = torch.tensor([[-0.5, -0.3], [-0.2, 0.1], [0.4, 0.2]])
+        offsets.weights.data.normal_(std=0.1, generator=torch.Generator().manual_seed(7))
         staged = StagedModel(model, workload.task, (2, 3), offsets, agent.policy.flops_per_token)
         return JointLearner(
             staged,
@@ -87,7 +88,9 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
                     log_probability = log_probability + logsigmoid(logits[index] if kept[index] else -logits[index])
                 if not kept[index]:
                     final[place] = states[0, index]
-                    offsets[place] = learner.staged.exit_offsets.offsets[reduction]
+                    read_out = learner.staged.exit_offsets.weights[reduction]
+                    normalised = torch.nn.functional.layer_norm(states[0, index], (16,))
+                    offsets[place] = learner.staged.exit_offsets.offsets[reduction] + read_out @ normalised
             price += PRICE * int(kept.sum())
             states, places = states[:, kept], places[kept]
             for layer in layers[reduction + 1 : reduction + 2] if reduction == 0 else layers[2:]:
@@ -119,7 +122,8 @@ def parameters_of(learner: JointLearner) -> list[Tensor]:
     # The pooler has no part in question answering, and the gradient of key biases is 0 but for rounding.
     names = [name for name, _ in learner.staged.model.named_parameters() if "key.bias" not in name]
     found = dict(learner.staged.model.named_parameters())
-    return [*(found[name] for name in names), *learner.agent.policy.parameters(), learner.staged.exit_offsets.offsets]
+    offsets = learner.staged.exit_offsets
+    return [*(found[name] for name in names), *learner.agent.policy.parameters(), offsets.offsets, offsets.weights]
 
 
 @pytest.mark.parametrize("reward", ["likelihood", "distillation"])

@@ -63,6 +63,30 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("agent", ["stock", "keep-all"])
+def test_race_is_reported_by_kind_of_school(agent: str, encoder: Path, in_process: Any, tmp_path: Path) -> None:
+    for level, count in (("middle", 3), ("high", 5)):
+        for number in range(count):
+            content = {
+                "id": f"{level}{number}.txt",
+                "article": f"Ben lost hat number {number} of {level} school.",
+                "questions": ["What was lost?"],
+                "options": [["a coat", "a hat", "a dog", "a key"]],
+                "answers": ["ABCD"[number % 4]],
+            }
+            for split in ("train", "test"):
+                file = tmp_path / "data" / "RACE" / split / level / f"{number}.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(json.dumps(content))
+    options = ["--env", "RACE", "--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path / "runs")]
+    run(evaluate, EvaluateOptions, [*options, "--backbone", str(encoder), "--agent", agent, "--dtype", "float32"])
+    (file,) = (tmp_path / "runs").glob("RACE/*/*/metrics.json")
+    record = json.loads(file.read_text())
+    weighted = (3 * record["accuracy_middle"] + 5 * record["accuracy_high"]) / 8
+    assert record["accuracy"] == pytest.approx(weighted)
+    assert record["full_accuracy_high"] == record["accuracy_high"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_runner_runs(name: str, encoder: Path, in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place: Path = in_process.root / name

@@ -40,7 +40,7 @@ def reduced(
     policy = TokenPolicy(model.config.hidden_size, len(layers), 8, overlap=overlap)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    offsets = ExitOffsets(len(layers), 2)
+    offsets = ExitOffsets(len(layers), 2, model.config.hidden_size)
     torch.nn.init.normal_(offsets.offsets)
     return TokenReducedModel.from_parts(
         model,

@@ -24,7 +24,7 @@ def reduced(model: PreTrainedModel, **decision: Any) -> TokenReducedModel:
     policy = TokenPolicy(48, 2, 8)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    offsets = ExitOffsets(2, 2)
+    offsets = ExitOffsets(2, 2, model.config.hidden_size)
     torch.nn.init.normal_(offsets.offsets)
     rule = DecisionRule(**decision)
     return TokenReducedModel.from_parts(

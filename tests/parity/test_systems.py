@@ -52,7 +52,10 @@ def workload(model: PreTrainedModel, make_texts: MakeTexts, workload_of: Callabl
 def reduced(workload: Workload, decision: DecisionRule) -> TokenReducedModel:
     torch.manual_seed(0)
     model = workload.backbone.model
-    policy, offsets = TokenPolicy(model.config.hidden_size, 2, 8, overlap=True), ExitOffsets(2, 2)
+    policy, offsets = (
+        TokenPolicy(model.config.hidden_size, 2, 8, overlap=True),
+        ExitOffsets(2, 2, model.config.hidden_size),
+    )
     for parameter in (*policy.parameters(), *offsets.parameters()):
         torch.nn.init.normal_(parameter, std=0.5)
     parts = {"env": "SQuAD2", "task": SpanQA(), "reduction_layers": (2, 3)}

@@ -46,7 +46,7 @@ def test_keep_all_reads_the_unreduced_logits(make_model: Callable[..., PreTraine
 
 def test_stopped_tokens_get_their_offsets(make_model: Callable[..., PreTrainedModel]) -> None:
     plain = StagedModel(make_model("bert"), SpanQA(), (2, 3))
-    offsets = ExitOffsets(2, 2)
+    offsets = ExitOffsets(2, 2, 48)
     offsets.offsets.data = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
     shifted = StagedModel(plain.model, plain.task, (2, 3), offsets)
     assert shifted.exit_offsets is offsets
@@ -71,6 +71,6 @@ def test_its_parts_belong_together(make_model: Callable[..., PreTrainedModel]) -
     assert staged.num_reductions == staged.exit_offsets.num_reductions == 2
     assert staged.device == model.device
     with pytest.raises(ValueError, match="exit offsets of 3 reductions: there are 2"):
-        StagedModel(model, SpanQA(), (2, 4), ExitOffsets(3, 2))
+        StagedModel(model, SpanQA(), (2, 4), ExitOffsets(3, 2, 48))
     with pytest.raises(ValueError, match="so each must lie in"):
         StagedModel(model, SpanQA(), (2, 99))

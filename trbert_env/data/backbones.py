@@ -64,6 +64,22 @@ class Backbone:
         return replace(self, model=self.model.eval(), fine_tuned=True)
 
 
+def model_folder(path: str) -> str:
+    """Return the folder that a model lies in: of the folder of a run, its ``model/``; any other path as it is.
+
+    Args:
+        path: The folder of a run or of a model, or a hub name.
+    """
+    inside = os.path.join(path, "model")  # not by Path, which fails on long names
+    if not os.path.isdir(inside):
+        return path
+    try:
+        is_model = _family_in(Path(path, "config.json")) is not None
+    except (ValueError, RecursionError):  # a damaged file, which is named where the model is loaded
+        is_model = True
+    return path if is_model else inside
+
+
 def cache_folder() -> Path:
     """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``."""
     root = os.environ.get("TRBERT_CACHE")
@@ -158,8 +174,8 @@ def load_backbone(
     Args:
         preset: The data set; names the published checkpoint that serves where ``name`` is None.
         task: Gives the auto class.
-        name: A folder, a hub name, ``"embedded"``, or None. Where it has no trained head, what
-            ``runners/finetune.py`` made of it takes its place.
+        name: The folder of a model or of a run of stage 1, a hub name, ``"embedded"``, or None. Where it
+            has no trained head, what ``runners/finetune.py`` made of it takes its place.
         data_source: On which data that must have been trained to be found.
         pretrained: Whether it does not: stage 1 starts afresh, with a new head where its own does not fit.
         records: Records of the data, which tell labels where a head is still to be trained.
@@ -170,7 +186,8 @@ def load_backbone(
         ValueError: The family is not supported, or there is no tokenizer.
         HeadMismatchError: Its head does not fit the data, and nothing was fine-tuned from it.
     """
-    name = _choose(preset.pretrained if pretrained else preset.backbone or preset.pretrained) if name is None else name
+    published = preset.pretrained if pretrained else preset.backbone or preset.pretrained
+    name = _choose(published) if name is None else model_folder(name)
     own = _locate(name)
 
     def load(source: str, unfit_head: str = "") -> Backbone:
@@ -366,7 +383,15 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
     if _family_in(path) == "trbert":
-        raise ValueError(f"backbone '{name}' is a token-reduced model: give it as --policy or --model, or its encoder")
+        raise ValueError(
+            f"backbone '{name}' is a token-reduced model: give this path as --policy or --model, or an unreduced "
+            "encoder as --backbone"
+        )
+    if path.is_file() and "run_id" in json.loads(path.read_text(encoding="utf-8")):
+        raise ValueError(
+            f"backbone '{name}' is a run without a model/ folder: end it by --resume, or give a run of "
+            "runners/finetune.py"
+        )
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)
     except OSError as error:
@@ -395,8 +420,13 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
 
 
 def _family_in(path: Path) -> str | None:
-    """What a ``config.json`` names as its family; None where there is no such file."""
-    return str(json.loads(path.read_text(encoding="utf-8")).get("model_type")) if path.is_file() else None
+    """What a ``config.json`` names as its family; None where it names none or there is no such file.
+
+    Raises:
+        ValueError: It is not valid JSON.
+    """
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return str(record["model_type"]) if isinstance(record, dict) and "model_type" in record else None
 
 
 def _choose(checkpoint: str) -> str:

@@ -6,14 +6,17 @@ form                   columns                                                  
 :data:`SPAN_QA`        id, context, question, answers{text, answer_start}            SQuAD 1.1 and 2.0
 :data:`MRQA`           the same, aliases, group                                      NewsQA, NaturalQA, TriviaQA
 :data:`MULTI_HOP`      id, question, paragraphs{title, sentences}, answer, kind,     HotpotQA
-                       spans{paragraph, start, text}, supports{title, sentence}
+                       spans{paragraph, start, text},
+                       supports{title, sentence}, subset
 :data:`CANDIDATES`     id, query, candidates, supports, answer                       WikiHop
 :data:`LABELLED_TEXT`  id, text, text_pair, label (a name)                           IMDB, 20NewsGroups
 :data:`SCORED_TEXT`    id, text, text_pair, label (a number)                         rerankers, regression
-:data:`CHOICES`        id, group, article, question, options, answer                 RACE
+:data:`CHOICES`        id, group, article, question, options, answer                 own multiple choice
+:data:`RACE`           the same, subset                                              RACE
 =====================  ============================================================  =========================
 
-Records of one ``group`` share a passage: samples and held-out texts keep them together.
+Records of one ``group`` share a passage: samples and held-out texts keep them together. Records of one ``subset``
+are a part of the benchmark that is reported by itself too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from datasets import Dataset
 from trbert_env.data.kinds import MAX_OFFSET, Integer, ListOf, Real, Struct, Text
 from trbert_env.data.schema import Schema
 from trbert_env.data.source_kinds import OneOf
+
+#: The column that names the subset of a record.
+SUBSET = "subset"
 
 #: What the answer of a multi-hop question is: words of a paragraph, or yes or no.
 ANSWER_KINDS = ("span", "yes", "no")
@@ -46,7 +52,7 @@ MRQA = Schema("MRQA", {**SPAN_QA.columns, "aliases": ListOf(Text()), "group": Te
 #: A paragraph's text is its sentences, joined with nothing between them. ``spans`` are the places where the answer
 #: stands: the index of a paragraph, and characters of its text; there are none where ``kind`` is yes or no, and there
 #: may be none at all. ``supports`` are the sentences that lead to the answer, by the paragraph's title and counted from
-#: 0; the metric asks for all of them, even those that no paragraph has.
+#: 0; the metric asks for all of them, even those that no paragraph has. ``subset`` is the type of question, or null.
 MULTI_HOP = Schema(
     "multi-hop question answering",
     {
@@ -64,6 +70,7 @@ MULTI_HOP = Schema(
             aligned=True,
         ),
         "supports": Struct({"title": ListOf(Text()), "sentence": ListOf(Integer(0, MAX_OFFSET))}, aligned=True),
+        SUBSET: Text(nullable=True),
     },
 )
 
@@ -100,6 +107,9 @@ CHOICES = Schema(
         "answer": Integer(0, MAX_OFFSET),
     },
 )
+
+#: ``subset`` is the kind of school, or null: the embedded corpus has none.
+RACE = Schema("RACE", {**CHOICES.columns, SUBSET: Text(nullable=True)})
 
 #: SQuAD as the hub has it; nothing reads the title, so it may be null.
 SQUAD_V2 = Schema("squad_v2", {"id": SPAN_QA.columns["id"], "title": Text(nullable=True), **SPAN_QA.columns})

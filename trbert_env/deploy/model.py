@@ -155,7 +155,7 @@ class TokenReducedModel(PreTrainedModel):
         # None where the head reads first tokens; the name is that of the saved weights.
         self.calibration: ExitOffsets | None = None
         if self.task.reads == "tokens":
-            self.calibration = ExitOffsets(encoder.num_reductions, self.task.num_logits)
+            self.calibration = ExitOffsets(encoder.num_reductions, self.task.num_logits, encoder.hidden_size)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod

@@ -37,6 +37,7 @@ class StagedForward:
         self.received: Tensor | None = None
         self._record = record_attention
         self._stopped: list[PackedTokens] = []
+        self._final: tuple[Tensor, Tensor] | None = None
         tokens = self._run(encoder.embed(batch))
         #: Features of the tokens in play, ``(total_tokens, num_features)``.
         self.overlap = batch.input_ids.new_zeros((len(batch.input_ids), 0)).float() if overlap is None else overlap
@@ -69,13 +70,15 @@ class StagedForward:
         self.tokens = self._run(kept)
 
     def final_states(self) -> tuple[Tensor, Tensor]:
-        """Every token's last state in text order, and where it stopped.
+        """Every token's last state in text order, and where it stopped, once all layers have run.
 
         Returns:
             ``(sum of text lengths, hidden)`` states, and ``(sum of text lengths,)`` int64: the
             reduction that each token stopped at, T where it went to the end.
         """
-        return restore_text_order([*self._stopped, self.tokens])
+        if self._final is None:  # It is asked for by the logits, and by what is learned of them.
+            self._final = restore_text_order([*self._stopped, self.tokens])
+        return self._final
 
     def _run(self, tokens: PackedTokens) -> PackedTokens:
         recorder: list[Tensor] | None = [] if self._record and not self.done else None

@@ -23,6 +23,7 @@ class Outcome:
 
     Attributes:
         texts: One entry a row.
+        states: ``(sum of row lengths, d)``: the last state of every token, rows end to end.
         logits: ``(sum of row lengths, ...)``: the task's logits of every token, exit offsets included, rows end to end.
         stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
         layout: Layout of the full rows.
@@ -35,6 +36,7 @@ class Outcome:
     """
 
     texts: Sequence[EncodedText]
+    states: Tensor
     logits: Tensor
     stops: Tensor
     layout: Layout
@@ -155,6 +157,7 @@ class Episode:
             divergence = task.divergence(logits, self._unreduced_logits(), layout) if compare else None
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
+            states=forward.final_states()[0],
             logits=logits,
             stops=stops,
             layout=layout,

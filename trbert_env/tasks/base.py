@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
+from trbert_env.data.records import SUBSET, columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText as EncodedText
 
@@ -138,6 +139,20 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Quality of the predictions, from 0 to 100; the first key is the main one."""
+
+    def metrics_with_subsets(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """Return :meth:`metrics` of all records, then of each subset that records name, as ``<metric>_<subset>``.
+
+        Args:
+            predictions: As :meth:`predict` gives them.
+            records: The records; those whose ``subset`` is null count for the whole only.
+        """
+        found = self.metrics(predictions, records)
+        names = columns(records, SUBSET)[0] if SUBSET in records.column_names else []
+        for subset in sorted({name for name in names if name is not None}):
+            own = records.select([index for index, name in enumerate(names) if name == subset])
+            found |= {f"{name}_{subset}": value for name, value in self.metrics(predictions, own).items()}
+        return found
 
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""

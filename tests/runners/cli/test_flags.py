@@ -7,12 +7,11 @@ import re
 from typing import Any
 
 import pytest
-import tyro
 
 from agents.registry import AGENTS
 from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, probe, sweep, train_policy
 from runners.cli.options import check_options, options_from_json, options_to_json
-from runners.cli.run import run
+from runners.cli.run import read_options, run
 from runners.training.policy import AlgorithmOptions
 
 JOBS: dict[str, tuple[Any, Any]] = {
@@ -42,7 +41,7 @@ OWN = {
         "policy target-speedup full-from resume agent agent-options baseline log-probability learning-rate "
         "sampler keep-fractions exploration budgeted-share budget-scope imitation-fraction policy-size overlap "
         "no-overlap initial-keep-probability max-gradient-norm total-texts texts-per-step samples-per-text "
-        "length-penalty penalty penalty-rise cloning-texts calibration-rate checkpoint-every"
+        "reward length-penalty penalty penalty-rise cloning-texts calibration-rate checkpoint-every"
     ),
     "joint_finetune": (
         "policy unreduced no-unreduced target-speedup speedup-range full-from resume encoder-rate warmup "
@@ -59,8 +58,9 @@ OWN = {
         "policy.log-probability policy.learning-rate policy.sampler policy.keep-fractions policy.exploration "
         "policy.budgeted-share policy.budget-scope policy.imitation-fraction policy.policy-size policy.overlap "
         "policy.no-overlap policy.initial-keep-probability policy.max-gradient-norm policy.total-texts "
-        "policy.texts-per-step policy.samples-per-text policy.length-penalty policy.penalty policy.penalty-rise "
-        "policy.cloning-texts policy.calibration-rate policy.checkpoint-every joint.encoder-rate joint.warmup "
+        "policy.texts-per-step policy.samples-per-text policy.reward policy.length-penalty policy.penalty "
+        "policy.penalty-rise policy.cloning-texts policy.calibration-rate policy.checkpoint-every "
+        "joint.encoder-rate joint.warmup "
         "joint.distillation joint.temperature joint.policy-weight joint.reward joint.max-encoder-norm "
         "joint.learning-rate joint.sampler joint.keep-fractions joint.exploration joint.budgeted-share "
         "joint.budget-scope joint.policy-size joint.overlap joint.no-overlap joint.initial-keep-probability "
@@ -74,8 +74,8 @@ OWN = {
         "policy.learning-rate policy.sampler policy.keep-fractions policy.exploration policy.budgeted-share "
         "policy.budget-scope policy.imitation-fraction policy.policy-size policy.overlap policy.no-overlap "
         "policy.initial-keep-probability policy.max-gradient-norm policy.total-texts policy.texts-per-step "
-        "policy.samples-per-text policy.length-penalty policy.penalty policy.penalty-rise policy.cloning-texts "
-        "policy.calibration-rate policy.checkpoint-every"
+        "policy.samples-per-text policy.reward policy.length-penalty policy.penalty policy.penalty-rise "
+        "policy.cloning-texts policy.calibration-rate policy.checkpoint-every"
     ),
     "pilot": ("after-layer proportions strategies"),
     "probe": "",
@@ -142,14 +142,14 @@ def test_every_group_has_a_title_and_says_what_it_is(
 def test_options_through_json_and_back(job: str, given: bool) -> None:
     line = LINES[job].split() if given else ALWAYS.get(job, [])
     kind = JOBS[job][1]
-    options = tyro.cli(kind, args=line)
+    options = read_options(kind, line)
     values = json.loads(json.dumps(options_to_json(options)))
     assert set(values) >= {flag.replace("-", "_") for flag in COMMON.split() if not flag.startswith("no-")}
     if job == "joint_finetune" and given:  # --unreduced with a range is refused, whoever gives it
         with pytest.raises(Exception, match="--unreduced skips nothing"):
             options_from_json(kind, values)
         values["unreduced"] = False
-        options = tyro.cli(kind, args=[word for word in line if word != "--unreduced"])
+        options = read_options(kind, [word for word in line if word != "--unreduced"])
     assert options_from_json(kind, values) == options
 
 
@@ -271,7 +271,7 @@ def test_the_unreduced_control_refuses_what_only_an_agent_reads(line: str, capsy
     ],
 )
 def test_an_option_that_is_read_is_taken(job: str, line: str) -> None:
-    check_options(tyro.cli(JOBS[job][1], args=line.split()))
+    check_options(read_options(JOBS[job][1], line.split()))
 
 
 @pytest.mark.parametrize("form", ["mean", "leave-one-out", "none"])

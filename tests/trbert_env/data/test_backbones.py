@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from trbert_env.data.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone
+from trbert_env.data.backbones import Backbone, check_texts, fine_tuned_folder, load_backbone, model_folder
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset
@@ -144,6 +144,22 @@ def test_there_is_no_attention_dropout(save: Callable[..., str], tmp_path: Path,
 def _attention_dropout(model: PreTrainedModel) -> set[float]:
     owners = (module for name, module in model.named_modules() if name.endswith(("attention", "attention.self")))
     return {owner.dropout.p for owner in owners if isinstance(getattr(owner, "dropout", None), torch.nn.Dropout)}
+
+
+def test_the_folder_of_a_model(save: Callable[..., str], tmp_path: Path) -> None:
+    inside = save(tmp_path / "run" / "model")
+    run = tmp_path / "run"
+    assert model_folder(str(run)) == inside  # a folder around a model
+    (run / "config.json").write_text('{"run_id": "1", "options": {"model_type": "bert"}}')
+    assert model_folder(str(run)) == inside
+    assert (load(str(run)).name, load(str(run)).source) == (inside, inside)
+    for name in (inside, str(tmp_path / "nowhere"), "a-hub/name", "x" * 5000):
+        assert model_folder(name) == name
+    own = save(run)  # a model beside which another lies
+    assert model_folder(own) == own
+    (run / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=rf"backbone '{run}': .* is not valid JSON"):
+        load(str(run))
 
 
 def test_what_was_fine_tuned_before_goes_first(save: Callable[..., str], tmp_path: Path, cache: Path) -> None:

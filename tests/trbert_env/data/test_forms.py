@@ -26,6 +26,7 @@ MULTI: dict[str, Any] = {
     "kind": "span",
     "spans": [{"paragraph": 1, "start": 20, "text": "Oslo"}],
     "supports": [{"title": "Old Mill", "sentence": 1}, {"title": "Elsewhere", "sentence": 9}],
+    "subset": "bridge",
 }
 CHOICE: dict[str, Any] = {
     "id": "q1",

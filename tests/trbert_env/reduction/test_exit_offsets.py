@@ -9,21 +9,21 @@ from trbert_env.reduction.exit_offsets import ExitOffsets
 
 
 def exit_offsets(*rows: tuple[float, float]) -> ExitOffsets:
-    made = ExitOffsets(len(rows) - 1, 2)
+    made = ExitOffsets(len(rows) - 1, 2, 4)
     made.offsets.data.copy_(torch.tensor(rows))
     return made
 
 
 def test_it_starts_as_nothing() -> None:
     layout = Layout.from_lengths([3, 2], [1, 1])
-    assert not ExitOffsets(2, 2).shift(torch.tensor([2, 0, 1, 2, 0]), layout).any()
+    assert not ExitOffsets(2, 2, 4).shift(torch.randn(5, 4), torch.tensor([2, 0, 1, 2, 0]), layout).any()
 
 
 def test_offsets_by_hand() -> None:
     # Two texts, the second of two sequences; the reduction that each token stopped at, 2 for none.
     layout = Layout.from_lengths([4, 2, 3], [1, 2])
     stops = torch.tensor([2, 0, 1, 2, 2, 2, 2, 2, 1])
-    shift = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0)).shift(stops, layout)
+    shift = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0)).shift(torch.randn(9, 4), stops, layout)
     # Half of the first text and a fifth of the second were skipped.
     expected = [[0.25, 0.5], [-4, -3], [-2, -1], [0, 0], [0.1, 0.2], [0, 0], [0.1, 0.2], [0, 0], [-2, -1]]
     torch.testing.assert_close(shift, torch.tensor(expected))
@@ -31,13 +31,38 @@ def test_offsets_by_hand() -> None:
 
 def test_a_text_of_which_nothing_is_skipped_is_left_alone() -> None:
     layout = Layout.from_lengths([4, 3], [1, 1])
-    shift = exit_offsets((-4.0, -3.0), (0.5, 1.0)).shift(torch.tensor([1, 1, 1, 1, 1, 0, 1]), layout)
+    made = exit_offsets((-4.0, -3.0), (0.5, 1.0))
+    made.weights.data.normal_()
+    shift = made.shift(torch.randn(7, 4), torch.tensor([1, 1, 1, 1, 1, 0, 1]), layout)
     assert not shift[:4].any()
     assert shift[4:6].any(1).all()
 
 
-def test_gradients_reach_every_offset() -> None:
+def test_what_a_state_says_is_read_by_the_depth_that_it_stopped_at() -> None:
+    made = exit_offsets((-1.0, -2.0), (0.0, 0.0), (0.0, 0.0))
+    made.weights.data[0, 0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    made.weights.data[1, 1] = torch.tensor([0.0, 0.0, 0.0, 2.0])
+    # Normalised: (3, -1, -1, -1) / sqrt(3), whatever the scale.
+    states = torch.tensor([[5.0, 1.0, 1.0, 1.0]]).repeat(4, 1)
+    states[2] = torch.tensor([-1.0, -1.0, -1.0, 3.0])
+    shift = made.shift(states, torch.tensor([2, 0, 1, 2]), Layout.from_lengths([4], [1]))
+    expected = [[0.0, 0.0], [3 / 3**0.5 - 1, -2.0], [0.0, 2 * 3 / 3**0.5], [0.0, 0.0]]
+    torch.testing.assert_close(shift, torch.tensor(expected), atol=1e-4, rtol=0)
+
+
+def test_gradients_reach_every_parameter() -> None:
     made = exit_offsets((-4.0, -3.0), (-2.0, -1.0), (0.5, 1.0))
-    made.shift(torch.tensor([2, 0, 1]), Layout.from_lengths([3], [1])).sum().backward()
+    states = torch.tensor([[1.0, -1.0, 1.0, -1.0]]).repeat(3, 1)
+    made.shift(states, torch.tensor([2, 0, 1]), Layout.from_lengths([3], [1])).sum().backward()
     assert made.offsets.grad is not None
+    assert made.weights.grad is not None
     torch.testing.assert_close(made.offsets.grad, torch.tensor([[1.0, 1.0], [1.0, 1.0], [2 / 3, 2 / 3]]))
+    torch.testing.assert_close(made.weights.grad, states[0].expand(2, 2, 4), atol=1e-4, rtol=0)
+
+
+def test_learning_rates_leave_both_parts_the_same_reach() -> None:
+    made = exit_offsets((0.0, 0.0), (0.0, 0.0))
+    (offsets, rate), (weights, less) = made.learning_rates(0.1)
+    assert offsets is made.offsets
+    assert weights is made.weights
+    assert (rate, less) == (0.1, 0.05)

@@ -172,6 +172,17 @@ def test_gold_logits_decode_to_the_gold_answers(bert: PreTrainedTokenizerBase, e
     assert task.metrics(dict.fromkeys(predictions, ""), examples)["has_answer_f1"] == 0.0
 
 
+def test_each_subset_has_the_metrics_of_its_own_kind_of_questions(examples: Dataset) -> None:
+    parts = ["with", "with", "without", "with", "with"]  # only "plans" has no answer
+    records = examples.select(range(5)).add_column("subset", parts)
+    task = SpanQA()
+    found = task.metrics_with_subsets(dict.fromkeys(records["id"][:], ""), records)
+    assert found["no_answer_f1_without"] == 100.0
+    assert found["has_answer_f1_with"] == found["f1_with"] == 0.0
+    assert "has_answer_f1_without" not in found
+    assert found["f1"] == 20.0
+
+
 def test_few_best_may_leave_nothing_valid_and_question_tokens_never_answer(
     bert: PreTrainedTokenizerBase,
 ) -> None:

@@ -226,6 +226,20 @@ def test_accuracy_of_options_by_hand(seed: int) -> None:
     assert task.metrics(predictions, records) == {"accuracy": pytest.approx(100 * right / 7)}
 
 
+def test_subsets_are_reported_beside_the_whole() -> None:
+    rows = [
+        {**question("a", "b", ["x", "y"], 0, str(index)), "subset": subset}
+        for index, subset in enumerate(["middle", "high", "middle", None, "high", "middle"])
+    ]
+    records = Dataset.from_list(rows)
+    predictions = {"0": 0, "1": 1, "2": 0, "3": 0, "4": 0, "5": 1}
+    found = MultipleChoice().metrics_with_subsets(predictions, records)
+    assert list(found) == ["accuracy", "accuracy_high", "accuracy_middle"]
+    assert list(found.values()) == pytest.approx([100 * 4 / 6, 50.0, 100 * 2 / 3])
+    bare = records.remove_columns("subset")
+    assert MultipleChoice().metrics_with_subsets(predictions, bare) == {"accuracy": found["accuracy"]}
+
+
 def test_predictions_of_options_need_logits_that_fit() -> None:
     records = Dataset.from_list([question("a", "b", ["c", "d"], 0)])
     with pytest.raises(ValueError, match="1 texts but 0 arrays"):

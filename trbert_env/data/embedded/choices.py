@@ -26,6 +26,7 @@ FEATURES = Features(
         "question": Value("string"),
         "options": List(Value("string")),
         "answer": Value("int64"),
+        "subset": Value("string"),
     }
 )
 
@@ -52,7 +53,7 @@ def embedded_race(split: str, seed: int = 0) -> Dataset:
 
     Returns:
         Columns ``id``, ``group`` (shared by the questions of an article), ``article``, ``question``,
-        ``options`` (four) and ``answer`` (counted from 0).
+        ``options`` (four), ``answer`` (counted from 0) and ``subset`` (null: there are no kinds of school).
 
     Raises:
         ValueError: ``split`` is unknown.
@@ -60,7 +61,7 @@ def embedded_race(split: str, seed: int = 0) -> Dataset:
     Example:
         >>> rows = embedded_race("validation")
         >>> rows.column_names
-        ['id', 'group', 'article', 'question', 'options', 'answer']
+        ['id', 'group', 'article', 'question', 'options', 'answer', 'subset']
         >>> row = rows[0]
         >>> row["options"][row["answer"]] in row["article"]
         True
@@ -82,6 +83,7 @@ def embedded_race(split: str, seed: int = 0) -> Dataset:
                     "question": writer.question(passage.domain, fact.subject, fact.relation),
                     "options": options,
                     "answer": answer,
+                    "subset": None,
                 }
             )
     return numbered(rows, FEATURES, "race", split, seed)

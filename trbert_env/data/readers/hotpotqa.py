@@ -31,6 +31,7 @@ _COLUMNS = {
     "id": Text(),
     "question": Text(),
     "answer": Text(),
+    "type": Text(nullable=True),
     "supporting_facts": Struct({"title": ListOf(Text()), "sent_id": ListOf(Integer())}, aligned=True),
     "context": Struct({"title": ListOf(Text()), "sentences": ListOf(ListOf(Text()))}, aligned=True),
 }
@@ -62,6 +63,7 @@ def _record(training: bool, ranking: Ranking | None, question: Mapping[str, Any]
             "text": [paragraphs[place.paragraph].text[place.start : place.end] for place in places],
         },
         "supports": {"title": [title for title, _ in supports], "sentence": [index for _, index in supports]},
+        "subset": value_of(question, "type", str, "the question") if question.get("type") is not None else None,
     }
 
 

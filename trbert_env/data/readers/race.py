@@ -17,7 +17,7 @@ from trbert_env.data.files import json_record, value_of
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import ListOf, Text
 from trbert_env.data.readers.base import Reader, first_folder
-from trbert_env.data.records import CHOICES
+from trbert_env.data.records import RACE
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.source_kinds import OneOf
 
@@ -42,7 +42,8 @@ def _convert(config: str, rows: Rows, split: str, faults: Faults) -> Rows:
     columns = {name: table.column(name) for name in ("article", "question", "options")}
     files = table.column("example_id")
     answers = pc.index_in(table.column("answer"), pa.array(LETTERS)).cast(pa.int64())
-    return rows.with_columns({"id": files, "group": files, **columns, "answer": answers})
+    levels = pc.struct_field(pc.extract_regex(files, f"^(?P<level>{'|'.join(LEVELS)})"), "level")
+    return rows.with_columns({"id": files, "group": files, **columns, "answer": answers, "subset": levels})
 
 
 def _finish(rows: Rows, split: str, faults: Faults) -> Rows:
@@ -72,7 +73,7 @@ def _official(config: str, folder: Path, split: str, faults: Faults) -> Rows | N
             except BadRecordError as fault:
                 faults.report(place.name, place.locate(number), fault.kind, fault.problem)
 
-    return rows_of_records(records(), CHOICES, place, faults)
+    return rows_of_records(records(), RACE, place, faults)
 
 
 def _by_number(file: Path) -> tuple[int, str]:
@@ -98,7 +99,7 @@ def _questions(file: Path) -> list[dict[str, Any]]:
         if answer not in LETTERS:
             raise BadRecordError("with a faulty answer", f": answer is {answer!r}: give one of {', '.join(LETTERS)}")
         record = {"article": article, "question": question, "options": options, "answer": LETTERS.index(answer)}
-        records.append({"id": name, "group": name, **record})
+        records.append({"id": name, "group": name, **record, "subset": file.parent.name})
     return records
 
 
@@ -115,7 +116,7 @@ def race(config: str = "all") -> Reader:
         raise ValueError(f"RACE has no configuration {config!r}: choose from all, high, middle")
     return Reader(
         name="race",
-        form=CHOICES,
+        form=RACE,
         hub=Hub("ehovy/race", config),
         splits={"train": "train", "validation": "validation", "test": "test"},
         columns=Schema("race", _COLUMNS, key="example_id"),

@@ -18,7 +18,7 @@ from datasets import Dataset
 from trbert_env.data.embedded import choices, classification, mrqa, pairs
 from trbert_env.data.embedded.registry import DESCRIPTIONS, EMBEDDED
 from trbert_env.data.embedded.tables import ValueSampler
-from trbert_env.data.records import CHOICES, LABELLED_TEXT, MRQA, SCORED_TEXT, SQUAD_V2
+from trbert_env.data.records import LABELLED_TEXT, MRQA, RACE, SCORED_TEXT, SQUAD_V2
 from trbert_env.data.schema import Schema, checked_dataset
 
 FORMS: dict[str, Schema] = {
@@ -27,7 +27,7 @@ FORMS: dict[str, Schema] = {
     "yelp_review_full": LABELLED_TEXT,
     "20_newsgroups": LABELLED_TEXT,
     "hyperpartisan_news_detection": LABELLED_TEXT,
-    "race": CHOICES,
+    "race": RACE,
     "mrqa_newsqa": MRQA,
     "mrqa_naturalqa": MRQA,
     "scored pairs": SCORED_TEXT,

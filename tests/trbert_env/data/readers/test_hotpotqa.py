@@ -65,6 +65,7 @@ def test_official(name: str, split: str, config: str, write: Any, tmp_path: Path
             "kind": "span",
             "spans": SPANS,
             "supports": {"title": ["Old Mill", "Ada Roy"], "sentence": [1, 1]},
+            "subset": "bridge",
         }
     ]
 
@@ -85,6 +86,12 @@ def test_yes_and_no(answer: str, write: Any, tmp_path: Path) -> None:
     row = first(tmp_path)
     assert (row["answer"], row["kind"]) == (answer, answer)
     assert row["spans"] == {"paragraph": [], "start": [], "text": []}
+    assert row["subset"] == "comparison"
+
+
+def test_a_question_of_no_type(write: Any, tmp_path: Path) -> None:
+    write(DEV, [question(type=None)])
+    assert first(tmp_path)["subset"] is None
 
 
 def test_a_title_that_reads_no_is_a_span(write: Any, tmp_path: Path) -> None:
@@ -106,6 +113,7 @@ def test_columns_of_the_hub(layout: str, name: str, write: Any, tmp_path: Path) 
     assert found.dataset[0]["spans"] == SPANS
     assert found.dataset[0]["paragraphs"]["sentences"] == [text for _, text in CONTEXT]
     assert found.dataset[0]["supports"] == {"title": ["Old Mill", "Ada Roy"], "sentence": [1, 1]}
+    assert found.dataset[0]["subset"] == "bridge"
 
 
 def test_gold_paragraphs_that_a_search_missed(write: Any, tmp_path: Path) -> None:
@@ -199,6 +207,7 @@ def test_there_is_no_test_split_as_it_has_no_answers(write: Any, tmp_path: Path)
         (question(_id="x2", context=[["a", "b."]]), "id 'x2': context has ['a', 'b.']: give a title and a list"),
         (question(_id="x2", supporting_facts=[["a", "0"]]), "supporting_facts has ['a', '0']: give a title and the"),
         (question(_id="x2", supporting_facts=[["a", -1]]), "supporting_facts has ['a', -1]: give a title and the"),
+        (question(_id="x2", type=3), "type of the question is int, but str is needed"),
         (question(_id="x2", supporting_facts=None), "supporting_facts has None: give a list of pairs"),
     ],
 )

@@ -34,7 +34,9 @@ def test_official(write: Any, tmp_path: Path) -> None:
         "question": "He looked in _ .",
         "options": FILE["options"][1],
         "answer": 3,
+        "subset": "middle",
     }
+    assert found["subset"][:] == ["high"] * 2 + ["middle"] * 4
     high = load_examples(race("high"), "validation", data_dir=str(tmp_path)).dataset
     assert high["group"][:] == ["high9.txt"] * 2
     with pytest.raises(ValueError, match="RACE has no configuration 'low'"):
@@ -90,6 +92,7 @@ def test_shards_number_the_questions_of_a_file_on(folder: str, write: Any, tmp_p
     found = load_examples("race", "train", data_dir=str(tmp_path)).dataset
     assert found["id"][:] == ["high1.txt-0", "middle1.txt-0", "high2.txt-0", "high2.txt-1", "high3.txt-0"]
     assert set(found["answer"][:]) == {2}
+    assert found["subset"][:] == ["high", "middle", "high", "high", "high"]
 
 
 def test_letters_that_are_none(write: Any, tmp_path: Path) -> None:
