@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 from trbert_env.data.readers.base import Reader
 from trbert_env.data.readers.hotpotqa import hotpotqa
@@ -17,8 +16,9 @@ from trbert_env.data.readers.squad import SQUAD
 from trbert_env.data.readers.triviaqa import triviaqa
 from trbert_env.data.readers.wikihop import WIKIHOP
 from trbert_env.data.readers.yelp import YELP
+from trbert_env.data.settings import check_settings
 
-#: What makes the reader of a data set that can be read in several ways; its parameters are the options.
+#: What makes the reader of a data set that can be read in several ways; its parameters are the settings.
 _MADE_BY: tuple[Callable[..., Reader], ...] = (race, newsgroups, hyperpartisan, hotpotqa, triviaqa)
 _FACTORIES: dict[str, Callable[..., Reader]] = {factory().name: factory for factory in _MADE_BY}
 
@@ -32,36 +32,33 @@ READERS: dict[str, Reader] = {
 }
 
 
-def reader_options(dataset: str) -> tuple[str, ...]:
-    """Return the names of the options that a data set's reader takes.
+def reader_settings(dataset: str) -> dict[str, Any]:
+    """Return the settings of a data set's reader, with the type of each.
 
     Args:
         dataset: The data set's name.
 
     Example:
-        >>> reader_options("hotpot_qa")
-        ('config', 'ranking')
+        >>> reader_settings("hotpot_qa")
+        {'config': <class 'str'>, 'ranking': str | None}
     """
     factory = _FACTORIES.get(dataset)
-    return () if factory is None else tuple(inspect.signature(factory).parameters)
+    types = {} if factory is None else get_type_hints(factory)
+    return {name: kind for name, kind in types.items() if name != "return"}
 
 
-def make_reader(dataset: str, **options: Any) -> Reader:
+def make_reader(dataset: str, **settings: Any) -> Reader:
     """Make the reader of a data set.
 
     Args:
         dataset: A key of :data:`READERS`.
-        options: Options of that reader; see :func:`reader_options`.
+        settings: Settings of that reader; see :func:`reader_settings`.
 
     Raises:
-        ValueError: The reader has no such option, or not that value of it.
-        KeyError: There is no such data set.
+        ValueError: The reader has no such setting, or not that value of it.
     """
-    known = reader_options(dataset)
-    for name in options:
-        if name not in known:
-            raise ValueError(f"the reader of {dataset} has no option {name!r}: it has {', '.join(known) or 'none'}")
-    return _FACTORIES[dataset](**options) if options else READERS[dataset]
+    check_settings(f"the reader of {dataset}", settings, reader_settings(dataset))
+    return _FACTORIES[dataset](**settings) if settings else READERS[dataset]
 
 
 __all__ = [
@@ -72,6 +69,6 @@ __all__ = [
     "make_reader",
     "newsgroups",
     "race",
-    "reader_options",
+    "reader_settings",
     "triviaqa",
 ]
