@@ -125,7 +125,9 @@ class Classification(Task):
     @property
     def _looked_for(self) -> str | None:
         """The class that is looked for, as the encoder names it."""
-        wanted = (self.positive or "").casefold()
+        if self.positive is None:
+            return None
+        wanted = self.positive.casefold()
         return next((label for label in self.labels if label.casefold() == wanted), None)
 
     def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
