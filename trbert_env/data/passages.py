@@ -1,4 +1,4 @@
-"""Passages of a long context: where they are, and the context that some order of them makes.
+"""Passages of a long context: where they are, and the context that an order of them makes.
 
 The documents of a context stand between blank lines, the paragraphs of a document on lines of their own.
 """
@@ -6,7 +6,7 @@ The documents of a context stand between blank lines, the paragraphs of a docume
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from trbert_env.data.occurrences import Span
@@ -84,35 +84,25 @@ def _merged(lines: list[list[Span]], max_words: int) -> Iterator[Passage]:
         yield Passage(held[0][0], held[-1][1], before)
 
 
-def arranged(
-    context: str, spans: Sequence[Span], passages: Sequence[Passage], max_words: int | None
-) -> tuple[str, list[Span]]:
-    """Return the text of passages in an order, cut behind so many words, and where spans of the context are in it.
-
-    Spans that do not lie within one passage, or within what is left, are dropped.
+def arranged(context: str, passages: Iterable[Passage], max_words: int | None) -> str:
+    """Return the text of passages in an order, cut behind so many words.
 
     Args:
         context: The context.
-        spans: Character ranges of it, such as answers.
         passages: Passages of it, in the order that is wanted.
         max_words: The most words of the result; None for all.
     """
     texts: list[str] = []
-    found: list[Span] = []
-    at, left = 0, max_words
+    left = max_words
     for passage in passages:
         text = context[passage.start : passage.end]
         if left is not None:
             text, count = _first_words(text, left)
             left -= count
-        end = passage.start + len(text)
-        shift = at - passage.start
-        found += [(first + shift, last + shift) for first, last in spans if passage.start <= first and last <= end]
         texts.append(text)
-        at += len(text) + len(PARAGRAPH_BREAK)
         if left == 0:
             break
-    return PARAGRAPH_BREAK.join(texts), sorted(found)
+    return PARAGRAPH_BREAK.join(texts)
 
 
 def _first_words(text: str, count: int) -> tuple[str, int]:

@@ -74,16 +74,16 @@ def _record(
         raise BadRecordError("without evidence", problem)
     if not all(document and document.strip() for document in documents):
         note("of whose evidence files some are missing or empty (the others are read)")
-    spans = AnswerFinder(wanted).find(evidence)
-    evidence, spans = arranged(evidence, spans, cut.passages(text, evidence), cut.max_words)
+    context = arranged(evidence, cut.passages(text, evidence), cut.max_words)
+    spans = AnswerFinder(wanted).find(context)
     if training and not spans:
         raise LeftOutError("without an alias of the answer in what is read of the evidence")
     return {
         "id": key,
-        "context": evidence,
+        "context": context,
         "question": text,
         "answers": {
-            "text": [evidence[start:end] for start, end in spans],
+            "text": [context[start:end] for start, end in spans],
             "answer_start": [start for start, _ in spans],
         },
         "aliases": golds,
