@@ -304,10 +304,10 @@ def test_tsv_with_quotes_that_are_text(tmp_path: Path) -> None:
         ("a.csv", b"text,label\n", "has no rows"),
         ("a.json", b"", "is empty"),
         ("a.json", b"[]", "the column for text cannot be told"),
-        ("a.json", b'{"rows": []}', "is neither a list of records nor an object with a list 'data'"),
-        ("a.json", b'[{"text": "a", "label": 1}, {"text": ]', "after record 0, is not JSON"),
+        ("a.json", b'{"rows": []}', "is not a JSON object with a list 'data'"),
+        ("a.json", b'[{"text": "a", "label": 1}, {"text": ]', "line 1, is not JSON"),
         ("a.json", b'[{"text": "a", "label": 1} {}]', "is not JSON (expected , or ])"),
-        ("a.json", b'[{"text": "a", "label": 1}] x', "is not JSON (text after the end of the list)"),
+        ("a.json", b'[{"text": "a", "label": 1}] x', "is not JSON (there is text behind the list)"),
         ("a.csv.gz", gzip.compress(b"text,label\na,1\n" * 99, mtime=0)[:-12], "a.csv.gz"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n', mtime=0)[:-9], "is not a whole gzip file"),
         ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
@@ -341,9 +341,9 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
 
 
 def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trbert_env.data.own import json_files
+    from trbert_env.data import json_items
 
-    monkeypatch.setattr(json_files, "_CHUNK", 7)
+    monkeypatch.setattr(json_items, "_CHUNK", 7)
     rows = {"text": [f'text {row} ]}}, "quoted"' for row in range(50)], "label": list(range(50))}
     assert load(make(tmp_path, "json", rows)).dataset["text"][:] == rows["text"]
 
