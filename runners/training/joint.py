@@ -34,6 +34,7 @@ from runners.evaluation.passes import measure_model, measure_unreduced, run_poli
 from runners.evaluation.record import Measured, watched_curves
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
+from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.training.budgets import Budgets
 from runners.training.loading import Splits
@@ -184,7 +185,8 @@ class JointFinetuneOptions:
     def defaults(self) -> JointFinetuneOptions:
         """Return the defaults on this device, with such a start; see :func:`measured_defaults`."""
         stage = measured_defaults(resolve_device(self.run.device).type, self.policy is not None)
-        return JointFinetuneOptions(joint=stage.joint, agent=stage.agent, training=stage.training)
+        data = data_of_run(self.policy, self.data)
+        return JointFinetuneOptions(data=data, joint=stage.joint, agent=stage.agent, training=stage.training)
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""

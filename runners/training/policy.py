@@ -39,6 +39,7 @@ from runners.cli.options import (
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
+from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
@@ -179,6 +180,10 @@ class TrainPolicyOptions:
     algorithm: Group[AlgorithmOptions] = field(default_factory=AlgorithmOptions)
     agent: Group[PolicyAgentOptions] = field(default_factory=PolicyAgentOptions)
     training: Group[PolicyTrainingOptions] = field(default_factory=PolicyTrainingOptions)
+
+    def defaults(self) -> TrainPolicyOptions:
+        """Return the defaults: the data of the run that this one goes on from."""
+        return TrainPolicyOptions(data=data_of_run(self.policy, self.data))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
