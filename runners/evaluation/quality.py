@@ -66,8 +66,8 @@ def warn_of_one_answer(name: str, predictions: Mapping[str, Any]) -> None:
         name: Name of the system.
         predictions: Its prediction for each record, by id.
     """
-    answers = list(predictions.values())
-    if len(answers) > 1 and all(answer == answers[0] for answer in answers):
+    answers = [answer for answer in predictions.values() if isinstance(answer, (str, int, float))]
+    if len(answers) > 1 and len(answers) == len(predictions) and len(set(answers)) == 1:
         warnings.warn(
             f"{name}: all {len(answers):,} predictions are {answers[0]!r}, so it has not learned the task: "
             "fine-tune longer (--epochs of finetune.py), or check the labels",

@@ -313,7 +313,7 @@ class JointTraining:
             return
         curves = self._watched(self.holdout)
         tracker.log(curves, self.texts_seen)
-        shown = {key.partition("/")[2]: round(value, 2) for key, value in curves.items()}
+        shown = "  ".join(f"{key.partition('/')[2]} {value:.2f}" for key, value in curves.items())
         print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)
