@@ -29,7 +29,7 @@ from runners.cli.run import UserError, run
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
 from runners.runs.models import check_settled, load_model
-from runners.runs.run_folder import RunFolder
+from runners.runs.run_folder import RunFolder, data_of_run
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import Backbone, move
@@ -70,6 +70,10 @@ class BenchmarkOptions:
     data: Group[DataOptions] = field(default_factory=DataOptions)
     encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def defaults(self) -> BenchmarkOptions:
+        """Return the defaults: the data of the run that the model is of."""
+        return BenchmarkOptions(data=data_of_run(self.model, self.data))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""

@@ -19,7 +19,7 @@ from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import evaluate_heuristic, evaluate_model, measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.runs.models import check_settled, load_model, load_original
-from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
 from runners.training.layers import settled_layers
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
@@ -63,6 +63,10 @@ class EvaluateOptions:
     data: Group[DataOptions] = field(default_factory=DataOptions)
     encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
+
+    def defaults(self) -> EvaluateOptions:
+        """Return the defaults: the data of the run that the model is of."""
+        return EvaluateOptions(data=data_of_run(self.model, self.data))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""

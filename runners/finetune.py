@@ -50,7 +50,8 @@ class FinetuneTrainingOptions:
     """The training of stage 1."""
 
     epochs: Annotated[float, Range(above=0, most=1_000_000)] | None = None
-    """Passes over the training split; the data set's own number when not given."""
+    """Passes over the training split; when not given, the data set's own number, or one for the small encoder, and as
+    many as 250 steps take."""
 
     learning_rate: Annotated[float, Range(0)] | None = None
     """Peak learning rate of AdamW; when not given, the data set's own, or 3e-4 for the small encoder."""
@@ -84,6 +85,8 @@ class FinetuneOptions:
 
 #: The small encoder wants larger and more steps than the presets' BERT-base: chosen on the embedded corpus.
 SMALL_LEARNING_RATE, SMALL_BATCH_SIZE, SMALL_EPOCHS = 3e-4, 16, 1.0
+#: Steps that it needs, however few the texts are.
+SMALL_STEPS = 250
 
 
 def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Schedule:
@@ -96,6 +99,8 @@ def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Sched
     default_epochs = SMALL_EPOCHS if small else preset.epochs
     epochs = default_epochs if options.epochs is None else options.epochs
     steps = max(1, round(epochs * len(workload.texts) / batch_size))
+    if small and options.epochs is None:
+        steps = max(steps, SMALL_STEPS)
     return Schedule(steps, batch_size, rate, preset.warmup)
 
 

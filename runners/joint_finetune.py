@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from agents.distillation import Teacher
-from runners.cli.display import progress
+from runners.cli.display import print_end, progress
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
@@ -132,7 +132,7 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
 def main(options: JointFinetuneOptions) -> None:
     """Stage 3: unfreeze the encoder, and train it and the policy at once on the masks that the policy samples."""
     folder = joint_finetune(options)
-    print(f"watch the curves: tensorboard --logdir {folder.path}")
+    print_end(folder.path, folder.model_dir)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ if __name__ == "__main__":  # before all other imports: see there
 
 from dataclasses import replace
 
-from runners.cli.display import announce
+from runners.cli.display import announce, print_end
 from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
@@ -137,7 +137,7 @@ def evaluate_and_report(
 def main(options: TrainPolicyOptions) -> None:
     """Stage 2: train a policy that keeps or skips tokens, with the encoder frozen."""
     folder = train_policy(options)
-    print(f"watch the curves: tensorboard --logdir {folder.path}")
+    print_end(folder.path, folder.model_dir)
 
 
 if __name__ == "__main__":

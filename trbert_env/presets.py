@@ -152,7 +152,9 @@ _ALL = (
     _classification("IMDB", "imdb", epochs=5, alpha=1, joint_alpha=1),
     _classification("YELP.F", "yelp_review_full", epochs=3, alpha=2, joint_alpha=0.5, ordered=True),
     _classification("20NewsGroups", "20_newsgroups", epochs=5, alpha=1, joint_alpha=1),
-    _classification("Hyperpartisan", "hyperpartisan_news_detection", epochs=15, alpha=0.01, joint_alpha=0.01),
+    _classification(
+        "Hyperpartisan", "hyperpartisan_news_detection", epochs=15, alpha=0.01, joint_alpha=0.01, positive="true"
+    ),
     # A user's own data: rates and prices that fit most of the above.
     replace(
         _classification("TextClassification", "own", epochs=3, alpha=1, joint_alpha=1), evaluation_split="validation"

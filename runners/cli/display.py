@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -184,6 +185,18 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> st
 def announce(message: str) -> None:
     """Print a framed notice on stderr that a user must not overlook, such as a fallback."""
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
+
+
+def print_end(folder: Path, model: Path) -> None:
+    """Print where a run's curves and its model are, if it left one.
+
+    Args:
+        folder: Folder of the run.
+        model: Folder of the model.
+    """
+    print(f"watch the curves: tensorboard --logdir {folder}")
+    if model.is_dir():
+        print(f'use the model: TokenReducedModel.from_pretrained("{model}"), or evaluate.py --model {folder}')
 
 
 def _cell(value: Cell) -> str:

@@ -379,6 +379,17 @@ def options_from_json(kind: type[OptionsT], values: Mapping[str, Any]) -> Option
     Raises:
         ValueError: An option is unknown or missing, not of its field's type, or refused by :func:`check_options`.
     """
+    options = group_from_json(kind, values)
+    check_options(options)
+    return options
+
+
+def group_from_json(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Restore a group of options, or all of a runner's, unchecked; see :func:`options_from_json`.
+
+    Raises:
+        ValueError: An option is unknown or missing, or not of its field's type.
+    """
     paths = option_paths(kind)
     if unknown := sorted(values.keys() - paths.keys()):
         raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
@@ -392,14 +403,12 @@ def options_from_json(kind: type[OptionsT], values: Mapping[str, Any]) -> Option
         place[field] = values[name]
     try:
         # As JSON, where a tuple is a list and a path is a string, also to a strict reader.
-        options: OptionsT = TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         name = next(name for name, path in paths.items() if first["loc"][: len(path)] == path)
         said = first["msg"].removeprefix("Input ")
         raise ValueError(f"saved option {name} is {first['input']!r}; it {said}: fix config.json") from error
-    check_options(options)
-    return options
 
 
 def _plain(value: Any) -> Any:

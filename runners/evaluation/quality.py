@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +54,25 @@ def measure_quality(system: System, workload: Workload) -> Measured:
             tokens += float(batch.layout.text_lengths.cpu()[:count].sum())
             bar.update(count)
     predictions = task.predict(texts, [logits[place] for place in range(len(texts))], workload.examples)
+    warn_of_one_answer(system.name, predictions)
     quality = Quality(task.metrics_with_subsets(predictions, workload.examples), likelihood / len(texts))
     return Measured(quality, Savings(full / spent, tuple((kept / tokens).tolist())))
+
+
+def warn_of_one_answer(name: str, predictions: Mapping[str, Any]) -> None:
+    """Warn of a system that answers alike whatever it reads, which metrics of skewed data may hide.
+
+    Args:
+        name: Name of the system.
+        predictions: Its prediction for each record, by id.
+    """
+    answers = [answer for answer in predictions.values() if isinstance(answer, (str, int, float))]
+    if len(answers) > 1 and len(answers) == len(predictions) and len(set(answers)) == 1:
+        warnings.warn(
+            f"{name}: all {len(answers):,} predictions are {answers[0]!r}, so it has not learned the task: "
+            "fine-tune longer (--epochs of finetune.py), or check the labels",
+            stacklevel=3,
+        )
 
 
 def text_order(system: System, texts: Sequence[EncodedText]) -> list[int]:

@@ -19,14 +19,19 @@ from runners.evaluation.record import OF_TRAINING, REQUIRED, EvaluationRecord
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.options import (
+    DataOptions,
     OptionsT,
     RunnerOptions,
     changed_options,
+    group_from_json,
     options_from_json,
     options_to_json,
 )
 from runners.runs.versions import git_commit, versions
 
+#: Options that say where texts come from, and those of them that an earlier run's texts were read with.
+SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "dataset")
+READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
 
@@ -238,6 +243,34 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     if others:
         raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
     return run.read_options(type(options)), run
+
+
+def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
+    """Return where an earlier run's texts came from, as defaults; those of the class where other texts are named.
+
+    Samples and settings of the task are not among them.
+
+    Args:
+        path: Folder of the run or of its model; None for none.
+        given: What is given so far.
+    """
+    defaults, named = options_to_json(DataOptions()), options_to_json(given)
+    saved = None if path is None else _saved_options(path)
+    if saved is None or not saved.keys() >= set(READ_WITH):
+        return DataOptions()
+    if any(named[name] not in (defaults[name], saved[name]) for name in SOURCES):
+        return DataOptions()
+    return group_from_json(DataOptions, defaults | {name: saved[name] for name in READ_WITH})
+
+
+def _saved_options(path: Path) -> dict[str, Any] | None:
+    """Return the options in a run's ``config.json``; None where the folder is no run's."""
+    for folder in (path, path.parent):
+        config = folder / "config.json"
+        options = read_record(config).get("options") if config.is_file() else None
+        if isinstance(options, dict):
+            return options
+    return None
 
 
 def run_record(path: Path) -> EvaluationRecord:

@@ -34,10 +34,11 @@ from runners.evaluation.passes import measure_model, measure_unreduced, run_poli
 from runners.evaluation.record import Measured, watched_curves
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
+from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.training.budgets import Budgets
 from runners.training.loading import Splits
-from runners.training.loop import milestones
+from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import move
@@ -52,8 +53,8 @@ from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.staged_model import StagedModel
 
-#: Texts of a run, where no number is given.
-DEFAULT_TEXTS = 20_000
+#: Texts of a run by kind of device, where no number is given.
+DEFAULT_TEXTS = {"cpu": 20_000, "cuda": 280_000}
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ class JointTrainingOptions:
     remember_teacher: bool = False
     """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
 
-    total_texts: Annotated[int, Range(1)] = DEFAULT_TEXTS
-    """Texts to train on, repeats counted."""
+    total_texts: Annotated[int, Range(1)] | None = None
+    """Texts to train on, repeats counted; when not given, 20,000, or 280,000 on a GPU, or four passes over a small
+    training split (but 200 updates)."""
 
     texts_per_step: Annotated[int, Range(1)] = 32
     """Texts of one update."""
@@ -121,7 +123,7 @@ def measured_defaults(device: str, has_policy: bool) -> JointStageOptions:
         return JointStageOptions(
             JointOptions(encoder_rate=6e-4, distillation=1.0),
             JointAgentOptions(exploration=(0.3, 0.05), learning_rate=2e-4),
-            JointTrainingOptions(total_texts=280_000, texts_per_step=256, samples_per_text=2),
+            JointTrainingOptions(texts_per_step=256, samples_per_text=2),
         )
     if has_policy:
         # A second sample of a text costs as much as another text, which teaches the encoder more.
@@ -183,7 +185,8 @@ class JointFinetuneOptions:
     def defaults(self) -> JointFinetuneOptions:
         """Return the defaults on this device, with such a start; see :func:`measured_defaults`."""
         stage = measured_defaults(resolve_device(self.run.device).type, self.policy is not None)
-        return JointFinetuneOptions(joint=stage.joint, agent=stage.agent, training=stage.training)
+        data = data_of_run(self.policy, self.data)
+        return JointFinetuneOptions(data=data, joint=stage.joint, agent=stage.agent, training=stage.training)
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
@@ -273,7 +276,8 @@ class JointTraining:
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
         self.updates = 0
-        self._total_updates = max(1, round(training.total_texts / training.texts_per_step))
+        default = default_texts(DEFAULT_TEXTS[device.type], len(workload.texts), training.texts_per_step)
+        self._total_updates = max(1, round((training.total_texts or default) / training.texts_per_step))
 
     @property
     def texts_seen(self) -> int:
@@ -309,7 +313,7 @@ class JointTraining:
             return
         curves = self._watched(self.holdout)
         tracker.log(curves, self.texts_seen)
-        shown = {key.partition("/")[2]: round(value, 2) for key, value in curves.items()}
+        shown = "  ".join(f"{key.partition('/')[2]} {value:.2f}" for key, value in curves.items())
         print(f"held out, after {self.texts_seen:,} texts: {shown}", flush=True)
         if not self.options.unreduced:
             policy = TrainedPolicy(self.agent.policy, self._decision)

@@ -57,6 +57,25 @@ class Training(Protocol):
         ...
 
 
+#: Passes over a small training split, and updates, that a run has by default.
+DEFAULT_PASSES, DEFAULT_UPDATES = 4, 200
+
+
+def default_texts(most: int, split: int, texts_per_step: int) -> int:
+    """Return the texts of a run where no number is given: four passes or 200 updates, the greater, at most so many.
+
+    Args:
+        most: The most texts.
+        split: Texts of the training split.
+        texts_per_step: Texts of an update.
+
+    Example:
+        >>> default_texts(20_000, 100_000, 16), default_texts(20_000, 1_500, 16), default_texts(20_000, 100, 16)
+        (20000, 6000, 3200)
+    """
+    return min(most, max(DEFAULT_PASSES * split, DEFAULT_UPDATES * texts_per_step))
+
+
 def milestones(total: int, parts: int) -> set[int]:
     """Return the updates to measure something at: before the first, and after each of some equal parts of the run.
 

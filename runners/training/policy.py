@@ -39,10 +39,11 @@ from runners.cli.options import (
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
+from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets
-from runners.training.loop import milestones
+from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
@@ -116,7 +117,8 @@ class PolicyTrainingOptions:
     """The training of stage 2."""
 
     total_texts: Annotated[int, Range(1)] | None = None
-    """Texts to train on, repeats counted; when not given, 20,000, or 3,200 on the embedded corpus."""
+    """Texts to train on, repeats counted; when not given, 20,000, four passes over a small training split (but 200
+    updates), or 3,200 on the embedded corpus."""
 
     texts_per_step: Annotated[int, Range(1)] = 16
     """Texts of one update."""
@@ -179,6 +181,10 @@ class TrainPolicyOptions:
     agent: Group[PolicyAgentOptions] = field(default_factory=PolicyAgentOptions)
     training: Group[PolicyTrainingOptions] = field(default_factory=PolicyTrainingOptions)
 
+    def defaults(self) -> TrainPolicyOptions:
+        """Return the defaults: the data of the run that this one goes on from."""
+        return TrainPolicyOptions(data=data_of_run(self.policy, self.data))
+
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self._check_agent()
@@ -212,11 +218,13 @@ class TrainPolicyOptions:
         return replace(self, agent=PolicyAgentOptions(policy_size=self.agent.policy_size))
 
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
-        """Return the same with the embedded corpus's and the embedded encoder's own defaults, where they are used."""
-        if workload.data_source != "embedded":
-            return self
-        training = replace(self.training, total_texts=self.training.total_texts or EMBEDDED_TEXTS)
-        options = replace(self, training=training)
+        """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data."""
+        embedded = workload.data_source == "embedded"
+        few = default_texts(DEFAULT_TEXTS, len(workload.texts), self.training.texts_per_step)
+        default = EMBEDDED_TEXTS if embedded else few
+        options = replace(self, training=replace(self.training, total_texts=self.training.total_texts or default))
+        if not embedded:
+            return options
         names_cuts = self.encoder.layers not in (None, EMBEDDED_REDUCTION_LAYERS)
         names_cuts = names_cuts or self.agent.keep_fractions is not None
         if names_cuts or workload.backbone.name != EMBEDDED_BACKBONE:
@@ -274,7 +282,8 @@ class PolicyTraining:
             start.hand_over(self.agent.policy, self.exit_offsets)
         cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.agent.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
-        updates = max(1, round((training.total_texts or DEFAULT_TEXTS) / training.texts_per_step))
+        assert training.total_texts is not None  # for_workload() filled it in
+        updates = max(1, round(training.total_texts / training.texts_per_step))
         self.phases = [Phase(name, env, self.agent, updates, training.texts_per_step)]
         if training.cloning_texts and isinstance(self.agent, PolicyAgent):
             rows = training.texts_per_step

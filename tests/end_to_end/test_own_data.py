@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions
 from runners.finetune import main as finetune
+from runners.joint_finetune import main as joint_finetune
 from runners.train_policy import main as train_policy
+from runners.training.joint import JointFinetuneOptions
 from runners.training.policy import TrainPolicyOptions
 from trbert_env.deploy.model import TokenReducedModel
 
 RUNNERS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
     "finetune": (finetune, FinetuneOptions),
     "train_policy": (train_policy, TrainPolicyOptions),
+    "joint_finetune": (joint_finetune, JointFinetuneOptions),
     "evaluate": (evaluate, EvaluateOptions),
 }
 COLOURS = ["red", "green", "blue", "white", "black"]
@@ -166,6 +170,17 @@ def test_from_files_to_a_faster_model(
     # 10 % of 40 records are held out of training.
     assert found["split"] == "validation"
     assert _config(policy)["backbone"].get("id2label", {}) == names
+    # What comes after needs no word on the data: they are those of the run.
+    command(
+        "joint_finetune", "--policy", str(policy), *small, "--target-speedup", "1.3", "--total-texts", "16",
+        "--texts-per-step", "8", "--holdout-texts", "0", "--watch", "0",
+    )  # fmt: skip
+    joint = only_run(tmp_path, kind.env, "joint")
+    assert record(joint)["texts_fingerprint"] == found["texts_fingerprint"]
+    command("evaluate", "--model", str(joint), *small)
+    again = only_run(tmp_path, kind.env, "evaluate")
+    assert record(again)[kind.metric] == record(joint)[kind.metric]
+    shutil.rmtree(again)
     validation = ["--env", kind.env, "--validation-file", str(held_out), *kind.options]
     command("evaluate", "--model", str(policy), *validation, *small)
     later = record(only_run(tmp_path, kind.env, "evaluate"))

@@ -36,7 +36,7 @@ SHORT: dict[str, list[str]] = {
     "pretrain": ["--texts-per-step 4", "--max-eval-texts 4", "--dtype float32"],
     "finetune": [*TRAINED, "--epochs 1"],
     "train_policy": [*TRAINED, *(f"--{update}" for update in UPDATES)],
-    "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES), "--holdout-texts 4", "--watch 1"],
+    "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
     "evaluate": LOADED,
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
     "probe": [],
@@ -93,11 +93,12 @@ class Reader:
             command = command.replace(long, short)
         _, script, *arguments = shlex.split(command)
         job = Path(script).stem
-        env = arguments[arguments.index("--env") + 1] if "--env" in arguments else "SQuAD2"
+        env = arguments[arguments.index("--env") + 1] if "--env" in arguments else None
+        run_dir = self.latest if env is None else self.runs.get(env)
         filled = {
             "ENCODER": str(self.encoder),
             "DATA": str(self.data),
-            "RUN_DIR": str(self.runs.get(env)),
+            "RUN_DIR": str(run_dir),
             "PRETRAIN_RUN": str(self.pretrained),
         }
         arguments = [filled.get(argument, argument) for argument in arguments]
@@ -116,7 +117,7 @@ class Reader:
         shipped = [folder for folder in made if folder.parent.name.startswith(("policy", "joint"))]
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
-                self.runs[env] = self.latest = folder
+                self.runs[folder.parents[1].name] = self.latest = folder
 
     def execute(self, block: str) -> None:
         """Run a code block."""

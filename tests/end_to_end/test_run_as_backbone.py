@@ -78,8 +78,8 @@ def test_it_is_evaluated_as_its_model(stage1: Path, in_process: Any) -> None:
 
 def test_it_teaches(stage1: Path, in_process: Any) -> None:
     backbone = ["--backbone", str(in_process.fine_tuned)]
-    start("joint_finetune", in_process, "taught", *backbone, "--teacher", str(stage1))
-    found = facts(in_process.only_run("taught"))
+    start("joint_finetune", in_process, "taught-by-stage-1", *backbone, "--teacher", str(stage1))
+    found = facts(in_process.only_run("taught-by-stage-1"))
     assert found["teacher"] == str(stage1 / "model")
     assert found["teacher_fingerprint"] != found["encoder_fingerprint"]
 

@@ -212,8 +212,11 @@ class ListOf(Kind):
         _refuse_nulls(values, "give a list, which may be empty")
         values = values.cast(pa.list_(values.type.value_type))
         offsets = pa.array([0], pa.int32()) if not len(values) else pc.subtract(values.offsets, values.offsets[0])
+        items = values.flatten()
+        if pa.types.is_null(items.type):  # then arrow knows nothing of what they would be
+            items = pa.nulls(len(items), self.item.type)
         try:
-            items = self.item.conform(values.flatten())
+            items = self.item.conform(items)
         except FaultyValueError as fault:
             row = pc.list_parent_indices(values)[fault.row].as_py()
             position = fault.row - offsets[row].as_py()

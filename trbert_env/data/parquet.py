@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from trbert_env.data.columns import Schema, check_columns, check_types
 from trbert_env.data.rows import Place, Rows
 
-#: Rows that are read at once.
-_BATCH = 65536
+#: Rows that are read at once, and about how many bytes; arrow cannot hold two gigabytes of nested text in one piece.
+_BATCH, _BYTES = 65536, 256 << 20
 
 
 def parquet_files(folders: Sequence[Path], split: str) -> list[Path]:
@@ -102,8 +102,20 @@ def parquet_tables(
     """
     with _readable(file), parquet_file(file) as opened:
         check(opened)
-        for batch in opened.iter_batches(_BATCH, columns=list(columns)):
+        groups = (opened.metadata.row_group(index) for index in range(opened.num_row_groups))
+        size = rows_at_once(opened.metadata.num_rows, sum(group.total_byte_size for group in groups))
+        for batch in opened.iter_batches(size, columns=list(columns)):
             yield pa.Table.from_batches([batch])
+
+
+def rows_at_once(num_rows: int, num_bytes: int) -> int:
+    """Return how many rows of a table are read at once: fewer where rows are long.
+
+    Args:
+        num_rows: Rows of the table.
+        num_bytes: Their size in memory.
+    """
+    return max(1, min(_BATCH, _BYTES * num_rows // max(num_bytes, 1)))
 
 
 def parquet_schema(file: Path) -> pa.Schema:

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal, get_type_hints
 
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
-from trbert_env.data.readers import Reader, hyperpartisan
+from trbert_env.data.readers import Reader, make_reader, reader_settings
+from trbert_env.data.settings import check_settings
 from trbert_env.data.sources import Examples, load_examples
 from trbert_env.presets import OWN, Preset, get_preset
 from trbert_env.suggestions import suggestion
@@ -58,6 +56,8 @@ class DataRequest:
         label_kind: Whether own labels are classes or numbers; ``"auto"`` tells by the values.
         validation_share: Share of the own training data that is held out where there is no validation data.
         split_seed: Seed of what is held out, where a data set comes without splits.
+        reader_settings: Settings of the data set's reader, such as ``{"ranking": "order.json"}``; see
+            :func:`~trbert_env.data.readers.reader_settings`.
         skip_bad_records: Whether malformed records are left out and counted, instead of an error at the first.
         task_settings: Settings of the task instead of the data set's own, such as ``{"stride": 64}``.
         max_length: Tokens that a sequence may have, which is the task's ``max_tokens``; None for the data set's own.
@@ -78,6 +78,7 @@ class DataRequest:
     label_kind: LabelKind = "auto"
     validation_share: float = 0.1
     split_seed: int = 0
+    reader_settings: Mapping[str, Any] = field(default_factory=dict)
     skip_bad_records: bool = False
     task_settings: Mapping[str, Any] = field(default_factory=dict)
     max_length: int | None = None
@@ -90,12 +91,11 @@ class DataRequest:
                 f"max_length {self.max_length} and the setting max_tokens {self.task_settings['max_tokens']} are one: "
                 "leave one out"
             )
-        _check_settings(preset, self._settings)
+        _check_task(preset, self._settings)
         given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
         if given and not self.is_own:
             raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
-        if self.split_seed and not (self.is_own or preset.dataset == "hyperpartisan_news_detection"):
-            raise ValueError(f"split_seed has no meaning for {self.env}, which comes with its splits: leave it out")
+        self._check_reader(preset.dataset)
         if self.data_dir is not None and self.data_source in ("hub", "embedded"):
             raise ValueError(
                 f"data_dir is {self.data_dir!r}, and data_source {self.data_source!r} reads no folder: leave one out"
@@ -104,6 +104,24 @@ class DataRequest:
             if self.data_source == "embedded" or self.data_dir is not None:
                 raise ValueError(f"{self.env} reads own files: leave data_dir and data_source 'embedded' out")
             self._own_reader()
+
+    def _check_reader(self, dataset: str) -> None:
+        known = reader_settings(dataset)
+        if self.split_seed and not (self.is_own or "split_seed" in known):
+            raise ValueError(f"split_seed has no meaning for {self.env}, which comes with its splits: leave it out")
+        types = {name: kind for name, kind in known.items() if name != "split_seed"}
+        check_settings(f"the reader of {self.env}", self.reader_settings, types)
+        if self._read_with:
+            make_reader(dataset, **self._read_with)
+            if self.data_source == "embedded":
+                given = ", ".join(self._read_with)
+                raise ValueError(f"{given} has no meaning for the embedded corpus, which no reader reads: leave it out")
+
+    @property
+    def _read_with(self) -> dict[str, Any]:
+        """Settings of the reader that are not as they come."""
+        seed = {"split_seed": self.split_seed} if self.split_seed and not self.is_own else {}
+        return {**self.reader_settings, **seed}
 
     @property
     def is_own(self) -> bool:
@@ -129,19 +147,23 @@ class DataRequest:
         return asked
 
     def cache_key(self, source: str) -> str:
-        """Return what tells fine-tuned encoders of these data apart in a cache: the source, and which own data.
+        """Return what tells fine-tuned encoders of these data apart in a cache: the source, and what is read how.
 
         Args:
             source: Source of the records.
         """
-        if not self.is_own:
+        told = self._own_values() if self.is_own else self._read_with
+        if not told:
             return source
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=dict).encode()).hexdigest()
+        return f"{source}-{digest[:12]}"
+
+    def _own_values(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in _OWN_FIELDS}
         for name in ("train_file", "validation_file", "dataset"):
             if own[name] is not None and Path(own[name]).exists():
                 own[name] = str(Path(own[name]).resolve())
-        digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=dict).encode()).hexdigest()
-        return f"{source}-{digest[:12]}"
+        return own
 
     def load(self, split: str, source: str | None = None) -> Examples:
         """Read a split.
@@ -162,7 +184,7 @@ class DataRequest:
         if self.is_own:
             return self._own_reader()
         dataset = self.preset.dataset
-        return hyperpartisan(self.split_seed) if dataset == "hyperpartisan_news_detection" else dataset
+        return make_reader(dataset, **self._read_with) if self._read_with else dataset
 
     def _own_reader(self) -> OwnReader:
         kind = _OWN_READERS[self.env]
@@ -194,33 +216,14 @@ def _default(name: str) -> Any:
     return {} if name == "columns" else defaults[name].default
 
 
-def _check_settings(preset: Preset, settings: Mapping[str, Any]) -> None:
+def _check_task(preset: Preset, settings: Mapping[str, Any]) -> None:
     """Refuse settings that a task does not have, or of another type.
 
     Raises:
         ValueError: One is given; the message names it and what the task has.
     """
-    task = preset.task
-    kind = task_class(task)
+    kind = task_class(preset.task)
     hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind) if field.init]
-    for name, value in settings.items():
-        if name not in known:
-            hint = suggestion(name, known, f"it has {', '.join(known)}")
-            raise ValueError(f"task {task!r} has no setting {name!r}: {hint}")
-        try:
-            TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
-        except (ValidationError, TypeError) as error:
-            raise ValueError(f"setting {name!r} of task {task!r} is {value!r}: give {_spelt(hints[name])}") from error
+    types = {field.name: hints[field.name] for field in fields(kind) if field.init}
+    check_settings(f"task {preset.task!r}", settings, types)
     kind(**{**preset.settings, **settings})
-
-
-def _spelt(hint: Any) -> str:
-    """A type as a message names it: ``int``, ``'a' or 'b'``, ``bool or None``."""
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, get_args(hint)))
-    if isinstance(hint, UnionType) or get_origin(hint) is Union:
-        return " or ".join(map(_spelt, get_args(hint)))
-    if hint is NoneType:
-        return "None"
-    return str(hint) if get_args(hint) else str(hint.__name__)

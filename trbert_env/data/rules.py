@@ -6,7 +6,8 @@ A rule is checked for a form by the columns that it has, once, when a split is l
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,41 +59,79 @@ def blank(values: pa.ChunkedArray) -> list[int]:
 
 def _broken(table: pa.Table, form: Schema) -> Iterator[Broken]:
     if "context" in form.columns:
-        for name in ("question", "context"):
-            for row in blank(table.column(name)):
-                yield row, f"with an empty {name}", f" has an empty {name}: fill it in or leave the row out"
-        yield from _broken_spans(table)
+        yield from _empty(table, "question", "context")
+        yield from _misplaced(table, ("context", "answers"), _misplaced_answer)
+    if "paragraphs" in form.columns:
+        yield from _empty(table, "question", "answer")
+        yield from _short(table, "paragraphs", pc.struct_field(table.column("paragraphs"), "title"), 1)
+        yield from _misplaced(table, ("paragraphs", "spans"), _misplaced_span)
     if "options" in form.columns:
-        yield from _broken_options(table)
+        yield from _unknown_choice(table, "options")
+    if "candidates" in form.columns:
+        yield from _empty(table, "query")
+        yield from _short(table, "candidates", table.column("candidates"), 2)
+        yield from _unknown_choice(table, "candidates")
 
 
-def _broken_spans(table: pa.Table) -> Iterator[Broken]:
-    """Answers that do not stand in their context where they say."""
+def _empty(table: pa.Table, *names: str) -> Iterator[Broken]:
+    for name in names:
+        for row in blank(table.column(name)):
+            yield row, f"with an empty {name}", f" has an empty {name}: fill it in or leave the row out"
+
+
+def _short(table: pa.Table, name: str, lists: pa.ChunkedArray, fewest: int) -> Iterator[Broken]:
+    """Lists with too few items."""
+    counts = pc.list_value_length(lists)
+    for row in pc.indices_nonzero(pc.less(counts, fewest)).to_pylist():
+        problem = f" has {counts[row]} {name}: give at least {fewest} or leave the row out"
+        yield row, f"with too few {name}", problem
+
+
+def _misplaced(
+    table: pa.Table, names: tuple[str, str], problem_of: Callable[[Any, Mapping[str, list[Any]]], str | None]
+) -> Iterator[Broken]:
+    """Answers that do not stand where they say.
+
+    Args:
+        table: The records.
+        names: The column of texts, and that of answers.
+        problem_of: Tells what is wrong with the first misplaced answer of a record, if there is one.
+    """
     first = 0
-    for batch in table.select(["context", "answers"]).to_batches(max_chunksize=_BATCH):
+    for batch in table.select(list(names)).to_batches(max_chunksize=_BATCH):
         columns = [column.to_pylist() for column in batch.columns]
-        for row, (context, answers) in enumerate(zip(*columns, strict=True), first):
-            for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-                found = context[start : start + len(text)]
-                if found != text or not text.strip():
-                    yield (
-                        row,
-                        "with an answer that does not fit its context",
-                        (
-                            f": its answer {reprlib.repr(text)} does not fit its context at answer_start {start}, "
-                            f"where {reprlib.repr(found)} stands: check the data (offsets count characters)"
-                        ),
-                    )
-                    break
+        for row, (text, answers) in enumerate(zip(*columns, strict=True), first):
+            if problem := problem_of(text, answers):
+                yield row, f"with an answer that does not fit its {names[0]}", problem
         first += len(batch)
 
 
-def _broken_options(table: pa.Table) -> Iterator[Broken]:
-    """Answers that are no option."""
-    answers, counts = table.column("answer"), pc.list_value_length(table.column("options"))
+def _misplaced_answer(context: str, answers: Mapping[str, list[Any]]) -> str | None:
+    for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+        found = context[start : start + len(text)]
+        if found != text or not text.strip():
+            return (
+                f": its answer {reprlib.repr(text)} does not fit its context at answer_start {start}, "
+                f"where {reprlib.repr(found)} stands: check the data (offsets count characters)"
+            )
+    return None
+
+
+def _misplaced_span(paragraphs: Mapping[str, list[Any]], spans: Mapping[str, list[Any]]) -> str | None:
+    for index, start, text in zip(spans["paragraph"], spans["start"], spans["text"], strict=True):
+        paragraph = "".join(paragraphs["sentences"][index]) if index < len(paragraphs["sentences"]) else ""
+        found = paragraph[start : start + len(text)]
+        if found != text or not text.strip():
+            return (
+                f": its answer {reprlib.repr(text)} does not fit paragraph {index} at start {start}, where "
+                f"{reprlib.repr(found)} stands: check the data (offsets count characters of the joined sentences)"
+            )
+    return None
+
+
+def _unknown_choice(table: pa.Table, name: str) -> Iterator[Broken]:
+    """Answers that are no option, or no candidate."""
+    answers, counts = table.column("answer"), pc.list_value_length(table.column(name))
     for row in pc.indices_nonzero(pc.greater_equal(answers, counts)).to_pylist():
-        yield (
-            row,
-            "whose answer is none of the options",
-            (f": answer is {answers[row]}, but there are {counts[row]} options: give the index of an option, from 0"),
-        )
+        problem = f": answer is {answers[row]}, but there are {counts[row]} {name}: give the index of one, from 0"
+        yield row, f"whose answer is none of the {name}", problem

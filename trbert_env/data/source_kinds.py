@@ -1,4 +1,4 @@
-"""Kinds of values that only sources have: truth values, names of a fixed set, and nested records of any layout."""
+"""Further kinds of values, mostly of sources: truth values, names of a fixed set, nested records of any layout."""
 
 from __future__ import annotations
 

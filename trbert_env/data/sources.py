@@ -20,7 +20,7 @@ from trbert_env.data.columns import Schema, check_columns
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import hub_is_offline, load_from_hub
 from trbert_env.data.own.reader import OwnReader
-from trbert_env.data.parquet import parquet_files, read_parquet
+from trbert_env.data.parquet import parquet_files, read_parquet, rows_at_once
 from trbert_env.data.readers import READERS, Reader
 from trbert_env.data.rows import Place, Rows
 from trbert_env.data.rules import obeying
@@ -33,8 +33,6 @@ Source = Literal["local", "hub", "embedded"]
 SOURCES = ("auto", "local", "hub", "embedded")
 DATA_DIR_VARIABLE = "TRBERT_DATA"
 _INSTEAD = "give --data-dir or --data-source embedded"
-#: Rows of a data set in memory that are converted at once.
-_BATCH = 65536
 
 
 @dataclass(frozen=True)
@@ -162,8 +160,9 @@ def _pieces(dataset: Dataset, schema: Schema, origin: str) -> Iterator[Rows]:
     """The declared columns of a loaded data set, piece by piece."""
     check_columns(dataset.features.arrow_schema, schema, origin)
     arrow, place = dataset.select_columns(list(schema.columns)).with_format("arrow"), Place(origin)
-    for first in range(0, max(len(dataset), 1), _BATCH):
-        yield Rows.of(arrow[first : first + _BATCH], place, first)
+    size = rows_at_once(len(dataset.data), dataset.data.nbytes)
+    for first in range(0, max(len(dataset), 1), size):
+        yield Rows.of(arrow[first : first + size], place, first)
 
 
 def _converted(reader: Reader, pieces: Iterator[Rows], split: str, faults: Faults) -> Rows:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trbert_env.tasks.labels import HeadMismatchError
@@ -81,7 +82,8 @@ def load_weights(
         raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error
     missing = set(report["missing_keys"])
     _check_report(model, report, missing, what, source, any_head=any_head)
-    _check_finite(model, what, source)
+    # What is missing holds whatever its memory held; who needs it says so.
+    _check_finite({name: values for name, values in model.state_dict().items() if name not in missing}, what, source)
     for part in model.modules():  # a token-reduced model has its encoder's configuration beside its own
         if isinstance(part, PreTrainedModel):
             _check_config(part.config, what, source)
@@ -275,8 +277,8 @@ def _check_json(path: Path, what: str) -> None:
         raise ValueError(f"{what}: {path} holds {type(content).__name__}, not a JSON object; restore it")
 
 
-def _check_finite(model: PreTrainedModel, what: str, source: str) -> None:
-    for name, values in model.state_dict().items():
+def _check_finite(weights: Mapping[str, Tensor], what: str, source: str) -> None:
+    for name, values in weights.items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             count = int((~torch.isfinite(values)).sum())
             raise ValueError(

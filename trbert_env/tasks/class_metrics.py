@@ -7,18 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 Numbers = npt.NDArray[np.float64]
 
 
-def class_metrics(predicted: Sequence[str], gold: Sequence[str], ordered: Sequence[str] = ()) -> dict[str, float]:
-    """Return accuracy, the mean F1 of the classes, and the mean distance of ordered classes.
+def class_metrics(
+    predicted: Sequence[str], gold: Sequence[str], ordered: Sequence[str] = (), positive: str | None = None
+) -> dict[str, float]:
+    """Return accuracy, the mean F1 of the classes, the mean distance of ordered classes, and the metrics of one class.
 
     Args:
         predicted: Predicted class of each record.
         gold: Its right class.
         ordered: All classes in their order, where they have one (stars); adds ``mean_absolute_error``, in classes.
+        positive: The class that is looked for; adds its ``f1``, ``precision`` and ``recall``, 0 where there is none.
 
     Raises:
         ValueError: There is no record.
@@ -37,6 +40,10 @@ def class_metrics(predicted: Sequence[str], gold: Sequence[str], ordered: Sequen
         place = {name: index for index, name in enumerate(ordered)}
         distances = [abs(place[one] - place[other]) for one, other in zip(predicted, gold, strict=True)]
         metrics["mean_absolute_error"] = sum(distances) / len(distances)
+    if positive is not None:
+        counted = precision_recall_fscore_support(gold, predicted, labels=[positive], zero_division=0.0)
+        precision, recall, f1, _ = (100.0 * float(values[0]) for values in counted)
+        metrics |= {"f1": f1, "precision": precision, "recall": recall}
     return metrics
 
 

@@ -56,6 +56,7 @@ class Classification(Task):
         truncation: ``"head"`` cuts a text behind its beginning; ``"head+tail"`` keeps a quarter of what fits from its
             beginning and the rest from its end.
         ordered: Whether the classes have an order, as stars do; adds the mean distance to the metrics.
+        positive: The class that is looked for, if there is one; adds its F1, precision and recall to the metrics.
         head: What the logits are; None until :meth:`configure` settles it.
         names: Names of no and yes, where the labels of a single logit are names; None where they are not.
     """
@@ -66,6 +67,7 @@ class Classification(Task):
     max_tokens: int = 512
     truncation: Literal["head", "head+tail"] = "head"
     ordered: bool = False
+    positive: str | None = None
     head: Head | None = None
     names: tuple[str, str] | None = None
     #: Names of the classes, in the order of the logits.
@@ -100,7 +102,9 @@ class Classification(Task):
             return ("pearson", "spearman", "mean_squared_error")
         if self.head == "relevance":
             return ("accuracy", "f1")
-        return ("accuracy", "macro_f1", "mean_absolute_error")[: 3 if self.ordered else 2]
+        of_order = ("mean_absolute_error",) if self.ordered else ()
+        of_one_class = ("f1", "precision", "recall") if self.positive is not None else ()
+        return ("accuracy", "macro_f1", *of_order, *of_one_class)
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
@@ -115,6 +119,16 @@ class Classification(Task):
             self._take_from_data(config, found)
         if found is not None and self.head == "relevance" and found.names:
             self._take_names(found.names)
+        if self.positive is not None and self.head == "classes" and self._looked_for is None:
+            raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
+
+    @property
+    def _looked_for(self) -> str | None:
+        """The class that is looked for, as the encoder names it."""
+        if self.positive is None:
+            return None
+        wanted = self.positive.casefold()
+        return next((label for label in self.labels if label.casefold() == wanted), None)
 
     def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
         self.head = self.head or found.head
@@ -279,7 +293,8 @@ class Classification(Task):
         (ids,) = columns(records, "id")
         found, gold = [predictions[key] for key in ids], self._targets_of(records)
         if self.head == "classes":
-            return class_metrics(found, [self.labels[index] for index in gold], self.labels if self.ordered else ())
+            right = [self.labels[index] for index in gold]
+            return class_metrics(found, right, self.labels if self.ordered else (), self._looked_for)
         scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
         return (relevance_metrics if self.head == "relevance" else regression_metrics)(scores, numbers)
 

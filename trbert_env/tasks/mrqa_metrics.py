@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from trbert_env.tasks.overlap_scores import overlap_scores
 from trbert_env.tasks.squad_metrics import normalize_answer
 
 
@@ -35,11 +35,6 @@ def mrqa_metrics(predictions: Mapping[str, str], answers: Mapping[str, Sequence[
         found = normalize_answer(predictions[key]) if key in predictions else None
         if found is not None:
             normalized = [normalize_answer(gold) for gold in golds]
-            f1 += max((_f1(found.split(), gold.split()) for gold in normalized), default=0.0)
+            f1 += max((overlap_scores(found.split(), gold.split()).f1 for gold in normalized), default=0.0)
             exact += found in normalized
     return {"f1": 100.0 * f1 / len(answers), "exact_match": 100.0 * exact / len(answers)}
-
-
-def _f1(found: list[str], gold: list[str]) -> float:
-    common = (Counter(found) & Counter(gold)).total()
-    return 2 * common / (len(found) + len(gold)) if common else 0.0

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
 from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import FORMAT
-from runners.runs.run_folder import RunFolder, reopen
+from runners.runs.run_folder import RunFolder, data_of_run, reopen
 
 
 @dataclass(frozen=True)
@@ -157,3 +157,35 @@ def test_options_of_another_format_are_refused_in_one_line(tmp_path: Path, form:
     with pytest.raises(ValueError, match=f"this version reads {FORMAT}: finish the run with the version") as caught:
         run.read_options(JobOptions)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_of_an_earlier_run_are_the_default(tmp_path: Path) -> None:
+    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",))
+    data = DataOptions("TextClassification", max_eval_texts=7, task_options=("max_tokens=99",), own=own)
+    run = make_run(tmp_path, JobOptions(data=data))
+    same = DataOptions("TextClassification", own=own)
+    assert data_of_run(run.path, DataOptions()) == same
+    assert data_of_run(run.path, DataOptions(max_eval_texts=3)) == same
+    assert data_of_run(run.path / "model", DataOptions()) == same
+    assert data_of_run(run.path, same) == same  # they stay the defaults once they are taken
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        DataOptions("TextClassification", own=OwnDataOptions(train_file=Path("other.csv"))),
+        DataOptions(own=OwnDataOptions(validation_file=Path("later.csv"))),
+        DataOptions("IMDB"),
+        DataOptions(data_dir=Path("elsewhere")),
+    ],
+)
+def test_other_texts_are_not_mixed_with_them(given: DataOptions, tmp_path: Path) -> None:
+    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",))
+    run = make_run(tmp_path, JobOptions(data=DataOptions("TextClassification", own=own)))
+    assert data_of_run(run.path, given) == DataOptions()
+
+
+def test_a_folder_that_is_no_run_has_no_texts(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "trbert"}')
+    for path in (None, tmp_path, tmp_path / "nowhere"):
+        assert data_of_run(path, DataOptions()) == DataOptions()

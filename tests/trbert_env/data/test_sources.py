@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from trbert_env.data import hub as hub_module
-from trbert_env.data import load_examples, sample
+from trbert_env.data import load_examples, parquet, sample
 from trbert_env.data.sources import hold_out
 
 
@@ -241,3 +241,18 @@ def test_a_missing_shard_is_named(names: list[str], named: str, tmp_path: Path) 
     with pytest.raises(FileNotFoundError) as caught:
         load_examples("squad_v2", "train", "local", str(tmp_path))
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("num_bytes", [1, 300, 1 << 28])
+def test_long_rows_are_read_in_smaller_pieces(num_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows, and the numbers that messages name them by, are the same however many are read at once."""
+    monkeypatch.setattr(parquet, "_BYTES", num_bytes)
+    assert parquet.rows_at_once(50, 50_000) == {1: 1, 300: 1, 1 << 28: 65_536}[num_bytes]
+    file = write(tmp_path / "train.parquet", rows(50))
+    assert load_examples("squad_v2", "train", data_dir=str(tmp_path)).dataset.to_list() == rows(50)
+    hub(monkeypatch, Dataset.from_list(rows(50)))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert load_examples("squad_v2", "train", "hub").dataset.to_list() == rows(50)
+    write(tmp_path / "train.parquet", [*rows(50), {**rows(1, "x")[0], "question": None}])
+    with pytest.raises(ValueError, match=f"^{file}, row 50, id 'x0': question is null"):
+        load_examples("squad_v2", "train", data_dir=str(tmp_path))

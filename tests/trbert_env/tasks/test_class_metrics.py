@@ -77,6 +77,46 @@ def test_mean_distance_of_ordered_classes(predicted: str, gold: str, distance: f
     assert "mean_absolute_error" not in class_metrics(list(predicted), list(gold))
 
 
+#: Predicted classes, right ones (t is looked for), and precision, recall and F1 of it.
+LOOKED_FOR: list[tuple[str, str, float, float, float]] = [
+    ("t", "t", 1, 1, 1),
+    ("f", "f", 0, 0, 0),
+    ("t", "f", 0, 0, 0),
+    ("f", "t", 0, 0, 0),
+    ("tf", "tf", 1, 1, 1),
+    ("ft", "tf", 0, 0, 0),
+    ("tt", "tf", 1 / 2, 1, 2 / 3),
+    ("ff", "tf", 0, 0, 0),
+    ("tf", "tt", 1, 1 / 2, 2 / 3),
+    ("tft", "ttf", 1 / 2, 1 / 2, 1 / 2),
+    ("ttt", "tff", 1 / 3, 1, 1 / 2),
+    ("tff", "ttt", 1, 1 / 3, 1 / 2),
+    ("ttf", "tff", 1 / 2, 1, 2 / 3),
+    ("tttt", "ttff", 1 / 2, 1, 2 / 3),
+    ("tttf", "ttft", 2 / 3, 2 / 3, 2 / 3),
+    ("tfff", "ttff", 1, 1 / 2, 2 / 3),
+    ("ttff", "tttt", 1, 1 / 2, 2 / 3),
+    ("ffff", "tttt", 0, 0, 0),
+    ("tttff", "ttftt", 2 / 3, 1 / 2, 4 / 7),
+    ("ttttf", "tffff", 1 / 4, 1, 2 / 5),
+    ("tffff", "ttttf", 1, 1 / 4, 2 / 5),
+    ("tttttt", "tttfff", 1 / 2, 1, 2 / 3),
+    ("ttttffff", "ttffttff", 1 / 2, 1 / 2, 1 / 2),
+]
+
+
+@pytest.mark.parametrize(("predicted", "gold", "precision", "recall", "f1"), LOOKED_FOR)
+def test_precision_recall_and_f1_of_one_class(
+    predicted: str, gold: str, precision: float, recall: float, f1: float
+) -> None:
+    found = class_metrics(list(predicted), list(gold), positive="t")
+    expected = {"precision": 100 * precision, "recall": 100 * recall, "f1": 100 * f1}
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    hits = sum(one == other for one, other in zip(predicted, gold, strict=True))
+    assert found["accuracy"] == pytest.approx(100 * hits / len(gold))
+    assert class_metrics(list(predicted), list(gold)).keys() == {"accuracy", "macro_f1"}
+
+
 def test_the_order_of_classes_is_the_one_given_not_that_of_their_names() -> None:
     order = ("poor", "fair", "good")
     assert class_metrics(["poor"], ["good"], order)["mean_absolute_error"] == 2

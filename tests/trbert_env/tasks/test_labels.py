@@ -169,6 +169,18 @@ def test_other_numbers_make_regression(config: BertConfig, bert: PreTrainedToken
     assert task.metric_names[0] == "pearson"
 
 
+@pytest.mark.parametrize("names", [("false", "true"), ("False", "TRUE")])
+def test_the_class_that_is_looked_for_has_metrics_of_its_own(names: tuple[str, ...]) -> None:
+    data = records("true", "false", "true")
+    task = configured(tuned(*names), data, positive="true")
+    assert task.metric_names == ("accuracy", "macro_f1", "f1", "precision", "recall")
+    found = task.metrics({"r0": names[1], "r1": names[1], "r2": names[0]}, data)
+    assert (found["precision"], found["recall"], found["f1"]) == (50.0, 50.0, 50.0)
+    assert configured(bare(), data).metric_names == ("accuracy", "macro_f1")
+    with pytest.raises(ValueError, match=r"positive is 'yes', and the classes are .*: name one"):
+        configured(bare(), data, positive="yes")
+
+
 def test_a_head_of_two_numbers_is_relevance() -> None:
     config = bare()
     assert configured(config, records(1.0, 0.0)).head == "relevance"

@@ -21,6 +21,7 @@ NOVEL = Domain(
             """Who is the author of {e}?
             Whose pen produced {e}?
             Which writer created {e}?""",
+            "author",
         ),
         relation(
             "year",
@@ -30,6 +31,7 @@ NOVEL = Domain(
             """When was {e} published?
             In which year could readers first buy {e}?
             What is the publication year of {e}?""",
+            "year of publication",
         ),
         relation(
             "place",
@@ -39,6 +41,7 @@ NOVEL = Domain(
             """Where does the story of {e} happen?
             What is the setting of {e}?
             In which town do the events of {e} occur?""",
+            "setting",
         ),
         relation(
             "theme",
@@ -48,6 +51,7 @@ NOVEL = Domain(
             """What is {e} about?
             Which theme runs through {e}?
             What is the main concern of {e}?""",
+            "theme",
         ),
         relation(
             "job",
@@ -57,6 +61,7 @@ NOVEL = Domain(
             """What occupation does the central character of {e} have?
             Who is the protagonist of {e} by profession?
             What does the main figure in {e} do for a living?""",
+            "occupation of the hero",
         ),
         relation(
             "person",
@@ -66,6 +71,7 @@ NOVEL = Domain(
             """Who adapted {e} for the cinema?
             Which director made a movie of {e}?
             Who brought {e} to the screen?""",
+            "film director",
         ),
         relation(
             "newspaper",
@@ -75,6 +81,7 @@ NOVEL = Domain(
             """Which paper serialised {e}?
             In what periodical did {e} originally appear?
             Where could instalments of {e} be read?""",
+            "newspaper",
         ),
     ),
     fillers=(
@@ -101,6 +108,7 @@ ORCHESTRA = Domain(
             """Who is the conductor of {e}?
             Which musician directs {e}?
             Who stands in front of {e} at concerts?""",
+            "conductor",
         ),
         relation(
             "hall",
@@ -110,6 +118,7 @@ ORCHESTRA = Domain(
             """In which venue does {e} perform?
             Where does {e} play regularly?
             What building does {e} use for its concerts?""",
+            "concert hall",
         ),
         relation(
             "year",
@@ -119,6 +128,7 @@ ORCHESTRA = Domain(
             """When did {e} come into being?
             In what year was {e} established?
             What is the founding year of {e}?""",
+            "year of foundation",
         ),
         relation(
             "count",
@@ -128,6 +138,7 @@ ORCHESTRA = Domain(
             """How many members does {e} have?
             What is the size of {e}?
             How large is the staff of {e}?""",
+            "number of players",
         ),
         relation(
             "piece",
@@ -137,6 +148,7 @@ ORCHESTRA = Domain(
             """Which composition is {e} associated with?
             What work did {e} present?
             What kind of music brought attention to {e}?""",
+            "signature piece",
         ),
         relation(
             "person",
@@ -146,6 +158,7 @@ ORCHESTRA = Domain(
             """Who supports {e} financially?
             Which patron gives money to {e}?
             Who is the benefactor of {e}?""",
+            "patron",
         ),
         relation(
             "place",
@@ -155,6 +168,7 @@ ORCHESTRA = Domain(
             """To which town did {e} travel?
             What destination did {e} reach on tour?
             Where did {e} appear as a guest?""",
+            "tour destination",
         ),
     ),
     fillers=(
@@ -181,6 +195,7 @@ MUSEUM = Domain(
             """In which town is {e} located?
             Where is {e}?
             What is the location of {e}?""",
+            "location",
         ),
         relation(
             "gift",
@@ -190,6 +205,7 @@ MUSEUM = Domain(
             """Which object is the highlight of {e}?
             What can be seen at {e}?
             What is the most famous exhibit of {e}?""",
+            "main exhibit",
         ),
         relation(
             "person",
@@ -199,6 +215,7 @@ MUSEUM = Domain(
             """Who is in charge of {e}?
             Which curator leads {e}?
             Who is the director of {e}?""",
+            "director",
         ),
         relation(
             "person",
@@ -208,6 +225,7 @@ MUSEUM = Domain(
             """Whose legacy made {e} possible?
             Who established {e}?
             Which collector stands behind the origin of {e}?""",
+            "founder",
         ),
         relation(
             "population",
@@ -217,6 +235,7 @@ MUSEUM = Domain(
             """How many people go to {e}?
             What is the attendance of {e}?
             How many guests does {e} attract?""",
+            "number of visitors",
         ),
         relation(
             "year",
@@ -226,6 +245,7 @@ MUSEUM = Domain(
             """When was there a burglary at {e}?
             In which year did {e} suffer a theft?
             What was the year of the break-in at {e}?""",
+            "year of the robbery",
         ),
         relation(
             "year",
@@ -235,6 +255,7 @@ MUSEUM = Domain(
             """When did {e} gain more space?
             In what year was {e} extended or relocated?
             What was the year of the expansion of {e}?""",
+            "year of enlargement",
         ),
     ),
     fillers=(

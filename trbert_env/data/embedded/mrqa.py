@@ -122,7 +122,7 @@ def _corpus(name: str, split: str, seed: int, mark: Mark) -> Dataset:
     for number in range(NUM_CONTEXTS[split]):
         passage = writer.compose(DOMAINS[number % len(DOMAINS)], _MEASURE)
         asked = rng.sample(passage.facts, NUM_QUESTIONS)
-        context = mark(_paragraphs(passage, asked, writer, rng), writer.absent("place"))
+        context = mark(paragraphs_of(passage, asked, writer, rng), writer.absent("place"))
         for fact in asked:
             found = occurrences(fact.value, context)
             rows.append(
@@ -130,15 +130,22 @@ def _corpus(name: str, split: str, seed: int, mark: Mark) -> Dataset:
                     "context": context,
                     "question": writer.question(passage.domain, fact.subject, fact.relation),
                     "answers": {"text": [text for _, text in found], "answer_start": [start for start, _ in found]},
-                    "aliases": _aliases(fact, context, rng),
+                    "aliases": aliases_of(fact, context, rng),
                     "group": f"{name}-{split}-{seed}-{number:04d}",
                 }
             )
     return numbered(rows, FEATURES, name, split, seed)
 
 
-def _paragraphs(passage: Passage, asked: list[Fact], writer: PassageWriter, rng: Random) -> list[str]:
-    """Return the sentences of a passage in paragraphs, with some of the values once more."""
+def paragraphs_of(passage: Passage, asked: list[Fact], writer: PassageWriter, rng: Random) -> list[str]:
+    """Return the sentences of a passage in paragraphs, with some of the values once more.
+
+    Args:
+        passage: The passage.
+        asked: Facts whose values may come again in a sentence beside the point.
+        writer: The writer of the passage.
+        rng: The source of all randomness.
+    """
     paragraphs: list[list[str]] = [[]]
     echoes = [echo for fact in asked if rng.random() < _ECHO_RATE and (echo := _echo(fact, writer, rng))]
     sentences = [f"{text}." for text in passage.context.removesuffix(".").split(". ")]
@@ -163,8 +170,14 @@ def _echo(fact: Fact, writer: PassageWriter, rng: Random) -> str | None:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _aliases(fact: Fact, context: str, rng: Random) -> list[str]:
-    """Return the ways to write an answer: as the context has it, and sometimes one that it does not have."""
+def aliases_of(fact: Fact, context: str, rng: Random) -> list[str]:
+    """Return the ways to write an answer: as the context has it, and sometimes one that it does not have.
+
+    Args:
+        fact: The fact whose value is the answer.
+        context: The text that it stands in.
+        rng: The source of all randomness.
+    """
     aliases = list(dict.fromkeys(text for _, text in occurrences(fact.value, context)))
     pattern, becomes = _VARIANTS.get(family(fact.relation.kind), ("", ""))
     if pattern and rng.random() < _VARIANT_RATE:

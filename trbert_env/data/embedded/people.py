@@ -21,6 +21,7 @@ SCIENTIST = Domain(
             """What is the birthplace of {e}?
             In which town did the life of {e} begin?
             Where was {e} originally from?""",
+            "birthplace",
         ),
         relation(
             "place",
@@ -30,6 +31,7 @@ SCIENTIST = Domain(
             """Where did {e} settle after giving up work?
             In what town did {e} spend the final years?
             Which place did {e} choose for retirement?""",
+            "retirement home",
         ),
         relation(
             "year",
@@ -39,6 +41,7 @@ SCIENTIST = Domain(
             """In what year did {e} pass away?
             When did the life of {e} come to an end?
             What was the year of {e}'s death?""",
+            "year of death",
         ),
         relation(
             "university",
@@ -48,6 +51,7 @@ SCIENTIST = Domain(
             """Which institution educated {e}?
             Where did {e} go to study?
             At what place of learning was {e} a student?""",
+            "university",
         ),
         relation(
             "field",
@@ -57,6 +61,7 @@ SCIENTIST = Domain(
             """What subject was {e} an expert on?
             What did {e} investigate?
             Which topic made {e} known?""",
+            "field of study",
         ),
         relation(
             "person",
@@ -66,6 +71,7 @@ SCIENTIST = Domain(
             """Who was {e} wed to?
             What was the name of {e}'s partner in life?
             Whom did {e} take as husband or wife?""",
+            "spouse",
         ),
         relation(
             "person",
@@ -75,6 +81,7 @@ SCIENTIST = Domain(
             """Who taught {e}?
             Which mentor guided {e} at the beginning?
             Under whom did {e} train?""",
+            "mentor",
         ),
         relation(
             "prize",
@@ -84,6 +91,7 @@ SCIENTIST = Domain(
             """Which award did {e} receive?
             What distinction was given to {e}?
             What did {e} win?""",
+            "award",
         ),
     ),
     fillers=(
@@ -110,6 +118,7 @@ CLUB = Domain(
             """What is the name of the stadium of {e}?
             Where do {e} host their matches?
             Which ground belongs to {e}?""",
+            "stadium",
         ),
         relation(
             "person",
@@ -119,6 +128,7 @@ CLUB = Domain(
             """Who is in charge of the players of {e}?
             Which coach works for {e}?
             Who picks the side at {e}?""",
+            "coach",
         ),
         relation(
             "person",
@@ -128,6 +138,7 @@ CLUB = Domain(
             """Who is the top goalscorer of {e}?
             Which forward holds the scoring record at {e}?
             Who struck most often for {e}?""",
+            "top goalscorer",
         ),
         relation(
             "year",
@@ -137,6 +148,7 @@ CLUB = Domain(
             """When were {e} champions?
             In what year did {e} win silverware?
             What year saw the triumph of {e}?""",
+            "cup year",
         ),
         relation(
             "colours",
@@ -146,6 +158,7 @@ CLUB = Domain(
             """What do the jerseys of {e} look like?
             In which colours do {e} turn out?
             What is the strip of {e}?""",
+            "kit",
         ),
         relation(
             "crowd",
@@ -155,6 +168,7 @@ CLUB = Domain(
             """How many people came to see {e}?
             What is the highest number of onlookers at a game of {e}?
             How big was the largest audience of {e}?""",
+            "record attendance",
         ),
         relation(
             "cause",
@@ -190,6 +204,7 @@ EXPEDITION = Domain(
             """Who led {e}?
             Who was the leader of {e}?
             Which explorer was at the head of {e}?""",
+            "leader",
         ),
         relation(
             "person",
@@ -199,6 +214,7 @@ EXPEDITION = Domain(
             """Who documented {e}?
             Which observer recorded the findings of {e}?
             Whose notes describe {e}?""",
+            "diarist",
         ),
         relation(
             "place",
@@ -208,6 +224,7 @@ EXPEDITION = Domain(
             """Where did {e} start?
             What was the point of departure of {e}?
             From which town did {e} begin its journey?""",
+            "starting point",
         ),
         relation(
             "date",
@@ -217,6 +234,7 @@ EXPEDITION = Domain(
             """When did {e} get back?
             On what day was {e} over?
             What was the date of the homecoming of {e}?""",
+            "date of return",
         ),
         relation(
             "goal",
@@ -226,6 +244,7 @@ EXPEDITION = Domain(
             """What did {e} search for?
             What was the aim of {e}?
             Which discovery was expected of {e}?""",
+            "goal",
         ),
         relation(
             "vehicle",
@@ -235,6 +254,7 @@ EXPEDITION = Domain(
             """What means of transport did {e} use?
             How did {e} get around?
             By what was the baggage of {e} moved?""",
+            "means of transport",
         ),
         relation(
             "duration",
@@ -244,6 +264,7 @@ EXPEDITION = Domain(
             """How long did {e} take?
             For what length of time was {e} away?
             What was the duration of {e}?""",
+            "duration",
         ),
         relation(
             "money",

@@ -21,6 +21,7 @@ RIVER = Domain(
             """Where is the source of {e}?
             Near which town does {e} begin?
             What place lies at the start of {e}?""",
+            "source",
         ),
         relation(
             "place",
@@ -30,6 +31,7 @@ RIVER = Domain(
             """Where is the mouth of {e}?
             Near which town does {e} end?
             At what place does {e} flow out?""",
+            "mouth",
         ),
         relation(
             "kilometres",
@@ -39,6 +41,7 @@ RIVER = Domain(
             """How long is {e}?
             What is the length of {e}?
             What distance does {e} cover?""",
+            "length",
         ),
         relation(
             "area",
@@ -48,6 +51,7 @@ RIVER = Domain(
             """How large is the basin of {e}?
             What is the extent of the land that feeds {e}?
             How big an area does {e} collect water from?""",
+            "catchment area",
         ),
         relation(
             "year",
@@ -57,6 +61,7 @@ RIVER = Domain(
             """When did {e} overflow?
             In what year did high water on {e} cause damage?
             What was the year of the great inundation of {e}?""",
+            "flood year",
         ),
         relation(
             "animal",
@@ -66,6 +71,7 @@ RIVER = Domain(
             """Which creature lives in or along {e}?
             What wildlife is {e} known for?
             Which species can be found at {e}?""",
+            "typical animal",
         ),
         relation(
             "person",
@@ -75,6 +81,7 @@ RIVER = Domain(
             """Who surveyed {e}?
             Which cartographer recorded {e}?
             Whose work put {e} on the map?""",
+            "first surveyor",
         ),
     ),
     fillers=(
@@ -101,6 +108,7 @@ CITY = Domain(
             """What is the population of {e}?
             How many citizens does {e} have?
             How many people live in {e}?""",
+            "population",
         ),
         relation(
             "person",
@@ -110,6 +118,7 @@ CITY = Domain(
             """Who governs {e}?
             Which politician runs {e}?
             Who holds the highest office in {e}?""",
+            "mayor",
         ),
         relation(
             "person",
@@ -119,6 +128,7 @@ CITY = Domain(
             """Who planned {e}?
             Which architect shaped {e}?
             Whose design does {e} follow?""",
+            "planner",
         ),
         relation(
             "crop",
@@ -128,6 +138,7 @@ CITY = Domain(
             """What is cultivated near {e}?
             Which produce supports {e}?
             What do growers at {e} harvest?""",
+            "main crop",
         ),
         relation(
             "festival",
@@ -137,6 +148,7 @@ CITY = Domain(
             """Which event takes place in {e}?
             What annual celebration is {e} known for?
             What attracts guests to {e}?""",
+            "summer festival",
         ),
         relation(
             "charter_year",
@@ -146,6 +158,7 @@ CITY = Domain(
             """When did {e} officially become a town?
             In which year was {e} incorporated?
             What year gave {e} its legal status?""",
+            "charter year",
         ),
         relation(
             "year",
@@ -155,6 +168,7 @@ CITY = Domain(
             """When was {e} connected to the rail network?
             In what year did the first locomotive arrive in {e}?
             Since when can one travel to {e} by train?""",
+            "railway year",
         ),
         relation(
             "metres",
@@ -164,6 +178,7 @@ CITY = Domain(
             """What is the elevation of {e}?
             How high up is {e}?
             At what altitude was {e} built?""",
+            "altitude",
         ),
     ),
     fillers=(
@@ -190,6 +205,7 @@ BRIDGE = Domain(
             """Who was the engineer of {e}?
             Who planned {e}?
             Whose design is {e}?""",
+            "designer",
         ),
         relation(
             "metres",
@@ -199,6 +215,7 @@ BRIDGE = Domain(
             """How long is {e}?
             What is the length of {e}?
             What distance does {e} bridge?""",
+            "span",
         ),
         relation(
             "material",
@@ -208,6 +225,7 @@ BRIDGE = Domain(
             """What is {e} made of?
             Which substance was {e} constructed from?
             What building material was chosen for {e}?""",
+            "building material",
         ),
         relation(
             "date",
@@ -217,6 +235,7 @@ BRIDGE = Domain(
             """When did {e} enter service?
             On what day was {e} inaugurated?
             What is the opening date of {e}?""",
+            "opening date",
         ),
         relation(
             "river",
@@ -226,6 +245,7 @@ BRIDGE = Domain(
             """Which river passes under {e}?
             What body of water does {e} lead across?
             Over what waterway was {e} erected?""",
+            "river",
         ),
         relation(
             "money",

@@ -7,7 +7,7 @@ from functools import cache, partial
 
 from datasets import Dataset
 
-from trbert_env.data.embedded import choices, classification, corpus, mrqa
+from trbert_env.data.embedded import candidates, choices, classification, corpus, mrqa, multihop, trivia
 
 #: Each generates a split, with the columns of the form that the data set has in :mod:`trbert_env.data.records`.
 #: All have the splits ``"train"``, ``"validation"`` and ``"test"``, but SQuAD2's has no ``"test"``.
@@ -17,6 +17,9 @@ _GENERATORS: dict[str, Callable[[str], Dataset]] = {
     "race": choices.embedded_race,
     "mrqa_newsqa": mrqa.embedded_newsqa,
     "mrqa_naturalqa": mrqa.embedded_naturalqa,
+    "hotpot_qa": multihop.embedded_hotpotqa,
+    "trivia_qa": trivia.embedded_triviaqa,
+    "wikihop": candidates.embedded_wikihop,
 }
 
 #: The same, each split generated once a process.
@@ -29,4 +32,7 @@ DESCRIPTIONS: dict[str, str] = {
     "race": choices.DESCRIPTION,
     "mrqa_newsqa": mrqa.DESCRIPTION,
     "mrqa_naturalqa": mrqa.DESCRIPTION,
+    "hotpot_qa": multihop.DESCRIPTION,
+    "trivia_qa": trivia.DESCRIPTION,
+    "wikihop": candidates.DESCRIPTION,
 }

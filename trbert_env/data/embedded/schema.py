@@ -13,11 +13,13 @@ class Relation:
         kind: The kind of its value, as :class:`~trbert_env.data.embedded.tables.ValueSampler` knows it.
         statements: Sentences without capital and full stop, with ``{e}`` (subject) and one ``{v}`` (value).
         questions: Questions with ``{e}``, worded unlike the statements.
+        noun: The value's name, as in "the captain of {e}"; empty where there is no good one.
     """
 
     kind: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
+    noun: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Domain:
     fillers: tuple[str, ...]
 
 
-def relation(kind: str, statements: str, questions: str) -> Relation:
+def relation(kind: str, statements: str, questions: str, noun: str = "") -> Relation:
     """A relation from its alternatives, one a line."""
-    return Relation(kind, _lines(statements), _lines(questions))
+    return Relation(kind, _lines(statements), _lines(questions), noun)
 
 
 def _lines(text: str) -> tuple[str, ...]:

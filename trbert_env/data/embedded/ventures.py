@@ -21,6 +21,7 @@ COMPANY = Domain(
             """Who founded {e}?
             Which entrepreneur created {e}?
             Who was behind the beginnings of {e}?""",
+            "founder",
         ),
         relation(
             "person",
@@ -30,6 +31,7 @@ COMPANY = Domain(
             """Who is the chief executive of {e}?
             Who heads {e}?
             Which manager is at the top of {e}?""",
+            "head",
         ),
         relation(
             "early_year",
@@ -39,6 +41,7 @@ COMPANY = Domain(
             """When was {e} founded?
             In which year did {e} come into existence?
             What is the founding year of {e}?""",
+            "opening year",
         ),
         relation(
             "late_year",
@@ -48,6 +51,7 @@ COMPANY = Domain(
             """When did {e} fail?
             In which year did {e} cease trading?
             What year marked the end of {e}?""",
+            "closing year",
         ),
         relation(
             "product",
@@ -57,6 +61,7 @@ COMPANY = Domain(
             """What goods does {e} manufacture?
             Which articles are sold by {e}?
             What is {e} known for producing?""",
+            "product",
         ),
         relation(
             "place",
@@ -66,6 +71,7 @@ COMPANY = Domain(
             """In which town is {e} located?
             Where is the main office of {e}?
             From where is {e} run?""",
+            "home town",
         ),
         relation(
             "count",
@@ -75,6 +81,7 @@ COMPANY = Domain(
             """How many staff does {e} have?
             What is the headcount of {e}?
             How many people work for {e}?""",
+            "workforce",
         ),
         relation(
             "cause",
@@ -110,6 +117,7 @@ SPACECRAFT = Domain(
             """When did {e} take off?
             On what day did the flight of {e} begin?
             What is the launch date of {e}?""",
+            "launch date",
         ),
         relation(
             "silence_date",
@@ -119,6 +127,7 @@ SPACECRAFT = Domain(
             """When did {e} stop transmitting?
             On what day was {e} heard from for the last time?
             What date marks the end of communication with {e}?""",
+            "date of the last signal",
         ),
         relation(
             "target",
@@ -128,6 +137,7 @@ SPACECRAFT = Domain(
             """What did {e} observe?
             What was the scientific objective of {e}?
             Which phenomenon was explored by {e}?""",
+            "object of study",
         ),
         relation(
             "tool",
@@ -137,6 +147,7 @@ SPACECRAFT = Domain(
             """What equipment was on board {e}?
             Which device did {e} have?
             With what did {e} take measurements?""",
+            "main instrument",
         ),
         relation(
             "mass",
@@ -146,6 +157,7 @@ SPACECRAFT = Domain(
             """How heavy was {e}?
             What was the weight of {e}?
             How much did the scales show for {e}?""",
+            "mass",
         ),
         relation(
             "place",
@@ -155,6 +167,7 @@ SPACECRAFT = Domain(
             """Where was the control room of {e}?
             From which town was {e} operated?
             What place hosted the controllers of {e}?""",
+            "control centre",
         ),
         relation(
             "person",
@@ -164,6 +177,7 @@ SPACECRAFT = Domain(
             """Who suggested building {e}?
             Which scientist conceived {e}?
             Who thought up {e}?""",
+            "initiator",
         ),
         relation(
             "money",
@@ -199,6 +213,7 @@ SHIP = Domain(
             """Where was {e} constructed?
             Which town produced {e}?
             In what place did {e} take shape?""",
+            "building place",
         ),
         relation(
             "place",
@@ -208,6 +223,7 @@ SHIP = Domain(
             """Where did {e} belong?
             Which harbour was the base of {e}?
             To what port was {e} assigned?""",
+            "home port",
         ),
         relation(
             "person",
@@ -217,6 +233,7 @@ SHIP = Domain(
             """Who was the skipper of {e}?
             Which officer commanded {e}?
             Who steered the fortunes of {e} at sea?""",
+            "captain",
         ),
         relation(
             "person",
@@ -226,6 +243,7 @@ SHIP = Domain(
             """Who was the proprietor of {e}?
             In whose possession was {e}?
             Which merchant did {e} belong to?""",
+            "owner",
         ),
         relation(
             "cargo",
@@ -235,6 +253,7 @@ SHIP = Domain(
             """What freight did {e} carry?
             Which goods were on board {e}?
             What did {e} transport?""",
+            "cargo",
         ),
         relation(
             "tonnage",
@@ -244,6 +263,7 @@ SHIP = Domain(
             """How large was {e}?
             What was the tonnage of {e}?
             How heavy was {e}?""",
+            "tonnage",
         ),
         relation(
             "date",
@@ -253,6 +273,7 @@ SHIP = Domain(
             """When was {e} lost?
             On what day did {e} founder?
             What is the date of the loss of {e}?""",
+            "date of loss",
         ),
     ),
     fillers=(

@@ -19,8 +19,20 @@ _MIXED_UP_RATE = 0.55
 _SIBLING_RATE = 0.4
 #: How long to look for a name that shares a word with another one: some kinds have single-word names.
 _SIBLING_TRIES = 60
+#: How long to look for a value that shares no characters with another one, and then for one that shares no words.
+_FRESH_TRIES = 1000
 #: Words without which two names do not count as alike.
 _MINOR_WORDS = frozenset({"The", "A", "for", "of", "and", "Museum", "Expedition", "Port", "Upper", "New", "Great"})
+
+
+def has_words(text: str, words: str) -> bool:
+    """Return whether words stand side by side in a text.
+
+    Example:
+        >>> has_words("New Alderwick", "Alderwick"), has_words("1906", "19")
+        (True, False)
+    """
+    return f" {words} " in f" {text} "
 
 
 @dataclass(frozen=True)
@@ -138,11 +150,14 @@ class PassageWriter:
 
     def _fresh(self, kind: str) -> str:
         """Draw a value that neither contains nor is part of another one of this passage."""
-        while True:
+        for attempt in range(2 * _FRESH_TRIES):
             value = self._sampler.draw(kind)
-            if not any(value in other or other in value for other in self._used):
+            # A count of 19 is part of every year of its century: then it is enough that words differ.
+            part_of = str.__contains__ if attempt < _FRESH_TRIES else has_words
+            if not any(part_of(value, other) or part_of(other, value) for other in self._used):
                 self._used.append(value)
                 return value
+        raise RuntimeError(f"no value of kind {kind!r} is left: lengthen its tables")
 
     def _new_subject(self, kind: str, like: str | None = None) -> str:
         """A name of no passage so far; if possible one that shares a word with the name ``like``."""

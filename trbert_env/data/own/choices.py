@@ -71,7 +71,7 @@ class MultipleChoice(OwnReader):
         if is_part:
             rows = self.files.part(rows, split, group_codes(rows.table.column("group").to_pylist()))
         given = {name: getattr(self, name) for name in columns._fields}
-        origin = f"{table.name}{self.files.said(split, is_part)}: {announced(columns._asdict(), given)}"
+        origin = f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}"
         return OwnSplit(rows, CHOICES, self.files.source, origin)
 
     def _columns(self, table: Table) -> _Columns:

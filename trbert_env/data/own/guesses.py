@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trbert_env.data.own.tables import Table
 
@@ -34,6 +34,8 @@ TEXTS = (
     "query",
     "premise",
 )
+#: First texts that seldom stand alone.
+HALVES = frozenset(first for first, _ in PAIRS) - {"text"}
 LABELS = (
     "label", "labels", "class", "category", "target", "relevance", "score", "stars", "rating", "sentiment",
     "gold_label",
@@ -73,7 +75,7 @@ def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], r
     if not fitting and not required:
         return None
     what = f"may be {' or '.join(map(repr, fitting))}" if fitting else "cannot be told"
-    raise ValueError(f"{table.name}: the column for {role} {what}: name it with {role}=; {found(table)}")
+    raise ValueError(f"{table.name}: the column for {role} {what}: name it with --columns {role}=NAME; {found(table)}")
 
 
 def matching(table: Table, guesses: Sequence[str]) -> list[str]:
@@ -115,13 +117,16 @@ def found(table: Table) -> str:
     return f"its columns are {', '.join(table.columns) or 'none'}"
 
 
-def text_columns(table: Table, text: str | None, text_pair: str | None) -> tuple[str, str | None]:
+def text_columns(
+    table: Table, text: str | None, text_pair: str | None, others: Collection[str | None] = ()
+) -> tuple[str, str | None]:
     """Return the columns of the first and the second text; the second may be missing.
 
     Args:
         table: The data.
         text: The name that the user gave for the first, or None to guess.
         text_pair: The same for the second; ``""`` says that there is none.
+        others: Columns that play or may play other roles.
 
     Raises:
         ValueError: A named column is not there, or no column or several columns may be the text.
@@ -142,27 +147,36 @@ def text_columns(table: Table, text: str | None, text_pair: str | None) -> tuple
         if pairs:
             doubt = " or ".join([*(f"{first} and {second}" for first, second in pairs), *(["text"] if alone else [])])
             raise ValueError(
-                f"{table.name}: the texts may be {doubt}: name them with text= and text_pair=; {found(table)}"
+                f"{table.name}: the texts may be {doubt}: "
+                f"name them with --columns text=NAME text_pair=NAME; {found(table)}"
             )
     first = chosen(table, "text", text, TEXTS)
     if first is None:
-        raise ValueError(f"{table.name}: a text is needed: name its column with text=; {found(table)}")
+        raise ValueError(f"{table.name}: a text is needed: name its column with --columns text=NAME; {found(table)}")
+    left = [column for column in table.columns if column != first and column not in others]
+    if text is None and text_pair is None and first.lower() in HALVES and left:
+        raise ValueError(
+            f"{table.name}: {first!r} is the first of two texts by its name: name the second with "
+            f"--columns text_pair=NAME, or say with --columns text_pair= that there is none; {found(table)}"
+        )
     return first, present(table, "text_pair", text_pair) if text_pair else None
 
 
-def announced(columns: dict[str, str | None], given: dict[str, str | None]) -> str:
-    """Return one phrase on how columns were understood.
+def announced(table: Table, columns: dict[str, str | None], given: dict[str, str | None]) -> str:
+    """Return one phrase on how columns were understood, and which were not read.
 
     Args:
+        table: The data.
         columns: The column of each role.
         given: Names that the user gave.
 
-    Example:
-        >>> announced({"text": "review", "label": "stars"}, {"label": "stars"})
-        "text is column 'review' (guessed), label is column 'stars'"
+    Returns:
+        Text such as ``"text is column 'review' (guessed), label is column 'stars', not read: 'time', 'user'"``.
     """
-    return ", ".join(
+    phrases = [
         f"{role} is column {column!r}{'' if given.get(role) else ' (guessed)'}"
         for role, column in columns.items()
         if column is not None
-    )
+    ]
+    unread = [repr(column) for column in table.columns if column not in columns.values()]
+    return ", ".join([*phrases, *([f"not read: {', '.join(unread)}"] if unread else [])])

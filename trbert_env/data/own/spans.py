@@ -80,7 +80,7 @@ class SpanQA(OwnReader):
         if squad is None:
             columns = self._columns(table)
             given = {name: getattr(self, name) for name in columns._fields}
-            said = f": {announced(columns._asdict(), given)}"
+            said = f": {announced(table, columns._asdict(), given)}"
             rows = _of_columns(table, columns, faults)
         else:
             said = ": SQuAD's form"

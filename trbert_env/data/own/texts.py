@@ -14,7 +14,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, text_columns
+from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, text_columns
 from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
 from trbert_env.data.own.tables import Table
@@ -85,11 +85,14 @@ class TextClassification(OwnReader):
         if is_part:
             rows = self.files.part(rows, split, _codes(rows))
         given = {"text": self.text, "text_pair": self.text_pair, "label": self.label, "id": self.id}
-        origin = f"{table.name}{self.files.said(split, is_part)}: {announced(columns._asdict(), given)}; {labels}"
+        origin = (
+            f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}; {labels}"
+        )
         return OwnSplit(rows, form_of(labels), self.files.source, origin, labels.names)
 
     def _columns(self, table: Table) -> _Columns:
-        text, text_pair = text_columns(table, self.text, self.text_pair)
+        others = {self.label, self.id, *matching(table, LABELS), *matching(table, IDS)}
+        text, text_pair = text_columns(table, self.text, self.text_pair, others)
         label = chosen(table, "label", self.label, LABELS)
         assert label is not None
         return _Columns(text, text_pair, label, chosen(table, "id", self.id, IDS, required=False))

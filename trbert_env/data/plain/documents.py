@@ -107,8 +107,8 @@ class PlainTexts:
         """How the columns of tables were understood, each way once."""
         tables = [open_table(file) for file in self._found if is_table(file)]
         tables += [] if self.dataset is None else [self.dataset]
-        names = (chosen(table, "text", self.column, TEXTS) for table in tables)
-        return list(dict.fromkeys(announced({"text": name}, {"text": self.column}) for name in names))
+        named = [(table, {"text": chosen(table, "text", self.column, TEXTS)}) for table in tables]
+        return list(dict.fromkeys(announced(table, names, {"text": self.column}) for table, names in named))
 
 
 @dataclass(frozen=True)

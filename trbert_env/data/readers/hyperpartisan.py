@@ -26,6 +26,7 @@ from trbert_env.data.source_kinds import Truth
 
 LABELS = ("false", "true")
 SPLITS = ("train", "validation", "test")
+NUM_FOLDS = 10
 _ARTICLES = "articles-training-byarticle-20181122.xml"
 _GROUND_TRUTH = "ground-truth-training-byarticle-20181122.xml"
 
@@ -116,27 +117,30 @@ def _opened(file: Path) -> IO[bytes]:
         return archive.open(inside[0])
 
 
-def _finish(split_seed: int, rows: Rows, split: str, faults: Faults) -> Rows:
-    return rows.take(np.flatnonzero(_split_of(rows.table, split_seed) == SPLITS.index(split)))
+def _finish(split_seed: int, fold: int, rows: Rows, split: str, faults: Faults) -> Rows:
+    tenths = (_tenths(rows.table, split_seed) - fold) % NUM_FOLDS
+    wanted = {"test": tenths == 0, "validation": tenths == 1, "train": tenths > 1}
+    return rows.take(np.flatnonzero(wanted[split]))
 
 
-def _split_of(table: pa.Table, seed: int) -> npt.NDArray[np.int64]:
-    """The split of each article: eight tenths, a tenth and a tenth of each class; equal texts stay together."""
+def _tenths(table: pa.Table, seed: int) -> npt.NDArray[np.int64]:
+    """The tenth of each article, a tenth of each class in each; equal texts stay together."""
     labels = np.array([LABELS.index(label) for label in table.column("label").to_pylist()])
     texts = table.column("text").to_pylist()
     first: dict[str, int] = {}
     same = np.array([first.setdefault(text, row) for row, text in enumerate(texts)])
     random = np.random.default_rng(seed)
-    splits = np.zeros(len(labels), np.int64)
-    wanted = _shares(np.bincount(labels, minlength=len(LABELS)))
+    tenth_of = np.zeros(len(labels), np.int64)
+    counts = np.bincount(labels, minlength=len(LABELS))
     copies = np.bincount(same, minlength=len(same))
-    for label, count in enumerate(wanted):
+    for label, size in enumerate(_shares(counts)):
         distinct = random.permutation(np.array([row for row in first.values() if labels[row] == label], np.int64))
         before = np.cumsum(copies[distinct]) - copies[distinct]
-        test, held_out = before < count, (before >= count) & (before < 2 * count)
-        splits[np.isin(same, distinct[test])] = SPLITS.index("test")
-        splits[np.isin(same, distinct[held_out])] = SPLITS.index("validation")
-    return splits
+        # The first two, which are held out of fold 0, are as near a tenth as can be; the others share the rest.
+        ends = np.r_[size, np.linspace(2 * size, counts[label], NUM_FOLDS - 1)]
+        tenth_of[distinct] = np.searchsorted(ends[:-1], before, side="right")
+    found: npt.NDArray[np.int64] = tenth_of[same]
+    return found
 
 
 def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -147,12 +151,20 @@ def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return shares
 
 
-def hyperpartisan(split_seed: int = 0) -> Reader:
+def hyperpartisan(split_seed: int = 0, fold: int = 0) -> Reader:
     """Return the reader of the articles labelled one by one, split 8:1:1 by a seed, as only one split is published.
+
+    The test splits of the ten folds of a seed are all articles, each once.
 
     Args:
         split_seed: Seed of the split, which is stratified by class.
+        fold: The tenth that is the test split, 0 to 9; the next one is the validation split.
+
+    Raises:
+        ValueError: There is no such fold.
     """
+    if not 0 <= fold < NUM_FOLDS:
+        raise ValueError(f"fold is {fold}: give one from 0 to {NUM_FOLDS - 1}")
     return Reader(
         name="hyperpartisan_news_detection",
         form=LABELLED_TEXT,
@@ -162,6 +174,6 @@ def hyperpartisan(split_seed: int = 0) -> Reader:
         convert=_convert,
         official=_official,
         official_files=f"{_ARTICLES} and {_GROUND_TRUTH}",
-        finish=partial(_finish, split_seed),
+        finish=partial(_finish, split_seed, fold),
         labels=LABELS,
     )

@@ -16,13 +16,11 @@ from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_record, lines_of, value_of
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import ListOf, Text
+from trbert_env.data.making import LeftOutError, Maker, Note
 from trbert_env.data.readers.base import Reader
 from trbert_env.data.records import MRQA
-from trbert_env.data.rows import Place, Rows, line, rows_of_records
+from trbert_env.data.rows import Place, Rows, line
 from trbert_env.data.source_kinds import Nested, each
-
-#: Rows that are turned into Python objects at once.
-_BATCH = 1024
 
 _UNANSWERED = "without a detected answer"
 _SHIFTED = "of whose detected answers some do not stand at their span (the others are kept)"
@@ -32,16 +30,13 @@ _TWICE = "with the qid of an earlier one"
 _RELEASE = {"train": ("train",), "validation": ("dev", "validation")}
 
 
-def _record(
-    where: tuple[str, str], question: Mapping[str, Any], context: str, split: str, faults: Faults
-) -> dict[str, Any] | None:
-    """The record of a question; None if it is left out."""
+def _record(training: bool, question: Mapping[str, Any], note: Note) -> dict[str, Any]:
+    context = value_of(question, "context", str, "the question")
     spans, all_fit = spans_of(context, question.get("detected_answers") or [])
     if not all_fit:
-        faults.leave_out(*where, _SHIFTED)
-    if not spans and split == "train":
-        faults.leave_out(*where, _UNANSWERED)
-        return None
+        note(_SHIFTED)
+    if not spans and training:
+        raise LeftOutError(_UNANSWERED)
     texts = [context[start:end] for start, end in spans]
     aliases = question.get("answers") or texts
     if not aliases:
@@ -97,38 +92,13 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def _maker(split: str) -> Maker:
+    return Maker(MRQA, partial(_record, split == "train"), key="qid")
+
+
 def _convert(subset: str, rows: Rows, split: str, faults: Faults) -> Rows:
     rows = rows.keep(pc.equal(rows.table.column("subset"), subset).to_numpy(zero_copy_only=False))
-    place = Place(rows.places[0].name, lambda row: rows.where(row)[1])
-
-    def records() -> Iterator[tuple[int, dict[str, Any]]]:
-        first = 0
-        for batch in rows.table.to_batches(max_chunksize=_BATCH):
-            for row, question in enumerate(batch.to_pylist(), first):
-                yield from _checked((row, question), question["context"], place, split, faults)
-            first += len(batch)
-
-    made = rows_of_records(records(), MRQA, place, faults)
-    taken = rows.take(made.numbers)
-    return taken.with_table(made.table)
-
-
-def _checked(
-    numbered: tuple[int, Any], context: str, place: Place, split: str, faults: Faults
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The record of a question, unless it is left out or malformed."""
-    number, question = numbered
-    qid = (question.get("qid") or question.get("id")) if isinstance(question, dict) else None
-    where = place.name, place.locate(number) + (f", qid {qid!r}" if qid else "")
-    try:
-        if not isinstance(question, dict):
-            raise BadRecordError("that are not JSON objects", ": a question is not a JSON object: write {...}")
-        record = _record(where, question, context, split, faults)
-    except BadRecordError as fault:
-        faults.report(*where, fault.kind, fault.problem)
-        return
-    if record is not None:
-        yield number, record
+    return _maker(split).of_rows(rows, faults)
 
 
 def _finish(rows: Rows, split: str, faults: Faults) -> Rows:
@@ -148,11 +118,12 @@ def _official(subset: str, folder: Path, split: str, faults: Faults) -> Rows | N
     for file in (folder / f"{stem}.jsonl{suffix}" for stem in stems for suffix in (".gz", "")):
         if file.is_file():
             place = Place(str(file), line)
-            return rows_of_records(_of_file(file, place, subset, split, faults), MRQA, place, faults)
+            return _maker(split).of_items(_questions(file, place, subset, faults), place, faults)
     return None
 
 
-def _of_file(file: Path, place: Place, subset: str, split: str, faults: Faults) -> Iterator[tuple[int, dict[str, Any]]]:
+def _questions(file: Path, place: Place, subset: str, faults: Faults) -> Iterator[tuple[int, Any]]:
+    """The questions of each line, with its number and its context."""
     for number, text in lines_of(file):
         try:
             entry = json_record(text)
@@ -164,7 +135,8 @@ def _of_file(file: Path, place: Place, subset: str, split: str, faults: Faults) 
             faults.report(place.name, place.locate(number), fault.kind, fault.problem)
             continue
         for question in questions:
-            yield from _checked((number, question), context, place, split, faults)
+            is_record = isinstance(question, dict)
+            yield number, {"qid": question.get("id"), **question, "context": context} if is_record else question
 
 
 def _check_header(header: Any, subset: str, file: Path) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from trbert_env.data.embedded import choices, classification, mrqa, pairs
+from trbert_env.data.embedded import candidates, choices, classification, mrqa, multihop, pairs, trivia
 from trbert_env.data.embedded.registry import DESCRIPTIONS, EMBEDDED
 from trbert_env.data.embedded.tables import ValueSampler
-from trbert_env.data.records import LABELLED_TEXT, MRQA, RACE, SCORED_TEXT, SQUAD_V2
+from trbert_env.data.records import CANDIDATES, LABELLED_TEXT, MRQA, MULTI_HOP, RACE, SCORED_TEXT, SQUAD_V2
 from trbert_env.data.schema import Schema, checked_dataset
 
 FORMS: dict[str, Schema] = {
@@ -30,6 +30,9 @@ FORMS: dict[str, Schema] = {
     "race": RACE,
     "mrqa_newsqa": MRQA,
     "mrqa_naturalqa": MRQA,
+    "hotpot_qa": MULTI_HOP,
+    "trivia_qa": MRQA,
+    "wikihop": CANDIDATES,
     "scored pairs": SCORED_TEXT,
     "labelled pairs": LABELLED_TEXT,
 }
@@ -110,6 +113,9 @@ def test_same_seed_same_corpus_in_another_process() -> None:
         lambda seed: classification.embedded_labelled_texts("imdb", "validation", seed),
         lambda seed: choices.embedded_race("validation", seed),
         lambda seed: mrqa.embedded_newsqa("validation", seed),
+        lambda seed: multihop.embedded_hotpotqa("validation", seed),
+        lambda seed: trivia.embedded_triviaqa("validation", seed),
+        lambda seed: candidates.embedded_wikihop("validation", seed),
         lambda seed: pairs.embedded_scored_pairs("validation", seed),
     ],
 )

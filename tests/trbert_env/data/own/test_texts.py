@@ -146,9 +146,17 @@ def test_guesses(columns: list[str], text: str, pair: str | None, label: str, tm
 @pytest.mark.parametrize(
     ("columns", "named", "message"),
     [
-        (["a", "b"], {}, "the column for text cannot be told: name it with text=; its columns are a, b"),
-        (["review", "body", "label"], {}, "the column for text may be 'review' or 'body': name it with text="),
-        (["text", "a"], {}, "the column for label cannot be told: name it with label=; its columns are text, a"),
+        (["a", "b"], {}, "the column for text cannot be told: name it with --columns text=NAME; its columns are a, b"),
+        (
+            ["review", "body", "label"],
+            {},
+            "the column for text may be 'review' or 'body': name it with --columns text=NAME",
+        ),
+        (
+            ["text", "a"],
+            {},
+            "the column for label cannot be told: name it with --columns label=NAME; its columns are text, a",
+        ),
         (["text", "stars", "score"], {}, "the column for label may be 'stars' or 'score'"),
         (["text", "label"], {"text": "txt"}, "has no column 'txt', which text= names: its columns are text, label"),
         (["text", "label"], {"text_pair": "b"}, "has no column 'b', which text_pair= names"),
@@ -158,6 +166,12 @@ def test_guesses(columns: list[str], text: str, pair: str | None, label: str, tm
             "the texts may be premise and hypothesis or query",
         ),
         (["premise", "hypothesis", "text", "label"], {}, "the texts may be premise and hypothesis or text"),
+        (["premise", "claim", "label"], {}, "'premise' is the first of two texts by its name: name the second with"),
+        (
+            ["premise", "claim", "verdict"],
+            {"label": "verdict"},
+            "--columns text_pair=NAME, or say with --columns text_",
+        ),
     ],
 )
 def test_columns_that_cannot_be_told(columns: list[str], named: Any, message: str, tmp_path: Path) -> None:
@@ -166,6 +180,17 @@ def test_columns_that_cannot_be_told(columns: list[str], named: Any, message: st
         load(file, **named)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_could_be_half_of_a_pair_may_stand_alone(tmp_path: Path) -> None:
+    values = {"query": ["a", "b"], "verdict": ["x", "y"], "time": ["1", "2"]}
+    found = load(make(tmp_path, "csv", values), label="verdict", text_pair="")
+    assert found.dataset["text"][:] == ["a", "b"]
+    assert (
+        "text is column 'query' (guessed), label is column 'verdict', not read: 'time'; 2 classes" in found.description
+    )
+    alone = load(make(tmp_path, "csv", {"query": ["a"], "label": ["x"]}))
+    assert "not read" not in alone.description
 
 
 def test_named_columns_go_before_guesses(tmp_path: Path) -> None:
@@ -279,10 +304,10 @@ def test_tsv_with_quotes_that_are_text(tmp_path: Path) -> None:
         ("a.csv", b"text,label\n", "has no rows"),
         ("a.json", b"", "is empty"),
         ("a.json", b"[]", "the column for text cannot be told"),
-        ("a.json", b'{"rows": []}', "is neither a list of records nor an object with a list 'data'"),
-        ("a.json", b'[{"text": "a", "label": 1}, {"text": ]', "after record 0, is not JSON"),
+        ("a.json", b'{"rows": []}', "is not a JSON object with a list 'data'"),
+        ("a.json", b'[{"text": "a", "label": 1}, {"text": ]', "line 1, is not JSON"),
         ("a.json", b'[{"text": "a", "label": 1} {}]', "is not JSON (expected , or ])"),
-        ("a.json", b'[{"text": "a", "label": 1}] x', "is not JSON (text after the end of the list)"),
+        ("a.json", b'[{"text": "a", "label": 1}] x', "is not JSON (there is text behind the list)"),
         ("a.csv.gz", gzip.compress(b"text,label\na,1\n" * 99, mtime=0)[:-12], "a.csv.gz"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n', mtime=0)[:-9], "is not a whole gzip file"),
         ("a.jsonl", b'{"text": "\xff", "label": 1}\n', "not UTF-8"),
@@ -316,9 +341,9 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
 
 
 def test_a_long_json_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trbert_env.data.own import json_files
+    from trbert_env.data import json_items
 
-    monkeypatch.setattr(json_files, "_CHUNK", 7)
+    monkeypatch.setattr(json_items, "_CHUNK", 7)
     rows = {"text": [f'text {row} ]}}, "quoted"' for row in range(50)], "label": list(range(50))}
     assert load(make(tmp_path, "json", rows)).dataset["text"][:] == rows["text"]
 

@@ -55,7 +55,8 @@ def test_a_row_is_a_document(tmp_path: Path) -> None:
         texts = PlainTexts((file,))
         assert read(texts) == ["First\ntext.", "second"], file
         described = texts.census().description
-        assert described.startswith(f"2 documents of 17 characters from {file}; text is column 'text' (guessed); 1 rec")
+        assert described.startswith(f"2 documents of 17 characters from {file}; text is column 'text' (guessed)")
+        assert "not read: 'title'; 1 record" in described
         assert "1 without any text" in described
 
 
@@ -67,7 +68,7 @@ def test_columns_are_named_or_guessed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no column 'words', which text= names: its columns are body, summary"):
         read(PlainTexts((file,), column="words"))
     other = parquet(tmp_path / "q.parquet", first=["one"], second=["two"])
-    with pytest.raises(ValueError, match="the column for text cannot be told: name it with text="):
+    with pytest.raises(ValueError, match="the column for text cannot be told: name it with --columns text=NAME"):
         read(PlainTexts((other,)))
     numbers = parquet(tmp_path / "n.parquet", text=[1, 2])
     with pytest.raises(ValueError, match=r"n\.parquet: column text has type int64, but string is needed"):

@@ -71,6 +71,9 @@ def test_names_configurations_and_filters(monkeypatch: pytest.MonkeyPatch) -> No
         ("SetFit/20_newsgroups", {"split": "test"}),
         ("stanfordnlp/imdb", {"split": "test"}),
         ("SemEvalWorkshop/hyperpartisan_news_detection", "byarticle", {"split": "train"}),
+        ("hotpotqa/hotpot_qa", "distractor", {"split": "validation"}),
+        ("mandarjoshi/trivia_qa", "rc.wikipedia", {"split": "validation"}),
+        ("community-datasets/qangaroo", "wikihop", {"split": "validation"}),
     ]
 
 

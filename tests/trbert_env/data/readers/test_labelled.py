@@ -153,8 +153,8 @@ def xml(count: int) -> tuple[str, str]:
     return f"<articles>{''.join(body)}</articles>", f"<articles>{''.join(truth)}</articles>"
 
 
-def whole(data_dir: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
-    reader = hyperpartisan(split_seed=seed)
+def whole(data_dir: Path, seed: int = 0, fold: int = 0) -> dict[str, list[dict[str, Any]]]:
+    reader = hyperpartisan(split_seed=seed, fold=fold)
     return {split: load_examples(reader, split, data_dir=str(data_dir)).dataset.to_list() for split in reader.splits}
 
 
@@ -179,6 +179,25 @@ def test_hyperpartisan_official_split(write: Any, tmp_path: Path) -> None:
     assert whole(tmp_path) == parts
     assert whole(tmp_path, seed=1) != parts
     assert load_examples("hyperpartisan_news_detection", "test", data_dir=str(tmp_path)).labels == ("false", "true")
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_test_splits_of_ten_folds_are_all_articles(seed: int, write: Any, tmp_path: Path) -> None:
+    articles, truth = xml(129)
+    write(ARTICLES, articles)
+    write(TRUTH, truth)
+    folds = [whole(tmp_path, seed, fold) for fold in range(10)]
+    ids = [[row["id"] for row in parts["test"]] for parts in folds]
+    assert sorted(key for fold in ids for key in fold) == [f"{row:07}" for row in range(129)]
+    for fold, parts in enumerate(folds):
+        assert {row["id"] for row in parts["validation"]} == set(ids[(fold + 1) % 10])
+        assert sum(map(len, parts.values())) == 129
+        assert 12 <= len(parts["test"]) <= 14
+        assert 3 <= sum(row["label"] == "true" for row in parts["test"]) <= 4
+    assert any({"0000000", "0000001"} <= set(fold) for fold in ids), "equal texts stay together"
+    for wrong in (-1, 10):
+        with pytest.raises(ValueError, match=f"fold is {wrong}: give one from 0 to 9"):
+            hyperpartisan(fold=wrong)
 
 
 def test_hyperpartisan_zipped_and_damaged(write: Any, tmp_path: Path) -> None:

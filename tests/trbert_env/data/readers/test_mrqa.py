@@ -84,7 +84,7 @@ def test_a_qid_that_comes_twice(write: Any, tmp_path: Path) -> None:
         ("[1]", "line 3: not a JSON object"),
         ({"qas": []}, "line 3: the line has no context"),
         ({"context": "a"}, "line 3: the line has no qas"),
-        ({"context": "a", "qas": [5]}, "line 3: a question is not a JSON object"),
+        ({"context": "a", "qas": [5]}, "line 3: not a JSON object"),
         ({"context": "a", "qas": [{**qa("x", aliases=[])}]}, "line 3, qid 'x': the question has no answers"),
         (
             {"context": CONTEXT, "qas": [{**qa("x"), "detected_answers": [{"text": "Oslo"}]}]},

@@ -1,0 +1,100 @@
+"""Settings of readers: named in a request, checked before anything is read, and part of a cached encoder's name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trbert_env.data.readers import READERS, make_reader, reader_settings
+from trbert_env.data.request import DataRequest
+from trbert_env.presets import PRESETS
+
+
+@pytest.fixture
+def trivia(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A preset of a data set whose reader has settings of several types."""
+    monkeypatch.setitem(PRESETS, "Trivia", replace(PRESETS["NewsQA"], name="Trivia", dataset="trivia_qa"))
+    return "Trivia"
+
+
+def test_readers_say_their_settings() -> None:
+    assert reader_settings("trivia_qa") == {"ranking": str | None, "max_words": int | None, "verified": bool}
+    assert reader_settings("squad_v2") == reader_settings("own") == {}
+    assert make_reader("squad_v2") is READERS["squad_v2"]
+    assert make_reader("hotpot_qa", config="fullwiki").hub.config == "fullwiki"
+    with pytest.raises(ValueError, match="the reader of squad_v2 has no setting 'config': it has none"):
+        make_reader("squad_v2", config="all")
+
+
+@pytest.mark.parametrize(
+    ("env", "settings", "message"),
+    [
+        ("Trivia", {"max_word": 5}, "the reader of Trivia has no setting 'max_word': did you mean 'max_words'?"),
+        ("Trivia", {"max_words": "5"}, "setting 'max_words' of the reader of Trivia is '5': give int or None"),
+        ("Trivia", {"max_words": 0}, "max_words is 0: give at least 1, or None for all"),
+        ("Trivia", {"verified": 1}, "setting 'verified' of the reader of Trivia is 1: give bool"),
+        ("RACE", {"config": "low"}, "RACE has no configuration 'low': choose from all, high, middle"),
+        ("SQuAD2", {"config": "all"}, "the reader of SQuAD2 has no setting 'config': it has none"),
+        ("Hyperpartisan", {"split_seed": 1}, "the reader of Hyperpartisan has no setting 'split_seed': it has fold"),
+        ("Hyperpartisan", {"fold": 10}, "fold is 10: give one from 0 to 9"),
+    ],
+)
+def test_faulty_settings(env: str, settings: dict[str, Any], message: str, trivia: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
+        DataRequest(env, reader_settings=settings)
+    assert str(caught.value) == message
+
+
+def test_own_data_and_seeds_of_data_sets_with_splits(tmp_path: Path) -> None:
+    file = str(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="the reader of TextClassification has no setting 'fold': it has none"):
+        DataRequest("TextClassification", train_file=file, reader_settings={"fold": 1})
+    with pytest.raises(ValueError, match="split_seed has no meaning for RACE, which comes with its splits"):
+        DataRequest("RACE", split_seed=1)
+
+
+@pytest.mark.parametrize("settings", [{"split_seed": 1}, {"reader_settings": {"fold": 1}}])
+def test_the_embedded_corpus_has_no_reader(settings: dict[str, Any]) -> None:
+    (name,) = settings.get("reader_settings", settings)
+    with pytest.raises(ValueError, match=f"{name} has no meaning for the embedded corpus, which no reader reads"):
+        DataRequest("Hyperpartisan", data_source="embedded", **settings)
+
+
+def test_settings_reach_the_reader(trivia: str, write: Any, tmp_path: Path) -> None:
+    answer = {"NormalizedAliases": ["oslo"]}
+    page = {"Filename": "A.txt"}
+    question = {"QuestionId": "a", "Question": "Which?", "EntityPages": [page], "Answer": answer}
+    write("qa/wikipedia-dev.json", {"Data": [question]})
+    write("evidence/wikipedia/A.txt", "It is in Oslo by the sea.")
+    for settings, context in (({}, "It is in Oslo by the sea."), ({"max_words": 4}, "It is in Oslo")):
+        request = DataRequest(trivia, data_dir=str(tmp_path), reader_settings=settings)
+        assert request.load("validation").dataset["context"][:] == [context]
+
+
+def test_a_seed_and_a_fold_go_together(write: Any, tmp_path: Path) -> None:
+    texts = {"text": [f"text {row}" for row in range(60)], "hyperpartisan": [row % 3 == 0 for row in range(60)]}
+    write("hyperpartisan_news_detection/train.parquet", texts)
+
+    def test_ids(**options: Any) -> set[str]:
+        return set(DataRequest("Hyperpartisan", data_dir=str(tmp_path), **options).load("test").dataset["id"][:])
+
+    folds = [test_ids(split_seed=3, reader_settings={"fold": fold}) for fold in range(10)]
+    assert set().union(*folds) == {f"article:{row}" for row in range(60)}
+    assert folds[0] == test_ids(split_seed=3) != test_ids()
+
+
+def test_encoders_of_other_records_have_other_names_in_the_cache() -> None:
+    """An encoder that was trained on one split would know the test texts of another."""
+    requests = [
+        DataRequest("Hyperpartisan"),
+        DataRequest("Hyperpartisan", split_seed=1),
+        DataRequest("Hyperpartisan", split_seed=2),
+        DataRequest("Hyperpartisan", reader_settings={"fold": 1}),
+    ]
+    keys = [request.cache_key("hub") for request in requests]
+    assert keys[0] == "hub"
+    assert len(set(keys)) == 4
+    assert keys[1] == DataRequest("Hyperpartisan", split_seed=1).cache_key("hub")
