@@ -84,7 +84,8 @@ def test_a_comparison_names_both_subjects(rows: list[Row]) -> None:
         assert all(title in row["question"] for title in row["supports"]["title"])
         others = [title for title in texts(row) if title not in row["supports"]["title"]]
         assert len(others) == 2
-        assert not any(re.search(rf"\b{re.escape(title)}\b", row["question"]) for title in others)
+        rest = re.sub("|".join(map(re.escape, row["supports"]["title"])), "", row["question"])
+        assert not any(title in rest for title in others)
         told = [which for which in (0, 1) if value_of(row) in support(row, which).lower()]
         assert told == [0, 1] if row["answer"] == "yes" else len(told) == 1
 
