@@ -30,9 +30,10 @@ FEATURES = Features(
 
 #: Queries of each split.
 NUM_QUERIES = {"train": 5000, "validation": 600, "test": 600}
-#: Two of five training queries have little but what decides: without them a small encoder takes long to find out
-#: which sentences to look at.
-_NUM_BRIEF, _BRIEF_CYCLE = 2, 5
+#: Two of five training queries have little but what decides, and two of five others ask for one of the two steps
+#: alone: without both a small encoder takes long to find out which sentences to look at.
+_CYCLE = 5
+_BRIEF, _FIRST_STEP, _SECOND_STEP = (0, 1), 2, 3
 #: How many subjects there are that may be mistaken for each other, one of these numbers.
 _NUM_SUBJECTS = (2, 3, 4)
 #: Signs that stand by themselves in WikiHop, but for points and commas between digits.
@@ -62,19 +63,27 @@ def embedded_wikihop(split: str, seed: int = 0) -> Dataset:
     check_split(split)
     rng = source_of_randomness("wikihop", split, seed)
     writer = StoryWriter(names_of(split), rng)
-    briefs = (split == "train" and number % _BRIEF_CYCLE < _NUM_BRIEF for number in range(NUM_QUERIES[split]))
-    rows = [_record(writer.chain(brief, 2 if brief else rng.choice(_NUM_SUBJECTS)), rng) for brief in briefs]
+    rows = []
+    for number in range(NUM_QUERIES[split]):
+        turn = number % _CYCLE if split == "train" else _CYCLE - 1
+        brief = turn in _BRIEF
+        rows.append(_record(writer.chain(brief, 2 if brief else rng.choice(_NUM_SUBJECTS)), turn, rng))
     return numbered(rows, FEATURES, "wikihop", split, seed)
 
 
-def _record(chain: Chain, rng: Random) -> dict[str, Any]:
-    relation = f"{chain.relation.noun} of {chain.link.relation.noun}".replace(" ", "_")
-    candidates = rng.sample(chain.ends, len(chain.ends))
+def _record(chain: Chain, turn: int, rng: Random) -> dict[str, Any]:
+    """A query over both steps, or one of them."""
+    relation, subject, values = f"{chain.relation.noun} of {chain.link.relation.noun}", chain.subjects[0], chain.ends
+    if turn == _FIRST_STEP:
+        relation, values = chain.link.relation.noun, chain.middles
+    elif turn == _SECOND_STEP:
+        relation, subject = chain.relation.noun, chain.middles[0]
+    candidates = rng.sample(values, len(values))
     return {
-        "query": f"{relation} {chain.subjects[0].lower()}",
+        "query": f"{relation.replace(' ', '_')} {subject.lower()}",
         "candidates": [_spaced(candidate.lower()) for candidate in candidates],
         "supports": [_spaced(" ".join(story.sentences)) for story in rng.sample(chain.stories, len(chain.stories))],
-        "answer": candidates.index(chain.ends[0]),
+        "answer": candidates.index(values[0]),
     }
 
 

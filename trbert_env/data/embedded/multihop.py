@@ -35,17 +35,22 @@ FEATURES = Features(
 NUM_QUESTIONS = {"train": 5000, "validation": 600, "test": 600}
 #: One of so many questions compares.
 _COMPARISONS = 4
-#: Two of five training questions of a type have little but what decides: without them a small encoder takes long to
-#: find out which sentences to look at.
-_NUM_BRIEF, _BRIEF_CYCLE = 2, 5
-_COMPARING = ("Do {a} and {b} have the same {noun}?", "Is the {noun} of {a} the same as that of {b}?")
+#: Two of five training questions of a type have little but what decides, and two of five over a bridge, others than
+#: these, ask for one of the two steps alone, as the easy questions of HotpotQA's training split do: without both a
+#: small encoder takes long to find out which sentences to look at.
+_CYCLE = 5
+_BRIEF, _FIRST_STEP, _SECOND_STEP = (0, 1), 2, 3
+_COMPARING = (
+    "Is {value} the {noun} of both {a} and {b}?",
+    "Do both {a} and {b} have {value} as their {noun}?",
+)
 
 
 def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
     """Generate a split of the embedded corpus of multi-hop questions.
 
     Three of four questions lead over a bridge, such as the captain of a ship, to words of another paragraph; the
-    others compare two subjects and are answered by yes or no.
+    others ask whether something holds for two subjects and are answered by yes or no.
 
     Args:
         split: ``"train"`` (5,000 questions), ``"validation"`` or ``"test"`` (600 each).
@@ -68,29 +73,38 @@ def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
     writer = StoryWriter(names_of(split), rng)
     rows = []
     for number in range(NUM_QUESTIONS[split]):
-        brief = split == "train" and number // _COMPARISONS % _BRIEF_CYCLE < _NUM_BRIEF
-        compares = number % _COMPARISONS == _COMPARISONS - 1
-        rows.append(_comparison(writer.comparison(brief), rng) if compares else _bridge(writer.chain(brief), rng))
+        turn = number // _COMPARISONS % _CYCLE if split == "train" else _CYCLE - 1
+        if number % _COMPARISONS == _COMPARISONS - 1:
+            rows.append(_comparison(writer.comparison(turn in _BRIEF), rng))
+        else:
+            rows.append(_bridge(writer.chain(turn in _BRIEF), turn, rng))
     return numbered(rows, FEATURES, "hotpot_qa", split, seed)
 
 
-def _bridge(chain: Chain, rng: Random) -> dict[str, Any]:
-    link = chain.link
-    middle = f"the {link.relation.noun} of {link.domain.article}{chain.subjects[0]}"
-    question = rng.choice(chain.relation.questions).format(e=middle)
-    return {"question": question, "subset": "bridge", **_record(chain, chain.ends[0], "span", rng)}
+def _bridge(chain: Chain, turn: int, rng: Random) -> dict[str, Any]:
+    """A question over both steps, or one of them."""
+    link, subject = chain.link, chain.link.domain.article + chain.subjects[0]
+    answer, steps = chain.ends[0], slice(0, 2)
+    relation, asked = chain.relation, f"the {link.relation.noun} of {subject}"
+    if turn == _FIRST_STEP:
+        relation, asked, answer, steps = link.relation, subject, chain.middles[0], slice(0, 1)
+    elif turn == _SECOND_STEP:
+        asked, steps = link.target.article + chain.middles[0], slice(1, 2)
+    question = rng.choice(relation.questions).format(e=asked)
+    return {"question": question, "subset": "bridge", **_record(chain, steps, answer, "span", rng)}
 
 
 def _comparison(comparison: Comparison, rng: Random) -> dict[str, Any]:
     a, b = (comparison.domain.article + story.subject for story in comparison.stories[:2])
-    question = rng.choice(_COMPARING).format(a=a, b=b, noun=comparison.relation.noun)
-    answer = "yes" if comparison.same else "no"
-    return {"question": question, "subset": "comparison", **_record(comparison, answer, answer, rng)}
+    noun, value = comparison.relation.noun, comparison.value
+    question = rng.choice(_COMPARING).format(a=a, b=b, noun=noun, value=value)
+    answer = "yes" if comparison.both else "no"
+    return {"question": question, "subset": "comparison", **_record(comparison, slice(0, 2), answer, answer, rng)}
 
 
-def _record(group: Chain | Comparison, answer: str, kind: str, rng: Random) -> dict[str, Any]:
+def _record(group: Chain | Comparison, steps: slice, answer: str, kind: str, rng: Random) -> dict[str, Any]:
     """What both types of questions have: paragraphs in random order, the answer, and where it stands."""
-    pairs = zip(group.stories[:2], group.facts, strict=True)
+    pairs = list(zip(group.stories[:2], group.facts, strict=True))[steps]
     supports = [(story.subject, story.sentence_of[fact]) for story, fact in pairs]
     paragraphs = [_paragraph(story) for story in rng.sample(group.stories, len(group.stories))]
     places = answer_places(paragraphs, answer, supports) if kind == "span" else []

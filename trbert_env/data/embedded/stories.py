@@ -18,6 +18,8 @@ _REFERENCE_RATE = 0.5
 _MOST_FACTS, _MOST_FILLERS = 1, 1
 #: How long to look for a value of which no other one of the group is a part.
 _FRESH_TRIES = 1000
+#: Words before the name of a place, which many share.
+_PREFIXES = frozenset({"Port", "Upper", "New", "Great"})
 #: Domains of subjects that are values elsewhere, by the kind of the value.
 _TOLD_OF = {domain.subject: domain for domain in DOMAINS}
 
@@ -62,6 +64,7 @@ class Chain:
         link: The relation that leads from the first subject to the second.
         relation: The relation that is asked for.
         subjects: Subjects of the link's domain, the first the one that is asked about.
+        middles: Subjects that the link may lead to, the first the one that it does.
         ends: Values of the relation, one for each subject that the link may lead to; the first is the answer.
         facts: The two facts that have to be put together.
         stories: All paragraphs; the first is about the first subject, the second about the one that it leads to.
@@ -70,6 +73,7 @@ class Chain:
     link: Link
     relation: Relation
     subjects: tuple[str, ...]
+    middles: tuple[str, ...]
     ends: tuple[str, ...]
     facts: tuple[Fact, Fact]
     stories: tuple[Story, ...]
@@ -77,19 +81,21 @@ class Chain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paragraphs of which the first two tell whether a relation of their subjects has one value.
+    """Paragraphs of which the first two tell whether a value holds for both of their subjects.
 
     Attributes:
         domain: Domain of all subjects.
         relation: The relation that is compared.
-        same: Whether the first two subjects have one value.
+        value: The value that is asked about; one of the two has it in any case.
+        both: Whether both have it.
         facts: The two facts that have to be put together.
-        stories: All paragraphs; of the others, one or two have the value of the first.
+        stories: All paragraphs; two have the value, whatever the answer is, and the other two another one.
     """
 
     domain: Domain
     relation: Relation
-    same: bool
+    value: str
+    both: bool
     facts: tuple[Fact, Fact]
     stories: tuple[Story, ...]
 
@@ -121,7 +127,7 @@ class StoryWriter:
         link = self._rng.choice(LINKS)
         relation = self._rng.choice([relation for relation in link.target.relations if relation.noun])
         subjects = tuple(self._fresh(link.domain.subject) for _ in range(num_subjects))
-        middles = [self._fresh(link.relation.kind) for _ in range(num_subjects + (not brief))]
+        middles = self._apart(link.relation.kind, num_subjects + (not brief))
         ends = tuple(self._fresh(relation.kind) for _ in middles)
         told = [[Fact(subject, link.relation, middle)] for subject, middle in zip(subjects, middles, strict=False)]
         others = [other for other in link.domain.relations if other.kind == link.relation.kind]
@@ -131,12 +137,14 @@ class StoryWriter:
         answers = [Fact(middle, relation, end) for middle, end in zip(middles, ends, strict=True)]
         first, *rest = (self._story(link.domain, facts, brief) for facts in told)
         second, *further = (self._story(link.target, [fact], brief) for fact in answers)
-        return Chain(link, relation, subjects, ends, (told[0][0], answers[0]), (first, second, *rest, *further))
+        return Chain(
+            link, relation, subjects, middles, ends, (told[0][0], answers[0]), (first, second, *rest, *further)
+        )
 
     def comparison(self, brief: bool = False) -> Comparison:
         """Write paragraphs of which two have to be compared.
 
-        There are two values, two paragraphs with each: that a value comes twice tells nothing.
+        There are two values, with two paragraphs each: that a value comes twice tells nothing.
 
         Args:
             brief: Whether to leave out what is beside the point.
@@ -145,12 +153,24 @@ class StoryWriter:
         domain = self._rng.choice(DOMAINS)
         relation = self._rng.choice([relation for relation in domain.relations if relation.noun])
         subjects = [self._fresh(domain.subject) for _ in range(4)]
-        one, other = (self._fresh(relation.kind) for _ in range(2))
-        same = self._rng.random() < 0.5
-        values = (one, one, other, other) if same else (one, other, one, other)
+        value, other = (self._fresh(relation.kind) for _ in range(2))
+        both = self._rng.random() < 0.5
+        values = [value, value] if both else self._rng.sample([value, other], 2)
+        values += [other, other] if both else [value, other]
         facts = [Fact(subject, relation, value) for subject, value in zip(subjects, values, strict=True)]
         stories = tuple(self._story(domain, [fact], brief) for fact in facts)
-        return Comparison(domain, relation, same, (facts[0], facts[1]), stories)
+        return Comparison(domain, relation, value, both, (facts[0], facts[1]), stories)
+
+    def _apart(self, kind: str, count: int) -> tuple[str, ...]:
+        """Draw names of which no two share a word, so that a reader cannot mistake one for another."""
+        names: list[str] = []
+        while len(names) < count:
+            name = self._fresh(kind)
+            if any((set(name.split()) & set(other.split())) - _PREFIXES for other in names):
+                self._used.remove(name)
+            else:
+                names.append(name)
+        return tuple(names)
 
     def _fresh(self, kind: str) -> str:
         """Draw a value whose words are not part of another one of this group, nor the other way round."""

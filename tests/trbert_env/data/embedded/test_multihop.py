@@ -31,6 +31,13 @@ def support(row: Row, which: int) -> str:
     return found
 
 
+def value_of(row: Row) -> str:
+    """The value that a comparison asks for, in lower case."""
+    found = re.match(r"Is (.+?) the .+ of both |Do both .+ have (.+) as their ", row["question"])
+    assert found
+    return str(found[1] or found[2]).lower()
+
+
 def of_type(rows: list[Row], subset: str) -> list[Row]:
     return [row for row in rows if row["subset"] == subset]
 
@@ -77,7 +84,10 @@ def test_a_comparison_names_both_subjects(rows: list[Row]) -> None:
         assert all(title in row["question"] for title in row["supports"]["title"])
         others = [title for title in texts(row) if title not in row["supports"]["title"]]
         assert len(others) == 2
-        assert not any(title in row["question"] for title in others)
+        rest = re.sub("|".join(map(re.escape, row["supports"]["title"])), "", row["question"])
+        assert not any(title in rest for title in others)
+        told = [which for which in (0, 1) if value_of(row) in support(row, which).lower()]
+        assert told == [0, 1] if row["answer"] == "yes" else len(told) == 1
 
 
 def test_paragraphs_come_in_random_order(rows: list[Row]) -> None:
@@ -96,9 +106,18 @@ def test_text_reads_as_hotpotqa_has_it(rows: list[Row]) -> None:
     assert 40 < sum(lengths) / len(lengths) < 140
 
 
-def test_training_texts_are_brief_in_two_of_five_of_each_type() -> None:
+def test_training_questions_are_brief_or_of_one_step_in_two_of_five_each() -> None:
     rows = list(embedded_hotpotqa("train"))
     for subset in ("bridge", "comparison"):
         found = of_type(rows, subset)
         brief = sum(all(len(lines) == 1 for lines in row["paragraphs"]["sentences"]) for row in found)
         assert 0.35 * len(found) < brief < 0.5 * len(found)
+    assert all(len(row["supports"]["title"]) == 2 for row in of_type(rows, "comparison"))
+    bridges = of_type(rows, "bridge")
+    steps = [row for row in bridges if len(row["supports"]["title"]) == 1]
+    assert len(steps) == 0.4 * len(bridges)
+    for row in steps:
+        assert row["spans"]["text"][0].lower() == row["answer"].lower()
+        assert row["spans"]["text"][0] in support(row, 0)
+    first = sum(row["answer"] in row["paragraphs"]["title"] for row in steps)
+    assert first == len(steps) / 2, "the first step leads to the title of another paragraph"

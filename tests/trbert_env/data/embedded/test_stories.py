@@ -61,6 +61,13 @@ def test_without_the_bridge_every_end_may_be_the_answer(chains: list[Chain], bri
         assert [fact.subject for fact in linked][: len(chain.subjects)] == list(chain.subjects)
 
 
+def test_bridges_share_no_word_but_what_stands_before_many_places(chains: list[Chain]) -> None:
+    for chain in chains:
+        words = Counter(word for middle in chain.middles for word in middle.split())
+        assert {word for word, count in words.items() if count > 1} <= {"Port", "Upper", "New", "Great"}
+        assert len(chain.middles) == len(chain.ends)
+
+
 def test_another_relation_of_the_first_subject_may_lead_elsewhere(chains: list[Chain], brief: bool) -> None:
     decoys = 0
     for chain in chains:
@@ -84,14 +91,19 @@ def test_all_names_and_values_of_a_group_differ(chains: list[Chain], comparisons
 
 
 def test_of_two_values_each_has_two_paragraphs_whatever_the_answer(comparisons: list[Comparison]) -> None:
+    alone = Counter[bool]()
     for comparison in comparisons:
         told = [fact for story in comparison.stories for fact in story.sentence_of]
         values = [fact.value for fact in told if fact.relation == comparison.relation]
         assert sorted(Counter(values).values()) == [2, 2]
-        assert (comparison.facts[0].value == comparison.facts[1].value) == comparison.same
+        has = [fact.value == comparison.value for fact in comparison.facts]
+        assert any(has)
+        assert all(has) == comparison.both
+        alone[has[0]] += not comparison.both
         assert [fact.subject for fact in comparison.facts] == [story.subject for story in comparison.stories[:2]]
-    same = sum(comparison.same for comparison in comparisons)
-    assert 0.4 * len(comparisons) < same < 0.6 * len(comparisons)
+    both = sum(comparison.both for comparison in comparisons)
+    assert 0.4 * len(comparisons) < both < 0.6 * len(comparisons)
+    assert min(alone[True], alone[False]) > 0.15 * len(comparisons), "either of the two may be the one that has it"
 
 
 def test_the_first_sentence_has_the_name_and_every_sentence_reads_well(
