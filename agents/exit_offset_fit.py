@@ -1,10 +1,11 @@
-"""Fitting the exit offsets of the task's logits to the gold answers, beside any agent."""
+"""Fitting the exit offsets of the task's logits by gradient, beside any agent."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trbert_env.envs.episode import Outcome
 from trbert_env.reduction.exit_offsets import ExitOffsets
@@ -12,11 +13,11 @@ from trbert_env.tasks import Task
 
 
 class ExitOffsetFit:
-    """Adam on the negative log-likelihood of the gold answers, one step an episode.
+    """Adam on what the reward measures, one step an episode.
 
-    The likelihood is differentiable in the offsets, so they need no reward signal: what an agent has
-    to find out by trying, which tokens matter, and what can be solved for, how to read what is left,
-    are kept apart.
+    That is the divergence from the unreduced model's answer where an episode gives it (the reward ``distillation``),
+    else the negative log-likelihood of the gold answer. Both are differentiable in the offsets, so these need no
+    reward signal: an agent finds by trying which tokens matter; how to read what is left is solved for.
 
     Args:
         exit_offsets: Offsets that are fitted, in place.
@@ -42,8 +43,7 @@ class ExitOffsetFit:
         with torch.enable_grad():
             shift = self.exit_offsets.shift(outcome.states, outcome.stops, outcome.layout)
             logits = outcome.logits + (shift - shift.detach())
-            targets = self._task.targets(outcome.texts)
-            loss = -self._task.log_likelihood(logits, outcome.layout, targets).mean()
+            loss = self._loss(outcome, logits).mean()
             for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * (1.0 - progress)
             self._optimizer.zero_grad(set_to_none=True)
@@ -51,7 +51,13 @@ class ExitOffsetFit:
         self._optimizer.step()
         offsets = self.exit_offsets.offsets.detach().mean(1).tolist()
         names = [*(f"charts/calibration_{index + 1}" for index in range(len(offsets) - 1)), "charts/calibration_first"]
-        return {"losses/task_loss": float(loss.detach()), **dict(zip(names, offsets, strict=True))}
+        return {"losses/exit_offset_loss": float(loss.detach()), **dict(zip(names, offsets, strict=True))}
+
+    def _loss(self, outcome: Outcome, logits: Tensor) -> Tensor:
+        """``(rows,)`` nats."""
+        if outcome.unreduced_logits is not None:
+            return self._task.divergence(logits, outcome.unreduced_logits, outcome.layout)
+        return -self._task.log_likelihood(logits, outcome.layout, self._task.targets(outcome.texts))
 
     def state_dict(self) -> dict[str, Any]:
         """Offsets and optimiser."""

@@ -33,6 +33,8 @@ class Outcome:
         reduced_flops: ``(rows,)`` float64.
         divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution; None where it was
             not asked for.
+        unreduced_logits: Logits of the model with nothing skipped, shaped like ``logits``; None where no divergence was
+            asked for.
     """
 
     texts: Sequence[EncodedText]
@@ -45,6 +47,7 @@ class Outcome:
     full_flops: Tensor
     reduced_flops: Tensor
     divergence: Tensor | None = None
+    unreduced_logits: Tensor | None = None
 
     @property
     def row_lengths(self) -> Tensor:
@@ -154,7 +157,8 @@ class Episode:
             logits, stops = self._staged.read(forward)
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
-            divergence = task.divergence(logits, self._unreduced_logits(), layout) if compare else None
+            unreduced = self._unreduced_logits() if compare else None
+            divergence = None if unreduced is None else task.divergence(logits, unreduced, layout)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             states=forward.final_states()[0],
@@ -166,6 +170,7 @@ class Episode:
             full_flops=cost.full(forward.layouts[0]),
             reduced_flops=cost.reduced(forward.layouts),
             divergence=divergence,
+            unreduced_logits=unreduced,
         )
 
     def _unreduced_logits(self) -> Tensor:
