@@ -55,9 +55,10 @@ class ExitOffsetFit:
 
     def _loss(self, outcome: Outcome, logits: Tensor) -> Tensor:
         """``(rows,)`` nats."""
+        targets = self._task.targets(outcome.texts)
         if outcome.unreduced_logits is not None:
-            return self._task.divergence(logits, outcome.unreduced_logits, outcome.layout)
-        return -self._task.log_likelihood(logits, outcome.layout, self._task.targets(outcome.texts))
+            return self._task.divergence(logits, outcome.unreduced_logits, outcome.layout, targets)
+        return -self._task.log_likelihood(logits, outcome.layout, targets)
 
     def state_dict(self) -> dict[str, Any]:
         """Offsets and optimiser."""

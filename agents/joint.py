@@ -163,6 +163,7 @@ class JointLearner:
                     outcome.logits,
                     self._teacher_logits(texts, outcome.layout),
                     outcome.layout,
+                    self.staged.task.targets(outcome.texts),
                     self.options.temperature,
                 )
                 loss = loss + share * distances.mean()

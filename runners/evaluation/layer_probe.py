@@ -91,9 +91,9 @@ def probe_layers(staged: StagedModel, texts: Sequence[EncodedText]) -> LayerProb
         maps = [*(regression.solve() for regression in sums), sums[-1].nothing()]
         totals = torch.zeros(len(maps), dtype=torch.float64)
         for first in range(0, len(measured), size):
-            batch = TextBatch.from_texts(measured[first : first + size], staged.device)
-            totals += _divergences(staged, batch, maps)
-            bar.update(batch.layout.num_texts)
+            texts = measured[first : first + size]
+            totals += _divergences(staged, texts, maps)
+            bar.update(len(texts))
     *divergences, prior = (totals / len(measured)).tolist()
     return LayerProbe(tuple(divergences), max(prior, 1e-9))
 
@@ -142,9 +142,10 @@ def _read_states(staged: StagedModel, batch: TextBatch) -> list[Tensor]:
     return [states.index_select(0, first) for states in found]
 
 
-def _divergences(staged: StagedModel, batch: TextBatch, maps: Sequence[Tensor]) -> Tensor:
+def _divergences(staged: StagedModel, texts: Sequence[EncodedText], maps: Sequence[Tensor]) -> Tensor:
     """``(layers + 1,)`` float64 sums over the texts: behind each layer, and of an answer that knows nothing."""
-    task, layout = staged.task, batch.layout
+    batch = TextBatch.from_texts(texts, staged.device)
+    task, layout, targets = staged.task, batch.layout, staged.task.targets(texts)
     states = _read_states(staged, batch)
     # The head picks first tokens by the layout; where they are all that is left, each sequence is one token long.
     read = layout if task.reads == "tokens" else layout.select(layout.first_tokens)
@@ -152,5 +153,5 @@ def _divergences(staged: StagedModel, batch: TextBatch, maps: Sequence[Tensor]) 
     found = []
     for of_layer, mapping in zip([*states, states[-1]], maps, strict=True):
         logits = task.logits(staged.model, _with_one(of_layer) @ mapping.to(of_layer.device), read)
-        found.append(task.divergence(logits, answer, layout).double().sum().cpu())
+        found.append(task.divergence(logits, answer, layout, targets).double().sum().cpu())
     return torch.stack(found)

@@ -122,7 +122,9 @@ class Tagging(Task):
     def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         return logsigmoid((2 * targets.to(logits.device) - 1) * logits).sum(1)
 
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         return 0.5 * ((logits - teacher_logits.detach()) ** 2).sum(1)
 
     def predict(self, texts: Sequence[EncodedText], logits: Any, records: Dataset) -> dict[str, Any]:

@@ -238,15 +238,15 @@ def test_the_shipped_models_padded_call_is_the_packed_one(case: Case, kind: str)
 
 
 def test_divergence_from_itself_is_zero_and_its_gradient_points_to_the_teacher(case: Case) -> None:
-    batch = TextBatch.from_texts(case.texts)
+    batch, targets = TextBatch.from_texts(case.texts), case.task.targets(case.texts)
     with torch.no_grad():
         teacher = StagedModel(case.model, case.task)(batch)
     generator = torch.Generator().manual_seed(0)
     student = (teacher + torch.randn(teacher.shape, generator=generator)).requires_grad_()
-    assert float(case.task.divergence(teacher, teacher, batch.layout, 2.0).abs().max()) < 1e-5
-    before = case.task.divergence(student, teacher, batch.layout, 2.0)
+    assert float(case.task.divergence(teacher, teacher, batch.layout, targets, 2.0).abs().max()) < 1e-5
+    before = case.task.divergence(student, teacher, batch.layout, targets, 2.0)
     assert before.shape == (len(case.texts),)
     assert bool((before >= -1e-6).all())
     (gradient,) = torch.autograd.grad(before.sum(), student)
-    after = case.task.divergence(student.detach() - 0.01 * gradient, teacher, batch.layout, 2.0)
+    after = case.task.divergence(student.detach() - 0.01 * gradient, teacher, batch.layout, targets, 2.0)
     assert float(after.sum()) < float(before.detach().sum())

@@ -158,7 +158,7 @@ class Episode:
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
             unreduced = self._unreduced_logits() if compare else None
-            divergence = None if unreduced is None else task.divergence(logits, unreduced, layout)
+            divergence = None if unreduced is None else task.divergence(logits, unreduced, layout, targets)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             states=forward.final_states()[0],

@@ -117,7 +117,9 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """Distance of each text's distribution from a teacher's, in nats, ``(num_texts,)`` float32: distillation.
 
         KL(teacher || student) of the softened distributions, times ``temperature`` squared so that
@@ -127,6 +129,8 @@ class Task(ABC):
             logits: As :meth:`logits` gives them.
             teacher_logits: The teacher's, of the same texts.
             layout: The layout of the full texts.
+            targets: As :meth:`targets` gives them: they say where a text's distribution is read off its tokens, where
+                it is not over all of them. Which answer is the gold one plays no part.
             temperature: Divisor of both logits.
         """
 

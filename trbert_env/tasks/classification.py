@@ -261,7 +261,9 @@ class Classification(Task):
             return -binary_cross_entropy_with_logits(scores, numbers, reduction="none")
         return -0.5 * (scores - numbers) ** 2
 
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """KL(teacher || student); of regression half the squared difference. See :meth:`Task.divergence`."""
         teacher = teacher_logits.detach()
         if self.head == "regression":

@@ -140,7 +140,9 @@ class MultipleChoice(Task):
         sign = (-torch.ones_like(padded)).scatter(1, gold, 1.0)
         return (logsigmoid(sign * padded) * real).sum(1) / real.sum(1)
 
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """KL(teacher || student) over the options, or the mean of each option's; see :meth:`Task.divergence`."""
         student, real = self._by_text(logits / temperature, layout)
         teacher, _ = self._by_text(teacher_logits.detach() / temperature, layout)

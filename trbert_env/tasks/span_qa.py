@@ -185,7 +185,9 @@ class SpanQA(Task):
             found = found.masked_fill(gold < 0, -torch.inf).logsumexp(1, keepdim=True)
         return found.squeeze(1).mean(dim=-1)
 
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """KL(teacher || student), the mean of start's and end's; see :meth:`Task.divergence`."""
         student, real = _log_softmax_by_text(logits / temperature, layout.text_lengths)
         teacher, _ = _log_softmax_by_text(teacher_logits.detach() / temperature, layout.text_lengths)

@@ -65,7 +65,9 @@ class IdentityTask(Task):
         ]
         return torch.stack(shares)
 
-    def divergence(self, logits: Tensor, teacher_logits: Tensor, layout: Layout, temperature: float = 1.0) -> Tensor:
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
         """Nothing to distil.
 
         Raises:

@@ -82,7 +82,8 @@ def test_divergence_and_its_gradient_are_those_of_torchs_kl(temperature: float) 
     layout = Layout.from_lengths([4, 1, 7], [1, 1, 1])
     logits = torch.randn(12, 2, generator=generator, requires_grad=True)
     teacher = torch.randn(12, 2, generator=generator, requires_grad=True)
-    found = SpanQA().divergence(logits, teacher, layout, temperature)
+    targets = torch.zeros(3, 1, 2, dtype=torch.int64)
+    found = SpanQA().divergence(logits, teacher, layout, targets, temperature)
     expected = []
     for student_of, teacher_of in zip(logits.split(lengths.tolist()), teacher.split(lengths.tolist()), strict=True):
         both = [
@@ -101,7 +102,7 @@ def test_divergence_and_its_gradient_are_those_of_torchs_kl(temperature: float) 
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert not torch.isnan(ours).any()
     assert torch.autograd.grad(found.sum(), teacher, allow_unused=True) == (None,)
-    assert SpanQA().divergence(teacher, teacher, layout).abs().max() < 1e-6
+    assert SpanQA().divergence(teacher, teacher, layout, targets).abs().max() < 1e-6
 
 
 def test_likelihood_of_half_precision_is_float32_and_lengths_must_agree() -> None:
