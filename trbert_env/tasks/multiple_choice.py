@@ -18,6 +18,7 @@ from transformers.modeling_outputs import MultipleChoiceModelOutput
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
+from trbert_env.tasks.by_text import divergence_by_text, pad_by_text
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
 
@@ -147,21 +148,15 @@ class MultipleChoice(Task):
         student, real = self._by_text(logits / temperature, layout)
         teacher, _ = self._by_text(teacher_logits.detach() / temperature, layout)
         if self.form == "softmax":
-            ours, theirs = (
-                values.masked_fill(~real, -torch.inf).log_softmax(1).masked_fill(~real, 0.0)
-                for values in (student, teacher)
-            )
-            return (theirs.exp() * (theirs - ours) * real).sum(1) * temperature**2
+            ours, theirs = (values.masked_fill(~real, -torch.inf).log_softmax(1) for values in (student, teacher))
+            return divergence_by_text(ours, theirs, real) * temperature**2
         yes = logsigmoid(teacher).exp() * (logsigmoid(teacher) - logsigmoid(student))
         no = logsigmoid(-teacher).exp() * (logsigmoid(-teacher) - logsigmoid(-student))
         return ((yes + no) * real).sum(1) / real.sum(1) * temperature**2
 
     def _by_text(self, logits: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """``(num_texts, most options)`` logits, 0 where there is none, and which are real."""
-        counts = layout.sequences_per_text.to(logits.device)
-        real = torch.arange(int(layout.sequences_per_text.max()), device=logits.device) < counts[:, None]
-        padded = torch.zeros(real.shape, device=logits.device).masked_scatter(real, logits.float().squeeze(1))
-        return padded, real
+        return pad_by_text(logits.squeeze(1), layout.sequences_per_text, fill=0.0)
 
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset

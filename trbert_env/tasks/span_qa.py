@@ -17,6 +17,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
+from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
@@ -178,7 +179,7 @@ class SpanQA(Task):
         Raises:
             ValueError: The lengths do not sum to the number of logits.
         """
-        log_probabilities, _ = _log_softmax_by_text(logits, layout.text_lengths)
+        log_probabilities, _ = log_softmax_by_text(logits, layout.text_lengths)
         gold = targets.to(logits.device)
         found = log_probabilities.gather(1, gold.clamp(min=0))
         if gold.shape[1] > 1:
@@ -189,12 +190,9 @@ class SpanQA(Task):
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:
         """KL(teacher || student), the mean of start's and end's; see :meth:`Task.divergence`."""
-        student, real = _log_softmax_by_text(logits / temperature, layout.text_lengths)
-        teacher, _ = _log_softmax_by_text(teacher_logits.detach() / temperature, layout.text_lengths)
-        # Padding has probability 0 on both sides: take it out before 0 times infinity is formed.
-        student, teacher = (values.masked_fill(~real[..., None], 0.0) for values in (student, teacher))
-        terms = (teacher.exp() * (teacher - student)).masked_fill(~real[..., None], 0.0)
-        return terms.sum(1).mean(-1) * temperature**2
+        student, real = log_softmax_by_text(logits / temperature, layout.text_lengths)
+        teacher, _ = log_softmax_by_text(teacher_logits.detach() / temperature, layout.text_lengths)
+        return divergence_by_text(student, teacher, real).mean(-1) * temperature**2
 
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
@@ -275,18 +273,3 @@ class SpanQA(Task):
         padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, flat, logits)
         start, end = padded.view(*shape, 2).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
-
-
-def _log_softmax_by_text(logits: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-softmax over the tokens of each text: ``(num_texts, longest, 2)`` float32, and which entries are real.
-
-    Raises:
-        ValueError: The lengths do not sum to the number of logits.
-    """
-    lengths = text_lengths.to(logits.device)
-    if int(lengths.sum()) != len(logits):
-        raise ValueError(f"text_lengths sum to {int(lengths.sum())} for {len(logits)} logits: they must agree")
-    longest = int(lengths.max()) if len(lengths) else 0
-    real = torch.arange(longest, device=logits.device) < lengths[:, None]
-    padded = logits.new_full((len(lengths), longest, 2), -torch.inf, dtype=torch.float32)
-    return padded.masked_scatter(real[..., None], logits.float()).log_softmax(dim=1), real
