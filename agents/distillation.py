@@ -21,6 +21,7 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.varied import check_lasting
 
 
 class Teacher:
@@ -54,7 +55,11 @@ class Teacher:
             texts: All that will be asked for.
             folder: Folder of the file, under a name that weights, number format and texts decide.
             advance: Told how many texts are done, each time some are.
+
+        Raises:
+            ValueError: The texts vary from pass to pass.
         """
+        check_lasting(texts)
         path = folder / f"{self._fingerprint(texts)}.safetensors"
         counts = self._staged.task.row_counts(_layout(texts)).tolist()
         shape = (sum(counts), self._staged.task.num_logits)

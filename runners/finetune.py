@@ -43,6 +43,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
+from trbert_env.tasks.varied import drawn_text
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ class Finetuner(SupervisedTraining):
         self.staged = StagedModel(model, workload.task)
         super().__init__(model, schedule, len(workload.texts), seed)
 
-    def losses(self, indices: list[int]) -> Iterator[Tensor]:
+    def losses(self, numbers: list[int]) -> Iterator[Tensor]:
         """Yield the mean negative log-likelihood of the gold answers; see :meth:`SupervisedTraining.losses`."""
-        texts = [self.workload.texts[index] for index in indices]
+        texts = [drawn_text(self.workload.texts, number) for number in numbers]
         batch = TextBatch.from_texts(texts, self.device)
         task = self.workload.task
         with computing_in(self.dtype, self.device):

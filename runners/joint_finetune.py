@@ -33,6 +33,7 @@ from trbert_env.data.backbones import Backbone, check_texts, move
 from trbert_env.data.cache import cache_folder, check_cache
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
+from trbert_env.tasks.varied import check_lasting
 
 
 def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[JointFinetuneOptions]:
@@ -91,6 +92,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         training = JointTraining(start, splits, teacher, device)
         remembers = options.training.remember_teacher and options.joint.needs_teacher
         if remembers:
+            check_lasting(splits.train.texts)
             check_cache(cache_folder() / "teachers" / "logits")
         facts = start.facts | {"dtype": dtype, "teacher": teacher_model.source}
         facts |= {"teacher_fingerprint": fingerprint_model(teacher_model.model)}

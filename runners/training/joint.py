@@ -52,6 +52,7 @@ from trbert_env.ranges import Range
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.staged_model import StagedModel
+from trbert_env.tasks.varied import drawn_text
 
 #: Texts of a run by kind of device, where no number is given.
 DEFAULT_TEXTS = {"cpu": 20_000, "cuda": 280_000}
@@ -302,8 +303,8 @@ class JointTraining:
 
     def _parts(self) -> list[list[EncodedText]]:
         training = self.options.training
-        indices, _ = self._order.draw(training.texts_per_step, self._generator)
-        texts = [self.workload.texts[index] for index in indices]
+        numbers, _ = self._order.draw(training.texts_per_step, self._generator)
+        texts = [drawn_text(self.workload.texts, number) for number in numbers]
         size = training.texts_per_step // training.accumulate
         return [texts[first : first + size] for first in range(0, len(texts), size)]
 

@@ -277,10 +277,12 @@ class Pretrainer(SupervisedTraining):
         self._encoder = StagedEncoder(model)
         super().__init__(model, schedule, len(corpus.train), run.seed)
 
-    def losses(self, indices: list[int]) -> Iterator[Tensor]:
+    def losses(self, numbers: list[int]) -> Iterator[Tensor]:
         """Yield parts of the mean loss of the masked tokens, nats; see :meth:`SupervisedTraining.losses`."""
         generator = np.random.default_rng([self.seed, self.updates])
-        masked = [self._masker.mask(self.corpus.train[index], generator) for index in indices]
+        masked = [
+            self._masker.mask(self.corpus.train[number % len(self.corpus.train)], generator) for number in numbers
+        ]
         count = max(1, sum(len(text.places) for text in masked))
         for part in self._parts(masked):
             with computing_in(self._dtype, self.device):

@@ -61,11 +61,11 @@ class SupervisedTraining(ABC):
         torch.manual_seed(seed)
 
     @abstractmethod
-    def losses(self, indices: list[int]) -> Iterator[Tensor]:
+    def losses(self, numbers: list[int]) -> Iterator[Tensor]:
         """Compute the parts that add up to a batch's loss; each is back-propagated before the next is asked for.
 
         Args:
-            indices: Indices of the batch's texts.
+            numbers: The batch's texts: the index of each, and the number of the epoch times the number of texts.
         """
 
     @property
@@ -103,7 +103,7 @@ class SupervisedTraining(ABC):
         batch = []
         for position in range(first, first + self.schedule.batch_size):
             epoch, place = divmod(position, self._num_texts)
-            batch.append(int(self._epoch_order(epoch)[place]))
+            batch.append(epoch * self._num_texts + int(self._epoch_order(epoch)[place]))
         return batch
 
     def _epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:

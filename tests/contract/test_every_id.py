@@ -27,7 +27,12 @@ SHORT: dict[str, dict[str, Any]] = {
     "span_qa": {"max_tokens": 64, "stride": 8, "max_question_tokens": 24},
     "multiple_choice": {"max_tokens": 60, "max_question_tokens": 24},
     "classification": {"max_tokens": 48},
+    "multi_hop_qa": {"max_tokens": 64, "max_question_tokens": 24},
+    "candidate_qa": {"max_tokens": 64},
 }
+
+#: The most sequences of a text.
+SEQUENCES = {"multiple_choice": 4, "multi_hop_qa": 2, "candidate_qa": 2}
 
 Make = Callable[..., TokenReductionVectorEnv]
 
@@ -116,9 +121,8 @@ def test_the_checker_finds_nothing(make: Make) -> None:
 
 def test_the_spec_survives_json(name: str, of_id: TokenReductionVectorEnv) -> None:
     env = of_id
-    task, settings = env.workload.task, SHORT[PRESETS[name].task]
-    sequences = task.num_options if isinstance(task, MultipleChoice) else 1
-    assert env.max_tokens == settings["max_tokens"] * sequences
+    kind = PRESETS[name].task
+    assert env.max_tokens == SHORT[kind]["max_tokens"] * SEQUENCES.get(kind, 1)
     assert env.single_action_space.shape == (env.max_tokens,)
     assert env.spec is not None
     text = env.spec.to_json()

@@ -30,9 +30,9 @@ CHANGES: dict[str, Change] = {
     "other cuts": put("reduction_layers", [2, 4]),
     "no order": put("order", None),
     "half an order": put("order", {"queue": np.arange(3)}),
-    "an order of text": put("order", {"queue": ["a"], "started": True}),
-    "an order of other texts": put("order", {"queue": np.array([10**5]), "started": True}),
-    "an order of texts below 0": put("order", {"queue": np.array([-2]), "started": True}),
+    "an order of text": put("order", {"queue": ["a"], "started": True, "passes": 1}),
+    "an order of other texts": put("order", {"queue": np.array([10**5]), "started": True, "passes": 1}),
+    "an order of texts below 0": put("order", {"queue": np.array([-2]), "started": True, "passes": 1}),
     "no generator": put("generator", None),
     "another generator": put("generator", {"bit_generator": "MT19937", "state": {}}),
     "half a generator": put("generator", {"bit_generator": "PCG64"}),
@@ -59,11 +59,15 @@ CHANGES: dict[str, Change] = {
     "rows of rows": put("rows", [[4], [2, 2]]),
     "cuts within cuts": put("reduction_layers", [[2, 3]]),
     "indices of indices": put("indices", [[0], [0, 1]]),
-    "an order that is a number": put("order", {"queue": 3, "started": True}),
-    "an order of two dimensions": put("order", {"queue": np.zeros((2, 2), dtype=np.int64), "started": True}),
-    "an order of fractions": put("order", {"queue": np.array([0.5]), "started": True}),
-    "an order of nothing": put("order", {"queue": None, "started": True}),
-    "an order that may have started": put("order", {"queue": np.arange(3), "started": "no"}),
+    "an order of passes below 0": put("order", {"queue": np.arange(3), "started": True, "passes": -1}),
+    "an order of part of a pass": put("order", {"queue": np.arange(3), "started": True, "passes": 0.5}),
+    "an order that is a number": put("order", {"queue": 3, "started": True, "passes": 1}),
+    "an order of two dimensions": put(
+        "order", {"queue": np.zeros((2, 2), dtype=np.int64), "started": True, "passes": 1}
+    ),
+    "an order of fractions": put("order", {"queue": np.array([0.5]), "started": True, "passes": 1}),
+    "an order of nothing": put("order", {"queue": None, "started": True, "passes": 1}),
+    "an order that may have started": put("order", {"queue": np.arange(3), "started": "no", "passes": 1}),
     "a generator beyond its numbers": put(
         "generator", {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
     ),

@@ -273,7 +273,7 @@ def test_a_preset_of_an_unknown_kind_or_data_set_is_said(monkeypatch: pytest.Mon
     from trbert_env.data.request import DataRequest
 
     monkeypatch.setitem(PRESETS, "Odd", replace(MAIL_PRESET, name="Odd", task="poetry"))
-    with pytest.raises(ValueError, match="task 'poetry' is unknown: use one of classification, multiple_choice"):
+    with pytest.raises(ValueError, match="task 'poetry' is unknown: use one of candidate_qa, classification"):
         DataRequest("Odd")
     monkeypatch.setitem(PRESETS, "Odd", replace(MAIL_PRESET, name="Odd", dataset="poems"))
     with pytest.raises(ValueError, match="unknown data set 'poems'"):

@@ -26,7 +26,8 @@ from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.staged_model import StagedModel
 from trbert_env.system import StockSystem, UnreducedSystem
-from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
+from trbert_env.tasks import CandidateQA, Classification, MultiHopQA, MultipleChoice, SpanQA, Task
+from trbert_env.tasks.token_task import TokenTask
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
@@ -56,13 +57,32 @@ KINDS: dict[str, Callable[[], Task]] = {
     "regression": lambda: Classification(head="regression"),
     "choice": lambda: MultipleChoice(max_tokens=60, max_question_tokens=5),
     "independent choice": lambda: MultipleChoice(max_tokens=60, max_question_tokens=5, form="independent"),
+    "multi-hop": lambda: MultiHopQA(max_tokens=60, max_question_tokens=5),
+    "multi-hop, supports": lambda: MultiHopQA(max_tokens=60, max_question_tokens=5, support_weight=0.5),
+    "candidates": lambda: CandidateQA(max_tokens=60),
 }
+#: Kinds whose texts are several sequences.
+SLICED = ("choice", "multi-hop", "candidates")
+
+
+def is_sliced(kind: str) -> bool:
+    return any(name in kind for name in SLICED)
 
 
 def target_of(kind: str, index: int, length: int) -> np.ndarray[Any, Any]:
     if kind.startswith("span"):
         spans = [[index % length, length - 1], [0, length // 2]]
         return np.array(spans if "several" in kind and index % 2 else spans[:1], dtype=np.int64)
+    if kind.startswith("multi-hop"):  # span, yes and no in turns; two places of the answer; three sentences
+        target = np.full((3, 5), -1, dtype=np.int64)
+        target[0, 0] = index % 3
+        target[:2, 1:3] = [[1 + index, length - 1], [0, length // 2]]
+        target[:, 3:] = [[1, 1], [length // 2, 0], [length - 1, index % 2]]
+        return target
+    if kind == "candidates":  # three candidates, two of them with a marker in each of two slices
+        places = [index, index + 1, length - 2, length - 1, 0]
+        which, gold = [0, 1, 0, 1, 2], index % 3
+        return np.array([[one, place, one == gold] for one, place in zip(which, places, strict=True)], dtype=np.int64)
     if kind in ("relevance", "regression"):
         return np.array([float(index % 2) if kind == "relevance" else 0.7 * index - 1], dtype=np.float32)
     return np.array([index % 3], dtype=np.int64)
@@ -88,8 +108,8 @@ def case(kind: str, family: str, make_model: Callable[..., PreTrainedModel], mak
     torch.manual_seed(0)
     model: PreTrainedModel = task.auto_model.from_config(config).eval()
     for parameter in model.parameters():  # a fresh pooler and head say nearly the same of every text
-        torch.nn.init.normal_(parameter, std=0.3) if parameter.dim() > 1 else None
-    lengths = [(5, 7, 4), (8, 3, 6, 5), (3, 1, 6)] if "choice" in kind else [(9,), (14,), (1,), (6,)]
+        torch.nn.init.normal_(parameter, std=0.25) if parameter.dim() > 1 else None
+    lengths = [(5, 7, 4), (8, 3, 6, 5), (3, 1, 6)] if is_sliced(kind) else [(9,), (14,), (1,), (6,)]
     texts = [replace(text, target=target_of(kind, index, len(text))) for index, text in enumerate(make_texts(*lengths))]
     return Case(task, model, texts)
 
@@ -150,7 +170,20 @@ def test_batch_mates_do_not_matter(case: Case, make_masks: MakeMasks) -> None:
             torch.testing.assert_close(piece, whole[row], rtol=0, atol=TOLERANCE)
 
 
-def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any]) -> float:
+def multi_hop_by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any], lengths: Sequence[int]) -> float:
+    firsts = np.cumsum([0, *lengths[:-1]])
+    kinds = torch.stack([logits[first, 2:5] for first in firsts]).amax(0).softmax(0)
+    found = float(kinds[target[0, 0]].log())
+    if target[0, 0] == 0:
+        found += by_hand("span", logits[:, :2], target[:2, 1:3], lengths)
+    if "supports" in kind:
+        yes = [float(logits[place, 5].sigmoid()) for place in target[:, 3]]
+        right = [one if support else 1 - one for one, support in zip(yes, target[:, 4], strict=True)]
+        found += 0.5 * float(np.mean(np.log(right)))
+    return found
+
+
+def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any], lengths: Sequence[int]) -> float:
     """The likelihood of one text, a number at a time."""
     if kind.startswith("span"):
         probabilities = logits.softmax(0)
@@ -159,6 +192,15 @@ def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any]) -> float:
             for side in (0, 1)
         ]
         return float(np.mean(np.log(sides)))
+    if kind.startswith("multi-hop"):
+        return multi_hop_by_hand(kind, logits, target, lengths)
+    if kind == "candidates":
+        scores = [
+            float(np.mean([float(logits[place, 0]) for one, place, _ in target if one == candidate]))
+            for candidate in range(3)
+        ]
+        gold = int(target[target[:, 2] == 1][0, 0])
+        return float(np.log(np.exp(scores[gold]) / np.exp(scores).sum()))
     if kind == "classes":
         return float(logits[0].softmax(0)[int(target[0])].log())
     if kind == "relevance":
@@ -202,7 +244,7 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
     torch.testing.assert_close(env.last_outcome.logits, output.logits, rtol=0, atol=TOLERANCE)
     pieces = case.task.split(output.logits, output.layouts[0])
     for row, text in enumerate(case.texts):
-        likelihood = by_hand(kind, pieces[row], text.target)
+        likelihood = by_hand(kind, pieces[row], text.target, text.sequence_lengths)
         assert infos["final_info"]["log_likelihood"][row] == pytest.approx(likelihood, abs=1e-4)
         kept = sum(int(mask[row].sum()) for mask in masks)
         assert total[row] == pytest.approx(likelihood - price * kept, abs=1e-4)
@@ -210,7 +252,7 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
 
 @torch.no_grad()
 def test_the_shipped_models_padded_call_is_the_packed_one(case: Case, kind: str) -> None:
-    if "choice" in kind:  # a padded batch has as many options everywhere
+    if is_sliced(kind):  # a padded batch has as many sequences everywhere
         case.texts = [text for text in case.texts if len(text.sequence_lengths) == 3]
     policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
     model = TokenReducedModel.from_parts(
@@ -226,12 +268,15 @@ def test_the_shipped_models_padded_call_is_the_packed_one(case: Case, kind: str)
         ids[row, :length] = batch.input_ids[start : start + length]
         types[row, :length] = batch.token_type_ids[start : start + length]
         mask[row, :length] = 1
-    if "choice" in kind:
+    if is_sliced(kind):
         ids, mask, types = (values.view(len(case.texts), -1, width) for values in (ids, mask, types))
     output: Any = model(ids, attention_mask=mask, token_type_ids=types)
     if kind.startswith("span"):
         both = torch.stack([output.start_logits, output.end_logits], -1)[mask.bool()]
         torch.testing.assert_close(both, packed)
+    elif isinstance(case.task, TokenTask):
+        assert output.logits.shape == (*ids.shape, case.task.num_logits)
+        torch.testing.assert_close(output.logits[mask.bool()], packed)
     else:
         assert output.logits.shape == ((len(case.texts), 3) if "choice" in kind else packed.shape)
         torch.testing.assert_close(output.logits.flatten(), packed.flatten())

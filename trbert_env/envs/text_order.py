@@ -13,7 +13,10 @@ Order = Literal["shuffle", "once"]
 
 
 class TextOrder:
-    """Draws text indices: endless shuffled epochs, or one pass in the order of the split.
+    """Draws texts: endless shuffled passes, or one in the order of the split.
+
+    A text is drawn as a number: its index, and the number of the pass times the number of texts, so that texts which
+    are put together anew in each pass can be; see :func:`~trbert_env.tasks.varied.drawn_text`.
 
     Args:
         num_texts: Texts in the split.
@@ -31,33 +34,37 @@ class TextOrder:
         self.order = order
         self._queue: npt.NDArray[np.int64] = np.arange(0)
         self._started = False
+        self._passes = 0
 
     def restart(self) -> None:
-        """Forget what is left of the running epoch or pass."""
+        """Forget what is left of the running pass, and count passes anew."""
         self._queue = np.arange(0)
         self._started = False
+        self._passes = 0
 
     def draw(self, count: int, generator: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """The next ``count`` texts.
 
         Returns:
-            Their indices, and which of them are valid: with ``"once"``, what goes beyond the end of
+            Their numbers, and which of them are valid: with ``"once"``, what goes beyond the end of
             the split repeats its first text and is marked False.
         """
         if self.order == "shuffle":
             while len(self._queue) < count:
-                self._queue = np.concatenate([self._queue, generator.permutation(self.num_texts)])
+                of_pass = generator.permutation(self.num_texts) + self._passes * self.num_texts
+                self._queue = np.concatenate([self._queue, of_pass])
+                self._passes += 1
         elif not self._started:
             self._queue = np.arange(self.num_texts)
         self._started = True
         drawn, self._queue = self._queue[:count], self._queue[count:]
         missing = count - len(drawn)
-        indices = np.concatenate([drawn, np.zeros(missing, dtype=np.int64)])
-        return indices, np.arange(count) < len(drawn)
+        numbers = np.concatenate([drawn, np.zeros(missing, dtype=np.int64)])
+        return numbers, np.arange(count) < len(drawn)
 
     def state_dict(self) -> dict[str, Any]:
         """What is still to come."""
-        return {"queue": self._queue.copy(), "started": self._started}
+        return {"queue": self._queue.copy(), "started": self._started, "passes": self._passes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`.
@@ -65,10 +72,12 @@ class TextOrder:
         Raises:
             ValueError: It is no such state, or of another split; the order then stays as it is.
         """
-        check_entries("order of texts", state, ("queue", "started"))
-        queue, started = np.asarray(state["queue"]), state["started"]
-        if queue.ndim != 1 or not are_indices(queue, self.num_texts):
+        check_entries("order of texts", state, ("queue", "started", "passes"))
+        queue, started, passes = np.asarray(state["queue"]), state["started"], state["passes"]
+        if isinstance(passes, bool) or not isinstance(passes, (int, np.integer)) or passes < 0:
+            raise ValueError(f"the saved order of texts has passes {passes!r}: give a number from 0")
+        if queue.ndim != 1 or not are_indices(queue, self.num_texts * max(int(passes), 1)):
             raise ValueError(f"the saved order of texts has a queue of other texts: there are {self.num_texts}")
         if not isinstance(started, (bool, np.bool_)):
             raise ValueError(f"the saved order of texts has started {started!r}: give True or False")
-        self._queue, self._started = queue.astype(np.int64), bool(started)
+        self._queue, self._started, self._passes = queue.astype(np.int64), bool(started), int(passes)

@@ -25,6 +25,7 @@ from trbert_env.envs.text_order import TextOrder
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.staged_model import StagedModel
+from trbert_env.tasks.varied import drawn_text
 from trbert_env.validation import (
     check_action,
     check_device,
@@ -291,7 +292,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._episode = self._make_episode()
 
     def _make_episode(self) -> Episode:
-        texts = [self.workload.texts[index] for index in self._indices]
+        texts = [drawn_text(self.workload.texts, number) for number in self._indices]
         check_lengths(texts, self.max_tokens)
         return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")
 

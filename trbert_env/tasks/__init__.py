@@ -7,13 +7,17 @@ from typing import Any
 
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.candidate_qa import CandidateQA
 from trbert_env.tasks.classification import Classification
+from trbert_env.tasks.multi_hop_qa import MultiHopQA
 from trbert_env.tasks.multiple_choice import MultipleChoice
 from trbert_env.tasks.span_qa import SpanQA
 
 #: Every kind of task by its name.
 TASKS: dict[str, type[Task]] = {
+    "candidate_qa": CandidateQA,
     "classification": Classification,
+    "multi_hop_qa": MultiHopQA,
     "multiple_choice": MultipleChoice,
     "span_qa": SpanQA,
 }
@@ -72,7 +76,9 @@ def task_name(task: Task) -> str:
 
 __all__ = [
     "TASKS",
+    "CandidateQA",
     "Classification",
+    "MultiHopQA",
     "MultipleChoice",
     "SpanQA",
     "Task",

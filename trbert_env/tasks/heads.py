@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Linear
 from torch.nn.functional import relu
 from transformers import PreTrainedModel
 
@@ -50,6 +51,23 @@ def first_token_logits(model: PreTrainedModel, states: Tensor, layout: Layout) -
         )
     first = states.index_select(0, layout.sequence_starts.to(states.device))
     result: Tensor = _HEADS[model.config.model_type](model, first).float()
+    return result
+
+
+def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Return the logits of every token, ``(total_tokens, num_labels)`` float32.
+
+    Args:
+        model: A stock token-classification model.
+        states: ``(total_tokens, hidden)``.
+
+    Raises:
+        ValueError: The model has no such head.
+    """
+    dropout, head = getattr(model, "dropout", None), getattr(model, "classifier", None)
+    if dropout is None or not isinstance(head, Linear):
+        raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")
+    result: Tensor = head(dropout(states)).float()
     return result
 
 

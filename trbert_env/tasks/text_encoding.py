@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.tasks.encoding import Ids, bare_backend
-from trbert_env.tasks.span_encoding import frame_of
+from trbert_env.tasks.span_encoding import Frame, frame_of
 
 #: Share of a cut text that is taken from its beginning, where its end is kept too (Sun et al. 2019, section 5.3.1).
 HEAD_SHARE = 0.25
@@ -83,6 +83,11 @@ class SequenceEncoder:
     def single(self, text: str) -> tuple[Ids, Ids]:
         """Token ids and token type ids of one text, ``(n,)`` each."""
         return self.around_one(self.ids(text))
+
+    @property
+    def frame(self) -> Frame:
+        """The special tokens of a pair."""
+        return self._pair
 
     @property
     def room(self) -> int:

@@ -16,8 +16,9 @@ def draws(order: TextOrder, generator: np.random.Generator, count: int, times: i
 def test_every_epoch_is_a_permutation_whatever_the_batch(count: int) -> None:
     drawn = draws(TextOrder(5, "shuffle"), np.random.default_rng(0), count, 20)
     epochs = [drawn[start : start + 5] for start in range(0, len(drawn) - 4, 5)]
-    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
+    for number, epoch in enumerate(epochs):  # a text is drawn with the number of the pass
+        assert sorted(epoch) == [5 * number + index for index in range(5)]
+    assert len({tuple(drawn % 5 for drawn in epoch) for epoch in epochs}) > 1
 
 
 def test_the_batch_does_not_change_the_order() -> None:
@@ -75,15 +76,17 @@ def test_errors() -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({}, "the saved order of texts lacks queue, started"),
-        (None, "the saved order of texts lacks queue, started"),
-        ({"queue": [0]}, "the saved order of texts lacks started"),
-        ({"queue": [5], "started": True}, "a queue of other texts: there are 5"),
-        ({"queue": [-1], "started": True}, "a queue of other texts: there are 5"),
-        ({"queue": [0.5], "started": True}, "a queue of other texts: there are 5"),
-        ({"queue": [[0]], "started": True}, "a queue of other texts: there are 5"),
-        ({"queue": 0, "started": True}, "a queue of other texts: there are 5"),
-        ({"queue": [0], "started": 1}, "started 1: give True or False"),
+        ({}, "the saved order of texts lacks passes, queue, started"),
+        (None, "the saved order of texts lacks passes, queue, started"),
+        ({"queue": [0]}, "the saved order of texts lacks passes, started"),
+        ({"queue": [5], "started": True, "passes": 1}, "a queue of other texts: there are 5"),
+        ({"queue": [-1], "started": True, "passes": 1}, "a queue of other texts: there are 5"),
+        ({"queue": [0.5], "started": True, "passes": 1}, "a queue of other texts: there are 5"),
+        ({"queue": [[0]], "started": True, "passes": 1}, "a queue of other texts: there are 5"),
+        ({"queue": 0, "started": True, "passes": 1}, "a queue of other texts: there are 5"),
+        ({"queue": [0], "started": 1, "passes": 1}, "started 1: give True or False"),
+        ({"queue": [0], "started": True, "passes": -1}, "passes -1: give a number from 0"),
+        ({"queue": [0], "started": True, "passes": True}, "passes True: give a number from 0"),
     ],
 )
 def test_a_state_that_is_none_changes_nothing(state: Any, message: str) -> None:

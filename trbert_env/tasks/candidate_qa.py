@@ -1,0 +1,216 @@
+"""Choice of a candidate that several passages tell together (WikiHop)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from trbert_env.data.records import columns
+from trbert_env.encoder.packing import Layout
+from trbert_env.tasks.base import EncodedText
+from trbert_env.tasks.by_text import divergence_by_text
+from trbert_env.tasks.candidate_metrics import candidate_metrics
+from trbert_env.tasks.encoding import Ids
+from trbert_env.tasks.markers import marker_ids
+from trbert_env.tasks.slices import cut_into_slices
+from trbert_env.tasks.text_encoding import SequenceEncoder
+from trbert_env.tasks.token_task import TokenTask, text_starts
+from trbert_env.tasks.varied import VariedTexts
+
+#: Share of a sequence that query and candidates may take.
+_QUERY_SHARE = 0.5
+
+
+@dataclass
+class CandidateQA(TokenTask):
+    """Scores each candidate at the marker before it: ``[CLS] query (marker candidate)* [SEP] (marker support)* [SEP]``.
+
+    Query and candidates stand in every slice; a candidate's score is the mean over the slices (TR-BERT, section 4.1).
+    A marker that stopped early is read where it stopped, as any token is.
+
+    Attributes:
+        max_tokens: The most tokens of a sequence, special tokens included. Long candidates are cut evenly, so that
+            half of it is left for the supports.
+        max_slices: The most sequences of a text: what fits none of them is cut.
+    """
+
+    max_tokens: int = 512
+    max_slices: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        if self.max_tokens < 16 or self.max_slices < 1:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens} and max_slices {self.max_slices}: give at least 16 and 1"
+            )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One score."""
+        return ("score",)
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of all slices."""
+        return self.max_tokens * self.max_slices
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Accuracy."""
+        return ("accuracy",)
+
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
+        """Make one text of each query; it is encoded when it is asked for.
+
+        Args:
+            records: Columns ``id, query, candidates, supports, answer``.
+            tokenizer: A fast tokenizer.
+            training: Whether the supports come in another order in each pass.
+
+        Raises:
+            ValueError: An answer is none of the candidates; later: the candidates of a text do not fit.
+        """
+        for key, candidates, answer in zip(*columns(records, "id", "candidates", "answer"), strict=True):
+            if not 0 <= answer < len(candidates):
+                raise ValueError(f"query {key!r} has the answer {answer} of {len(candidates)} candidates: count from 0")
+        plain, encoder = records.with_format(None), SequenceEncoder(tokenizer, self.max_tokens)
+        markers = marker_ids(tokenizer)
+
+        def make(index: int, order: np.random.Generator | None) -> EncodedText:
+            return self._text(plain[index], encoder, markers, order)
+
+        return VariedTexts(len(records), make, varied=training)
+
+    def _text(
+        self,
+        row: Mapping[str, Any],
+        encoder: SequenceEncoder,
+        markers: tuple[int, int],
+        order: np.random.Generator | None,
+    ) -> EncodedText:
+        ids = [encoder.ids(candidate) for candidate in row["candidates"]]
+        query, places = self._head(row["id"], encoder.ids(row["query"]), ids, markers[0])
+        supports = [_marked(markers[1], encoder.ids(support)) for support in row["supports"]]
+        if order is not None:
+            supports = [supports[place] for place in order.permutation(len(supports))]
+        body = np.concatenate(supports)
+        sliced = cut_into_slices(query, body, encoder.frame, self.max_tokens, self.max_slices)
+        marks = (sliced.starts[:, None] + places).flatten()
+        which = np.tile(np.arange(len(places)), len(sliced.starts))
+        target = np.stack([which, marks, which == row["answer"]], 1).astype(np.int64)
+        return EncodedText(row["id"], sliced.input_ids, sliced.token_type_ids, sliced.lengths, target)
+
+    def _head(self, key: str, query: Ids, candidates: Sequence[Ids], marker: int) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """Query and candidates, and where in them each candidate's marker stands."""
+        room = int(self.max_tokens * _QUERY_SHARE) - len(candidates)
+        most = even_cut([len(query), *map(len, candidates)], room)
+        if most < 1:
+            raise ValueError(
+                f"query {key!r} has {len(candidates)} candidates, which leave no room in {self.max_tokens} tokens: "
+                "raise max_tokens, or leave it out"
+            )
+        pieces = [query[:most], *(_marked(marker, candidate[:most]) for candidate in candidates)]
+        ends = np.cumsum([len(piece) for piece in pieces])
+        return np.concatenate(pieces), ends[:-1].astype(np.int64)
+
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """Log-probability of the right candidate among those of its text.
+
+        Args:
+            logits: ``(total_tokens, 1)``.
+            layout: The layout of the full texts.
+            targets: ``(num_texts, most markers, 3)`` int64: candidate, place of its marker in the text, and 1 for the
+                right candidate, else 0; filled with -1.
+
+        Returns:
+            ``(num_texts,)`` float32, in nats.
+        """
+        scores, _ = _scores(logits, layout, targets)
+        right = targets[:, :, 2].to(logits.device) == 1
+        gold = (targets[:, :, 0].to(logits.device) * right).amax(1, keepdim=True)
+        return scores.log_softmax(1).gather(1, gold).squeeze(1)
+
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """KL(teacher || student) over the candidates; see :meth:`Task.divergence`."""
+        student, real = _scores(logits / temperature, layout, targets)
+        teacher, _ = _scores(teacher_logits.detach() / temperature, layout, targets)
+        return divergence_by_text(student.log_softmax(1), teacher.log_softmax(1), real) * temperature**2
+
+    def predict(
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
+    ) -> dict[str, int]:
+        """The index of the candidate with the largest score, for every query.
+
+        Raises:
+            ValueError: There are not as many logits as texts, or logits are NaN.
+        """
+        if len(texts) != len(logits):
+            raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
+        (ids,) = columns(records, "id")
+        return {key: _best(text, values) for key, text, values in zip(ids, texts, logits, strict=True)}
+
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """Accuracy from 0 to 100.
+
+        Raises:
+            ValueError: There is no query.
+        """
+        return candidate_metrics(predictions, dict(zip(*columns(records, "id", "answer"), strict=True)))
+
+
+def even_cut(lengths: Sequence[int], room: int) -> int:
+    """Return the largest length at which texts of these lengths can be cut to fit a room together; 0 for none.
+
+    Example:
+        >>> even_cut([2, 9, 5], 12), even_cut([2, 9, 5], 16), even_cut([4, 4], 1)
+        (5, 9, 0)
+    """
+    if sum(lengths) <= room:
+        return max(lengths, default=0)
+    low, high = 0, max(lengths)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if sum(min(length, middle) for length in lengths) <= room else (low, middle)
+    return low
+
+
+def _marked(marker: int, ids: Ids) -> Ids:
+    return np.concatenate([np.array([marker], dtype=np.int32), ids])
+
+
+def _scores(logits: Tensor, layout: Layout, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``(num_texts, most candidates)`` float32 mean scores, minus infinity where there is none, and which are real."""
+    targets = targets.to(logits.device)
+    which, places, marked = targets[:, :, 0], targets[:, :, 1], targets[:, :, 0] >= 0
+    index = text_starts(layout, logits.device)[:, None] + places.clamp(min=0)
+    found = logits.float().squeeze(1)[index] * marked
+    shape = (len(targets), int(which.max()) + 1)
+    sums = torch.zeros(shape, device=logits.device).scatter_add(1, which.clamp(min=0), found)
+    counts = torch.zeros(shape, device=logits.device).scatter_add(1, which.clamp(min=0), marked.float())
+    real = counts > 0
+    return (sums / counts.clamp(min=1)).masked_fill(~real, -torch.inf), real
+
+
+def _best(text: EncodedText, logits: npt.NDArray[np.float32]) -> int:
+    """The candidate of the largest mean score."""
+    if np.isnan(logits).any():
+        raise ValueError("logits are NaN: the model's weights or its number format are at fault")
+    which, places = text.target[:, 0], text.target[:, 1]
+    sums = np.bincount(which, weights=logits[places, 0])
+    return int((sums / np.bincount(which)).argmax())

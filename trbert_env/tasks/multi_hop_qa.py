@@ -1,0 +1,251 @@
+"""Questions over several paragraphs, answered by words of one of them, or by yes or no (HotpotQA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import PreTrainedTokenizerBase
+
+from trbert_env.data.records import ANSWER_KINDS, columns
+from trbert_env.encoder.packing import Layout
+from trbert_env.tasks.base import EncodedText
+from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, pad_by_text
+from trbert_env.tasks.encoding import bare_backend
+from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
+from trbert_env.tasks.markers import marker_ids
+from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
+from trbert_env.tasks.span_encoding import frame_of
+from trbert_env.tasks.token_task import TokenTask, text_starts
+from trbert_env.tasks.varied import VariedTexts
+
+_SPAN = ANSWER_KINDS.index("span")
+_KINDS = slice(2, 2 + len(ANSWER_KINDS))
+_SUPPORT = 2 + len(ANSWER_KINDS)
+
+
+class Answer(NamedTuple):
+    """A predicted answer, and the sentences that are taken to support it."""
+
+    text: str
+    supports: tuple[Sentence, ...]
+
+
+@dataclass
+class MultiHopQA(TokenTask):
+    """Tells the kind of an answer (span, yes, no), its first and last token, and by option what supports it.
+
+    The text is ``[CLS] question [SEP] (marker title marker paragraph)* [SEP]``, in one or more slices, with one softmax
+    over the tokens of all (the shared normaliser of TR-BERT, section 4.1). The kind is read off first tokens, the
+    largest logits of all slices; supporting sentences off the first token of each. The head is a stock token
+    classifier.
+
+    Attributes:
+        max_tokens: The most tokens of a sequence, special tokens included.
+        max_slices: The most sequences of a text: what fits none of them is cut.
+        max_question_tokens: Tokens that a question is cut at.
+        num_best: Starts and ends that are combined when decoding.
+        max_answer_tokens: The most tokens of a predicted answer.
+        support_weight: Weight of the supporting sentences in the likelihood; 0 leaves them out.
+    """
+
+    max_tokens: int = 512
+    max_slices: int = 2
+    max_question_tokens: int = 80
+    num_best: int = 20
+    max_answer_tokens: int = 30
+    support_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        for name in ("max_slices", "max_question_tokens", "num_best", "max_answer_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.max_tokens <= self.max_question_tokens + 4:
+            raise ValueError(
+                f"max_tokens is {self.max_tokens} and max_question_tokens {self.max_question_tokens}: leave room for "
+                "the paragraphs"
+            )
+        if not 0 <= self.support_weight < math.inf:
+            raise ValueError(f"support_weight is {self.support_weight}: give 0, or a finite number above it")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Start and end, the kinds of answers, and whether a sentence supports one."""
+        return ("start", "end", *ANSWER_KINDS, *(("support",) if self.support_weight else ()))
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of all slices."""
+        return self.max_tokens * self.max_slices
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """F1 and exact match of answers; of supporting sentences and of both where these are learned."""
+        return ("f1", "exact_match", *(("support_f1", "joint_f1") if self.support_weight else ()))
+
+    def encode(
+        self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
+    ) -> Sequence[EncodedText]:
+        """Make one text of each question; it is encoded when it is asked for.
+
+        Args:
+            records: The columns of :data:`~trbert_env.data.records.MULTI_HOP`.
+            tokenizer: A fast tokenizer.
+            training: Whether the paragraphs come in another order in each pass: those that lead to the answer, and as
+                many others as fit.
+        """
+        backend = bare_backend(tokenizer)
+        encoder = MultiHopEncoder(
+            backend,
+            frame_of(backend.encode("a", "a"), has_segments="token_type_ids" in tokenizer.model_input_names),
+            marker_ids(tokenizer),
+            max_question_tokens=self.max_question_tokens,
+            max_tokens=self.max_tokens,
+            max_slices=self.max_slices,
+        )
+        plain = records.with_format(None)
+        return VariedTexts(len(records), lambda index, order: encoder.encode(plain[index], order), varied=training)
+
+    def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
+        """Log-probability of the right kind, and of a span (log p_start + log p_end) / 2.
+
+        With ``support_weight`` that many times the mean over the sentences of each being taken for what it is.
+
+        Args:
+            logits: ``(total_tokens, num_logits)``.
+            layout: The layout of the full texts.
+            targets: ``(num_texts, n, 5)`` int64: the kind of answer (in the first row), starts, ends, places of
+                sentences, and 1 where one supports the answer, else 0; filled with -1. Probabilities of several
+                starts or ends are summed.
+
+        Returns:
+            ``(num_texts,)`` float32, in nats.
+        """
+        gold = targets.to(logits.device)
+        kinds = _kinds(logits, layout).log_softmax(1)
+        kind = gold[:, 0, 0]
+        places, _ = log_softmax_by_text(logits[:, :2], layout.text_lengths)
+        found = places.gather(1, gold[:, :, 1:3].clamp(min=0)).masked_fill(gold[:, :, 1:3] < 0, -torch.inf)
+        of_span = found.logsumexp(1).mean(1)
+        answer = kinds.gather(1, kind[:, None]).squeeze(1) + of_span * (kind == _SPAN)
+        return answer + self._support_term(logits, layout, gold) if self.support_weight else answer
+
+    def _support_term(self, logits: Tensor, layout: Layout, gold: Tensor) -> Tensor:
+        scores, real = _sentence_scores(logits, layout, gold)
+        sign = 2.0 * gold[:, :, 4] - 1.0
+        return self.support_weight * _mean(logsigmoid(sign * scores), real)
+
+    def divergence(
+        self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
+    ) -> Tensor:
+        """KL(teacher || student) of kinds, and of spans as often as the teacher finds one; see :meth:`Task.divergence`.
+
+        With ``support_weight`` that many times the mean over the sentences too.
+        """
+        student, teacher = logits / temperature, teacher_logits.detach() / temperature
+        kinds, taught_kinds = (_kinds(values, layout).log_softmax(1) for values in (student, teacher))
+        ours, real = log_softmax_by_text(student[:, :2], layout.text_lengths)
+        theirs, _ = log_softmax_by_text(teacher[:, :2], layout.text_lengths)
+        of_span = divergence_by_text(ours, theirs, real).mean(1)
+        found = (taught_kinds.exp() * (taught_kinds - kinds)).sum(1) + taught_kinds[:, _SPAN].exp() * of_span
+        if self.support_weight:
+            gold = targets.to(logits.device)
+            scores, real = _sentence_scores(student, layout, gold)
+            taught, _ = _sentence_scores(teacher, layout, gold)
+            yes = logsigmoid(taught).exp() * (logsigmoid(taught) - logsigmoid(scores))
+            no = logsigmoid(-taught).exp() * (logsigmoid(-taught) - logsigmoid(-scores))
+            found = found + self.support_weight * _mean(yes + no, real)
+        return found * temperature**2
+
+    def predict(
+        self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
+    ) -> dict[str, Answer]:
+        """Answer every question, and tell the sentences that support the answer.
+
+        Raises:
+            ValueError: The three do not belong together, or logits are NaN.
+        """
+        if not len(texts) == len(logits) == len(records):
+            raise ValueError(
+                f"{len(texts)} texts, {len(logits)} arrays of logits and {len(records)} records: give one of each"
+            )
+        found = {}
+        for row, text, values in zip(records.with_format(None), texts, logits, strict=True):
+            if not isinstance(text, MultiHopText):
+                raise ValueError(f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()")
+            if values.shape != (len(text), self.num_logits) or np.isnan(values).any():
+                raise ValueError(
+                    f"logits of text {text.text_id!r} are {values.shape}: give ({len(text)}, {self.num_logits}) "
+                    "without NaN"
+                )
+            found[row["id"]] = Answer(self._answer(row, text, values), self._supports(text, values))
+        return found
+
+    def _answer(self, row: Mapping[str, Any], text: MultiHopText, logits: npt.NDArray[np.float32]) -> str:
+        firsts = np.cumsum((0, *text.sequence_lengths[:-1]))
+        kind = ANSWER_KINDS[int(logits[firsts, _KINDS].max(0).argmax())]
+        return self._best_span(row, text, logits) if kind == "span" else kind
+
+    def _best_span(self, row: Mapping[str, Any], text: MultiHopText, logits: npt.NDArray[np.float32]) -> str:
+        tokens = text.tokens
+        scores = logits[tokens.places, :2]
+        for count in (self.num_best, len(scores)):  # the best starts may all lie behind the best ends
+            order = np.argsort(-scores, axis=0, kind="stable")[:count]
+            starts, ends = order[:, 0], order[:, 1]
+            lengths = ends[None, :] - starts[:, None] + 1
+            valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
+            valid &= tokens.stretches[ends][None, :] == tokens.stretches[starts][:, None]
+            if valid.any():
+                totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
+                first, last = np.unravel_index(np.argmax(totals), totals.shape)
+                paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[starts[first]]])
+                return paragraph[tokens.offsets[starts[first], 0] : tokens.offsets[ends[last], 1]]
+        return ""
+
+    def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
+        if not self.support_weight:
+            return ()
+        return tuple((one.title, one.number) for one in text.sentences if logits[one.place, _SUPPORT] > 0)
+
+    def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
+        """F1 and exact match from 0 to 100, by HotpotQA's normalisation; see :attr:`metric_names`."""
+        ids, answers, supports = columns(records, "id", "answer", "supports")
+        texts = {key: answer.text for key, answer in predictions.items()}
+        right = dict(zip(ids, answers, strict=True))
+        if not self.support_weight:
+            return hotpot_metrics(texts, right)
+        found = {key: answer.supports for key, answer in predictions.items()}
+        wanted = [list(zip(one["title"], one["sentence"], strict=True)) for one in supports]
+        return hotpot_metrics(texts, right, found, dict(zip(ids, wanted, strict=True)))
+
+
+def _kinds(logits: Tensor, layout: Layout) -> Tensor:
+    """``(num_texts, kinds)``: the largest logits of the first tokens of a text's slices."""
+    first = logits.index_select(0, layout.sequence_starts.to(logits.device))[:, _KINDS]
+    padded, _ = pad_by_text(first, layout.sequences_per_text)
+    return padded.amax(1)
+
+
+def _sentence_scores(logits: Tensor, layout: Layout, gold: Tensor) -> tuple[Tensor, Tensor]:
+    """``(num_texts, n)`` float32: a logit for each sentence, and which are real."""
+    places, real = gold[:, :, 3], gold[:, :, 3] >= 0
+    index = text_starts(layout, logits.device)[:, None] + places.clamp(min=0)
+    return logits[index, _SUPPORT].float(), real
+
+
+def _mean(values: Tensor, real: Tensor) -> Tensor:
+    """``(num_texts,)``: the mean over a text's sentences; 0 where none is read."""
+    return (values * real).sum(1) / real.sum(1).clamp(min=1)

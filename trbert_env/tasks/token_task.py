@@ -1,0 +1,93 @@
+"""What tasks share whose head gives every token logits of its own: a stock token classifier."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from trbert_env.encoder.packing import Layout, segment_starts
+from trbert_env.tasks.base import Task
+from trbert_env.tasks.heads import token_logits
+from trbert_env.tasks.labels import HeadMismatchError, has_head, labels_of, listed, write_labels
+
+
+@dataclass
+class TokenTask(Task):
+    """A task over a token classifier, whose outputs have names."""
+
+    auto_model: ClassVar[Any] = AutoModelForTokenClassification
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """Names of a token's logits, in their order."""
+
+    @property
+    def num_logits(self) -> int:
+        """One for each name."""
+        return len(self.outputs)
+
+    def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
+        """Name the head's outputs; see :meth:`Task.configure`.
+
+        Raises:
+            HeadMismatchError: The encoder has been fine-tuned to classify tokens as something else.
+        """
+        found = labels_of(config)
+        if has_head(config, self.auto_model) and found != self.outputs:
+            raise HeadMismatchError(
+                f"the task needs the outputs {listed(self.outputs)}, and the encoder's are {listed(found)}",
+                "give an encoder that was fine-tuned for this task, or one without a head",
+            )
+        write_labels(config, self.outputs)
+
+    def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
+        """Logits of every token, ``(total_tokens, num_logits)`` float32; see :meth:`Task.logits`.
+
+        Raises:
+            ValueError: The model has no head that classifies tokens.
+        """
+        return token_logits(model, states)
+
+    def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
+        """``(total_tokens, num_logits)``; see :meth:`Task.stock_logits`."""
+        padded: Tensor = outputs.logits
+        lengths = layout.sequence_lengths.to(padded.device)
+        return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
+
+    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> TokenClassifierOutput:
+        """``logits``, ``(*shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
+        return TokenClassifierOutput(logits=by_sequence(logits, layout, shape, 0.0))
+
+
+def by_sequence(logits: Tensor, layout: Layout, shape: torch.Size, fill: float) -> Tensor:
+    """Put every token's logits where it stands in padded sequences.
+
+    Args:
+        logits: ``(total_tokens, num_logits)``.
+        layout: The layout of the full texts.
+        shape: The shape of the padded token ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)``.
+        fill: What stands on padding.
+
+    Returns:
+        ``(*shape, num_logits)``.
+    """
+    lengths = layout.sequence_lengths
+    index = torch.repeat_interleave(lengths)
+    places = index * shape[-1] + torch.arange(len(index)) - segment_starts(lengths)[index]
+    padded = logits.new_full((shape.numel(), logits.shape[1]), fill)
+    return padded.index_copy(0, places.to(logits.device), logits).view(*shape, logits.shape[1])
+
+
+def text_starts(layout: Layout, device: torch.device) -> Tensor:
+    """Return where each text begins among the tokens of all, ``(num_texts,)`` int64."""
+    lengths = layout.text_lengths.to(device)
+    return torch.cumsum(lengths, 0) - lengths
