@@ -27,7 +27,7 @@ from trbert_env.tasks import make_task
 VOCABULARY = 50
 WIDTH = 16
 
-MakeWorkload = Callable[[Sequence[int]], Workload]
+MakeWorkload = Callable[[Sequence[int | tuple[int, ...]]], Workload]
 MakeEnv = Callable[..., TokenReductionVectorEnv]
 Play = Callable[..., Rollout]
 
@@ -56,19 +56,20 @@ def tiny_bert() -> BertForQuestionAnswering:
 
 @pytest.fixture(scope="session")
 def make_workload(tiny_bert: BertForQuestionAnswering) -> MakeWorkload:
-    """Make a workload of random texts of the given lengths."""
+    """Make a workload of random texts of the given lengths; of several sequences, the lengths of each."""
 
-    def make(lengths: Sequence[int]) -> Workload:
+    def make(lengths: Sequence[int | tuple[int, ...]]) -> Workload:
         generator = np.random.default_rng(3)
+        sequences = [(length,) if isinstance(length, int) else length for length in lengths]
         texts = [
             EncodedText(
                 text_id=f"text {index}",
-                input_ids=generator.integers(1, VOCABULARY, length).astype(np.int32),
-                token_type_ids=np.zeros(length, dtype=np.int32),
-                sequence_lengths=(length,),
+                input_ids=generator.integers(1, VOCABULARY, sum(own)).astype(np.int32),
+                token_type_ids=np.zeros(sum(own), dtype=np.int32),
+                sequence_lengths=own,
                 target=np.array([[2, 3]], dtype=np.int64),
             )
-            for index, length in enumerate(lengths)
+            for index, own in enumerate(sequences)
         ]
         preset = replace(get_preset("SQuAD2"), settings={"max_tokens": WIDTH})
         # Nothing here decodes, so no tokenizer and no examples are needed.
@@ -82,7 +83,7 @@ def make_workload(tiny_bert: BertForQuestionAnswering) -> MakeWorkload:
 def make_env(make_workload: MakeWorkload) -> MakeEnv:
     """Make an environment of the training kind over random texts."""
 
-    def make(lengths: Sequence[int] = (6,), **options: Any) -> TokenReductionVectorEnv:
+    def make(lengths: Sequence[int | tuple[int, ...]] = (6,), **options: Any) -> TokenReductionVectorEnv:
         settings = {"num_envs": 8, "samples_per_text": 8, "length_penalty": 0.05, "policy_size": 0}
         exit_offsets = options.pop("exit_offsets", None)
         env_settings = EnvSettings(array_type="torch", **{**settings, **options})

@@ -51,6 +51,20 @@ def test_exact_fractions_are_kept(name: str, env: TokenReductionVectorEnv, play:
     assert rollout.final_info["kept_tokens"].tolist() == expected
 
 
+@pytest.mark.parametrize("name", ["random", "overlap", "attention", "residual"])
+def test_budgets_of_sliced_texts_keep_all_first_tokens(name: str, make_env: MakeEnv, play: Play) -> None:
+    sequences = ((6, 6, 4), (5,), (7, 7), (4, 4, 4))
+    env = make_env(sequences, num_envs=4, samples_per_text=1)
+    rollout = play(env, make_heuristic(name, (0.5, 0.1), 2))
+    slices = {f"text {index}": own for index, own in enumerate(sequences)}
+    expected = []
+    for key in rollout.observations[0].text_ids:
+        own = slices[key]
+        expected.append([max(len(own), round(fraction * sum(own))) for fraction in (0.5, 0.1)])
+    assert rollout.final_info["kept_tokens"].tolist() == expected
+    assert {second for _, second in expected} == {1, 2, 3}  # as many as there are first tokens
+
+
 @pytest.mark.parametrize("scores", ["attention", "residual"])
 def test_importance_tokens_keep_the_top(scores: InfoScores, env: TokenReductionVectorEnv, play: Play) -> None:
     rollout = PaddedRollout.of(play(env, ImportanceTokens(FRACTIONS, 2, scores)))

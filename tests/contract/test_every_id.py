@@ -30,6 +30,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "multi_hop_qa": {"max_tokens": 64, "max_question_tokens": 24},
     "candidate_qa": {"max_tokens": 64},
 }
+#: Of these ids, the texts are sliced too: one of each kind of task that can be.
+SLICED = ("NewsQA", "Hyperpartisan")
 
 #: The most sequences of a text.
 SEQUENCES = {"multiple_choice": 4, "multi_hop_qa": 2, "candidate_qa": 2}
@@ -56,9 +58,20 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=[*NAMES, *(f"{name}, sliced" for name in SLICED)])
+def case(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def name(case: str) -> str:
+    return case.removesuffix(", sliced")
+
+
+@pytest.fixture(scope="module")
+def settings(case: str, name: str) -> dict[str, Any]:
+    """Settings of the task."""
+    return SHORT[PRESETS[name].task] | ({"max_slices": 3} if "sliced" in case else {})
 
 
 def made(name: str, source: str | EnvSpec, **options: Any) -> TokenReductionVectorEnv:
@@ -71,7 +84,9 @@ def made(name: str, source: str | EnvSpec, **options: Any) -> TokenReductionVect
 
 
 @pytest.fixture(scope="module")
-def of_id(name: str, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenReductionVectorEnv]:
+def of_id(
+    name: str, settings: dict[str, Any], encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TokenReductionVectorEnv]:
     """The id's environment, of four rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -83,7 +98,7 @@ def of_id(name: str, encoder: Path, tmp_path_factory: pytest.TempPathFactory) ->
             data_source="embedded",
             max_examples=12,
             samples_per_text=2,
-            task_settings=SHORT[PRESETS[name].task],
+            task_settings=settings,
         )
         yield env
         env.close()
@@ -119,10 +134,10 @@ def test_the_checker_finds_nothing(make: Make) -> None:
     assert check_vector_env(make(final_obs=True), check_spec=False) == []
 
 
-def test_the_spec_survives_json(name: str, of_id: TokenReductionVectorEnv) -> None:
+def test_the_spec_survives_json(name: str, settings: dict[str, Any], of_id: TokenReductionVectorEnv) -> None:
     env = of_id
     kind = PRESETS[name].task
-    assert env.max_tokens == SHORT[kind]["max_tokens"] * SEQUENCES.get(kind, 1)
+    assert env.max_tokens == SHORT[kind]["max_tokens"] * settings.get("max_slices", SEQUENCES.get(kind, 1))
     assert env.single_action_space.shape == (env.max_tokens,)
     assert env.spec is not None
     text = env.spec.to_json()
@@ -133,8 +148,10 @@ def test_the_spec_survives_json(name: str, of_id: TokenReductionVectorEnv) -> No
     again.close()
 
 
-def test_observations_lie_in_their_space_and_first_tokens_are_forced(make: Make) -> None:
+def test_observations_lie_in_their_space_and_first_tokens_are_forced(settings: dict[str, Any], make: Make) -> None:
     env = make(order="once")
+    if "max_slices" in settings:
+        assert max(len(text.sequence_lengths) for text in env.workload.texts) == settings["max_slices"]
     observation, infos = env.reset(seed=0)
     texts = {text.text_id: text for text in env.workload.texts}
     nothing = np.zeros((4, env.max_tokens), dtype=np.int8)
@@ -158,17 +175,19 @@ def test_observations_lie_in_their_space_and_first_tokens_are_forced(make: Make)
 
 
 @pytest.mark.parametrize("scores", ["residual", "attention"])
-def test_seeds_states_and_importance(scores: str, make: Make) -> None:
+def test_seeds_states_and_importance(scores: str, case: str, make: Make) -> None:
     env, twin, resumed = (make(info_scores=scores) for _ in range(3))
     first = env.reset(seed=7)
     assert_same(first, twin.reset(seed=7))
     steps = actions(env, 7)
     observation, infos = first
+    # No gradient reaches a window of which no logit is the greatest of its text.
+    least = 0.0 if scores == "residual" and case == "Hyperpartisan, sliced" else 0.9
     for step in steps[:3]:
         in_play = observation["token_mask"] == 1
         assert infos["importance"].shape == in_play.shape
         assert not infos["importance"][~in_play].any()
-        assert (infos["importance"][in_play] > 0).mean() > 0.9
+        assert (infos["importance"][in_play] > 0).mean() > least
         result = env.step(step)
         assert_same(result, twin.step(step))
         observation, infos = result[0], result[-1]

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -52,7 +54,10 @@ class Case:
 KINDS: dict[str, Callable[[], Task]] = {
     "span QA": SpanQA,
     "span QA, several answers": lambda: SpanQA(null_answer=False, golds="all", metric="mrqa"),
+    "span QA, sliced": lambda: SpanQA(max_tokens=20, max_slices=3, golds="all", metric="trivia"),
     "classes": Classification,
+    "classes, sliced": lambda: Classification(max_tokens=20, max_slices=3),
+    "relevance, sliced": lambda: Classification(max_tokens=20, max_slices=3, head="relevance"),
     "relevance": lambda: Classification(head="relevance"),
     "regression": lambda: Classification(head="regression"),
     "choice": lambda: MultipleChoice(max_tokens=60, max_question_tokens=5),
@@ -62,7 +67,7 @@ KINDS: dict[str, Callable[[], Task]] = {
     "candidates": lambda: CandidateQA(max_tokens=60),
 }
 #: Kinds whose texts are several sequences.
-SLICED = ("choice", "multi-hop", "candidates")
+SLICED = ("choice", "multi-hop", "candidates", "sliced")
 
 
 def is_sliced(kind: str) -> bool:
@@ -72,7 +77,7 @@ def is_sliced(kind: str) -> bool:
 def target_of(kind: str, index: int, length: int) -> np.ndarray[Any, Any]:
     if kind.startswith("span"):
         spans = [[index % length, length - 1], [0, length // 2]]
-        return np.array(spans if "several" in kind and index % 2 else spans[:1], dtype=np.int64)
+        return np.array(spans if kind != "span QA" and index % 2 else spans[:1], dtype=np.int64)
     if kind.startswith("multi-hop"):  # span, yes and no in turns; two places of the answer; three sentences
         target = np.full((3, 5), -1, dtype=np.int64)
         target[0, 0] = index % 3
@@ -83,9 +88,18 @@ def target_of(kind: str, index: int, length: int) -> np.ndarray[Any, Any]:
         places = [index, index + 1, length - 2, length - 1, 0]
         which, gold = [0, 1, 0, 1, 2], index % 3
         return np.array([[one, place, one == gold] for one, place in zip(which, places, strict=True)], dtype=np.int64)
-    if kind in ("relevance", "regression"):
-        return np.array([float(index % 2) if kind == "relevance" else 0.7 * index - 1], dtype=np.float32)
+    if kind.startswith("relevance"):
+        return np.array([float(index % 2)], dtype=np.float32)
+    if kind == "regression":
+        return np.array([0.7 * index - 1], dtype=np.float32)
     return np.array([index % 3], dtype=np.int64)
+
+
+def lengths_of(kind: str) -> list[tuple[int, ...]]:
+    """Tokens of the sequences of each text."""
+    if "sliced" in kind:
+        return [(9, 9, 4), (7,), (1,), (6, 7)]
+    return [(5, 7, 4), (8, 3, 6, 5), (3, 1, 6)] if is_sliced(kind) else [(9,), (14,), (1,), (6,)]
 
 
 @pytest.fixture(params=list(KINDS))
@@ -98,7 +112,7 @@ def case(kind: str, family: str, make_model: Callable[..., PreTrainedModel], mak
     task = KINDS[kind]()
     config = copy.deepcopy(make_model(family).config)
     config.architectures = None
-    if kind == "classes":
+    if kind.startswith("classes"):
         labels = Dataset.from_dict({"label": ["c", "a", "b"]})
         task.configure(config, labels)
     else:
@@ -109,9 +123,8 @@ def case(kind: str, family: str, make_model: Callable[..., PreTrainedModel], mak
     model: PreTrainedModel = task.auto_model.from_config(config).eval()
     for parameter in model.parameters():  # a fresh pooler and head say nearly the same of every text
         torch.nn.init.normal_(parameter, std=0.25) if parameter.dim() > 1 else None
-    lengths = [(5, 7, 4), (8, 3, 6, 5), (3, 1, 6)] if is_sliced(kind) else [(9,), (14,), (1,), (6,)]
-    texts = [replace(text, target=target_of(kind, index, len(text))) for index, text in enumerate(make_texts(*lengths))]
-    return Case(task, model, texts)
+    made = make_texts(*lengths_of(kind))
+    return Case(task, model, [replace(text, target=target_of(kind, row, len(text))) for row, text in enumerate(made)])
 
 
 def packed_masks(texts: Sequence[EncodedText], masks: Sequence[Tensor]) -> list[Tensor]:
@@ -201,10 +214,10 @@ def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any], lengths: Se
         ]
         gold = int(target[target[:, 2] == 1][0, 0])
         return float(np.log(np.exp(scores[gold]) / np.exp(scores).sum()))
-    if kind == "classes":
-        return float(logits[0].softmax(0)[int(target[0])].log())
-    if kind == "relevance":
-        yes = 1 / (1 + np.exp(-float(logits)))
+    if kind.startswith("classes"):
+        return float(logits.amax(0).softmax(0)[int(target[0])].log())
+    if kind.startswith("relevance"):
+        yes = 1 / (1 + np.exp(-float(logits.max())))
         return float(np.log(yes if target[0] == 1 else 1 - yes))
     if kind == "regression":
         return -0.5 * (float(logits) - float(target[0])) ** 2
@@ -232,7 +245,7 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
     records = Dataset.from_dict({"id": [text.text_id for text in case.texts]})
     workload = Workload(get_preset("SQuAD2"), case.task, backbone, records, case.texts, "train", "local")
     price = 0.25
-    settings = EnvSettings(len(case.texts), order="once", reduction_layers=(2, 3), length_penalty=price)
+    settings = EnvSettings(len(case.texts), order="once", reduction_layers=(2, 3), length_penalty=price, policy_size=0)
     env = TokenReductionVectorEnv(workload, settings)
     env.reset()
     total = np.zeros(len(case.texts))
@@ -248,38 +261,104 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
         assert infos["final_info"]["log_likelihood"][row] == pytest.approx(likelihood, abs=1e-4)
         kept = sum(int(mask[row].sum()) for mask in masks)
         assert total[row] == pytest.approx(likelihood - price * kept, abs=1e-4)
+        # Layer 1 runs on all tokens, layer 2 on those of the first mask, layers 3 and 4 on those of the second.
+        full = sum(map(one_layer, text.sequence_lengths))
+        stages = [mask[row, : len(text)].split(list(text.sequence_lengths)) for mask in masks]
+        second, third = (sum(one_layer(int(part.sum())) for part in parts) for parts in stages)
+        assert infos["final_info"]["full_flops"][row] == 4 * full
+        assert infos["final_info"]["reduced_flops"][row] == full + second + 2 * third
+
+
+def one_layer(tokens: int) -> int:
+    """Multiply-adds of one layer on one sequence, twice."""
+    hidden, feed_forward = 48, 96
+    return 2 * tokens * (4 * hidden**2 + 2 * hidden * feed_forward + 2 * tokens * hidden)
+
+
+@torch.no_grad()
+def test_dropping_tokens_is_the_stock_model_with_them_masked_out(
+    case: Case, family: str, make_masks: MakeMasks
+) -> None:
+    case.model.double()  # eager attention rounds otherwise, and some of these heads multiply that
+    stock = copy.deepcopy(case.model)
+    stock.set_attn_implementation("eager")
+    staged, masks = StagedModel(case.model, case.task, (2, 3)), make_masks(case.texts, 2)
+    forward = staged.start(TextBatch.from_texts(case.texts))
+    for mask in packed_masks(case.texts, masks):
+        forward.advance(mask)
+    expected = []
+    for row, text in enumerate(case.texts):
+        start = 0
+        for length in text.sequence_lengths:
+            part = slice(start, start + length)
+            in_play = [torch.ones(length, dtype=torch.bool), *(mask[row, part] for mask in masks)]
+            expected.append(masked_stock_logits(stock, case.task, family, text, part, in_play))
+            start += length
+    torch.testing.assert_close(staged.read(forward)[0], torch.cat(expected).float(), rtol=0, atol=TOLERANCE)
+
+
+def masked_stock_logits(
+    stock: Any, task: Task, family: str, text: EncodedText, part: slice, in_play: Sequence[Tensor]
+) -> Tensor:
+    """The stock model's logits of one sequence; ``in_play`` are the tokens of layers 1, 2, and 3 and 4."""
+    arguments = {"input_ids": torch.from_numpy(text.input_ids[part]).long()[None]}
+    if family != "distilbert":
+        arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids[part]).long()[None]
+    layers = stock.base_model.get_submodule(FAMILIES[family])
+    with pytest.MonkeyPatch.context() as patch:
+        for layer, kept in zip(layers, [*in_play, in_play[-1]], strict=True):
+            patch.setattr(layer, "forward", masked(layer.forward, kept))
+        outputs = stock(**task.stock_inputs(arguments))
+    return task.stock_logits(outputs, Layout.from_lengths([len(in_play[0])], [1]))
+
+
+def masked(layer: Callable[..., Tensor], in_play: Tensor) -> Callable[..., Tensor]:
+    """A layer in which tokens out of play are no keys, and keep their state."""
+
+    def forward(states: Tensor, *_: Any, **__: Any) -> Tensor:
+        additive = states.new_zeros(1, 1, len(in_play), len(in_play)).masked_fill(~in_play, -1e9)
+        return torch.where(in_play[:, None], layer(states, attention_mask=additive), states)
+
+    return forward
 
 
 @torch.no_grad()
 def test_the_shipped_models_padded_call_is_the_packed_one(case: Case, kind: str) -> None:
-    if is_sliced(kind):  # a padded batch has as many sequences everywhere
-        case.texts = [text for text in case.texts if len(text.sequence_lengths) == 3]
     policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
     model = TokenReducedModel.from_parts(
         case.model, policy, env="x", task=case.task, reduction_layers=(2, 3), decision=DecisionRule()
     )
     batch = TextBatch.from_texts(case.texts)
     packed = model.forward_packed(batch).logits
-    width = 17
-    shape = (int(batch.layout.sequences_per_text.sum()), width)
-    ids, mask, types = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
-    starts, lengths = batch.layout.sequence_starts.tolist(), batch.layout.sequence_lengths.tolist()
-    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-        ids[row, :length] = batch.input_ids[start : start + length]
-        types[row, :length] = batch.token_type_ids[start : start + length]
-        mask[row, :length] = 1
-    if is_sliced(kind):
-        ids, mask, types = (values.view(len(case.texts), -1, width) for values in (ids, mask, types))
+    several = is_sliced(kind)
+    most = int(batch.layout.sequences_per_text.max())
+    ids, mask, types = (torch.zeros(len(case.texts), most, 17, dtype=torch.int64) for _ in range(3))
+    for row, text in enumerate(case.texts):
+        start = 0
+        for column, length in enumerate(text.sequence_lengths):
+            ids[row, column, :length] = torch.from_numpy(text.input_ids[start : start + length])
+            types[row, column, :length] = torch.from_numpy(text.token_type_ids[start : start + length])
+            mask[row, column, :length] = 1
+            start += length
+    if not several:
+        ids, mask, types = (values.squeeze(1) for values in (ids, mask, types))
     output: Any = model(ids, attention_mask=mask, token_type_ids=types)
     if kind.startswith("span"):
-        both = torch.stack([output.start_logits, output.end_logits], -1)[mask.bool()]
-        torch.testing.assert_close(both, packed)
+        both = torch.stack([output.start_logits, output.end_logits], -1)
+        assert both.shape == (*ids.shape, 2)
+        assert bool((both[~mask.bool()] == -torch.inf).all())
+        torch.testing.assert_close(both[mask.bool()], packed)
     elif isinstance(case.task, TokenTask):
         assert output.logits.shape == (*ids.shape, case.task.num_logits)
+        assert not bool(output.logits[~mask.bool()].any())
         torch.testing.assert_close(output.logits[mask.bool()], packed)
+    elif "choice" in kind:
+        there = mask.bool().any(-1)
+        assert bool((output.logits[~there] == -torch.inf).all())
+        torch.testing.assert_close(output.logits[there], packed.squeeze(1))
     else:
-        assert output.logits.shape == ((len(case.texts), 3) if "choice" in kind else packed.shape)
-        torch.testing.assert_close(output.logits.flatten(), packed.flatten())
+        pieces = case.task.split(packed, batch.layout)
+        torch.testing.assert_close(output.logits, torch.stack([piece.amax(0) for piece in pieces]))
 
 
 def test_divergence_from_itself_is_zero_and_its_gradient_points_to_the_teacher(case: Case) -> None:

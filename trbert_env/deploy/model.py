@@ -311,13 +311,15 @@ class TokenReducedModel(PreTrainedModel):
         """Run a tokenizer's padded batch; the padding is taken out and costs nothing.
 
         Args:
-            input_ids: ``(num_texts, width)``, padded on the right; of multiple choice ``(num_texts, options, width)``.
+            input_ids: ``(num_texts, width)``, padded on the right; ``(num_texts, sequences, width)`` where a text has
+                several: the options of a choice, the slices of a long text. Of a text that has fewer, the last are all
+                padding.
             attention_mask: 1 for tokens, 0 for padding, of the same shape.
             token_type_ids: Token type ids of the same shape.
 
         Returns:
-            What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``,
-            ``(num_texts, width)``, minus infinity on padding; else ``logits``.
+            What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``, shaped like
+            ``input_ids``, minus infinity on padding; else ``logits``, one row a text.
         """
         batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
         output = self.forward_packed(batch)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.packing import Layout, segment_starts
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,13 @@ class TextBatch:
 
         Args:
             input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
-            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None. A text may
+                have fewer sequences than others: the last ones are then all padding.
             token_type_ids: Token type ids of the same shape; all 0 where it is None.
 
         Raises:
-            ValueError: There is no row, or one is empty or padded anywhere but on the right.
+            ValueError: There is no row, or one is padded anywhere but on the right; or a text is empty, or has an empty
+                sequence before another.
         """
         if input_ids.dim() not in (2, 3) or not input_ids.numel():
             raise ValueError(
@@ -96,13 +98,59 @@ class TextBatch:
         input_ids = input_ids.reshape(-1, width)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.reshape(-1, width)
         mask = mask.bool()
-        lengths = mask.sum(1).tolist()
-        if min(lengths) < 1:
-            raise ValueError(f"row {lengths.index(0)} of input_ids has no tokens: leave empty texts out")
+        lengths = mask.sum(1).cpu()
+        per_text = _sequence_counts(lengths.view(num_texts, -1))
         late = (mask[:, 1:] & ~mask[:, :-1]).any(1).tolist()
         if any(late):
             raise ValueError(f"attention_mask has a 0 before a 1 in row {late.index(True)}: pad on the right")
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids.reshape(-1, width)
         positions = torch.arange(width, device=input_ids.device).expand_as(input_ids)
-        layout = Layout.from_lengths(lengths, [len(lengths) // num_texts] * num_texts, input_ids.device)
+        layout = Layout.from_lengths(lengths[lengths > 0].tolist(), per_text, input_ids.device)
         return cls(input_ids[mask], types[mask], positions[mask], layout)
+
+
+def padded_places(layout: Layout, shape: torch.Size) -> Tensor:
+    """Return where each token of full texts stands in padded token ids, once these are flat.
+
+    Args:
+        layout: The layout of the full texts.
+        shape: The shape of the token ids, ``(num_texts, width)`` or ``(num_texts, sequences, width)``.
+
+    Returns:
+        ``(total_tokens,)`` int64 on the CPU.
+
+    Example:
+        >>> padded_places(Layout.from_lengths([2, 1, 2], [1, 2]), torch.Size([2, 2, 3])).tolist()
+        [0, 1, 6, 9, 10]
+    """
+    sequence = torch.repeat_interleave(layout.sequence_lengths)
+    inside = torch.arange(len(sequence)) - layout.sequence_starts[sequence]
+    return padded_rows(layout, shape)[sequence] * shape[-1] + inside
+
+
+def padded_rows(layout: Layout, shape: torch.Size) -> Tensor:
+    """Return the row of each sequence in padded token ids, once their rows lie end to end.
+
+    Args:
+        layout: The layout of the full texts.
+        shape: The shape of the token ids, as :func:`padded_places` takes it.
+
+    Returns:
+        ``(num_sequences,)`` int64 on the CPU.
+    """
+    text = torch.repeat_interleave(layout.sequences_per_text)
+    number = torch.arange(len(text)) - segment_starts(layout.sequences_per_text)[text]
+    return text * (shape[:-1].numel() // shape[0]) + number
+
+
+def _sequence_counts(lengths: Tensor) -> list[int]:
+    """Sequences of each text, from the tokens of its rows, ``(num_texts, rows)``."""
+    there = lengths > 0
+    empty = (~there[:, 0]).tolist()
+    if any(empty):
+        raise ValueError(f"row {empty.index(True)} of input_ids has no tokens: leave empty texts out")
+    late = (there[:, 1:] & ~there[:, :-1]).any(1).tolist()
+    if any(late):
+        raise ValueError(f"text {late.index(True)} of input_ids has an empty sequence before another: put it last")
+    counts: list[int] = there.sum(1).tolist()
+    return counts

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trbert_env.encoder.packing import Layout
+
 
 def pad_by_text(rows: Tensor, counts: Tensor, fill: float = -torch.inf) -> tuple[Tensor, Tensor]:
     """Lay the rows of each text side by side.
@@ -60,3 +62,22 @@ def divergence_by_text(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor
     # Padding has probability 0 on both sides: take it out before 0 times infinity is formed.
     student, teacher = (values.masked_fill(~real, 0.0) for values in (student, teacher))
     return (teacher.exp() * (teacher - student)).masked_fill(~real, 0.0).sum(1)
+
+
+def max_over_sequences(logits: Tensor, layout: Layout) -> Tensor:
+    """Return the greatest of each logit over the sequences of a text, ``(num_texts, num_logits)``.
+
+    Args:
+        logits: ``(num_sequences, num_logits)``.
+        layout: The layout of the texts.
+
+    Example:
+        >>> layout = Layout.from_lengths([3, 2, 4], [2, 1])
+        >>> max_over_sequences(torch.tensor([[1.0, -2.0], [0.5, 3.0], [7.0, 8.0]]), layout).tolist()
+        [[1.0, 3.0], [7.0, 8.0]]
+    """
+    if layout.num_texts == len(logits):
+        return logits
+    text = torch.repeat_interleave(layout.sequences_per_text).to(logits.device)
+    least = logits.new_full((layout.num_texts, logits.shape[1]), -torch.inf)
+    return least.scatter_reduce(0, text[:, None].expand_as(logits), logits, "amax")

@@ -24,6 +24,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
+from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import (
@@ -37,7 +38,7 @@ from trbert_env.tasks.labels import (
     unnamed_labels,
     write_labels,
 )
-from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 Head = Literal["classes", "relevance", "regression"]
 
@@ -52,7 +53,9 @@ class Classification(Task):
     output makes one logit of names too, where these are two.
 
     Attributes:
-        max_tokens: The most tokens of a text, special tokens included.
+        max_tokens: The most tokens of a sequence, special tokens included.
+        max_slices: The most sequences of a text. With 1, a text that does not fit is cut. With more, it is divided into
+            consecutive windows, and each of its logits is the greatest of theirs; what lies beyond the last is cut.
         truncation: ``"head"`` cuts a text behind its beginning; ``"head+tail"`` keeps a quarter of what fits from its
             beginning and the rest from its end.
         ordered: Whether the classes have an order, as stars do; adds the mean distance to the metrics.
@@ -65,6 +68,7 @@ class Classification(Task):
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
 
     max_tokens: int = 512
+    max_slices: int = 1
     truncation: Literal["head", "head+tail"] = "head"
     ordered: bool = False
     positive: str | None = None
@@ -81,6 +85,13 @@ class Classification(Task):
         """
         if self.max_tokens < 4:
             raise ValueError(f"max_tokens is {self.max_tokens}: give at least 4")
+        if self.max_slices < 1:
+            raise ValueError(f"max_slices is {self.max_slices}: give the windows of a text, at least 1")
+        if self.max_slices > 1 and self.truncation == "head+tail":
+            raise ValueError(
+                f"truncation 'head+tail' makes one sequence of a text, and max_slices is {self.max_slices}: "
+                "set max_slices to 1, or truncation to 'head'"
+            )
         if self.names is not None:
             no, yes = self.names  # as JSON values they are a list
             self.names = (no, yes)
@@ -92,8 +103,8 @@ class Classification(Task):
 
     @property
     def max_text_tokens(self) -> int:
-        """Tokens of a text."""
-        return self.max_tokens
+        """Tokens of all slices together."""
+        return self.max_tokens * self.max_slices
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -194,8 +205,10 @@ class Classification(Task):
             training: Not needed here.
 
         Raises:
-            ValueError: A label is none of the classes.
+            ValueError: A label is none of the classes, or a record is a pair of texts and ``max_slices`` is above 1.
         """
+        if self.max_slices > 1:
+            self._check_no_pairs(records)
         encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
         targets = self._targets_of(records)
         plain = records.with_format(None)
@@ -203,10 +216,24 @@ class Classification(Task):
         def make(index: int) -> EncodedText:
             row = plain[index]
             pair = row["text_pair"]
-            ids, types = encoder.single(row["text"]) if pair is None else encoder.pair(row["text"], pair)
-            return EncodedText(row["id"], ids, types, (len(ids),), targets[index : index + 1])
+            if pair is not None:
+                sequences = [encoder.pair(row["text"], pair)]
+            elif self.max_slices > 1:
+                sequences = encoder.windows(row["text"], self.max_slices)
+            else:
+                sequences = [encoder.single(row["text"])]
+            return text_of(row["id"], sequences, targets[index : index + 1])
 
         return LazyTexts(len(records), make)
+
+    def _check_no_pairs(self, records: Dataset) -> None:
+        ids, pairs = columns(records, "id", "text_pair")
+        pair = next((key for key, other in zip(ids, pairs, strict=True) if other is not None), None)
+        if pair is not None:
+            raise ValueError(
+                f"record {pair!r} is a pair of texts, and max_slices is {self.max_slices}: pairs are not sliced, "
+                "so set max_slices to 1"
+            )
 
     def _targets_of(self, records: Dataset) -> npt.NDArray[Any]:
         """``(n,)``: int64 classes, or float32 numbers."""
@@ -242,18 +269,18 @@ class Classification(Task):
             raise ValueError(f"record {ids[place]!r} has the label {values[place]!r}: {error}") from None
 
     def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
-        """Logits of each text, ``(num_texts, num_logits)`` float32; see :meth:`Task.logits`."""
+        """Logits of each sequence, ``(num_sequences, num_logits)`` float32; see :meth:`Task.logits`."""
         return first_token_logits(model, states, layout)
 
     def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         """Log-softmax of the gold class, log-sigmoid of a single logit, or minus half the squared error.
 
         Args:
-            logits: ``(num_texts, num_logits)``.
-            layout: Not needed here.
+            logits: ``(num_sequences, num_logits)``; a text has the greatest of each over its sequences.
+            layout: The layout of the full texts.
             targets: ``(num_texts, 1)``: int64 classes, or float32 numbers.
         """
-        gold = targets.to(logits.device)
+        logits, gold = max_over_sequences(logits, layout), targets.to(logits.device)
         if self.head == "classes":
             return logits.log_softmax(-1).gather(1, gold).squeeze(1)
         scores, numbers = logits.squeeze(1), gold.squeeze(1).float()
@@ -265,7 +292,7 @@ class Classification(Task):
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:
         """KL(teacher || student); of regression half the squared difference. See :meth:`Task.divergence`."""
-        teacher = teacher_logits.detach()
+        logits, teacher = (max_over_sequences(values, layout) for values in (logits, teacher_logits.detach()))
         if self.head == "regression":
             return 0.5 * ((logits - teacher) ** 2).squeeze(1)
         student = _log_probabilities(logits / temperature)
@@ -275,14 +302,14 @@ class Classification(Task):
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
     ) -> dict[str, Any]:
-        """Name the class of every record, or give its logit.
+        """Name the class of every record, or give its logit; of several sequences the greatest counts.
 
         Raises:
             ValueError: There are not as many logits as texts, or logits are NaN.
         """
         if len(texts) != len(logits):
             raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
-        rows = np.concatenate(logits)
+        rows = np.stack([values.max(0) for values in logits])
         if np.isnan(rows).any():
             raise ValueError("logits are NaN: the model's weights or its number format are at fault")
         (ids,) = columns(records, "id")
@@ -301,13 +328,13 @@ class Classification(Task):
         return (relevance_metrics if self.head == "relevance" else regression_metrics)(scores, numbers)
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
-        """``(num_texts, num_logits)``; see :meth:`Task.stock_logits`."""
+        """``(num_sequences, num_logits)``; see :meth:`Task.stock_logits`."""
         result: Tensor = outputs.logits
         return result
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> SequenceClassifierOutput:
         """``logits``, ``(num_texts, num_logits)``; see :meth:`Task.model_output`."""
-        return SequenceClassifierOutput(logits=logits)
+        return SequenceClassifierOutput(logits=max_over_sequences(logits, layout))
 
 
 @dataclass(frozen=True)

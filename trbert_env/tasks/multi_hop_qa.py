@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from trbert_env.data.records import ANSWER_KINDS, columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText
-from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, pad_by_text
+from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences
 from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
@@ -235,8 +235,7 @@ class MultiHopQA(TokenTask):
 def _kinds(logits: Tensor, layout: Layout) -> Tensor:
     """``(num_texts, kinds)``: the largest logits of the first tokens of a text's slices."""
     first = logits.index_select(0, layout.sequence_starts.to(logits.device))[:, _KINDS]
-    padded, _ = pad_by_text(first, layout.sequences_per_text)
-    return padded.amax(1)
+    return max_over_sequences(first.float(), layout)
 
 
 def _sentence_scores(logits: Tensor, layout: Layout, gold: Tensor) -> tuple[Tensor, Tensor]:

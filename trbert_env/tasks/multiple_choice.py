@@ -17,10 +17,11 @@ from transformers.modeling_outputs import MultipleChoiceModelOutput
 
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import padded_rows
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, pad_by_text
 from trbert_env.tasks.heads import first_token_logits
-from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 #: What stands for the missing words of a question.
 _BLANK = "_"
@@ -107,9 +108,7 @@ class MultipleChoice(Task):
                 encoder.around(article, encoder.ids(self._joined(row["question"], option)), self.max_question_tokens)
                 for option in row["options"]
             ]
-            ids, types = (np.concatenate(pieces) for pieces in zip(*pairs, strict=True))
-            lengths = tuple(len(pair[0]) for pair in pairs)
-            return EncodedText(row["id"], ids, types, lengths, np.array([row["answer"]], dtype=np.int64))
+            return text_of(row["id"], pairs, np.array([row["answer"]], dtype=np.int64))
 
         return LazyTexts(len(records), make)
 
@@ -194,5 +193,10 @@ class MultipleChoice(Task):
         return result
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> MultipleChoiceModelOutput:
-        """``logits``, ``(num_texts, options)``; see :meth:`Task.model_output`."""
-        return MultipleChoiceModelOutput(logits=logits.view(shape[:-1]))
+        """``logits``, ``(num_texts, options)``, minus infinity for options that a text does not have.
+
+        See :meth:`Task.model_output`.
+        """
+        rows = padded_rows(layout, shape).to(logits.device)
+        padded = logits.new_full((shape[:-1].numel(),), -torch.inf).index_copy(0, rows, logits.squeeze(1))
+        return MultipleChoiceModelOutput(logits=padded.view(shape[:-1]))

@@ -1,4 +1,4 @@
-"""Questions and contexts as windows of token ids, each with its gold span."""
+"""Questions and contexts as windows of token ids: their special tokens, bounds and gold spans."""
 
 from __future__ import annotations
 
@@ -20,20 +20,30 @@ from trbert_env.tasks.encoding import Ids, Tokens
 _BATCH = 4096
 
 
+class Piece(NamedTuple):
+    """The piece of a context that stands in one sequence of a text.
+
+    Attributes:
+        start: Index of its first token in the text, whose sequences are laid end to end.
+        offsets: ``(num_context_tokens, 2)`` int32, where each of its tokens begins and ends in the example's context,
+            in characters.
+    """
+
+    start: int
+    offsets: Ids
+
+
 @dataclass(frozen=True)
 class SpanText(EncodedText):
-    """One window: a question and a piece of its context.
+    """A question with pieces of its context, one a sequence: a single window, or the slices of a long context.
 
     Attributes:
         example_id: The id of the question.
-        context_start: Index of the first context token in the window.
-        offsets: ``(num_context_tokens, 2)`` int32, where each context token of the window begins and ends
-            in the example's context, in characters.
+        pieces: The piece of each sequence.
     """
 
     example_id: str
-    context_start: int
-    offsets: Ids
+    pieces: tuple[Piece, ...]
 
 
 class Row(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from itertools import islice
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +17,19 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import padded_places
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
+from trbert_env.tasks.span_decoding import BestSpan, SpanDecoder
 from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
+from trbert_env.tasks.trivia_metrics import trivia_metrics
 from trbert_env.tasks.windows import Question, Windows
 
 __all__ = ["SpanQA", "SpanText"]
-
-
-class _Span(NamedTuple):
-    """A span of characters of the context and the sum of its start and end logits."""
-
-    score: float
-    start: int
-    end: int
 
 
 @dataclass
@@ -43,15 +39,19 @@ class SpanQA(Task):
     Attributes:
         max_tokens: The most tokens of a window, special tokens included.
         stride: Context tokens that neighbouring windows share.
+        max_slices: The most windows that make one text, as its sequences: the first ones of a context, whose answer is
+            one distribution over the tokens of all of them. What lies beyond is cut. 0 makes each window a text of its
+            own.
         max_question_tokens: Tokens that a question is cut at.
         num_best: Starts and ends of a window that are combined when decoding.
         max_answer_tokens: The most tokens of a predicted answer.
         null_threshold: Logits by which no answer must exceed the best span to be predicted.
-        null_answer: Whether a question may have no answer. Where it may not, windows without an answer are left
+        null_answer: Whether a question may have no answer. Where it may not, texts without an answer are left
             out of training, and an answer is always predicted. With None, the records that :meth:`configure` sees
             tell.
-        golds: ``"first"`` rewards the first answer alone; ``"all"`` the summed probability of all answers.
-        metric: ``"squad"``, or ``"mrqa"`` with its own normalisation and with the records' aliases.
+        golds: ``"first"`` rewards the first answer alone; ``"all"`` the summed probability of all answers. An answer
+            that stands in several slices, for these overlap, counts in each.
+        metric: ``"squad"``, or ``"mrqa"`` or ``"trivia"`` with their own normalisation and with the records' aliases.
     """
 
     auto_model: ClassVar[Any] = AutoModelForQuestionAnswering
@@ -59,13 +59,14 @@ class SpanQA(Task):
 
     max_tokens: int = 384
     stride: int = 128
+    max_slices: int = 0
     max_question_tokens: int = 64
     num_best: int = 20
     max_answer_tokens: int = 30
     null_threshold: float = 0.0
     null_answer: bool | None = True
     golds: Literal["first", "all"] = "first"
-    metric: Literal["squad", "mrqa"] = "squad"
+    metric: Literal["squad", "mrqa", "trivia"] = "squad"
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -78,11 +79,13 @@ class SpanQA(Task):
                 raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.stride < 0:
             raise ValueError(f"stride is {self.stride}: give the overlap of neighbouring windows, at least 0")
+        if self.max_slices < 0:
+            raise ValueError(f"max_slices is {self.max_slices}: give the windows of a text, or 0 to keep them apart")
 
     @property
     def max_text_tokens(self) -> int:
-        """Tokens of a window."""
-        return self.max_tokens
+        """Tokens of a window, or of all slices together."""
+        return self.max_tokens * max(self.max_slices, 1)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -100,14 +103,14 @@ class SpanQA(Task):
     def encode(
         self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
     ) -> Sequence[SpanText]:
-        """Tokenise questions and contexts into windows, in the order of the records.
+        """Tokenise questions and contexts into texts of one or several windows, in the order of the records.
 
         The tokenizer is left as it was, and its own truncation and padding play no part.
 
         Args:
             records: Columns ``id, question, context, answers{text, answer_start}``.
             tokenizer: A fast tokenizer.
-            training: Whether windows without an answer are left out, where every question has one.
+            training: Whether texts without an answer are left out, where every question has one.
 
         Raises:
             ValueError: If an example is empty, its answer does not fit its context, its id comes twice or
@@ -130,8 +133,9 @@ class SpanQA(Task):
             question = self._question(row, questions[row.question], place, contexts[place])
             room = self.max_tokens - len(frame) - len(question.ids)
             self._check_room(row.id, room, len(contexts[place].ids))
-            ranges = window_ranges(len(contexts[place].ids), room, self.stride)
-            bounds += [(len(asked), number, first, last) for number, (first, last) in enumerate(ranges)]
+            ranges = islice(window_ranges(len(contexts[place].ids), room, self.stride), self.max_slices or None)
+            for number, (first, last) in enumerate(ranges):
+                bounds.append((len(asked), 0 if self.max_slices else number, first, last))
             asked.append(question)
         windows = Windows(asked, contexts, frame, np.array(bounds, dtype=np.int32))
         return windows.with_answer() if training and self.null_answer is False else windows
@@ -199,12 +203,13 @@ class SpanQA(Task):
     ) -> dict[str, str]:
         """Decode one answer for every record, ``""`` for none, in the order of the records.
 
-        Within a window the ``num_best`` starts and ends of the context are combined; the best window wins.
-        The score of no answer is the least over the windows.
+        Within a window the ``num_best`` starts and ends of the context are combined; the best window wins, whether
+        windows are texts or slices of one. The score of no answer is that of a text's first token, the least over the
+        texts of a question.
 
         Args:
-            texts: All windows of the records, as made by :meth:`encode`, in any order.
-            logits: ``(n, 2)`` for each window.
+            texts: All texts of the records, as made by :meth:`encode`, in any order.
+            logits: ``(n, 2)`` for each text.
             records: Columns ``id, context``.
 
         Raises:
@@ -212,16 +217,13 @@ class SpanQA(Task):
         """
         if len(texts) != len(logits):
             raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
-        best: dict[str, _Span] = {}
+        decoder = SpanDecoder(self.num_best, self.max_answer_tokens, always=self.null_answer is False)
+        best: dict[str, BestSpan] = {}
         null: dict[str, float] = {}
         for text, scores in zip(texts, logits, strict=True):
             if not isinstance(text, SpanText):
                 raise ValueError(f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()")
-            span = self._best_span(text, scores)
-            if self.null_answer is False and span.score == -np.inf:
-                # The best starts lie behind the best ends: rather any span than none.
-                span = self._best_span(text, scores, num_best=len(text))
-            key = text.example_id
+            span, key = decoder.best(text, scores), text.example_id
             null[key] = min(null.get(key, np.inf), float(scores[0, 0]) + float(scores[0, 1]))
             if key not in best or span.score > best[key].score:
                 best[key] = span
@@ -236,22 +238,8 @@ class SpanQA(Task):
             for key, context in contexts.items()
         }
 
-    def _best_span(self, text: SpanText, scores: npt.NDArray[np.float32], num_best: int = 0) -> _Span:
-        if scores.shape != (len(text), 2) or np.isnan(scores).any():
-            raise ValueError(f"logits of text {text.text_id!r} are {scores.shape}: give ({len(text)}, 2) without NaN")
-        inside = scores[text.context_start : text.context_start + len(text.offsets)]
-        order = np.argsort(-inside, axis=0, kind="stable")[: num_best or self.num_best]
-        starts, ends = order[:, 0], order[:, 1]
-        lengths = ends[None, :] - starts[:, None] + 1
-        valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
-        totals = np.where(valid, inside[starts, 0][:, None] + inside[ends, 1][None, :], -np.inf)
-        row, column = np.unravel_index(np.argmax(totals), totals.shape)
-        if not valid[row, column]:
-            return _Span(-np.inf, 0, 0)
-        return _Span(float(totals[row, column]), int(text.offsets[starts[row], 0]), int(text.offsets[ends[column], 1]))
-
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
-        """F1 and exact match from 0 to 100, by the normalisation of SQuAD or of MRQA; see :attr:`metric`."""
+        """F1 and exact match from 0 to 100, by the normalisation of a benchmark; see :attr:`metric`."""
         ids, answers = columns(records, "id", "answers")
         texts = [answer["text"] for answer in answers]
         if self.metric == "squad":
@@ -259,7 +247,8 @@ class SpanQA(Task):
         has_aliases = "aliases" in records.column_names
         aliases = columns(records, "aliases")[0] if has_aliases else [[] for _ in ids]
         golds = [[*own, *others] for own, others in zip(texts, aliases, strict=True)]
-        return mrqa_metrics(predictions, dict(zip(ids, golds, strict=True)))
+        measure = mrqa_metrics if self.metric == "mrqa" else trivia_metrics
+        return measure(predictions, dict(zip(ids, golds, strict=True)))
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""
@@ -268,8 +257,8 @@ class SpanQA(Task):
         return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> QuestionAnsweringModelOutput:
-        """``start_logits`` and ``end_logits``, ``(num_texts, width)``; minus infinity on padding."""
-        flat = layout.text_index * shape[-1] + layout.positions
-        padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, flat, logits)
+        """``start_logits`` and ``end_logits``, shaped like the token ids; minus infinity on padding."""
+        places = padded_places(layout, shape).to(logits.device)
+        padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, places, logits)
         start, end = padded.view(*shape, 2).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)

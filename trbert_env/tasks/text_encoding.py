@@ -1,11 +1,12 @@
-"""One text, or a pair of texts, as one sequence of token ids."""
+"""One text, or a pair of texts, as sequences of token ids."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -84,6 +85,12 @@ class SequenceEncoder:
         """Token ids and token type ids of one text, ``(n,)`` each."""
         return self.around_one(self.ids(text))
 
+    def windows(self, text: str, most: int) -> list[tuple[Ids, Ids]]:
+        """One text as consecutive windows without overlap, each with its special tokens; cut behind ``most``."""
+        ids, room = self.ids(text), self.room
+        firsts = range(0, max(len(ids), 1), room)[:most]
+        return [self.around_one(ids[first : first + room]) for first in firsts]
+
     @property
     def frame(self) -> Frame:
         """The special tokens of a pair."""
@@ -117,6 +124,18 @@ class SequenceEncoder:
             return ids[:room]
         head = round(room * HEAD_SHARE)
         return np.concatenate([ids[:head], ids[len(ids) - (room - head) :]])
+
+
+def text_of(text_id: str, sequences: Sequence[tuple[Ids, Ids]], target: npt.NDArray[Any]) -> EncodedText:
+    """Join sequences to one text.
+
+    Args:
+        text_id: Id of the text.
+        sequences: Token ids and token type ids of each.
+        target: The gold answer.
+    """
+    ids, types = (np.concatenate(pieces) for pieces in zip(*sequences, strict=True))
+    return EncodedText(text_id, ids, types, tuple(len(own) for own, _ in sequences), target)
 
 
 def longest_first(one: int, two: int, room: int) -> tuple[int, int]:

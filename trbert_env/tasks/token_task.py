@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from trbert_env.encoder.packing import Layout, segment_starts
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import padded_places
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.heads import token_logits
 from trbert_env.tasks.labels import HeadMismatchError, has_head, labels_of, listed, write_labels
@@ -65,26 +66,9 @@ class TokenTask(Task):
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> TokenClassifierOutput:
         """``logits``, ``(*shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
-        return TokenClassifierOutput(logits=by_sequence(logits, layout, shape, 0.0))
-
-
-def by_sequence(logits: Tensor, layout: Layout, shape: torch.Size, fill: float) -> Tensor:
-    """Put every token's logits where it stands in padded sequences.
-
-    Args:
-        logits: ``(total_tokens, num_logits)``.
-        layout: The layout of the full texts.
-        shape: The shape of the padded token ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)``.
-        fill: What stands on padding.
-
-    Returns:
-        ``(*shape, num_logits)``.
-    """
-    lengths = layout.sequence_lengths
-    index = torch.repeat_interleave(lengths)
-    places = index * shape[-1] + torch.arange(len(index)) - segment_starts(lengths)[index]
-    padded = logits.new_full((shape.numel(), logits.shape[1]), fill)
-    return padded.index_copy(0, places.to(logits.device), logits).view(*shape, logits.shape[1])
+        places = padded_places(layout, shape).to(logits.device)
+        padded = logits.new_zeros((shape.numel(), self.num_logits)).index_copy(0, places, logits)
+        return TokenClassifierOutput(logits=padded.view(*shape, self.num_logits))
 
 
 def text_starts(layout: Layout, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_env.tasks.encoding import Ids, Tokens
-from trbert_env.tasks.span_encoding import Frame, SpanText
+from trbert_env.tasks.span_encoding import Frame, Piece, SpanText
 
 Span = tuple[int, int]
 
@@ -31,7 +31,7 @@ class Question(NamedTuple):
 
 
 class Windows(Sequence[SpanText]):
-    """Windows of contexts, each with its question; only questions, contexts and bounds are held.
+    """Texts of one or several windows of a context, each with its question; only bounds of windows are held.
 
     A context serves several questions, and windows share tokens, so that windows that are put together take ten
     times as much memory.
@@ -40,17 +40,22 @@ class Windows(Sequence[SpanText]):
         questions: The questions.
         contexts: The contexts, tokenised.
         frame: The special tokens.
-        bounds: ``(num_windows, 4)`` int32: question, number of the window, first and one past the last context token.
+        bounds: ``(num_windows, 4)`` int32: question, number of the text among those of the question, first and one past
+            the last context token. Neighbours of the same question and number are the sequences of one text.
     """
 
     def __init__(
         self, questions: Sequence[Question], contexts: Sequence[Tokens], frame: Frame, bounds: npt.NDArray[np.int32]
     ) -> None:
         self._questions, self._contexts, self._frame, self._bounds = questions, contexts, frame, bounds
+        begins = np.ones(len(bounds), dtype=np.bool_)
+        begins[1:] = np.diff(bounds[:, :2], axis=0).any(1)
+        #: The first window of each text, and the number of windows.
+        self._starts = np.append(np.flatnonzero(begins), len(bounds))
 
     def __len__(self) -> int:
-        """The number of windows."""
-        return len(self._bounds)
+        """The number of texts."""
+        return len(self._starts) - 1
 
     @overload
     def __getitem__(self, index: int) -> SpanText: ...
@@ -59,41 +64,56 @@ class Windows(Sequence[SpanText]):
     def __getitem__(self, index: slice) -> list[SpanText]: ...
 
     def __getitem__(self, index: int | slice) -> SpanText | list[SpanText]:
-        """The window of an index, or the list of those of a slice."""
+        """The text of an index, or the list of those of a slice."""
         if isinstance(index, slice):
             return [self._make(place) for place in range(*index.indices(len(self)))]
         place = int(index)
         if not -len(self) <= place < len(self):
-            raise IndexError(f"window {place}: there are {len(self)}")
+            raise IndexError(f"text {place}: there are {len(self)}")
         return self._make(place % len(self))
 
     def with_answer(self) -> Windows:
-        """Only the windows that hold an answer."""
-        return Windows(self._questions, self._contexts, self._frame, self._bounds[self._have_answer()])
+        """Only the texts that hold an answer."""
+        texts = np.logical_or.reduceat(self._have_answer(), self._starts[:-1])
+        windows = np.repeat(texts, np.diff(self._starts))
+        return Windows(self._questions, self._contexts, self._frame, self._bounds[windows])
 
     def _have_answer(self) -> npt.NDArray[np.bool_]:
-        found = np.zeros(len(self), dtype=np.bool_)
+        """``(num_windows,)``."""
+        found = np.zeros(len(self._bounds), dtype=np.bool_)
         for place, (question, _, first, last) in enumerate(self._bounds.tolist()):
             found[place] = bool(inside(self._questions[question].golds, first, last))
         return found
 
     def _make(self, place: int) -> SpanText:
-        which, number, first, last = self._bounds[place].tolist()
-        question = self._questions[which]
+        rows = self._bounds[self._starts[place] : self._starts[place + 1]]
+        which, number = rows[0, :2].tolist()
+        question, ranges = self._questions[which], rows[:, 2:].tolist()
         context = self._contexts[question.context]
-        start = len(self._frame.before) + len(question.ids) + len(self._frame.between)
-        input_ids, token_type_ids = self._frame.around(question.ids, context.ids[first:last])
-        spans = [(one - first + start, end - first + start) for one, end in inside(question.golds, first, last)]
+        sequences = [self._frame.around(question.ids, context.ids[first:last]) for first, last in ranges]
+        lengths = tuple(len(ids) for ids, _ in sequences)
+        before = len(self._frame.before) + len(question.ids) + len(self._frame.between)
+        starts = [before + sum(lengths[:index]) for index in range(len(lengths))]
         return SpanText(
             text_id=f"{question.id}#{number}",
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            sequence_lengths=(len(input_ids),),
-            target=span_target(spans),
+            input_ids=np.concatenate([ids for ids, _ in sequences]),
+            token_type_ids=np.concatenate([types for _, types in sequences]),
+            sequence_lengths=lengths,
+            target=span_target(_places(question.golds, ranges, starts)),
             example_id=question.id,
-            context_start=start,
-            offsets=context.offsets[first:last],
+            pieces=tuple(
+                Piece(start, context.offsets[first:last]) for start, (first, last) in zip(starts, ranges, strict=True)
+            ),
         )
+
+
+def _places(golds: Sequence[Span], ranges: Sequence[Span], starts: Sequence[int]) -> list[Span]:
+    """First and last token in the text of each answer, in every window that it lies in."""
+    return [
+        (one - first + start, end - first + start)
+        for start, (first, last) in zip(starts, ranges, strict=True)
+        for one, end in inside(golds, first, last)
+    ]
 
 
 def inside(spans: Sequence[Span], first: int, last: int) -> list[Span]:

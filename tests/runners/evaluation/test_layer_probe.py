@@ -24,14 +24,14 @@ from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Classification, SpanQA, Task
 
 
-def texts_of(count: int, width: int) -> list[EncodedText]:
+def texts_of(count: int, width: int, slices: int = 1) -> list[EncodedText]:
     random = np.random.default_rng(0)
     found = []
     for index in range(count):
-        length = int(random.integers(6, 14))
+        lengths = tuple(int(random.integers(6, 14)) for _ in range(1 + index % slices))
         target = np.zeros((1, 2), dtype=np.int64) if width == 2 else np.zeros(1, dtype=np.int64)
-        ids = random.integers(5, 60, length).astype(np.int32)
-        found.append(EncodedText(f"text{index}", ids, np.zeros_like(ids), (length,), target))
+        ids = random.integers(5, 60, sum(lengths)).astype(np.int32)
+        found.append(EncodedText(f"text{index}", ids, np.zeros_like(ids), lengths, target))
     return found
 
 
@@ -57,10 +57,13 @@ def made(make_model: Callable[..., PreTrainedModel], kind: str) -> tuple[PreTrai
     return model, task
 
 
+@pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize("kind", ["tokens", "first tokens"])
-def test_layers_behind_which_nothing_changes_tell_all(make_model: Callable[..., PreTrainedModel], kind: str) -> None:
+def test_layers_behind_which_nothing_changes_tell_all(
+    make_model: Callable[..., PreTrainedModel], kind: str, slices: int
+) -> None:
     model, task = made(make_model, kind)
-    probe = probe_layers(StagedModel(model, task), texts_of(400, 2 if kind == "tokens" else 1))
+    probe = probe_layers(StagedModel(model, task), texts_of(400, 2 if kind == "tokens" else 1, slices))
     assert probe.prior > 0
     assert [share > 0.98 for share in probe.told] == [False, False, True, True, True]
     assert probe.told[0] < probe.told[1] < probe.told[2]

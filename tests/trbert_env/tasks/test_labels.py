@@ -247,8 +247,10 @@ def test_an_unknown_label_in_a_later_split_is_named(
 KINDS: dict[str, Task] = {
     "span QA": SpanQA(max_tokens=100, stride=7, golds="all", metric="mrqa", null_answer=False, null_threshold=-1.5),
     "span QA, unsettled": SpanQA(null_answer=None),
+    "span QA, sliced": SpanQA(max_slices=8, stride=0, metric="trivia"),
     "choice": MultipleChoice(max_tokens=90, max_question_tokens=30, num_options=3, form="independent"),
     "classes": Classification(max_tokens=64, truncation="head+tail", ordered=True, head="classes"),
+    "classes, sliced": Classification(max_tokens=64, max_slices=4, head="classes"),
     "relevance with names": Classification(head="relevance", names=("no", "yes")),
     "regression": Classification(head="regression"),
 }
@@ -281,6 +283,10 @@ def test_settings_survive_json(name: str) -> None:
         ("SQuAD2", {"null_answer": "no"}, "is 'no': give bool or None"),
         ("SQuAD2", {"golds": "second"}, "give 'first' or 'all'"),
         ("SQuAD2", {"stride": -1}, "stride is -1"),
+        ("SQuAD2", {"max_slices": -1}, "max_slices is -1"),
+        ("IMDB", {"max_slices": 0}, "max_slices is 0"),
+        ("IMDB", {"max_slices": 2, "truncation": "head+tail"}, "max_slices is 2: set max_slices to 1"),
+        ("RACE", {"max_slices": 2}, "task 'multiple_choice' has no setting 'max_slices'"),
         ("RACE", {"max_tokens": 100}, "max_tokens is 100 and max_question_tokens 128"),
         ("RACE", {"form": ["softmax"]}, "give 'softmax' or 'independent'"),
     ],

@@ -34,7 +34,7 @@ def words(text: SpanText, target: Any) -> list[str]:
     """The words of the context at indices of a window, "" for padding."""
     found = []
     for place in target.tolist():
-        begin, end = text.offsets[place - text.context_start] if place >= 0 else (0, 0)
+        begin, end = text.pieces[0].offsets[place - text.pieces[0].start] if place >= 0 else (0, 0)
         found.append(CONTEXT[begin:end])
     return found
 
@@ -65,7 +65,7 @@ def test_every_window_has_the_answers_that_lie_in_it(bert: PreTrainedTokenizerBa
     texts = SpanQA(max_tokens=12, stride=3, **MRQA).encode(Dataset.from_list([SHARED, LATE]), bert)
     assert len(texts) > 4
     for text in texts:
-        inside = CONTEXT[text.offsets[0, 0] : text.offsets[-1, 1]]
+        inside = CONTEXT[text.pieces[0].offsets[0, 0] : text.pieces[0].offsets[-1, 1]]
         starts = words(text, text.target[:, 0]) if text.target.any() else []
         if text.example_id == "shared":
             assert starts.count("Oslo") == inside.count("Oslo")
@@ -121,10 +121,10 @@ def test_starts_behind_ends_still_give_the_best_span(bert: PreTrainedTokenizerBa
     task = SpanQA(num_best=1, **MRQA)
     (text,) = task.encode(records, bert)
     scores = np.zeros((len(text), 2), dtype=np.float32)
-    scores[text.context_start + 3, 0] = 9.0  # "the"
-    scores[text.context_start + 1, 1] = 9.5  # "lies", before it
+    scores[text.pieces[0].start + 3, 0] = 9.0  # "the"
+    scores[text.pieces[0].start + 1, 1] = 9.5  # "lies", before it
     assert task.predict([text], [scores], records) == {"shared": "Oslo lies"}
-    scores[text.context_start + 4, 1] = 1.0  # "the sea": 10 in all
+    scores[text.pieces[0].start + 4, 1] = 1.0  # "the sea": 10 in all
     assert task.predict([text], [scores], records) == {"shared": "the sea"}
 
 
@@ -135,9 +135,9 @@ def test_the_best_window_wins_whatever_its_null(bert: PreTrainedTokenizerBase) -
     for best in range(len(texts)):
         logits = [np.zeros((len(text), 2), dtype=np.float32) for text in texts]
         for index, (text, scores) in enumerate(zip(texts, logits, strict=True)):
-            scores[text.context_start + 1] = 5.0 if index == best else 4.0
+            scores[text.pieces[0].start + 1] = 5.0 if index == best else 4.0
             scores[0] = 100.0 if index == best else -100.0
-        begin, end = texts[best].offsets[1]
+        begin, end = texts[best].pieces[0].offsets[1]
         assert task.predict(texts, logits, records) == {"late": CONTEXT[begin:end]}
 
 

@@ -52,9 +52,9 @@ def test_windows_equal_those_of_the_stock_tokenizer(
             types = stock["token_type_ids"][i] if family in {"bert", "electra"} else [0] * len(text)
             assert text.input_ids.tolist() == stock["input_ids"][i]
             assert text.token_type_ids.tolist() == types
-            assert text.context_start == context[0]
-            assert text.offsets.tolist() == [list(stock["offset_mapping"][i][k]) for k in context]
-            arrays = (text.input_ids, text.token_type_ids, text.offsets)
+            assert text.pieces[0].start == context[0]
+            assert text.pieces[0].offsets.tolist() == [list(stock["offset_mapping"][i][k]) for k in context]
+            arrays = (text.input_ids, text.token_type_ids, text.pieces[0].offsets)
             assert {array.dtype.name for array in arrays} == {"int32"}
             assert text.sequence_lengths == (len(text),)
 
@@ -63,7 +63,7 @@ def test_windows_cover_the_context_and_overlap_by_the_stride(
     tokenizer: PreTrainedTokenizerBase, examples: Dataset
 ) -> None:
     for windows in by_example(SpanQA(max_tokens=40, stride=7).encode(examples, tokenizer)).values():
-        ids = [text.input_ids[text.context_start :][: len(text.offsets)].tolist() for text in windows]
+        ids = [text.input_ids[text.pieces[0].start :][: len(text.pieces[0].offsets)].tolist() for text in windows]
         joined = ids[0] + [token for piece in ids[1:] for token in piece[7:]]
         context = examples[examples["id"][:].index(windows[0].example_id)]["context"]
         stock = tokenizer(context, add_special_tokens=False, truncation=False, padding=False)
@@ -85,12 +85,13 @@ def test_gold_spans_decode_to_the_first_answer_or_are_null(
         golds = example["answers"]
         start = golds["answer_start"][0] if golds["text"] else -1
         end = start + len(golds["text"][0]) if golds["text"] else -1
-        whole = start >= text.offsets[0, 0] and end <= text.offsets[-1, 1]
+        (piece,) = text.pieces
+        whole = start >= piece.offsets[0, 0] and end <= piece.offsets[-1, 1]
         if not whole:
             assert text.target.tolist() == [[0, 0]]
             continue
-        first, last = (text.target[0] - text.context_start).tolist()
-        assert example["context"][text.offsets[first, 0] : text.offsets[last, 1]] == golds["text"][0]
+        first, last = (text.target[0] - piece.start).tolist()
+        assert example["context"][piece.offsets[first, 0] : piece.offsets[last, 1]] == golds["text"][0]
         answered.add(text.example_id)
     assert answered == {"who", "carts", "year", "word"}
 
@@ -102,7 +103,7 @@ def test_a_long_question_is_cut_and_the_tokenizer_is_left_alone(bert: PreTrained
     context = "stone " * 300
     texts = SpanQA().encode(Dataset.from_list([row("long", question, context, "stone")]), bert)
     assert [len(text) for text in texts] == [367]
-    assert texts[0].context_start == 1 + 64 + 1
+    assert texts[0].pieces[0].start == 1 + 64 + 1
     assert bert.backend_tokenizer.to_str() == before
 
 
@@ -169,8 +170,9 @@ def test_gold_spans_of_real_questions(bert: PreTrainedTokenizerBase) -> None:
         assert len(text) <= 384
         assert text.target.any() <= (text.example_id in golds)
         if text.target.any():
-            first, last = text.target[0] - text.context_start
-            found = contexts[text.example_id][text.offsets[first, 0] : text.offsets[last, 1]]
+            (piece,) = text.pieces
+            first, last = text.target[0] - piece.start
+            found = contexts[text.example_id][piece.offsets[first, 0] : piece.offsets[last, 1]]
             if normalize_answer(found) == normalize_answer(golds[text.example_id]):
                 right.add(text.example_id)
     assert len(golds) > 250

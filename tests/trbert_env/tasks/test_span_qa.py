@@ -121,9 +121,9 @@ def brute_force(texts: list[SpanText], logits: list[Any], context: str, limit: i
     best, answer, null = -np.inf, "", np.inf
     for text, scores in zip(texts, logits, strict=True):
         null = min(null, scores[0, 0] + scores[0, 1])
-        for i, (begin, _) in enumerate(text.offsets):
-            for j, (_, end) in enumerate(text.offsets[i : i + limit], start=i):
-                score = scores[text.context_start + i, 0] + scores[text.context_start + j, 1]
+        for i, (begin, _) in enumerate(text.pieces[0].offsets):
+            for j, (_, end) in enumerate(text.pieces[0].offsets[i : i + limit], start=i):
+                score = scores[text.pieces[0].start + i, 0] + scores[text.pieces[0].start + j, 1]
                 if score > best:
                     best, answer = score, context[begin:end]
     return "" if null - best > threshold else answer
@@ -195,10 +195,10 @@ def test_few_best_may_leave_nothing_valid_and_question_tokens_never_answer(
     scores = np.zeros((len(text), 2), dtype=np.float32)
     scores[0] = -50.0
     scores[1] = 50.0  # a question token
-    scores[text.context_start + 3, 0] = 9.0
-    scores[text.context_start + 1, 1] = 9.0
+    scores[text.pieces[0].start + 3, 0] = 9.0
+    scores[text.pieces[0].start + 1, 1] = 9.0
     assert task.predict([text], [scores], data) == {"q": ""}
-    scores[text.context_start + 4, 1] = 10.0
+    scores[text.pieces[0].start + 4, 1] = 10.0
     assert task.predict([text], [scores], data) == {"q": "the sea"}
 
 
