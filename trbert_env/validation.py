@@ -137,7 +137,9 @@ def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
         raise ValueError(
             f"the saved environment has indices of shape {indices.shape}: there are {rows // samples} texts"
         )
-    if not are_indices(indices, texts):
+    # Texts are drawn with the number of the pass, which only the order of texts knows.
+    passes = state["order"].get("passes", 1) if isinstance(state["order"], Mapping) else 1
+    if not are_indices(indices, texts * (passes if isinstance(passes, int) and passes > 0 else 1)):
         raise ValueError(f"the saved environment has indices {indices}: there are {texts} texts, from 0 on")
     if row_valid.shape != (rows,) or row_valid.dtype != np.bool_:
         raise ValueError(f"the saved environment has row_valid of shape {row_valid.shape}: give {rows} booleans")

@@ -33,9 +33,6 @@ SHORT: dict[str, dict[str, Any]] = {
 #: Of these ids, the texts are sliced too: one of each kind of task that can be.
 SLICED = ("NewsQA", "Hyperpartisan")
 
-#: The most sequences of a text.
-SEQUENCES = {"multiple_choice": 4, "multi_hop_qa": 2, "candidate_qa": 2}
-
 Make = Callable[..., TokenReductionVectorEnv]
 
 
@@ -137,7 +134,9 @@ def test_the_checker_finds_nothing(make: Make) -> None:
 def test_the_spec_survives_json(name: str, settings: dict[str, Any], of_id: TokenReductionVectorEnv) -> None:
     env = of_id
     kind = PRESETS[name].task
-    assert env.max_tokens == SHORT[kind]["max_tokens"] * settings.get("max_slices", SEQUENCES.get(kind, 1))
+    slices = (SHORT[kind] | dict(PRESETS[name].settings) | settings).get("max_slices", 1)
+    options = 4 if kind == "multiple_choice" else 1
+    assert env.max_tokens == SHORT[kind]["max_tokens"] * slices * options
     assert env.single_action_space.shape == (env.max_tokens,)
     assert env.spec is not None
     text = env.spec.to_json()

@@ -18,7 +18,7 @@ from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
+from trbert_env.tasks import CandidateQA, Classification, MultiHopQA, MultipleChoice, SpanQA, Task
 
 PIVOT, DEPTH, LAYERS = 5, 6, (2, 4)
 
@@ -37,15 +37,45 @@ KINDS: dict[str, tuple[Callable[[], Task], list[tuple[int, ...]], list[Any]]] = 
     "relevance": (lambda: Classification(head="relevance"), [(9,), (14,), (5,)], [1.0, 0.0, 1.0]),
     "regression": (lambda: Classification(head="regression"), [(9,), (14,)], [0.5, -3.0]),
     "four options": (MultipleChoice, [(9, 5, 7, 6), (4, 8, 3, 10), (5, 6)], [3, 0, 1]),
+    "multi-hop": (
+        lambda: MultiHopQA(support_weight=0.5),
+        [(9, 5, 7), (4, 8), (6,)],
+        # A span and two sentences; yes and one sentence of each slice; a span.
+        [[[0, 11, 13, 3, 1], [-1, -1, -1, 15, 0]], [[1, 0, 0, 2, 1], [-1, -1, -1, 7, 0]], [[0, 1, 4, 2, 0]]],
+    ),
+    "candidates": (
+        CandidateQA,
+        [(9, 5), (4, 8), (6,)],
+        [[[0, 2, 1], [1, 4, 0], [0, 10, 1], [1, 12, 0]], [[0, 1, 0], [1, 7, 1]], [[0, 2, 1], [1, 3, 0], [2, 5, 0]]],
+    ),
     "options, each for itself": (lambda: MultipleChoice(form="independent"), [(9, 5, 7, 6), (5, 6)], [2, 0]),
 }
 
+#: Kinds whose targets have several rows.
+WHOLE = ("multi-hop", "candidates")
 
-def loss_of(kind: str, logits: Tensor, target: Any) -> Tensor:
+
+def multi_hop_loss(logits: Tensor, target: Any, lengths: tuple[int, ...]) -> Tensor:
+    firsts = np.cumsum([0, *lengths[:-1]])
+    loss = -logits[firsts, 2:5].amax(0).log_softmax(0)[int(target[0, 0])]
+    if target[0, 0] == 0:
+        start, end = logits[:, :2].log_softmax(0)[torch.from_numpy(target[0, 1:3]), torch.arange(2)]
+        loss = loss - (start + end) / 2
+    yes = logits[target[:, 3], 5].sigmoid()
+    right = torch.stack([one if support else 1 - one for one, support in zip(yes, target[:, 4], strict=True)])
+    return loss - 0.5 * right.log().mean()
+
+
+def loss_of(kind: str, logits: Tensor, target: Any, lengths: tuple[int, ...]) -> Tensor:
     """Minus the log-likelihood of one text; ``logits`` are those of its tokens or sequences."""
     if kind.startswith("span"):
         start, end = logits.log_softmax(0)[torch.from_numpy(target), torch.arange(2)]
         return -(start + end) / 2
+    if kind == "multi-hop":
+        return multi_hop_loss(logits, target, lengths)
+    if kind == "candidates":
+        scores = [logits[target[target[:, 0] == one][:, 1], 0].mean() for one in range(int(target[:, 0].max()) + 1)]
+        return -torch.stack(scores).log_softmax(0)[int(target[target[:, 2] == 1][0, 0])]
     if kind.startswith("classes"):
         return -logits.amax(0).log_softmax(0)[int(target)]
     if kind == "relevance":
@@ -65,7 +95,7 @@ def rows_of(outputs: Any) -> Tensor:
     if "start_logits" in outputs:
         return torch.stack([outputs.start_logits[0], outputs.end_logits[0]], 1)
     logits: Tensor = outputs.logits
-    return logits.view(1, -1)
+    return logits[0] if logits.dim() == 3 else logits.view(1, -1)
 
 
 def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tensor:
@@ -92,7 +122,8 @@ def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tens
         shaped = {name: value[None] for name, value in arguments.items()} if "option" in kind else arguments
         logits.append(rows_of(stock(**shaped)))
         hook.remove()
-    loss_of(kind, torch.cat(logits), text.target[0]).backward()
+    target = text.target if kind in WHOLE else text.target[0]
+    loss_of(kind, torch.cat(logits), target, text.sequence_lengths).backward()
     pieces = []
     for pivot, own in zip(pivots, residuals, strict=True):
         assert pivot.grad is not None
@@ -120,7 +151,7 @@ def test_importance_equals_its_definition(
     stock.set_attn_implementation("eager")
     dtype = np.float32 if kind in ("relevance", "regression") else np.int64
     texts = [
-        replace(text, target=np.array([gold], dtype=dtype))
+        replace(text, target=np.array(gold if kind in WHOLE else [gold], dtype=dtype))
         for text, gold in zip(make_texts(*lengths), golds, strict=True)
     ]
     batch = TextBatch.from_texts(texts)

@@ -65,6 +65,24 @@ def test_the_others_hold_the_published_values(name: str, epochs: int, rate: floa
     assert preset.settings["max_tokens"] == 512
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "rate", "warmup", "prices"),
+    [
+        ("HotpotQA", 6, 5e-5, 0.073, (4.9e-5, 2.0e-3 / 2)),
+        ("TriviaQA", 5, 3e-5, 0.106, (2.4e-4, 4.9e-4 / 2)),
+        ("WikiHop", 15, 3e-5, 0.01, (2.4e-4, 4.9e-4)),  # the prices are not published
+    ],
+)
+def test_long_texts_hold_the_published_values(
+    name: str, epochs: int, rate: float, warmup: float, prices: tuple[float, float]
+) -> None:
+    preset = get_preset(name)
+    assert (preset.epochs, preset.learning_rate, preset.warmup, preset.batch_size) == (epochs, rate, warmup, 32)
+    assert (preset.length_penalty, preset.joint_length_penalty) == pytest.approx(prices, rel=0.03)
+    assert preset.has_published_price == (name != "WikiHop")
+    assert make_task(preset).max_text_tokens == 1024
+
+
 @pytest.mark.parametrize(("epochs", "expected"), [(1, 1), (2, 2), (3, 2), (5, 3), (6, 4), (15, 8)])
 def test_policy_epochs_round_half_up(epochs: int, expected: int) -> None:
     preset = dataclasses.replace(get_preset("SQuAD2"), epochs=epochs)
