@@ -18,6 +18,7 @@ from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import evaluate_heuristic, evaluate_model, measure_keep_all
 from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.slice_cost import slices_speedup, with_slices
 from runners.runs.models import check_settled, load_model, load_original
 from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
 from runners.training.layers import settled_layers
@@ -56,6 +57,9 @@ class EvaluateOptions:
 
     original: str | None = None
     """With --model of joint training: folder or hub name of the encoder that it began with, if that was moved."""
+
+    slices: Annotated[int, Range(16)] | None = None
+    """Compare FLOPs with the unreduced encoder over slices of so many tokens too, as for long texts."""
 
     split: Literal["train", "validation", "test"] | None = None
     """The split."""
@@ -112,7 +116,10 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     original = load_original(model, backbone, options.original)
     workload = load_split(options.data, original or backbone, options.split, model=model)
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
+    slices = None if options.slices is None else slices_speedup(workload, options.slices)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
+    if options.slices is not None and slices is not None:
+        record = with_slices(record, options.slices, slices)
     if original is None:
         return record
     return replace(record, keep_all=measure_keep_all(model, workload, dtype, device))
@@ -130,7 +137,8 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
         fractions, speedup = match_fractions(matched.reduced.savings, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.run.dtype)
-    return evaluate_heuristic(
+    slices = None if options.slices is None else slices_speedup(workload, options.slices)
+    record = evaluate_heuristic(
         options.agent,
         fractions,
         workload,
@@ -140,6 +148,7 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
         options.run.seed,
         earlier_record(options.full_from),
     )
+    return record if options.slices is None or slices is None else with_slices(record, options.slices, slices)
 
 
 def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | None:

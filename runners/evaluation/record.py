@@ -167,6 +167,25 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class SliceCost:
+    """FLOPs against the same unreduced encoder over slices of the texts.
+
+    Attributes:
+        slice_tokens: Tokens of a slice.
+        slices_full_speedup: FLOPs of the slices over those of the unreduced encoder on the texts as they are.
+        slices_speedup: FLOPs of the slices over those of what was evaluated.
+    """
+
+    slice_tokens: int
+    slices_full_speedup: float
+    slices_speedup: float
+
+    def to_flat(self) -> dict[str, float]:
+        """Return all of it, by name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+@dataclass(frozen=True)
 class Identity:
     """Which model or agent it was, beyond its name; None for what has no meaning.
 
@@ -211,6 +230,7 @@ class EvaluationRecord:
         clock: Wall speed-ups; None where the clock was not read.
         keep_all: Quality of the model's own trained encoder with keep-all; None where it is the backbone.
         holdout: Quality and savings on held-out training texts; None where none were held out.
+        slices: FLOPs against slices; None where these were not asked for.
         identity: Which model or agent it was.
         extra: Further keys of the flat record, which another version wrote.
 
@@ -228,6 +248,7 @@ class EvaluationRecord:
     clock: Clock | None = None
     keep_all: Quality | None = None
     holdout: Measured | None = None
+    slices: SliceCost | None = None
     identity: Identity = field(default_factory=Identity)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -240,6 +261,7 @@ class EvaluationRecord:
         flat |= _prefixed(_FULL, self.full.to_flat())
         flat |= {} if self.keep_all is None else _prefixed(_KEEP_ALL, self.keep_all.to_flat())
         flat |= {} if self.holdout is None else _prefixed(_HOLDOUT, self.holdout.to_flat())
+        flat |= {} if self.slices is None else self.slices.to_flat()
         flat |= self.identity.to_flat()
         return {name: _plain(value) for name, value in (flat | dict(self.extra)).items()}
 
@@ -257,6 +279,7 @@ class EvaluationRecord:
         # Only the metrics that the unreduced backbone has too: what else stands there is not known here.
         own = {name: flat[name] for name in flat if name in full.metrics or name in _PASS or _KEPT.fullmatch(name)}
         clock = {entry.name: flat[entry.name] for entry in fields(Clock) if entry.name in flat}
+        slices = {entry.name: flat[entry.name] for entry in fields(SliceCost) if entry.name in flat}
         record = cls(
             Conditions.from_flat(flat),
             _read_measured(own),
@@ -265,6 +288,7 @@ class EvaluationRecord:
             clock=Clock(**_numbers(clock)) if len(clock) == len(fields(Clock)) else None,
             keep_all=_read_quality(keep_all) if keep_all else None,
             holdout=_read_measured(holdout) if holdout else None,
+            slices=SliceCost(**slices) if len(slices) == len(fields(SliceCost)) else None,
             identity=Identity.from_flat(flat),
         )
         known = record.to_flat().keys() | {*_CONDITIONS, *_IDENTITY, "agent"}
