@@ -59,7 +59,7 @@ OWN = {
         "texts-per-step accumulate samples-per-text length-penalty penalty calibration-rate holdout-texts watch "
         "checkpoint-every"
     ),
-    "evaluate": ("model agent keep-fractions match threshold speedup full-from original split"),
+    "evaluate": ("model agent keep-fractions match threshold speedup full-from original slices split"),
     "benchmark": ("model keep-fractions architecture batch-size num-texts rounds training no-training"),
     "sweep": (
         "speedups seeds stage heuristics one-model resume policy.agent policy.agent-options policy.baseline "
