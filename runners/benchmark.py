@@ -25,7 +25,9 @@ from runners.cli.options import (
     refuse_unused,
     resolve_device,
 )
+from runners.cli.plots import save_plot
 from runners.cli.run import UserError, run
+from runners.evaluation.growth import growth_plot, growth_record, measure_growth, print_growth
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
 from runners.runs.models import check_settled, load_model
@@ -35,6 +37,7 @@ from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import Backbone, move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.ranges import Range
@@ -64,6 +67,9 @@ class BenchmarkOptions:
     rounds: Annotated[int, Range(1)] = 5
     """Rounds that count; the sides take turns, and the median of each is taken."""
 
+    lengths: tuple[Annotated[int, Range(8)], ...] | None = None
+    """Time texts of just these numbers of tokens instead: how clock and memory grow with the length."""
+
     training: bool = True
     """Whether to time training steps too."""
 
@@ -80,6 +86,8 @@ class BenchmarkOptions:
         refuse_unused(self, max_train_texts="give --num-texts", max_eval_texts="give --num-texts")
         if self.architecture == "bert-base" and self.model is not None:
             raise UserError("--architecture bert-base has random weights: leave --model out")
+        if self.lengths is not None:
+            refuse_given(self, ("--num-texts", "--batch-size", "--training"), "--lengths times inference alone")
         if self.model is not None and not self.training:
             refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
 
@@ -151,9 +159,39 @@ def time_inference(
     }
 
 
+def time_lengths(options: BenchmarkOptions, device: str) -> None:
+    """Measure how clock and memory grow with the length, and keep the table, its plot and the record."""
+    lengths = sorted(options.lengths or ())
+    longest = lengths[-1]
+    data = replace(options.data, max_length=max(longest, options.data.max_length or 0))
+    options = replace(options, data=data, num_texts=1)
+    workload, model = load_workload(options, device)
+    model = move(model or random_model(workload, options), device, inference_dtype(options))
+    if longest > (most := longest_sequence(model.backbone)):
+        raise UserError(f"--lengths {longest} is beyond the {most} positions of {options.model}: leave it out")
+    rows = measure_growth(model, lengths, options.rounds, options.run.seed)
+    folder = RunFolder.create(
+        options.run.output_dir, options.data.env, "benchmark", f"{options.architecture}-lengths", options.run.seed
+    )
+    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
+    record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": 0, **growth_record(rows)}
+    folder.write_metrics(record)
+    save_plot(growth_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "growth.png")
+    print_growth(rows)
+    print(f"record: {folder.metrics_path}\nplot: {folder.path / 'growth.png'}")
+
+
+def describe(device: str) -> str:
+    """Name the device."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
 def main(options: BenchmarkOptions) -> None:
     """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
     device = str(resolve_device(options.run.device))
+    if options.lengths is not None:
+        time_lengths(options, device)
+        return
     workload, model = load_workload(options, device)
     source = "random masks" if model is None else str(options.model)
     record: dict[str, Any] = {
