@@ -66,6 +66,7 @@ class Classification(Task):
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
 
     max_tokens: int = 512
     max_slices: int = 1

@@ -55,6 +55,7 @@ class SpanQA(Task):
 
     auto_model: ClassVar[Any] = AutoModelForQuestionAnswering
     num_logits: ClassVar[int] = 2
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
 
     max_tokens: int = 384
     stride: int = 128
