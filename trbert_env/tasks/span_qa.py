@@ -153,7 +153,8 @@ class SpanQA(Task):
         return Question(row.id, question.ids[: self.max_question_tokens], place, spans)
 
     def _check_room(self, key: str, room: int, count: int) -> None:
-        if room < 1 or (count > room and room <= self.stride):
+        several = count > room and self.max_slices != 1
+        if room < 1 or (several and room <= self.stride):
             raise ValueError(
                 f"question {key!r} leaves room for {max(room, 0)} context tokens in a window of "
                 f"{self.max_tokens}, which must be more than the stride {self.stride}: raise max_tokens "
