@@ -43,7 +43,7 @@ class Workload:
 
     @cached_property
     def _texts_fingerprint(self) -> str:
-        return fingerprint_records(self.examples, {"split": self.split, **self.task.settings})
+        return fingerprint_records(self.examples, {"split": self.split, **self.task.told_settings})
 
     @property
     def fingerprints(self) -> dict[str, str]:

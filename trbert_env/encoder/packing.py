@@ -7,7 +7,7 @@ symbol                 shape               meaning
 ``text_index``         (total,)            the text (row) that a token belongs to
 ``positions``          (total,)            where in its text the token stood at the start
 ``sequence_lengths``   (num_sequences,)    tokens still in play; kept on the CPU
-``sequences_per_text`` (num_texts,)        1 for span QA, 4 for RACE; kept on the CPU
+``sequences_per_text`` (num_texts,)        1, or as many as slices or options; kept on the CPU
 ``text_lengths``       (num_texts,)        tokens of the whole text, before any was dropped
 =====================  ==================  =======================================================
 """

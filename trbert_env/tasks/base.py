@@ -36,12 +36,14 @@ class Task(ABC):
         reads: What the task head reads: the last state of every token (``"tokens"``), or of each sequence's first
             token (``"first_tokens"``). First tokens never stop, so there are no exit offsets for the latter.
         query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
+        later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
         max_tokens: The most tokens of one sequence, special tokens included.
     """
 
     auto_model: ClassVar[Any]
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "tokens"
     query_segment: ClassVar[int] = 0
+    later_settings: ClassVar[frozenset[str]] = frozenset()
 
     max_tokens: int = 512
 
@@ -65,6 +67,15 @@ class Task(ABC):
         """The arguments that make this task again, as JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @property
+    def told_settings(self) -> dict[str, Any]:
+        """:attr:`settings` as fingerprints count them: at their defaults, later ones change no earlier fingerprint.
+
+        So a run that began before there was such a setting can be resumed.
+        """
+        defaults = {field.name: field.default for field in fields(self) if field.name in self.later_settings}
+        return {name: value for name, value in self.settings.items() if name not in defaults or value != defaults[name]}
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle what depends on encoder and data, such as labels, and write it into the configuration.

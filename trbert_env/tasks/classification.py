@@ -66,6 +66,7 @@ class Classification(Task):
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
 
     max_tokens: int = 512
     max_slices: int = 1
@@ -210,18 +211,13 @@ class Classification(Task):
         if self.max_slices > 1:
             self._check_no_pairs(records)
         encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
-        targets = self._targets_of(records)
+        targets, slices = self._targets_of(records), self.max_slices
         plain = records.with_format(None)
 
         def make(index: int) -> EncodedText:
             row = plain[index]
             pair = row["text_pair"]
-            if pair is not None:
-                sequences = [encoder.pair(row["text"], pair)]
-            elif self.max_slices > 1:
-                sequences = encoder.windows(row["text"], self.max_slices)
-            else:
-                sequences = [encoder.single(row["text"])]
+            sequences = encoder.windows(row["text"], slices) if pair is None else [encoder.pair(row["text"], pair)]
             return text_of(row["id"], sequences, targets[index : index + 1])
 
         return LazyTexts(len(records), make)

@@ -86,10 +86,9 @@ class SequenceEncoder:
         return self.around_one(self.ids(text))
 
     def windows(self, text: str, most: int) -> list[tuple[Ids, Ids]]:
-        """One text as consecutive windows without overlap, each with its special tokens; cut behind ``most``."""
-        ids, room = self.ids(text), self.room
-        firsts = range(0, max(len(ids), 1), room)[:most]
-        return [self.around_one(ids[first : first + room]) for first in firsts]
+        """One text as at most ``most`` consecutive windows without overlap, each with its special tokens."""
+        ids = self._cut(self.ids(text), most * self.room)
+        return [self.around_one(ids[first : first + self.room]) for first in range(0, max(len(ids), 1), self.room)]
 
     @property
     def frame(self) -> Frame:

@@ -266,6 +266,14 @@ def test_settings_survive_json(name: str) -> None:
     assert DataRequest(env, task_settings=values).preset.settings.items() >= values.items()
 
 
+@pytest.mark.parametrize("kind", [SpanQA, Classification])
+def test_slices_count_in_fingerprints_where_there_are_any(kind: Any) -> None:
+    assert kind().settings == kind().told_settings | {"max_slices": kind().max_slices}
+    assert "max_slices" not in kind().told_settings
+    assert kind(max_slices=2).told_settings == kind(max_slices=2).settings
+    assert MultipleChoice().told_settings == MultipleChoice().settings
+
+
 @pytest.mark.parametrize(
     ("env", "settings", "message"),
     [

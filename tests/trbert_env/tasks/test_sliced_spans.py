@@ -178,6 +178,13 @@ def test_no_answer_is_the_first_token_of_the_first_slice(bert: PreTrainedTokeniz
     assert sliced.predict([text], [scores], records) == {"q": ""}
 
 
+def test_windows_must_move_on_where_there_are_several(bert: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(ValueError, match=r"question 'q' leaves room for 7 context tokens .* the stride 7"):
+        encode(task(2, stride=ROOM), bert, record("q", "rome"))
+    (text,) = encode(task(1, stride=ROOM), bert, record("q", "rome"))
+    assert words_of(text) == [WORDS[:ROOM]]
+
+
 def test_settings_out_of_range() -> None:
     with pytest.raises(ValueError, match="max_slices is -1: give the windows of a text, or 0 to keep them apart"):
         SpanQA(max_slices=-1)

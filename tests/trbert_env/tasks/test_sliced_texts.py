@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Value
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_places, padded_rows
+from trbert_env.encoder.texts import TextBatch, padded_places, padded_rows
 from trbert_env.tasks import Classification
 
 FEATURES = Features({name: Value("string") for name in ("id", "text", "text_pair", "label")})
@@ -110,6 +110,21 @@ def test_a_single_logit_is_the_greatest_too() -> None:
     assert relevance.predict([None] * 3, pieces, records("x", "y", "z")) == {  # type: ignore[list-item]
         "r0": 2.0, "r1": 0.5, "r2": -3.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([[[1, 1], [1, 0]], [[0, 0], [1, 1]]], "row 1 of input_ids has no tokens: leave empty texts out"),
+        ([[[1, 1], [0, 0]], [[0, 0], [0, 0]]], "row 1 of input_ids has no tokens: leave empty texts out"),
+        ([[[1, 1], [0, 1]], [[1, 0], [0, 0]]], "attention_mask has a 0 before a 1 in row 1: pad on the right"),
+        ([[[1, 0], [0, 0], [1, 1]]], "text 0 of input_ids has an empty sequence before another: put it last"),
+    ],
+)
+def test_padded_texts_that_would_be_misread(mask: list[list[list[int]]], message: str) -> None:
+    tensor = torch.tensor(mask)
+    with pytest.raises(ValueError, match=message):
+        TextBatch.from_padded(torch.full_like(tensor, 5), tensor)
 
 
 def test_places_in_padded_token_ids() -> None:
