@@ -17,6 +17,7 @@ import transformers
 import tyro
 from safetensors import SafetensorError
 
+from runners.cli.display import each_notice_once
 from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options
 
 #: Set to 1 to see where an error came from.
@@ -50,7 +51,7 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
         options = read_options(options_type, arguments, _description(main))
         check_options(options)
         check_output_dir(options)
-        with _quiet_libraries():
+        with _quiet_libraries(), each_notice_once():
             main(options)
     except _USER_ERRORS as error:
         _report(error)

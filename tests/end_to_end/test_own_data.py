@@ -203,6 +203,20 @@ def test_from_files_to_a_faster_model(
         assert model.task.null_answer is False  # every question of the file has an answer
 
 
+def test_a_stage_that_runs_before_another_repeats_no_notice(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = sentence_pairs(tmp_path / "notices.csv", 40)
+    command(
+        "train_policy", "--env", "TextClassification", "--train-file", str(train), "--backbone", str(encoder),
+        *("--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"),
+        *("--reduction-layers", "2", "3"),
+    )  # fmt: skip
+    shown = capsys.readouterr().err
+    assert "stage 1 runs first" in shown
+    assert shown.count("training data: ") == shown.count("evaluation data: ") == 1
+
+
 def _config(run_dir: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run_dir / "model" / "config.json").read_text())
     return found
