@@ -199,8 +199,21 @@ def test_from_files_to_a_faster_model(
     assert logits.shape[-1] == (inputs["input_ids"].shape[1] if kind.env == "SpanQA" else len(kind.labels))
     if name == "five classes of pairs":
         assert list(model.task.labels) == list(kind.labels.values())
+    if kind.labels:
+        assert (model.config.id2label, model.config.num_labels) == (kind.labels, len(kind.labels))
+        assert model.config.label2id == {label: index for index, label in kind.labels.items()}
+    _check_long_texts(model, tokenizer)
     if kind.env == "SpanQA":
         assert model.task.null_answer is False  # every question of the file has an answer
+
+
+def _check_long_texts(model: Any, tokenizer: Any) -> None:
+    """A text beyond the positions is cut where that is asked for, else refused in one line."""
+    text, positions = "the mill is red " * 300, model.backbone.config.max_position_embeddings
+    assert tokenizer(text, truncation=True, return_tensors="pt").input_ids.shape[1] == positions
+    with pytest.raises(ValueError, match="truncation=True") as caught:
+        model(**tokenizer(text, return_tensors="pt"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_stage_that_runs_before_another_repeats_no_notice(

@@ -267,6 +267,8 @@ def _load(
         fine_tuned = check_backbone_missing(model, missing, what, source)
         tokenizer = load_tokenizer(source, what)
         check_special_tokens(model, tokenizer, what)
+        # Some say nothing of it, and `truncation=True` would leave texts as long as they are.
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest_sequence(model))
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Backbone(model.eval(), tokenizer, name, source, fine_tuned, unfit_head)
