@@ -18,7 +18,8 @@ import tyro
 from safetensors import SafetensorError
 
 from runners.cli.display import each_notice_once
-from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options
+from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options, flag
+from trbert_env.parameters import ParameterError
 
 #: Set to 1 to see where an error came from.
 TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
@@ -113,7 +114,8 @@ def check_output_dir(options: RunnerOptions) -> None:
 
 def _report(error: BaseException) -> None:
     """Print an error in one line; a ValueError may also be a defect of ours, so say how to find it."""
-    message = " ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()) or type(error).__name__
+    said = error.told(flag) if isinstance(error, ParameterError) else str(error)
+    message = " ".join("; ".join([said, *getattr(error, "__notes__", ())]).split()) or type(error).__name__
     shown = os.environ.get(TRACEBACK_VARIABLE) == "1"
     if shown:
         traceback.print_exception(error)

@@ -305,15 +305,33 @@ def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], jo
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--env", "TextClassification"], "TextClassification reads own data: give train_file"),
-        (["--env", "SpanQA"], "SpanQA reads own data: give train_file"),
-        (["--env", "IMDB", "--train-file", "FILE"], "train_file is for own data, and IMDB is none"),
+        (["--env", "TextClassification"], "reads own data: give --train-file (and --validation-file), or --dataset"),
+        (["--env", "SpanQA"], "SpanQA reads own data: give --train-file"),
+        (
+            ["--env", "IMDB", "--train-file", "FILE"],
+            "--train-file is for own data, and IMDB is none: use --env TextClassification",
+        ),
         (["--env", "TextClassification", "--train-file", "nowhere.csv"], "nowhere.csv"),
-        (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label=stars"], "stars"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--columns", "label=stars"],
+            "which --columns label= names",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--columns", "lable=label"], "did you mean 'label'"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--columns", "text1=label"],
+            "--columns names 'text1', and TextClassification reads no such column: did you mean 'text'? it reads "
+            "text, text_pair, label, id",
+        ),
+        (
+            ["--env", "SpanQA", "--train-file", "FILE", "--label-kind", "score"],
+            "--label-kind has no meaning for SpanQA",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label"], "--columns has 'label'"),
         (["--env", "SpanQA", "--train-file", "FILE"], "question"),
-        (["--env", "TextClassification", "--train-file", "FILE", "--data-dir", "x"], "reads own files"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--data-dir", "x"],
+            "reads own files: leave --data-dir",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--validation-share", "0"], "validation"),
         (["--env", "TextClassification", "--train-file", "FILE", "--label-kind", "score"], "label"),
     ],
@@ -339,7 +357,13 @@ def test_bad_records_are_left_out_and_counted(
     data = ["--env", "TextClassification", "--train-file", str(file), "--backbone", str(encoder)]
     sizes = ["--dtype", "float32", "--epochs", "1", "--batch-size", "8"]
     line = refused(command, capsys, "finetune", *data, *sizes)
-    assert "bad.csv" in line
+    assert "bad.csv, line 11: label is missing: fill it in; --skip-bad-records leaves such records out" in line
+    rows[9][1] = COLOURS[1]
+    file = write_csv(tmp_path / "bad.csv", ["body", "colour"], rows)
+    line = refused(command, capsys, "finetune", *data, *sizes, "--columns", "label=colour")
+    assert "bad.csv, line 6 has an empty text (column 'body')" in line
+    rows[9][1] = ""
+    file = write_csv(tmp_path / "bad.csv", ["text", "label"], rows)
     command("finetune", *data, *sizes, "--skip-bad-records")
     said = capsys.readouterr()
     assert "2 records" in " ".join((said.out + said.err).split())

@@ -154,7 +154,7 @@ class Classification(Task):
         if len(labels) > 1 and found is not None and not found.names:
             raise HeadMismatchError(
                 f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}",
-                "read the labels as classes (label_kind 'class'), or use an encoder with one output",
+                "read the labels as classes (label kind 'class'), or use an encoder with one output",
             )
         if len(labels) == 1 and self.head in (None, "classes"):
             named = found is not None and bool(found.names)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.cli.run import TRACEBACK_VARIABLE, UserError, run
 from runners.evaluate import EvaluateOptions
+from trbert_env.parameters import ParameterError
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ def fail_with(error: BaseException, arguments: list[str] | None = None) -> int |
     with pytest.raises(SystemExit) as caught:
         run(main, JobOptions, arguments or [])
     return caught.value.code
+
+
+def test_parameters_are_named_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ParameterError(lambda name: f"{name('data_dir')} is a file: give a folder")
+    assert fail_with(error) == 2
+    assert capsys.readouterr().err.startswith("error: --data-dir is a file: give a folder (set ")
 
 
 def test_the_job_gets_its_options() -> None:
