@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -47,6 +48,9 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     """
     if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "stop_importing":  # of runners/script.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not gc.isenabled():  # by runners/script.py
+        gc.freeze()
+        gc.enable()
     try:
         refuse_withdrawn(getattr(options_type, "withdrawn", {}), sys.argv[1:] if arguments is None else arguments)
         options = read_options(options_type, arguments, _description(main))

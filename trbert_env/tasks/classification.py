@@ -24,7 +24,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
-from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import (
     HeadMismatchError,
@@ -290,6 +289,9 @@ class Classification(Task):
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
+        # scikit-learn is slow to import, and no `--help` needs it
+        from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
+
         (ids,) = columns(records, "id")
         found, gold = [predictions[key] for key in ids], self._targets_of(records)
         if self.head == "classes":
