@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from trbert_env.data.own.tables import Table
+from trbert_env.suggestions import nearest_name
 
 #: Names of first and second texts that belong together.
 PAIRS = (
@@ -104,7 +105,9 @@ def present(table: Table, role: str, given: str) -> str:
     count = table.columns.count(given)
     if count != 1:
         problem = "has no column" if count == 0 else "has more than one column"
-        raise ValueError(f"{table.name} {problem} {given!r}, which --columns {role}= names: {found(table)}")
+        near = nearest_name(given, table.columns) if count == 0 else None
+        hint = "" if near is None else f"did you mean {near!r}? "
+        raise ValueError(f"{table.name} {problem} {given!r}, which --columns {role}= names: {hint}{found(table)}")
     return given
 
 

@@ -162,7 +162,7 @@ def test_guesses(columns: list[str], text: str, pair: str | None, label: str, tm
         (
             ["text", "label"],
             {"text": "txt"},
-            "has no column 'txt', which --columns text= names: its columns are text, label",
+            "has no column 'txt', which --columns text= names: did you mean 'text'? its columns are text, label",
         ),
         (["text", "label"], {"text_pair": "b"}, "has no column 'b', which --columns text_pair= names"),
         (
