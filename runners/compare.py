@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
 from agents.policy_agent import PolicyAgentOptions
@@ -279,6 +278,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan
+    from scipy.stats import t as student_t  # slow to import, and no `--help` needs it
+
     return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 

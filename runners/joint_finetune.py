@@ -25,7 +25,7 @@ from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.joint import JointFinetuneOptions, JointTraining
 from runners.training.layers import settled_layers
-from runners.training.loading import RunExamples
+from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
@@ -79,7 +79,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         options = session.options
         device = resolve_device(options.run.device)
         earlier = earlier_record(options.full_from)
-        examples = RunExamples.load(options.data, options.training.holdout_texts)
+        examples = RunExamples.load(options.data, Holdout(options.training.holdout_texts))
         start = load_start(options, examples)
         teacher_model = load_teacher(options, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)

@@ -3,10 +3,12 @@
 Run by path, for nothing of the project can be imported yet. A runner's folder comes first on the import path,
 where ``import evaluate`` in any library would find ours; the project may not be installed in the Python that
 runs it; and the imports take seconds, in which a Ctrl-C would print the traceback of whatever is being imported.
+A fifth of those seconds would go into looking for garbage, of which imports make none.
 """
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +25,8 @@ def stop_importing(signum: int, frame: FrameType | None) -> None:
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_importing)
+
+gc.disable()  # runners.cli.run.run puts it back
 
 # Take runners/ off the import path: a library's `evaluate` is not ours.
 _here = Path(__file__).resolve().parent

@@ -42,7 +42,7 @@ from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import measured_encoder, train_policy
 from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
-from runners.training.loading import check_holdout, load_split
+from runners.training.loading import Holdout, check_holdout, load_split
 from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.fingerprints import fingerprint_model
@@ -325,7 +325,7 @@ def main(options: SweepOptions) -> None:
     # Both say what is wrong before there is a folder.
     beside = heuristics_beside(options)
     if options.stage == "joint":
-        check_holdout(options.data, options.joint.training.holdout_texts)
+        check_holdout(options.data, Holdout(options.joint.training.holdout_texts))
     if options.encoder.layers is None:
         stage2 = options.stage2(options.speedups[0], 0, Path())
         options = replace(options, encoder=measured_encoder(stage2))

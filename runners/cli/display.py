@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,9 @@ _LOG_WIDTH = 140
 
 #: The label of the bar that is drawn now, if one is.
 _on_screen: list[str] = []
+
+#: Notices that the command has printed; None outside of :func:`each_notice_once`.
+_announced: ContextVar[set[str] | None] = ContextVar("announced", default=None)
 
 Cell = str | float | int | None
 
@@ -182,8 +186,27 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> st
     return "\n".join(texts) + "\n"
 
 
+@contextmanager
+def each_notice_once() -> Iterator[None]:
+    """Print no notice twice while the block runs: nested runs load the same data, and say so each time."""
+    token = _announced.set(set())
+    try:
+        yield
+    finally:
+        _announced.reset(token)
+
+
 def announce(message: str) -> None:
-    """Print a framed notice on stderr that a user must not overlook, such as a fallback."""
+    """Print a framed notice on stderr that a user must not overlook, such as a fallback.
+
+    Args:
+        message: The notice; inside of :func:`each_notice_once`, one that was printed is not printed again.
+    """
+    announced = _announced.get()
+    if announced is not None:
+        if message in announced:
+            return
+        announced.add(message)
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
 
 

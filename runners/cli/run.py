@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -17,7 +18,9 @@ import transformers
 import tyro
 from safetensors import SafetensorError
 
-from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options
+from runners.cli.display import each_notice_once
+from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options, flag
+from trbert_env.parameters import ParameterError
 
 #: Set to 1 to see where an error came from.
 TRACEBACK_VARIABLE = "TRBERT_TRACEBACK"
@@ -45,12 +48,15 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     """
     if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "stop_importing":  # of runners/script.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not gc.isenabled():  # by runners/script.py
+        gc.freeze()
+        gc.enable()
     try:
         refuse_withdrawn(getattr(options_type, "withdrawn", {}), sys.argv[1:] if arguments is None else arguments)
         options = read_options(options_type, arguments, _description(main))
         check_options(options)
         check_output_dir(options)
-        with _quiet_libraries():
+        with _quiet_libraries(), each_notice_once():
             main(options)
     except _USER_ERRORS as error:
         _report(error)
@@ -112,7 +118,8 @@ def check_output_dir(options: RunnerOptions) -> None:
 
 def _report(error: BaseException) -> None:
     """Print an error in one line; a ValueError may also be a defect of ours, so say how to find it."""
-    message = " ".join("; ".join([str(error), *getattr(error, "__notes__", ())]).split()) or type(error).__name__
+    said = error.told(flag) if isinstance(error, ParameterError) else str(error)
+    message = " ".join("; ".join([said, *getattr(error, "__notes__", ())]).split()) or type(error).__name__
     shown = os.environ.get(TRACEBACK_VARIABLE) == "1"
     if shown:
         traceback.print_exception(error)

@@ -35,6 +35,8 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     if path.is_file():
         raise NotADirectoryError(f"{path} is a file: give the run's folder or its model/ folder")
     kind = model_type_in(folder)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: give a run's folder or its model/ folder")
     if kind is None:
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights

@@ -103,8 +103,9 @@ class JointTrainingOptions:
     calibration_rate: Annotated[float, Range(0)] | None = None
     """Learning rate of the exit offsets, where the task head reads every token: 0.01 by default, 0 for none."""
 
-    holdout_texts: Annotated[int, Range(0)] = 500
-    """Training examples that are set aside, to watch the quality on along the way."""
+    holdout_texts: Annotated[int, Range(0)] | None = None
+    """Training examples that are set aside, to watch the quality on along the way; when not given, 500, but at most a
+    tenth of them."""
 
     watch: Annotated[int, Range(0)] = 4
     """Times along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
@@ -219,7 +220,7 @@ class JointFinetuneOptions:
             refuse_given(self, ("--teacher", "--remember-teacher", "--temperature"), "--distillation 0 has no teacher")
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty",), "--length-penalty 0 is no price")
-        if self.training.watch and not self.training.holdout_texts:
+        if self.training.watch and self.training.holdout_texts == 0:
             refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
 
 

@@ -33,6 +33,48 @@ class Splits:
     holdout: Workload | None = None
 
 
+#: Records that are set aside where no number is given, and the share of the training split that they are at most.
+DEFAULT_HOLDOUT, LARGEST_SHARE = 500, 0.1
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """How many training records are set aside, to watch the quality on.
+
+    Attributes:
+        texts: ``--holdout-texts``; None for 500, but at most a tenth of the records.
+    """
+
+    texts: int | None = None
+
+    def split(self, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
+        """Return the records to learn from, in random order, and those set aside, None for none; announce how many.
+
+        Args:
+            dataset: The training split.
+
+        Raises:
+            ValueError: More would be set aside than left to train on.
+        """
+        default = min(DEFAULT_HOLDOUT, int(LARGEST_SHARE * len(dataset)))
+        try:
+            train, withheld = hold_out(dataset, default if self.texts is None else self.texts)
+        except ValueError as error:
+            raise ValueError(f"{error} (--holdout-texts, 0 for none)") from error
+        if len(withheld) > len(train):
+            raise ValueError(
+                f"--holdout-texts sets {len(withheld):,} of {len(dataset):,} training texts aside, which leaves "
+                f"{len(train):,} to train on: set at most half of them aside, or none with 0"
+            )
+        if not len(withheld):
+            return train, None
+        announce(
+            f"{len(withheld):,} of {len(dataset):,} training texts are withheld from training, to watch the quality "
+            "on (--holdout-texts)"
+        )
+        return train, withheld
+
+
 @dataclass(frozen=True)
 class RunExamples:
     """The records of a training run, before any encoder is loaded.
@@ -54,14 +96,14 @@ class RunExamples:
     holdout: Dataset | None = None
 
     @classmethod
-    def load(cls, data: DataOptions, holdout_texts: int | None = None) -> RunExamples:
+    def load(cls, data: DataOptions, holdout: Holdout | None = None) -> RunExamples:
         """Load all splits at once, so that a fault of any is known before the work begins; announce the source.
 
         Args:
             data: The group of options.
-            holdout_texts: Records to set aside from the training split; they are drawn before
-                ``max_train_texts``, and so are the same for every number of training texts. None sets none
-                aside, and takes ``max_train_texts`` from the whole split.
+            holdout: Records to set aside from the training split; they are drawn before ``max_train_texts``, and
+                so are the same for every number of training texts. None sets none aside, and takes
+                ``max_train_texts`` from the whole split.
 
         Raises:
             ValueError: The data set is unknown, the files are malformed, or nothing would be left to train on.
@@ -70,15 +112,15 @@ class RunExamples:
         request = data.request()
         found = request.load("train")
         announce(f"training data: {found.description}")
-        holdout = None
-        if holdout_texts is None:
+        withheld = None
+        if holdout is None:
             train = sample(found.dataset, data.max_train_texts)
         else:
-            train, holdout = hold_out(found.dataset, holdout_texts)
+            train, withheld = holdout.split(found.dataset)
             if data.max_train_texts is not None:
                 train = train.select(range(min(data.max_train_texts, len(train))))
         validation = sample(_beside(request, found.source).dataset, data.max_eval_texts)
-        return cls(request, found.source, found.labels, train, validation, holdout if holdout_texts else None)
+        return cls(request, found.source, found.labels, train, validation, withheld)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:
         """Load the encoder of the options; see :func:`trbert_env.data.backbones.load_backbone`.
@@ -120,13 +162,13 @@ def _beside(request: DataRequest, source: str) -> Examples:
     return found
 
 
-def check_holdout(data: DataOptions, holdout_texts: int) -> None:
+def check_holdout(data: DataOptions, holdout: Holdout) -> None:
     """Check that records can be set aside, before a stage that comes earlier runs.
 
     Raises:
-        ValueError: Nothing would be left to train on.
+        ValueError: More would be set aside than left to train on.
     """
-    hold_out(data.request().load("train").dataset, holdout_texts)
+    holdout.split(data.request().load("train").dataset)
 
 
 def load_split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -63,8 +64,14 @@ def joint(in_process: Any, policy: Path) -> Any:
     return start
 
 
-def test_what_a_run_leaves(joint: Any, policy: Path) -> None:
+def test_what_a_run_leaves(joint: Any, policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = joint("joint")
+    shown = capsys.readouterr()
+    assert "8 of 24 training texts are withheld" in " ".join(shown.err.replace("│", " ").split())
+    watched = [line for line in shown.out.splitlines() if line.startswith("held out, after ")]
+    assert len(watched) == 3
+    for line in watched:
+        assert re.fullmatch(r"held out, after [\d,]+ texts: (\w+ -?\d+\.\d\d( {2}|$))+", line), line
     record = record_in(folder)
     stage2 = record_in(policy)
     assert {name: record[name] for name in stage2 if name.startswith("full_")} == {

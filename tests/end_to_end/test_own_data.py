@@ -199,8 +199,35 @@ def test_from_files_to_a_faster_model(
     assert logits.shape[-1] == (inputs["input_ids"].shape[1] if kind.env == "SpanQA" else len(kind.labels))
     if name == "five classes of pairs":
         assert list(model.task.labels) == list(kind.labels.values())
+    if kind.labels:
+        assert (model.config.id2label, model.config.num_labels) == (kind.labels, len(kind.labels))
+        assert model.config.label2id == {label: index for index, label in kind.labels.items()}
+    _check_long_texts(model, tokenizer)
     if kind.env == "SpanQA":
         assert model.task.null_answer is False  # every question of the file has an answer
+
+
+def _check_long_texts(model: Any, tokenizer: Any) -> None:
+    """A text beyond the positions is cut where that is asked for, else refused in one line."""
+    text, positions = "the mill is red " * 300, model.backbone.config.max_position_embeddings
+    assert tokenizer(text, truncation=True, return_tensors="pt").input_ids.shape[1] == positions
+    with pytest.raises(ValueError, match="truncation=True") as caught:
+        model(**tokenizer(text, return_tensors="pt"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stage_that_runs_before_another_repeats_no_notice(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = sentence_pairs(tmp_path / "notices.csv", 40)
+    command(
+        "train_policy", "--env", "TextClassification", "--train-file", str(train), "--backbone", str(encoder),
+        *("--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"),
+        *("--reduction-layers", "2", "3"),
+    )  # fmt: skip
+    shown = capsys.readouterr().err
+    assert "stage 1 runs first" in shown
+    assert shown.count("training data: ") == shown.count("evaluation data: ") == 1
 
 
 def _config(run_dir: Path) -> dict[str, Any]:
@@ -278,15 +305,33 @@ def refused(command: Callable[..., None], capsys: pytest.CaptureFixture[str], jo
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--env", "TextClassification"], "TextClassification reads own data: give train_file"),
-        (["--env", "SpanQA"], "SpanQA reads own data: give train_file"),
-        (["--env", "IMDB", "--train-file", "FILE"], "train_file is for own data, and IMDB is none"),
+        (["--env", "TextClassification"], "reads own data: give --train-file (and --validation-file), or --dataset"),
+        (["--env", "SpanQA"], "SpanQA reads own data: give --train-file"),
+        (
+            ["--env", "IMDB", "--train-file", "FILE"],
+            "--train-file is for own data, and IMDB is none: use --env TextClassification",
+        ),
         (["--env", "TextClassification", "--train-file", "nowhere.csv"], "nowhere.csv"),
-        (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label=stars"], "stars"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--columns", "label=stars"],
+            "which --columns label= names",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--columns", "lable=label"], "did you mean 'label'"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--columns", "text1=label"],
+            "--columns names 'text1', and TextClassification reads no such column: did you mean 'text'? it reads "
+            "text, text_pair, label, id",
+        ),
+        (
+            ["--env", "SpanQA", "--train-file", "FILE", "--label-kind", "score"],
+            "--label-kind has no meaning for SpanQA",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--columns", "label"], "--columns has 'label'"),
         (["--env", "SpanQA", "--train-file", "FILE"], "question"),
-        (["--env", "TextClassification", "--train-file", "FILE", "--data-dir", "x"], "reads own files"),
+        (
+            ["--env", "TextClassification", "--train-file", "FILE", "--data-dir", "x"],
+            "reads own files: leave --data-dir",
+        ),
         (["--env", "TextClassification", "--train-file", "FILE", "--validation-share", "0"], "validation"),
         (["--env", "TextClassification", "--train-file", "FILE", "--label-kind", "score"], "label"),
     ],
@@ -312,7 +357,13 @@ def test_bad_records_are_left_out_and_counted(
     data = ["--env", "TextClassification", "--train-file", str(file), "--backbone", str(encoder)]
     sizes = ["--dtype", "float32", "--epochs", "1", "--batch-size", "8"]
     line = refused(command, capsys, "finetune", *data, *sizes)
-    assert "bad.csv" in line
+    assert "bad.csv, line 11: label is missing: fill it in; --skip-bad-records leaves such records out" in line
+    rows[9][1] = COLOURS[1]
+    file = write_csv(tmp_path / "bad.csv", ["body", "colour"], rows)
+    line = refused(command, capsys, "finetune", *data, *sizes, "--columns", "label=colour")
+    assert "bad.csv, line 6 has an empty text (column 'body')" in line
+    rows[9][1] = ""
+    file = write_csv(tmp_path / "bad.csv", ["text", "label"], rows)
     command("finetune", *data, *sizes, "--skip-bad-records")
     said = capsys.readouterr()
     assert "2 records" in " ".join((said.out + said.err).split())

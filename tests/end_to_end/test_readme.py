@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 #: Commands that no test runs.
-NOT_RUN = ("pip install", "make demo", "make test", "tensorboard --logdir")
+NOT_RUN = ("python3 -m venv", "pip install", "make demo", "make test", "tensorboard --logdir")
 #: Options that make a run short, by runner.
 UPDATES = ["total-texts 8", "texts-per-step 4", "samples-per-text 2"]
 NESTED = [f"--policy.{update}" for update in UPDATES]
@@ -157,6 +157,11 @@ def reader(in_process: Any, data: Any, tmp_path: Path, monkeypatch: pytest.Monke
     questions = [
         {"question": row["question"], "context": row["context"], "answers": row["answers"]["text"]} for row in rows
     ]
+    # The shapes of answers that the page names.
+    questions[0]["answers"] = [
+        {"text": rows[0]["answers"]["text"][0], "answer_start": rows[0]["answers"]["answer_start"][0]}
+    ]
+    questions[1]["answers"] = rows[1]["answers"]["text"][0]
     questions[5]["answers"] = ["not in the context"]
     choices = [
         {

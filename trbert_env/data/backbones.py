@@ -267,6 +267,8 @@ def _load(
         fine_tuned = check_backbone_missing(model, missing, what, source)
         tokenizer = load_tokenizer(source, what)
         check_special_tokens(model, tokenizer, what)
+        # Some say nothing of it, and `truncation=True` would leave texts as long as they are.
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest_sequence(model))
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Backbone(model.eval(), tokenizer, name, source, fine_tuned, unfit_head)
@@ -409,6 +411,10 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source)
     except OSError as error:
+        if _is_path(name) and not Path(source).exists():
+            raise FileNotFoundError(
+                f"backbone '{name}' could not be loaded: the folder does not exist, check its path"
+            ) from error
         raise FileNotFoundError(
             f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
         ) from error
@@ -431,6 +437,11 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
     # Chunks give the same result, but the length of what is packed need not be a multiple of theirs.
     config.chunk_size_feed_forward = 0
     return config
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can be a folder alone: a hub name has one slash at most, and begins with a letter or digit."""
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
 
 
 def _family_in(path: Path) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trbert_env.parameters import Naming, ParameterError
+
 #: The most origins (files) that a summary names.
 _NAMED_ORIGINS = 3
 
@@ -37,6 +39,7 @@ class Faults:
 
     Attributes:
         skip: Whether malformed records are left out and counted; if not, the first one raises an error.
+        skippable: Whether a user can ask for it by a parameter ``skip_bad_records``, which errors then say.
 
     Example:
         >>> faults = Faults(skip=True)
@@ -47,6 +50,7 @@ class Faults:
     """
 
     skip: bool = False
+    skippable: bool = True
     _counts: dict[str, dict[str, _Count]] = field(default_factory=dict)
 
     def report(self, origin: str, at: str, kind: str, problem: str) -> None:
@@ -62,8 +66,11 @@ class Faults:
             ValueError: Malformed records are not skipped.
         """
         if not self.skip:
-            raise ValueError(f"{origin}, {at}{problem}")
+            raise ParameterError(lambda name: f"{origin}, {at}{problem}{self._hint(name)}")
         self.leave_out(origin, at, kind)
+
+    def _hint(self, name: Naming) -> str:
+        return f"; {name('skip_bad_records')} leaves such records out" if self.skippable else ""
 
     def leave_out(self, origin: str, at: str, kind: str) -> None:
         """Count a record that is left out by a rule of its data set, which is no error.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,9 @@ from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, Tex
 from trbert_env.data.readers import Reader, make_reader, reader_settings
 from trbert_env.data.settings import check_settings
 from trbert_env.data.sources import Examples, load_examples
+from trbert_env.parameters import Naming, ParameterError
 from trbert_env.presets import OWN, Preset, get_preset
-from trbert_env.suggestions import suggestion
+from trbert_env.suggestions import nearest_name
 from trbert_env.tasks import task_class
 
 DataSource = Literal["auto", "local", "hub", "embedded"]
@@ -87,35 +89,55 @@ class DataRequest:
         """Check what can be checked without reading anything."""
         preset = get_preset(self.env)
         if self.max_length is not None and "max_tokens" in self.task_settings:
-            raise ValueError(
-                f"max_length {self.max_length} and the setting max_tokens {self.task_settings['max_tokens']} are one: "
-                "leave one out"
+            tokens = self.task_settings["max_tokens"]
+            raise ParameterError(
+                lambda name: (
+                    f"{name('max_length')} {self.max_length} and the setting max_tokens {tokens} are one: leave one out"
+                )
             )
         _check_task(preset, self._settings)
         given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
         if given and not self.is_own:
-            raise ValueError(f"{given[0]} is for own data, and {self.env} is none: use env {' or '.join(OWN)}")
+            known = " or ".join(OWN)
+            raise ParameterError(
+                lambda name: f"{name(given[0])} is for own data, and {self.env} is none: use {name('env')} {known}"
+            )
         self._check_reader(preset.dataset)
         if self.data_dir is not None and self.data_source in ("hub", "embedded"):
-            raise ValueError(
-                f"data_dir is {self.data_dir!r}, and data_source {self.data_source!r} reads no folder: leave one out"
+            raise ParameterError(
+                lambda name: (
+                    f"{name('data_dir')} is {self.data_dir!r}, and {name('data_source')} {self.data_source!r} reads no "
+                    "folder: leave one out"
+                )
             )
         if self.is_own:
             if self.data_source == "embedded" or self.data_dir is not None:
-                raise ValueError(f"{self.env} reads own files: leave data_dir and data_source 'embedded' out")
+                raise ParameterError(
+                    lambda name: (
+                        f"{self.env} reads own files: leave {name('data_dir')} and {name('data_source')} 'embedded' out"
+                    )
+                )
             self._own_reader()
 
     def _check_reader(self, dataset: str) -> None:
         known = reader_settings(dataset)
         if self.split_seed and not (self.is_own or "split_seed" in known):
-            raise ValueError(f"split_seed has no meaning for {self.env}, which comes with its splits: leave it out")
+            raise ParameterError(
+                lambda name: (
+                    f"{name('split_seed')} has no meaning for {self.env}, which comes with its splits: leave it out"
+                )
+            )
         types = {name: kind for name, kind in known.items() if name != "split_seed"}
         check_settings(f"the reader of {self.env}", self.reader_settings, types)
         if self._read_with:
             make_reader(dataset, **self._read_with)
             if self.data_source == "embedded":
-                given = ", ".join(self._read_with)
-                raise ValueError(f"{given} has no meaning for the embedded corpus, which no reader reads: leave it out")
+                raise ParameterError(
+                    lambda name: (
+                        f"{', '.join(map(name, self._read_with))} has no meaning for the embedded corpus, which no "
+                        "reader reads: leave it out"
+                    )
+                )
 
     @property
     def _read_with(self) -> dict[str, Any]:
@@ -189,12 +211,16 @@ class DataRequest:
     def _own_reader(self) -> OwnReader:
         kind = _OWN_READERS[self.env]
         if self.train_file is None and self.validation_file is None and self.dataset is None:
-            raise ValueError(f"{self.env} reads own data: give train_file (and validation_file), or dataset")
+            raise ParameterError(
+                lambda name: (
+                    f"{self.env} reads own data: give {name('train_file')} (and {name('validation_file')}), or "
+                    f"{name('dataset')}"
+                )
+            )
         known = [field.name for field in fields(kind) if field.init and field.name not in ("files", "label_kind")]
-        for name in self.columns:
-            if name not in known:
-                hint = suggestion(name, known, f"use {', '.join(known)}")
-                raise ValueError(f"columns names {name!r}, and {self.env} reads no such column: {hint}")
+        for column in self.columns:
+            if column not in known:
+                raise ParameterError(functools.partial(_unknown_column, self.env, column, known))
         files = OwnFiles(
             self.train_file,
             self.validation_file,
@@ -207,8 +233,14 @@ class DataRequest:
         if kind is TextClassification:
             return TextClassification(files, label_kind=self.label_kind, **named)
         if self.label_kind != "auto":
-            raise ValueError(f"label_kind has no meaning for {self.env}: leave it out")
+            raise ParameterError(lambda name: f"{name('label_kind')} has no meaning for {self.env}: leave it out")
         return kind(files, **named)
+
+
+def _unknown_column(env: str, column: str, known: Sequence[str], name: Naming) -> str:
+    near = nearest_name(column, known)
+    hint = "" if near is None else f"did you mean {near!r}? "
+    return f"{name('columns')} names {column!r}, and {env} reads no such column: {hint}it reads {', '.join(known)}"
 
 
 def _default(name: str) -> Any:

@@ -31,7 +31,7 @@ def checked_table(table: pa.Table, schema: Schema, origin: str) -> pa.Table:
     Raises:
         ValueError: A column is missing or of another type, or a value is refused.
     """
-    faults = Faults()
+    faults = Faults(skippable=False)
     return unique(conforming(Rows.of(table, Place(origin)), schema, faults), schema, faults).table
 
 

@@ -31,7 +31,7 @@ class TokenReducedConfig(PreTrainedConfig):
     """What a token-reduced model is made of.
 
     Args:
-        backbone: The configuration of the task model, as a dict.
+        backbone: The configuration of the task model, as a dict; names of classes are taken from it.
         env: The name of the data set that it was trained for.
         task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`; empty for the data set's own.
         task_settings: Settings of the task.
@@ -91,7 +91,9 @@ class TokenReducedConfig(PreTrainedConfig):
         self.speedups, self.thresholds = list(speedups), list(thresholds)
         self.backbone_name = backbone_name
         self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
-        super().__init__(**kwargs)
+        # A classifier's users look the names of classes up here, as in any model of transformers.
+        labels = {name: self.backbone[name] for name in ("id2label", "label2id") if name in self.backbone}
+        super().__init__(**{**labels, **kwargs})
 
     def make_task(self) -> Task:
         """Make the task, with labels and the like as the configuration of the task model has them.
@@ -107,6 +109,10 @@ class TokenReducedConfig(PreTrainedConfig):
         """The configuration of the task model."""
         values = dict(self.backbone)
         return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+# Else AutoTokenizer, which reads the configuration beside a tokenizer, would warn of a type that it does not know.
+AutoConfig.register(TokenReducedConfig.model_type, TokenReducedConfig, exist_ok=True)
 
 
 @dataclass(frozen=True)
@@ -319,7 +325,11 @@ class TokenReducedModel(PreTrainedModel):
 
         Returns:
             What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``, shaped like
-            ``input_ids``, minus infinity on padding; else ``logits``, one row a text.
+            ``input_ids``, minus infinity on padding; else ``logits``, one row a text, or of multi-hop questions and
+            candidates one a token.
+
+        Raises:
+            ValueError: A sequence has more tokens than the encoder has positions, or the batch holds no text.
         """
         batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
         output = self.forward_packed(batch)

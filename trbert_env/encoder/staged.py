@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences
 from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
 from trbert_env.encoder.packing import PackedTokens
-from trbert_env.encoder.positions import first_position
+from trbert_env.encoder.positions import first_position, longest_sequence
 from trbert_env.encoder.texts import TextBatch
 
 #: Where each supported family keeps its layers; they share all else that is needed here.
@@ -98,7 +98,17 @@ class StagedEncoder:
         return tuple(itertools.pairwise(cuts))
 
     def embed(self, batch: TextBatch) -> PackedTokens:
-        """Embeddings of a packed batch: ``(total_tokens, hidden)``."""
+        """Embeddings of a packed batch: ``(total_tokens, hidden)``.
+
+        Raises:
+            ValueError: A sequence has more tokens than the encoder has positions.
+        """
+        longest, known = int(batch.layout.sequence_lengths.max()), longest_sequence(self._base)
+        if longest > known:
+            raise ValueError(
+                f"a sequence has {longest} tokens, and the encoder has {known} positions: truncate it, as by "
+                f"tokenizer(..., truncation=True, max_length={known})"
+            )
         positions = batch.sequence_positions + first_position(self._base)
         arguments: dict[str, Tensor] = {"input_ids": batch.input_ids[None]}
         if self.family != "distilbert":

@@ -25,7 +25,6 @@ from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
-from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import (
     HeadMismatchError,
@@ -166,7 +165,7 @@ class Classification(Task):
         if len(labels) > 1 and found is not None and not found.names:
             raise HeadMismatchError(
                 f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}",
-                "read the labels as classes (label_kind 'class'), or use an encoder with one output",
+                "read the labels as classes (label kind 'class'), or use an encoder with one output",
             )
         if len(labels) == 1 and self.head in (None, "classes"):
             named = found is not None and bool(found.names)
@@ -315,6 +314,9 @@ class Classification(Task):
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
+        # scikit-learn is slow to import, and no `--help` needs it
+        from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
+
         (ids,) = columns(records, "id")
         found, gold = [predictions[key] for key in ids], self._targets_of(records)
         if self.head == "classes":

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from runners.cli.display import Cell, announce, print_table, progress
+from runners.cli.display import Cell, announce, each_notice_once, print_table, progress
 
 
 class Clock:
@@ -103,3 +103,13 @@ def test_a_notice_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
     assert "no hub in reach: using the embedded [corpus]" in captured.err
     assert "note" in captured.err
+
+
+def test_a_command_prints_each_notice_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):  # two commands
+        with each_notice_once():
+            for _ in range(2):
+                announce("training data: reviews.csv")
+            announce("evaluation data: reviews.csv")
+    shown = capsys.readouterr().err
+    assert shown.count("training data") == shown.count("evaluation data") == 2

@@ -226,7 +226,7 @@ CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
         ("train_policy", "--policy x --task-options max_tokens=200", "leave --task-options out"),
         ("joint_finetune", "--policy x --max-length 1024", "leave --max-length out"),
         ("train_policy", "--env IMDB --calibration-rate 0.1", "--calibration-rate is 0.1, and the head"),
-        ("train_policy", "--data-source embedded --data-dir x", "data_dir is 'x', and data_source 'embedded'"),
+        ("train_policy", "--data-source embedded --data-dir x", "--data-dir is 'x', and --data-source 'embedded'"),
         ("joint_finetune", "--sampler bernoulli --keep-fractions 0.5 0.2", f"{NO_BUDGET}--keep-fractions out"),
         ("joint_finetune", "--sampler bernoulli --budget-scope text", f"{NO_BUDGET}--budget-scope out"),
         ("joint_finetune", "--env IMDB --calibration-rate 0.1", "--calibration-rate is 0.1, and the head"),

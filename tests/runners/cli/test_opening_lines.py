@@ -55,6 +55,15 @@ def test_every_runner_opens_with_them(job: str) -> None:
     assert inspect.cleandoc("\n" + block) in (ROOT / f"{job}.py").read_text()
 
 
+@pytest.mark.parametrize("job", ["train_policy", "compare"])
+def test_help_imports_nothing_that_only_a_job_needs(job: str) -> None:
+    command = [sys.executable, "-X", "importtime", str(ROOT / f"{job}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "trbert_env.tasks.classification" in imported
+    assert not imported & {"sklearn.metrics", "scipy.stats"}
+
+
 @pytest.mark.parametrize("job", ["finetune", "compare"])
 def test_ctrl_c_during_the_imports_is_one_line(job: str, tmp_path: Path) -> None:
     # A library that takes its time, and says when its import has begun.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.cli.run import TRACEBACK_VARIABLE, UserError, run
 from runners.evaluate import EvaluateOptions
+from trbert_env.parameters import ParameterError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,23 @@ def fail_with(error: BaseException, arguments: list[str] | None = None) -> int |
     with pytest.raises(SystemExit) as caught:
         run(main, JobOptions, arguments or [])
     return caught.value.code
+
+
+def test_garbage_is_collected_again_while_the_job_runs() -> None:
+    collecting: list[bool] = []
+    gc.disable()  # as runners/script.py does before the imports
+    try:
+        run(lambda options: collecting.append(gc.isenabled()), JobOptions, [])
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert collecting == [True]
+
+
+def test_parameters_are_named_as_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ParameterError(lambda name: f"{name('data_dir')} is a file: give a folder")
+    assert fail_with(error) == 2
+    assert capsys.readouterr().err.startswith("error: --data-dir is a file: give a folder (set ")
 
 
 def test_the_job_gets_its_options() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from datasets import Dataset
 
 from runners.cli.options import DataOptions
-from runners.training.loading import RunExamples, check_holdout
+from runners.training.loading import Holdout, RunExamples, check_holdout
 from trbert_env.data.sampling import sample
 
 
 def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> RunExamples:
-    return RunExamples.load(DataOptions("SQuAD2", "embedded", None, max_train_texts, 7), holdout_texts)
+    holdout = None if holdout_texts is None else Holdout(holdout_texts)
+    return RunExamples.load(DataOptions("SQuAD2", "embedded", None, max_train_texts, 7), holdout)
 
 
 def test_a_sample_of_each_split_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,6 +36,28 @@ def test_what_is_held_out_does_not_depend_on_the_number_of_training_texts() -> N
     assert list(none.train["id"]) == list(few.train["id"])  # the same order
 
 
+@pytest.mark.parametrize(("records", "withheld"), [(9, 0), (1_350, 135), (5_000, 500), (130_000, 500)])
+def test_by_default_at_most_a_tenth_is_held_out_and_the_number_is_said(
+    records: int, withheld: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, held_out = Holdout().split(Dataset.from_dict({"id": range(records)}))
+    assert (len(train), 0 if held_out is None else len(held_out)) == (records - withheld, withheld)
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert (f"{withheld:,} of {records:,} training texts are withheld" in said) == bool(withheld)
+
+
+def test_a_number_that_is_given_stays() -> None:
+    train, held_out = Holdout(500).split(Dataset.from_dict({"id": range(1_350)}))
+    assert held_out is not None
+    assert (len(train), len(held_out)) == (850, 500)
+
+
+@pytest.mark.parametrize(("count", "said"), [(10**6, "cannot be held out"), (501, "leaves 499 to train on")])
+def test_a_number_that_leaves_too_few_is_refused(count: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Holdout(count).split(Dataset.from_dict({"id": range(1_000)}))
+
+
 def test_too_many_held_out_are_refused_before_anything_else() -> None:
     with pytest.raises(ValueError, match="cannot be held out"):
-        check_holdout(DataOptions(data_source="embedded"), 10**6)
+        check_holdout(DataOptions(data_source="embedded"), Holdout(10**6))

@@ -203,6 +203,12 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["../encoder", "./x", "/x/y", "~/x", "runs/SQuAD2/finetune-x/1-0", "encoder/"])
+def test_a_path_that_does_not_exist_is_no_hub_name(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^backbone '{name}' could not be loaded: the folder does not exist"):
+        load(name)
+
+
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"backbone '{tmp_path}' could not be loaded: .* no config") as caught:
         load(str(tmp_path))

@@ -27,8 +27,13 @@ def test_summary() -> None:
     assert "; 1 record of 0.csv was skipped: 1 without a label (first: row 0); " in faults.summary
     assert faults.summary.endswith("; and some of 2 more files")
     assert faults.counts == {"without a label": 6, "with an empty text": 1}
+    at = ("a.csv", "line 3", "with an empty text", " has an empty text")
+    with pytest.raises(
+        ValueError, match=r"^a.csv, line 3 has an empty text; skip_bad_records leaves such records out$"
+    ):
+        Faults().report(*at)
     with pytest.raises(ValueError, match=r"^a.csv, line 3 has an empty text$"):
-        Faults().report("a.csv", "line 3", "with an empty text", " has an empty text")
+        Faults(skippable=False).report(*at)
 
 
 def squad(rows: int, faulty: int) -> pa.Table:

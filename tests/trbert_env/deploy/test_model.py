@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.encoder.texts import TextBatch
@@ -70,3 +74,25 @@ def test_a_text_without_tokens(model: TokenReducedModel) -> None:
         model(input_ids=ids, attention_mask=torch.tensor([[1, 1, 0], [0, 0, 0]]))
     with pytest.raises(ValueError, match="holds no text"):
         TextBatch.from_texts([])
+
+
+def test_names_of_classes_are_those_of_the_encoder(tmp_path: Path) -> None:
+    names = {0: "no", 1: "perhaps", 2: "yes"}
+    numbers = {name: index for index, name in names.items()}
+    backbone = config().backbone | {"id2label": names, "label2id": numbers}
+    TokenReducedConfig(backbone=backbone).save_pretrained(tmp_path)
+    found = TokenReducedConfig.from_pretrained(tmp_path)
+    assert (found.id2label, found.label2id, found.num_labels) == (names, numbers, 3)
+
+
+def test_a_tokenizer_beside_it_loads_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0, "[UNK]": 1}, "[UNK]")))
+    tokenizer.save_pretrained(tmp_path)
+    config().save_pretrained(tmp_path)
+    logging.get_logger("transformers").addHandler(caplog.handler)
+    try:
+        found = AutoTokenizer.from_pretrained(tmp_path)
+    finally:
+        logging.get_logger("transformers").removeHandler(caplog.handler)
+    assert found.get_vocab() == tokenizer.get_vocab()
+    assert not caplog.records

@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 
 from trbert_env.encoder.batching import padded_rows
+from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder, check_reduction_layers, default_reduction_layers
+from trbert_env.encoder.texts import TextBatch
 
 
 @pytest.mark.parametrize(("depth", "layers"), [(12, (2, 7)), (6, (2, 4)), (24, (2, 13)), (4, (2, 3)), (2, (2,))])
@@ -46,6 +49,20 @@ def test_other_families_are_refused() -> None:
     model = AutoModelForQuestionAnswering.from_config(config)
     with pytest.raises(ValueError, match="backbone family 'mpnet' is not supported: use one of bert, distilbert"):
         StagedEncoder(model)
+
+
+def test_a_sequence_beyond_the_positions_is_refused(make_model: Callable[..., PreTrainedModel], family: str) -> None:
+    model = make_model(family)
+    encoder, known = StagedEncoder(model), longest_sequence(model)
+
+    def batch(length: int) -> TextBatch:
+        return TextBatch.from_padded(torch.full((1, length), 7))
+
+    assert encoder.embed(batch(known)).states.shape[0] == known
+    with pytest.raises(
+        ValueError, match=rf"has {known + 1} tokens, .* {known} positions: truncate .* max_length={known}"
+    ):
+        encoder.embed(batch(known + 1))
 
 
 def test_padded_rows_are_few_and_waste_little() -> None:

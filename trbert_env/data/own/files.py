@@ -14,6 +14,7 @@ from trbert_env.data.hub import Hub, load_from_hub
 from trbert_env.data.own.tables import DatasetTable, Table, open_table
 from trbert_env.data.rows import Rows
 from trbert_env.data.sampling import Indices, grouped_order
+from trbert_env.parameters import ParameterError
 
 #: Other names of the validation split, in the order of preference.
 _VALIDATION = ("validation", "valid", "dev")
@@ -50,13 +51,31 @@ class OwnFiles:
         """Check that the fields fit together."""
         files = self.train_file is not None or self.validation_file is not None
         if files == (self.dataset is not None):
-            raise ValueError("give either a training or validation file, or a data set: one of the two")
+            raise ParameterError(
+                lambda name: (
+                    f"give files ({name('train_file')}, {name('validation_file')}) or a data set ({name('dataset')}): "
+                    "one of the two"
+                )
+            )
         if not 0 < self.validation_share < 1:
-            raise ValueError(f"validation_share is {self.validation_share}: give a share above 0 and below 1, as 0.1")
+            raise ParameterError(
+                lambda name: (
+                    f"{name('validation_share')} is {self.validation_share}: give a share above 0 and below 1, as 0.1"
+                )
+            )
         if self.validation_file is not None and not self._held_out_as_by_default:
-            raise ValueError("a validation file leaves nothing to hold out: leave validation_share and split_seed out")
+            raise ParameterError(
+                lambda name: (
+                    "a validation file leaves nothing to hold out: leave "
+                    f"{name('validation_share')} and {name('split_seed')} out"
+                )
+            )
         if self.config is not None and self.source != "hub":
-            raise ValueError(f"dataset_config is {self.config!r}, which only a data set of the hub has: leave it out")
+            raise ParameterError(
+                lambda name: (
+                    f"{name('dataset_config')} is {self.config!r}, which only a data set of the hub has: leave it out"
+                )
+            )
 
     @property
     def _held_out_as_by_default(self) -> bool:
@@ -125,9 +144,11 @@ class OwnFiles:
         wanted = max(1, round(self.validation_share * len(rows)))
         fitting = ends[ends <= len(rows) - wanted]
         if not len(fitting):
-            raise ValueError(
-                f"{self.name} has too few records that differ to hold out {wanted} of {len(rows)} for validation: "
-                "give a validation file"
+            raise ParameterError(
+                lambda name: (
+                    f"{self.name} has too few records that differ to hold out {wanted} of {len(rows)} for validation: "
+                    f"give {name('validation_file')}"
+                )
             )
         rest = fitting[-1]
         mask = np.full(len(rows), split != "train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from trbert_env.data.own.tables import Table
+from trbert_env.suggestions import nearest_name
 
 #: Names of first and second texts that belong together.
 PAIRS = (
@@ -104,7 +105,9 @@ def present(table: Table, role: str, given: str) -> str:
     count = table.columns.count(given)
     if count != 1:
         problem = "has no column" if count == 0 else "has more than one column"
-        raise ValueError(f"{table.name} {problem} {given!r}, which {role}= names: {found(table)}")
+        near = nearest_name(given, table.columns) if count == 0 else None
+        hint = "" if near is None else f"did you mean {near!r}? "
+        raise ValueError(f"{table.name} {problem} {given!r}, which --columns {role}= names: {hint}{found(table)}")
     return given
 
 
@@ -160,6 +163,20 @@ def text_columns(
             f"--columns text_pair=NAME, or say with --columns text_pair= that there is none; {found(table)}"
         )
     return first, present(table, "text_pair", text_pair) if text_pair else None
+
+
+def named_role(role: str, column: str) -> str:
+    """Return a role for messages, with the name of its column where that is another one.
+
+    Args:
+        role: The role.
+        column: The column that plays it.
+
+    Example:
+        >>> named_role("text", "text"), named_role("text", "body")
+        ('text', "text (column 'body')")
+    """
+    return role if role == column else f"{role} (column {column!r})"
 
 
 def announced(table: Table, columns: dict[str, str | None], given: dict[str, str | None]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,14 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trbert_env.data.faults import Faults
+from trbert_env.data.own.guesses import named_role
 from trbert_env.data.own.tables import Table
 from trbert_env.data.rows import Rows
+from trbert_env.parameters import ParameterError
 
 LabelKind = Literal["auto", "class", "score"]
 LABEL_KINDS = ("auto", "class", "score")
 
 #: More classes than that are taken for numbers or free text by mistake, unless the user says that they are meant.
 _MOST_CLASSES = 1000
+#: Classes that a message names, where there are more.
+_SHOWN = 4
 _WHOLE = r"^-?\d{1,18}$"
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -44,8 +50,15 @@ class Labels:
         """Return what they are, for descriptions."""
         if self.kind == "scores":
             return "numbers"
-        few = ", ".join(map(repr, self.names[:5]))
-        return f"{len(self.names)} classes: {few}{', ...' if len(self.names) > 5 else ''}"
+        return f"{len(self.names)} classes: {_abridged(self.names)}"
+
+    def names_of(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the name of each label's class; null where it is the index of none.
+
+        Args:
+            values: Labels of classes.
+        """
+        return named(values, self.declared) if self.kind == "indices" else _plain(values)
 
     def conform(self, rows: Rows, column: str, faults: Faults) -> tuple[Rows, pa.ChunkedArray]:
         """Return the rows whose labels are right, and their names of classes or numbers.
@@ -67,7 +80,7 @@ class Labels:
             values = rows.table.column(column)
             return rows, (_plain(values) if _type_kind(values.type) == "names" else values).cast(pa.float64())
         values = rows.table.column(column)
-        names = named(values, self.declared) if self.kind == "indices" else _plain(values)
+        names = self.names_of(values)
         known = pc.is_in(names, pa.array(self.names, pa.string())).to_numpy(zero_copy_only=False)
         shown = f"give one of the classes of the training data: {self}"
         kept = _kept(rows, column, known, "with a label that is no class of the training data", shown, faults)
@@ -108,11 +121,45 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     else:
         names = tuple(sorted(pc.unique(named(values, ())).to_pylist(), key=int))
     if kind == "auto" and len(names) > _MOST_CLASSES:
-        raise ValueError(
-            f"{table.name}: column {column!r} has {len(names):,} different labels, as {names[0]!r} and {names[-1]!r}: "
-            "give label_kind score if they are numbers, or class if each is a class"
+        raise ParameterError(
+            lambda name: (
+                f"{table.name}: column {column!r} has {len(names):,} different labels, as {names[0]!r} and "
+                f"{names[-1]!r}: give {name('label_kind')} score if they are numbers, or class if each is a class"
+            )
         )
     return Labels("indices" if whole else "names", names, declared)
+
+
+def warn_of_single_examples(rows: Rows, column: str, table: Table, labels: Labels) -> None:
+    """Warn of classes that one row alone has, where most classes have more: they may be slips.
+
+    Args:
+        rows: All rows that the classes were taken from.
+        column: The column of labels.
+        table: Origin of the rows.
+        labels: What :func:`understood` told of them.
+    """
+    if labels.kind == "scores":
+        return
+    names = labels.names_of(rows.table.column(column)).to_pylist()
+    counts = Counter(names)
+    single = [name for name in labels.names if counts[name] == 1]
+    if not single or 2 * len(single) > len(labels.names):
+        return
+    shown = ", ".join(f"{name!r} ({rows.where(names.index(name))[1]})" for name in single[:_SHOWN])
+    more = "" if len(single) <= _SHOWN else f" and {len(single) - _SHOWN} more"
+    have = "has" if len(single) == 1 else "have"
+    warnings.warn(
+        f"{table.name}: {len(single)} of {len(labels.names)} classes {have} a single example: {shown}{more}; correct "
+        "what is a mistake",
+        stacklevel=2,
+    )
+
+
+def _abridged(names: Sequence[str]) -> str:
+    """The first names and the last: what is no label of its kind sorts to either end."""
+    first = names if len(names) <= _SHOWN + 1 else names[:_SHOWN]
+    return ", ".join([*map(repr, first), *(["...", repr(names[-1])] if len(first) < len(names) else [])])
 
 
 def named(values: pa.ChunkedArray, declared: Sequence[str]) -> pa.ChunkedArray:
@@ -188,7 +235,8 @@ def _kept(rows: Rows, column: str, right: Mask, kind: str, fix: str, faults: Fau
     """The rows of which the mask is true; the others are reported."""
     for row in np.flatnonzero(~right):
         value = rows.table.column(column)[int(row)].as_py()
-        what = f"label {fix}" if kind == "without a label" else f"label is {value!r}: {fix}"
+        label = named_role("label", column)
+        what = f"{label} {fix}" if kind == "without a label" else f"{label} is {value!r}: {fix}"
         origin, at = rows.where(int(row))
         faults.report(origin, at, kind, f": {what}")
     return rows.keep(right)

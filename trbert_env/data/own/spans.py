@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from trbert_env.data.checking import conforming
 from trbert_env.data.columns import Schema
 from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_of
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import ANSWERS, CONTEXTS, IDS, QUESTIONS, STARTS, announced, chosen
+from trbert_env.data.own.guesses import ANSWERS, CONTEXTS, IDS, QUESTIONS, STARTS, announced, chosen, named_role
 from trbert_env.data.own.json_files import first_character
 from trbert_env.data.own.reader import OwnReader, OwnSplit
 from trbert_env.data.own.tables import JsonTable, Table
 from trbert_env.data.readers.squad import is_squad, question_place, squad_records
 from trbert_env.data.records import SPAN_QA
 from trbert_env.data.rows import Place, Rows, rows_of_records
+from trbert_env.data.rules import blank
 from trbert_env.data.sampling import Indices, group_codes
 from trbert_env.data.source_kinds import each
 
@@ -117,10 +119,11 @@ def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
     """Make records piece by piece; questions and contexts stay in arrow."""
     names = list(dict.fromkeys(name for name in columns if name is not None))
     pieces = []
-    for raw in table.read(names, faults):
+    for piece in table.read(names, faults):
+        raw = _with_texts(piece, columns, faults)
         texts = {"question": raw.table.column(columns.question), "context": raw.table.column(columns.context)}
         others = {name: raw.table.column(column) for name, column in columns._asdict().items() if column is not None}
-        piece = _with_texts(raw.with_columns({**others, **texts}), faults)
+        piece = raw.with_columns({**others, **texts})
         place = Place(table.name, _locator(piece))
         made = rows_of_records(_records(piece, table, place, faults), _MADE, place, faults)
         kept = np.zeros(len(piece), np.bool_)
@@ -136,17 +139,19 @@ def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
     return Rows.concat(pieces)
 
 
-def _with_texts(rows: Rows, faults: Faults) -> Rows:
-    """The rows that have a question and a context."""
-    for name in ("question", "context"):
-        values = rows.table.column(name)
-        if not Text().accepts(values.type):
-            raise ValueError(f"{rows.places[0].name}: column {name} has type {values.type}: write it as strings")
-        missing = values.is_null().to_numpy()
-        for row in np.flatnonzero(missing):
-            origin, at = rows.where(int(row))
-            faults.report(origin, at, f"without {name}", f": {name} is null: fill it in or leave the row out")
-        rows = rows.keep(~missing)
+def _with_texts(rows: Rows, columns: _Columns, faults: Faults) -> Rows:
+    """The rows that have a question and a context; the others are reported by the names of their columns."""
+    texts = {"question": columns.question, "context": columns.context}
+    checked = conforming(rows, Schema("questions", {column: Text() for column in texts.values()}), faults)
+    rows = rows.keep(np.isin(rows.numbers, checked.numbers))
+    for role, column in texts.items():
+        filled = np.ones(len(rows), np.bool_)
+        for row in blank(rows.table.column(column).cast(pa.string())):
+            origin, at = rows.where(row)
+            problem = f" has an empty {named_role(role, column)}: fill it in or leave the row out"
+            faults.report(origin, at, f"with an empty {role}", problem)
+            filled[row] = False
+        rows = rows.keep(filled)
     return rows
 
 
@@ -174,7 +179,7 @@ def _records(piece: Rows, table: Table, place: Place, faults: Faults) -> Iterato
 
 def _key(value: Any) -> str:
     if value is None or value == "":
-        raise BadRecordError("without an id", ": id is missing: fill it in, or number the records with id=''")
+        raise BadRecordError("without an id", ": id is missing: fill it in, or number the records with --columns id=")
     return str(value)
 
 

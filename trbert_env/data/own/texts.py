@@ -14,8 +14,8 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, text_columns
-from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood
+from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, named_role, text_columns
+from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood, warn_of_single_examples
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
 from trbert_env.data.own.tables import Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
@@ -104,6 +104,7 @@ class TextClassification(OwnReader):
             column = self._columns(main).label
             rows = raw if table is main else whole(main, [column], Faults(skip=True))
             self._told.append(understood(rows, column, main, self.label_kind))
+            warn_of_single_examples(rows, column, main, self._told[0])
         return self._told[0]
 
 
@@ -118,8 +119,9 @@ def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, faults
     # Either all records have a second text or none has.
     kinds = {"id": Text(), "text": Text(), "text_pair": Text(nullable=not has_pair), "label": form.columns["label"]}
     rows = conforming(rows, Schema(form.name, kinds), faults)
-    for name in ("text", "text_pair") if has_pair else ("text",):
-        rows = _filled(rows, name, faults)
+    for name, column in (("text", columns.text), ("text_pair", columns.text_pair)):
+        if column is not None:
+            rows = _filled(rows, name, column, faults)
     return rows
 
 
@@ -132,11 +134,13 @@ def form_of(labels: Labels) -> Schema:
     return SCORED_TEXT if labels.kind == "scores" else LABELLED_TEXT
 
 
-def _filled(rows: Rows, name: str, faults: Faults) -> Rows:
+def _filled(rows: Rows, name: str, column: str, faults: Faults) -> Rows:
+    """The rows whose text is not blank; the others are reported, by the name of the column in the file."""
     kept = np.ones(len(rows), np.bool_)
     for row in blank(rows.table.column(name)):
         origin, at = rows.where(row)
-        faults.report(origin, at, f"with an empty {name}", f" has an empty {name}: fill it in or leave the row out")
+        problem = f" has an empty {named_role(name, column)}: fill it in or leave the row out"
+        faults.report(origin, at, f"with an empty {name}", problem)
         kept[row] = False
     return rows.keep(kept)
 

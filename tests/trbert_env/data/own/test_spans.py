@@ -75,7 +75,9 @@ def test_squad_files_and_guesses(tmp_path: Path) -> None:
     found = load(file)
     assert found.dataset[0]["id"] == "5"
     assert "question is column 'query' (guessed), context is column 'passage' (guessed)" in found.description
-    with pytest.raises(ValueError, match="has no column 'text', which context= names: its columns are query, passage"):
+    with pytest.raises(
+        ValueError, match="has no column 'text', which --columns context= names: its columns are query, passage"
+    ):
         load(file, context="text")
 
 
@@ -92,7 +94,10 @@ def test_squad_files_and_guesses(tmp_path: Path) -> None:
         ({"context": None}, ": context is null: fill it in"),
         ({"question": "  "}, " has an empty question: fill it in"),
         ({"id": "1"}, ": id '1' comes twice, first in line 1"),
-        ({"id": None}, ": id is missing: fill it in, or number the records with id=''"),
+        (
+            {"id": None},
+            ": id is missing: fill it in, or number the records with --columns id=; skip_bad_records leaves",
+        ),
     ],
 )
 def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -106,6 +111,21 @@ def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     assert found.dataset["id"][:] == ["1", "3"]
     assert sum(found.left_out.values()) == 1
     assert "(first: line 2" in found.description
+
+
+@pytest.mark.parametrize(
+    ("passage", "said"),
+    [
+        (b" ", " has an empty context (column 'passage'): fill it in"),
+        (b"\xff Oslo", ": passage is b'\\xff Oslo', which is not UTF-8"),
+    ],
+)
+def test_a_fault_names_the_column_of_the_file(passage: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_bytes(b"question,passage,answer\nWhere?,In Oslo.,Oslo\nWhere?,%s,Oslo\n" % passage)
+    with pytest.raises(ValueError, match=f"^{file}, line 3") as caught:
+        load(file)
+    assert said in str(caught.value)
 
 
 def test_held_out_questions_have_contexts_of_their_own(tmp_path: Path) -> None:

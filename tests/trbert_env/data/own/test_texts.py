@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,12 @@ def test_guesses(columns: list[str], text: str, pair: str | None, label: str, tm
             "the column for label cannot be told: name it with --columns label=NAME; its columns are text, a",
         ),
         (["text", "stars", "score"], {}, "the column for label may be 'stars' or 'score'"),
-        (["text", "label"], {"text": "txt"}, "has no column 'txt', which text= names: its columns are text, label"),
-        (["text", "label"], {"text_pair": "b"}, "has no column 'b', which text_pair= names"),
+        (
+            ["text", "label"],
+            {"text": "txt"},
+            "has no column 'txt', which --columns text= names: did you mean 'text'? its columns are text, label",
+        ),
+        (["text", "label"], {"text_pair": "b"}, "has no column 'b', which --columns text_pair= names"),
         (
             ["premise", "hypothesis", "query", "passage", "label"],
             {},
@@ -231,11 +236,37 @@ def test_labels_of_validation_are_those_of_training(tmp_path: Path) -> None:
     train = make(tmp_path, "csv", {"text": ["a", "b"], "label": [2, 10]}, "train")
     other = make(tmp_path, "csv", {"text": ["c", "d"], "label": [10, 3]}, "other")
     files = OwnFiles(str(train), str(other))
-    with pytest.raises(ValueError, match=rf"^{other}, line 3: label is '3': give one of the classes .*'2', '10'$"):
+    with pytest.raises(
+        ValueError, match=rf"^{other}, line 3: label is '3': give one of the classes .*'2', '10'; skip_bad"
+    ):
         load(files=files)
     found = load(files=files, skip=True)
     assert found.labels == ("2", "10")
     assert found.left_out == {"with a label that is no class of the training data": 1}
+
+
+def test_classes_with_a_single_example_are_named(tmp_path: Path) -> None:
+    labels = ["yes", "no", "maybe"] * 5
+    labels[7] = "3"
+    file = make(tmp_path, "csv", {"text": [f"text {row}" for row in range(15)], "label": labels})
+    with pytest.warns(UserWarning, match=rf"^{file}: 1 of 4 classes has a single example: '3' \(line 9\); correct"):
+        load(file)
+    numbers = [1, 2, 3] * 5
+    numbers[4:6] = [33, 22]
+    file = make(tmp_path, "jsonl", {"text": [f"text {row}" for row in range(15)], "label": numbers})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(file)
+        assert "2 of 5 classes have a single example: '22' (line 11), '33' (line 9)" in str(caught[0].message)
+        load(file, label_kind="score")
+        load(make(tmp_path, "csv", {"text": ["a", "b", "c"], "label": ["x", "y", "z"]}, "few"))
+    assert len(caught) == 1
+
+
+def test_the_last_class_is_shown_too(tmp_path: Path) -> None:
+    labels = [f"class {row % 9}" for row in range(18)]
+    found = load(make(tmp_path, "csv", {"text": [f"text {row}" for row in range(18)], "label": labels}))
+    assert "9 classes: 'class 0', 'class 1', 'class 2', 'class 3', ..., 'class 8'" in found.description
 
 
 def test_labels_that_cannot_be(tmp_path: Path) -> None:
@@ -263,7 +294,9 @@ def test_faults(ending: str, tmp_path: Path) -> None:
     file = make(tmp_path, ending, values)
     place = {"csv": "line 4", "tsv": "line 4", "jsonl": "line 3", "ndjson": "line 2", "parquet": "row 1"}
     at = place.get(ending, "record 1")
-    with pytest.raises(ValueError, match=rf"^{file}, {at}: label is missing: fill it in$"):
+    with pytest.raises(
+        ValueError, match=rf"^{file}, {at}: label is missing: fill it in; skip_bad_records leaves such records out$"
+    ):
         load(file)
     found = load(file, skip=True)
     assert found.dataset["text"][:] == ["two\nlines"]
@@ -327,7 +360,7 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none.csv does not exist"):
         load(tmp_path / "none.csv")
     for wrong in ({}, {"train_file": "a.csv", "dataset": "b"}):
-        with pytest.raises(ValueError, match="give either a training or validation file, or a data set"):
+        with pytest.raises(ValueError, match=r"give files \(train_file, validation_file\) or a data set"):
             OwnFiles(**wrong)
     with pytest.raises(ValueError, match=r"validation_share is 1\.5"):
         OwnFiles("a.csv", validation_share=1.5)

@@ -65,7 +65,9 @@ def test_columns_are_named_or_guessed(tmp_path: Path) -> None:
     assert read(PlainTexts((file,))) == ["one"]
     assert read(PlainTexts((file,), column="summary")) == ["two"]
     assert "text is column 'summary'" in PlainTexts((file,), column="summary").census().description
-    with pytest.raises(ValueError, match=r"has no column 'words', which text= names: its columns are body, summary"):
+    with pytest.raises(
+        ValueError, match=r"has no column 'words', which --columns text= names: its columns are body, summary"
+    ):
         read(PlainTexts((file,), column="words"))
     other = parquet(tmp_path / "q.parquet", first=["one"], second=["two"])
     with pytest.raises(ValueError, match="the column for text cannot be told: name it with --columns text=NAME"):
