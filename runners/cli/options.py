@@ -100,6 +100,9 @@ class DataOptions:
     split_seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
     """Seed of the split of data that come without one: own data without a validation file, and Hyperpartisan."""
 
+    reader_options: tuple[str, ...] = ()
+    """Settings of how the data set's files are read, as name=value: config=fullwiki, ranking=order.json."""
+
     task_options: tuple[str, ...] = ()
     """Settings of the task instead of the data set's own, as name=value: stride=64, truncation=head+tail."""
 
@@ -124,6 +127,7 @@ class DataOptions:
             self.data_source,
             _plain(self.data_dir),
             columns={name: str(value) for name, value in named_values("--columns", self.own.columns).items()},
+            reader_settings=named_values("--reader-options", self.reader_options),
             task_settings=named_values("--task-options", self.task_options),
             max_length=self.max_length,
             split_seed=self.split_seed,

@@ -208,7 +208,7 @@ def test_the_table_of_data_sets() -> None:
         preset = PRESETS[name]
         reader = READERS[preset.dataset]
         _, _, task, metric, split, places, files, _ = (cell.strip() for cell in row.split("|"))
-        assert task.replace(" ", "_").lower() == preset.task
+        assert re.sub("[ -]", "_", task).lower() == preset.task
         assert metric.lower() == make_task(preset).metric_names[0]
         assert split == preset.evaluation_split
         assert places == f"`{preset.dataset}`, {reader.hub.name}"

@@ -175,6 +175,8 @@ class DataRequest:
             source: Source of the records.
         """
         told = self._own_values() if self.is_own else self._read_with
+        asked = self._settings
+        told = {**told, **({"task_settings": asked} if asked else {})}
         if not told:
             return source
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=dict).encode()).hexdigest()

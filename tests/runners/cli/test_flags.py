@@ -32,8 +32,8 @@ ALWAYS = {"evaluate": ["--agent", "keep-all"], "pretrain": ["--train-file", "x"]
 #: Of every runner that works on a task.
 COMMON = (
     "env data-source data-dir max-train-texts max-eval-texts backbone reduction-layers device dtype seed output-dir "
-    "skip-bad-records no-skip-bad-records split-seed task-options max-length train-file validation-file dataset "
-    "dataset-config columns label-kind validation-share"
+    "skip-bad-records no-skip-bad-records split-seed reader-options task-options max-length train-file validation-file "
+    "dataset dataset-config columns label-kind validation-share"
 )
 #: Of a runner that works on none.
 WITHOUT_TASK = {"pretrain": "backbone max-length device dtype seed output-dir"}
@@ -60,7 +60,7 @@ OWN = {
         "checkpoint-every"
     ),
     "evaluate": ("model agent keep-fractions match threshold speedup full-from original slices split"),
-    "benchmark": ("model keep-fractions architecture batch-size num-texts rounds training no-training"),
+    "benchmark": ("model keep-fractions architecture batch-size num-texts rounds lengths training no-training"),
     "sweep": (
         "speedups seeds stage heuristics one-model resume policy.agent policy.agent-options policy.baseline "
         "policy.log-probability policy.learning-rate policy.sampler policy.keep-fractions policy.exploration "
