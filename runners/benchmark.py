@@ -40,9 +40,11 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
+from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class BenchmarkOptions:
         if self.architecture == "bert-base" and self.model is not None:
             raise UserError("--architecture bert-base has random weights: leave --model out")
         if self.lengths is not None:
-            refuse_given(self, ("--num-texts", "--batch-size", "--training"), "--lengths times inference alone")
+            refuse_given(self, ("--num-texts", "--batch-size", "--max-length"), "--lengths times inference alone")
         if self.model is not None and not self.training:
             refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
 
@@ -163,8 +165,9 @@ def time_lengths(options: BenchmarkOptions, device: str) -> None:
     """Measure how clock and memory grow with the length, and keep the table, its plot and the record."""
     lengths = sorted(options.lengths or ())
     longest = lengths[-1]
-    data = replace(options.data, max_length=max(longest, options.data.max_length or 0))
-    options = replace(options, data=data, num_texts=1)
+    options = replace(options, num_texts=1)
+    if options.model is None and longest > make_task(get_preset(options.data.env)).max_tokens:
+        options = replace(options, data=replace(options.data, max_length=longest))
     workload, model = load_workload(options, device)
     model = move(model or random_model(workload, options), device, inference_dtype(options))
     if longest > (most := longest_sequence(model.backbone)):

@@ -138,7 +138,7 @@ def fit_passage_ranker(records: Iterable[Mapping[str, Any]], passage_words: int 
     holds: list[npt.NDArray[np.bool_]] = []
     for record in records:
         passages = passages_of(record["context"], passage_words)
-        found = np.array([_holds(passage, record["answers"]) for passage in passages], dtype=np.bool_)
+        found = np.array([holds_answer(passage, record["answers"]) for passage in passages], dtype=np.bool_)
         if found.any() and not found.all():
             features.append(passage_features(record["question"], record["context"], passages))
             holds.append(found)
@@ -151,6 +151,12 @@ def fit_passage_ranker(records: Iterable[Mapping[str, Any]], passage_words: int 
     return PassageRanker(dict(zip(FEATURES, model.coef_[0].tolist(), strict=True)), passage_words)
 
 
-def _holds(passage: Passage, answers: Mapping[str, Sequence[Any]]) -> bool:
+def holds_answer(passage: Passage, answers: Mapping[str, Sequence[Any]]) -> bool:
+    """Return whether an answer stands in a passage.
+
+    Args:
+        passage: The passage.
+        answers: Answers of the context that it is of: ``text`` and ``answer_start``, in characters.
+    """
     places = zip(answers["answer_start"], answers["text"], strict=True)
     return any(passage.start <= start and start + len(text) <= passage.end for start, text in places)

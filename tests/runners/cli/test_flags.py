@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from agents.registry import AGENTS
-from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, pretrain, probe, sweep, train_policy
+from runners import (
+    benchmark,
+    compare,
+    evaluate,
+    finetune,
+    fit_ranker,
+    joint_finetune,
+    pilot,
+    pretrain,
+    probe,
+    sweep,
+    train_policy,
+)
 from runners.cli.options import check_options, options_from_json, options_to_json
 from runners.cli.run import read_options, run
 from runners.training.policy import AlgorithmOptions
@@ -23,6 +35,7 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "benchmark": (benchmark.main, benchmark.BenchmarkOptions),
     "sweep": (sweep.main, sweep.SweepOptions),
     "compare": (compare.main, compare.CompareOptions),
+    "fit_ranker": (fit_ranker.main, fit_ranker.FitRankerOptions),
     "pilot": (pilot.main, pilot.PilotOptions),
     "probe": (probe.main, probe.ProbeOptions),
 }
@@ -36,7 +49,10 @@ COMMON = (
     "dataset dataset-config columns label-kind validation-share"
 )
 #: Of a runner that works on none.
-WITHOUT_TASK = {"pretrain": "backbone max-length device dtype seed output-dir"}
+WITHOUT_TASK = {
+    "pretrain": "backbone max-length device dtype seed output-dir",
+    "fit_ranker": "device dtype seed output-dir",
+}
 #: Of one runner: people have scripts, so that a flag that is here stays.
 OWN = {
     "pretrain": (
@@ -85,11 +101,13 @@ OWN = {
         "policy.samples-per-text policy.reward policy.length-penalty policy.penalty policy.penalty-rise "
         "policy.cloning-texts policy.calibration-rate policy.checkpoint-every"
     ),
+    "fit_ranker": ("questions passage-words data-source data-dir skip-bad-records no-skip-bad-records"),
     "pilot": ("after-layer proportions strategies"),
     "probe": "",
 }
 #: The titles of the groups in --help.
 TITLES = {
+    "fit_ranker": "run",
     "pretrain": "data encoder run training",
     "finetune": "data encoder run training",
     "train_policy": "data encoder run algorithm agent training",
@@ -111,6 +129,7 @@ LINES = {
     "benchmark": "--rounds 2 --no-training --architecture bert-base --dtype bfloat16",
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
     "compare": "--agents ppo random --agent-options ppo.n_epochs=4 --policy.exploration 0.5 0.1 --max-eval-texts 9",
+    "fit_ranker": "--questions 50 --passage-words 20 --data-dir x --seed 3",
     "pilot": "--after-layer 2 --proportions 0.5 0.2 --strategies random --device cpu",
     "probe": "--backbone x --device cpu --skip-bad-records",
 }
