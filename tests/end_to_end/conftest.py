@@ -177,7 +177,7 @@ class Place:
 
     def checkpoints_written(self, output: str) -> int:
         """The number of the latest checkpoint of the one run below an output folder; 0 before the first."""
-        pointers = list((self.root / output).glob("SQuAD2/*/*/checkpoint/latest.json"))
+        pointers = list((self.root / output).glob("*/*/*/checkpoint/latest.json"))
         if not pointers:
             return 0
         (pointer,) = pointers

