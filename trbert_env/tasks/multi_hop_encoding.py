@@ -211,9 +211,12 @@ def _spans(row: Mapping[str, Any], tokens: ReadTokens, bodies: Sequence[Tokens])
 
 
 def _target(row: Mapping[str, Any], spans: Sequence[tuple[int, int]], sentences: Sequence[Sentence]) -> Numbers:
-    """``(n, 5)``: kind of answer, starts, ends, places of sentences, and 1 where one supports the answer, else 0."""
+    """``(n, 5)``: kind of answer, starts, ends, places of sentences, and 1 where one supports the answer, else 0.
+
+    An answer that is not read has neither start nor end: nothing is to be learned from where it is not.
+    """
     supports = set(zip(row["supports"]["title"], row["supports"]["sentence"], strict=True))
-    places = span_target(spans)
+    places = span_target(spans) if spans else np.full((1, 2), -1)
     target = np.full((max(len(places), len(sentences)), 5), -1, dtype=np.int64)
     target[0, 0] = ANSWER_KINDS.index(row["kind"])
     target[: len(places), 1:3] = places

@@ -129,7 +129,7 @@ class MultiHopQA(TokenTask):
             layout: The layout of the full texts.
             targets: ``(num_texts, n, 5)`` int64: the kind of answer (in the first row), starts, ends, places of
                 sentences, and 1 where one supports the answer, else 0; filled with -1. Probabilities of several
-                starts or ends are summed.
+                starts or ends are summed; where an answer is not read, its kind alone counts.
 
         Returns:
             ``(num_texts,)`` float32, in nats.
@@ -138,8 +138,10 @@ class MultiHopQA(TokenTask):
         kinds = _kinds(logits, layout).log_softmax(1)
         kind = gold[:, 0, 0]
         places, _ = log_softmax_by_text(logits[:, :2], layout.text_lengths)
-        found = places.gather(1, gold[:, :, 1:3].clamp(min=0)).masked_fill(gold[:, :, 1:3] < 0, -torch.inf)
-        of_span = found.logsumexp(1).mean(1)
+        marked = gold[:, :, 1:3] >= 0
+        read = marked.any(1, keepdim=True)  # where none is, minus infinity would have no gradient but NaN
+        found = places.gather(1, gold[:, :, 1:3].clamp(min=0)).masked_fill(~marked & read, -torch.inf)
+        of_span = (found.logsumexp(1) * read.squeeze(1)).mean(1)
         answer = kinds.gather(1, kind[:, None]).squeeze(1) + of_span * (kind == _SPAN)
         return answer + self._support_term(logits, layout, gold) if self.support_weight else answer
 

@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 
 from trbert_env.data.embedded.multihop import FEATURES, embedded_hotpotqa
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.tasks import MultiHopQA
 from trbert_env.tasks.labels import HeadMismatchError
@@ -111,9 +112,9 @@ def test_an_answer_over_two_slices_or_behind_the_last_is_no_target(tokenizer: Pr
     assert end == start + 1
     between = start + 2  # the first slice then ends, before its [SEP], between the answer's tokens
     _, texts = encoded(tokenizer, records, max_tokens=between, max_slices=2)
-    assert texts[0].target[0, 1:3].tolist() == [0, 0]
+    assert texts[0].target[0, 1:3].tolist() == [-1, -1]
     _, texts = encoded(tokenizer, records, max_tokens=start, max_slices=1)
-    assert texts[0].target[0, 1:3].tolist() == [0, 0]
+    assert texts[0].target[0, 1:3].tolist() == [-1, -1]
 
 
 def test_a_question_without_paragraphs_is_a_question(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -197,8 +198,6 @@ def test_supports_are_the_sentences_above_0_where_they_are_learned(tokenizer: Pr
 
 def test_the_divergence_of_spans_counts_as_often_as_the_teacher_finds_one() -> None:
     task = MultiHopQA(max_tokens=100)
-    from trbert_env.encoder.packing import Layout
-
     layout = Layout.from_lengths([3], [1])
     targets = torch.zeros(1, 1, 5, dtype=torch.int64)
     teacher, student = torch.zeros(3, 5), torch.zeros(3, 5)
@@ -207,6 +206,20 @@ def test_the_divergence_of_spans_counts_as_often_as_the_teacher_finds_one() -> N
     teacher[:, 0] = torch.tensor([0.2, 0.7, 0.1]).log()
     expected = 0.3 * 0.5 * sum(p * np.log(p * 3) for p in (0.2, 0.7, 0.1))
     assert float(task.divergence(student, teacher, layout, targets)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_an_answer_that_is_not_read_the_kind_alone_counts_and_gradients_are_numbers() -> None:
+    task, layout = MultiHopQA(max_tokens=100), Layout.from_lengths([3, 2], [1, 1])
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    targets = torch.full((2, 2, 5), -1, dtype=torch.int64)
+    targets[:, 0, 0] = 0
+    targets[1, 0, 1:3] = torch.tensor([0, 1])
+    found = task.log_likelihood(logits, layout, targets)
+    assert float(found[0].detach()) == pytest.approx(float(logits.detach()[0, 2:].log_softmax(0)[0]), abs=1e-6)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert bool(torch.isfinite(gradient).all())
+    assert not bool(gradient[:3, :2].any())
+    assert bool(gradient[3:, :2].any())
 
 
 def test_a_head_for_other_names_is_refused() -> None:
