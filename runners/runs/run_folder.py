@@ -32,6 +32,8 @@ from runners.runs.versions import git_commit, versions
 #: Options that say where texts come from, and those of them that an earlier run's texts were read with.
 SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "dataset")
 READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
+#: The same, of options that the runs of earlier versions do not have.
+LATER_READ_WITH = ("reader_options",)
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
 
@@ -260,7 +262,8 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
         return DataOptions()
     if any(named[name] not in (defaults[name], saved[name]) for name in SOURCES):
         return DataOptions()
-    return group_from_json(DataOptions, defaults | {name: saved[name] for name in READ_WITH})
+    read_with = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
+    return group_from_json(DataOptions, defaults | read_with)
 
 
 def _saved_options(path: Path) -> dict[str, Any] | None:

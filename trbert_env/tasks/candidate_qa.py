@@ -38,7 +38,7 @@ class CandidateQA(TokenTask):
 
     Attributes:
         max_tokens: The most tokens of a sequence, special tokens included. Long candidates are cut evenly, so that
-            half of it is left for the supports.
+            half of it is left for the supports; so is a query that leaves candidates less than half of the rest.
         max_slices: The most sequences of a text: what fits none of them is cut.
     """
 
@@ -116,14 +116,17 @@ class CandidateQA(TokenTask):
 
     def _head(self, key: str, query: Ids, candidates: Sequence[Ids], marker: int) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Query and candidates, and where in them each candidate's marker stands."""
+        lengths = [*map(len, candidates)]
         room = int(self.max_tokens * _QUERY_SHARE) - len(candidates)
-        most = even_cut([len(query), *map(len, candidates)], room)
+        # Of few tokens a candidate can still be told from others, but a query asks nothing any more.
+        query = query[: max(room // 2, room - sum(lengths), 0)]
+        most = even_cut(lengths, room - len(query))
         if most < 1:
             raise ValueError(
                 f"query {key!r} has {len(candidates)} candidates, which leave no room in {self.max_tokens} tokens: "
                 "raise max_tokens, or leave it out"
             )
-        pieces = [query[:most], *(_marked(marker, candidate[:most]) for candidate in candidates)]
+        pieces = [query, *(_marked(marker, candidate[:most]) for candidate in candidates)]
         ends = np.cumsum([len(piece) for piece in pieces])
         return np.concatenate(pieces), ends[:-1].astype(np.int64)
 

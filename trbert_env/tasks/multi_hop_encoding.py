@@ -167,15 +167,15 @@ def _drawn(row: Mapping[str, Any], sizes: Sequence[int], room: int, order: np.ra
     wanted = {*row["supports"]["title"]}
     gold = [index for index, title in enumerate(titles) if title in wanted or index in row["spans"]["paragraph"]]
     left = room - sum(sizes[index] for index in gold)
-    chosen = set(gold)
+    chosen, cut = set(gold), None
     for index in order.permutation(len(titles)).tolist():
         if index not in chosen and left > 0:
             chosen.add(index)
             left -= sizes[index]
+            cut = index if left < 0 else None
     mixed: list[int] = order.permutation(sorted(chosen)).tolist()
-    # The last one is cut where it does not fit: rather one that leads nowhere.
-    last = next((index for index in reversed(mixed) if index not in gold), None)
-    return mixed if last is None or left >= 0 else [*(index for index in mixed if index != last), last]
+    # What does not fit is cut at the end: of this one, which alone is surely longer than that.
+    return mixed if cut is None else [*(index for index in mixed if index != cut), cut]
 
 
 def _sentences(row: Mapping[str, Any], tokens: ReadTokens) -> tuple[Sentence, ...]:

@@ -170,6 +170,17 @@ def test_texts_of_an_earlier_run_are_the_default(tmp_path: Path) -> None:
     assert data_of_run(run.path, same) == same  # they stay the defaults once they are taken
 
 
+def test_texts_are_read_as_the_run_read_them(tmp_path: Path) -> None:
+    """Another fold would test on what the run was trained on."""
+    data = DataOptions("Hyperpartisan", split_seed=2, reader_options=("fold=3",))
+    run = make_run(tmp_path, JobOptions(data=data))
+    assert data_of_run(run.path, DataOptions()) == data
+    record = json.loads(run.config_path.read_text())
+    del record["options"]["reader_options"]  # a run of an earlier version
+    run.config_path.write_text(json.dumps(record))
+    assert data_of_run(run.path, DataOptions()) == DataOptions("Hyperpartisan", split_seed=2)
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -86,6 +86,18 @@ def test_long_candidates_are_cut_evenly_and_half_is_left_for_the_supports(tokeni
     assert text.sequence_lengths == (48,) or tokens[-1] == "[SEP]"
 
 
+def test_many_candidates_are_cut_before_the_query_is(tokenizer: PreTrainedTokenizerBase) -> None:
+    asked = query(query="located_in_the_region old mill of north hill", candidates=["green hill by far"] * 12)
+    text = CandidateQA(max_tokens=96).encode(asked, tokenizer)[0]
+    tokens = " ".join(tokens_of(text, tokenizer))
+    assert tokens.startswith("[CLS] located _ in _ the _ region old mill of north hill [unused1] green hill [unused1]")
+    assert len(text.target) == 12
+    # A long one takes what the candidates leave, and no less than as much as they do.
+    for candidates, kept in ((["vest"] * 3, 42), (["far " * 40] * 3, 22)):
+        text = CandidateQA(max_tokens=96).encode(query(query="mill " * 60, candidates=candidates), tokenizer)[0]
+        assert tokens_of(text, tokenizer).count("mill") - 1 == kept
+
+
 def test_candidates_that_leave_no_room_are_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     texts = CandidateQA(max_tokens=48).encode(query(candidates=[f"c{number}" for number in range(30)]), tokenizer)
     with pytest.raises(ValueError, match="query 'q' has 30 candidates, which leave no room in 48 tokens"):

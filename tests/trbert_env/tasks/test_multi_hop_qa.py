@@ -146,6 +146,22 @@ def test_training_reads_what_leads_to_the_answer_in_an_order_of_its_own_in_each_
     assert np.array_equal(drawn_text(fixed, 3).input_ids, drawn_text(fixed, 3 + 40 * 5).input_ids)
 
 
+def test_what_does_not_fit_is_cut_off_a_paragraph_that_leads_nowhere(tokenizer: PreTrainedTokenizerBase) -> None:
+    paragraphs = {
+        "title": [*QUESTION["paragraphs"]["title"], "long road"],
+        "sentences": [*QUESTION["paragraphs"]["sentences"], ["The road is long." * 10]],
+    }
+    records = question(paragraphs=paragraphs)
+    _, texts = encoded(tokenizer, records, training=True, max_tokens=72, max_slices=1)
+    _, whole = encoded(tokenizer, records, max_tokens=512)
+    for number in range(40):
+        text = drawn_text(texts, number)
+        assert len(text) == 72
+        assert text.tokens.paragraphs[-1] == 3
+        for gold in (0, 1):
+            assert (text.tokens.paragraphs == gold).sum() == (whole[0].tokens.paragraphs == gold).sum()
+
+
 def scored(text: MultiHopText, *places: tuple[int, int, float], outputs: int = 5) -> np.ndarray[Any, Any]:
     logits = np.zeros((len(text), outputs), dtype=np.float32)
     for row, column, value in places:
