@@ -90,7 +90,7 @@ class BenchmarkOptions:
             raise UserError("--architecture bert-base has random weights: leave --model out")
         if self.lengths is not None:
             refuse_given(self, ("--num-texts", "--batch-size", "--max-length"), "--lengths times inference alone")
-        if self.model is not None and not self.training:
+        if self.model is not None and (self.lengths is not None or not self.training):
             refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
 
 

@@ -158,7 +158,8 @@ _ALL = (
     _classification(
         "Hyperpartisan", "hyperpartisan_news_detection", epochs=15, alpha=0.01, joint_alpha=0.01, positive="true"
     ),
-    # The paper's 1,024 tokens, as two slices, which any encoder reads; --max-length 1024 makes one of them.
+    # The paper's 1,024 tokens, as two slices, which any encoder reads; --max-length 1024 --task-options max_slices=1
+    # makes one of them.
     Preset(
         name="HotpotQA",
         dataset="hotpot_qa",

@@ -35,7 +35,9 @@ def slices_speedup(workload: Workload, tokens: int) -> float:
     task = workload.task
     if "max_slices" not in {entry.name for entry in fields(task)}:
         raise UserError(f"--slices compares with slices of long texts, and {task_name(task)} has none: leave it out")
-    wanted = {"max_tokens": tokens, "max_slices": math.ceil(task.max_text_tokens / tokens)}
+    # Where each window is a text of its own, a context is read to its end: by slices too.
+    slices = math.ceil(task.max_text_tokens / tokens) if task.settings["max_slices"] else 0
+    wanted = {"max_tokens": tokens, "max_slices": slices}
     sliced = task_of(task_name(task), task.settings | wanted)
     sliced.configure(workload.backbone.model.config)
     cost = CostModel.of(StagedEncoder(workload.backbone.model))

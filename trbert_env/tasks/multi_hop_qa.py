@@ -23,6 +23,7 @@ from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
+from trbert_env.tasks.span_decoding import best_of_all
 from trbert_env.tasks.span_encoding import frame_of
 from trbert_env.tasks.token_task import TokenTask, text_starts
 from trbert_env.tasks.varied import VariedTexts
@@ -204,18 +205,24 @@ class MultiHopQA(TokenTask):
     def _best_span(self, row: Mapping[str, Any], text: MultiHopText, logits: npt.NDArray[np.float32]) -> str:
         tokens = text.tokens
         scores = logits[tokens.places, :2]
-        for count in (self.num_best, len(scores)):  # the best starts may all lie behind the best ends
-            order = np.argsort(-scores, axis=0, kind="stable")[:count]
-            starts, ends = order[:, 0], order[:, 1]
-            lengths = ends[None, :] - starts[:, None] + 1
-            valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
-            valid &= tokens.stretches[ends][None, :] == tokens.stretches[starts][:, None]
-            if valid.any():
-                totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
-                first, last = np.unravel_index(np.argmax(totals), totals.shape)
-                paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[starts[first]]])
-                return paragraph[tokens.offsets[starts[first], 0] : tokens.offsets[ends[last], 1]]
-        return ""
+        if not len(scores):
+            return ""
+        first, last = self._best_among(scores, tokens.stretches)
+        paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
+        return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
+
+    def _best_among(self, scores: npt.NDArray[np.float32], stretches: npt.NDArray[np.int64]) -> tuple[int, int]:
+        """First and last token of the best span, counted among those that are read."""
+        order = np.argsort(-scores, axis=0, kind="stable")[: self.num_best]
+        starts, ends = order[:, 0], order[:, 1]
+        lengths = ends[None, :] - starts[:, None] + 1
+        valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
+        valid &= stretches[ends][None, :] == stretches[starts][:, None]
+        if not valid.any():  # the best starts may all lie behind the best ends
+            return best_of_all(scores, stretches, self.max_answer_tokens)
+        totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
+        one, other = np.unravel_index(np.argmax(totals), totals.shape)
+        return int(starts[one]), int(ends[other])
 
     def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
         if not self.support_weight:

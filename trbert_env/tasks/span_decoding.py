@@ -51,14 +51,16 @@ class SpanDecoder:
 
     def _best_of(self, piece: Piece, scores: Scores) -> BestSpan:
         inside = scores[piece.start : piece.start + len(piece.offsets)]
-        span = self._best_among(piece, inside, self.num_best)
+        span = self._best_among(piece, inside)
         if self.always and span.score == -np.inf:
             # The best starts lie behind the best ends: rather any span than none.
-            span = self._best_among(piece, inside, len(inside))
+            first, last = best_of_all(inside, np.zeros(len(inside), dtype=np.int64), self.max_answer_tokens)
+            score = float(inside[first, 0] + inside[last, 1])
+            span = BestSpan(score, int(piece.offsets[first, 0]), int(piece.offsets[last, 1]))
         return span
 
-    def _best_among(self, piece: Piece, inside: Scores, num_best: int) -> BestSpan:
-        order = np.argsort(-inside, axis=0, kind="stable")[:num_best]
+    def _best_among(self, piece: Piece, inside: Scores) -> BestSpan:
+        order = np.argsort(-inside, axis=0, kind="stable")[: self.num_best]
         starts, ends = order[:, 0], order[:, 1]
         lengths = ends[None, :] - starts[:, None] + 1
         valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
@@ -68,3 +70,26 @@ class SpanDecoder:
             return BestSpan(-np.inf, 0, 0)
         first, last = piece.offsets[starts[row], 0], piece.offsets[ends[column], 1]
         return BestSpan(float(totals[row, column]), int(first), int(last))
+
+
+def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) -> tuple[int, int]:
+    """Return first and last token of the best of all spans; memory grows with the tokens, not with their square.
+
+    Args:
+        scores: Start and end logits, ``(n, 2)``, of at least one token.
+        stretches: ``(n,)``, rising: a span lies within one.
+        longest: The most tokens of a span.
+
+    Example:
+        >>> best_of_all(np.array([[0, 9], [1, 2], [5, 0]], dtype=np.float32), np.zeros(3, dtype=np.int64), 2)
+        (0, 0)
+        >>> best_of_all(np.array([[4, 0], [1, 2], [5, 0]], dtype=np.float32), np.zeros(3, dtype=np.int64), 2)
+        (0, 1)
+    """
+    totals = np.full((min(longest, len(scores)), len(scores)), -np.inf, dtype=np.float32)
+    for further, row in enumerate(totals):
+        count = len(scores) - further
+        together = stretches[:count] == stretches[further:]
+        row[:count] = np.where(together, scores[:count, 0] + scores[further:, 1], -np.inf)
+    further, first = divmod(int(totals.argmax()), len(scores))
+    return first, first + further

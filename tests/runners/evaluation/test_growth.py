@@ -52,6 +52,13 @@ def test_lengths_beyond_a_models_positions_and_options_without_effect_are_refuse
     with pytest.raises(SystemExit):
         run(benchmark.main, benchmark.BenchmarkOptions, ["--lengths", "64", "--num-texts", "5"])
     assert "--lengths times inference alone: leave --num-texts out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(
+            benchmark.main,
+            benchmark.BenchmarkOptions,
+            ["--lengths", "16", "--model", "run", "--keep-fractions", "0.5", "0.2"],
+        )
+    assert "--model has its own cuts and masks: leave --keep-fractions out" in capsys.readouterr().err
 
 
 def test_memory_is_that_of_a_pass(make_model: Callable[..., PreTrainedModel]) -> None:

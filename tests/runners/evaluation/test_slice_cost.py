@@ -61,6 +61,17 @@ def test_by_hand(encoder: Path, tmp_path: Path) -> None:
     assert EvaluationRecord.from_flat(found).to_flat() == found
 
 
+@pytest.mark.filterwarnings("ignore:backbone:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*has not learned the task:UserWarning")
+def test_windows_that_are_texts_are_compared_with_as_many(encoder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"question": "how far?", "context": "near " + "far " * 200, "answers": ["near"]}) + "\n")
+    own = ["--env", "SpanQA", "--validation-file", str(file), "--task-options", "stride=16"]
+    found = evaluated(encoder, tmp_path / "runs", *own, "--agent", "keep-all", "--slices", "64")
+    assert found["num_texts"] > 3
+    assert found["slices_full_speedup"] == pytest.approx(1.0)
+
+
 def test_the_papers_long_bert_costs_what_it_says() -> None:
     """BERT over 1,024 tokens is 0.91 times as fast as over two slices of 512 (table 3)."""
     assert 2 * layer_flops(512, 768, 3072) / layer_flops(1024, 768, 3072) == pytest.approx(0.91, abs=0.005)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.encoder.texts import TextBatch
+from trbert_env.tasks.span_decoding import SpanDecoder, best_of_all
+from trbert_env.tasks.span_encoding import Piece
 from trbert_env.tasks.span_qa import SpanQA, SpanText
 
 #: One token a word; 12-token windows leave room for 7 of them behind the question "Where ?".
@@ -202,3 +205,28 @@ def test_trivia_counts_aliases_by_its_own_normalisation() -> None:
     assert SpanQA(metric="mrqa").metrics(predictions, Dataset.from_list(rows))["exact_match"] == 50.0
     bare = Dataset.from_list(rows).remove_columns("aliases")
     assert trivia.metrics(predictions, bare)["exact_match"] == 50.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_of_all_spans_is_the_one_of_all_pairs(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(size=(40, 2)).astype(np.float32)
+    stretches = np.sort(generator.integers(0, 4, 40))
+    pairs = [(a, b) for a in range(40) for b in range(a, min(a + 6, 40)) if stretches[a] == stretches[b]]
+    assert best_of_all(scores, stretches, 6) == max(pairs, key=lambda pair: scores[pair[0], 0] + scores[pair[1], 1])
+
+
+def test_decoding_a_long_text_takes_no_memory_by_the_square_of_its_length() -> None:
+    count = 20_000
+    ends = np.arange(1, count + 1, dtype=np.int32)
+    piece = Piece(0, np.stack([ends - 1, ends], 1))
+    nothing = np.zeros(count, np.int32)
+    text = SpanText("t#0", nothing, nothing, (count,), np.zeros((1, 2), np.int64), "t", (piece,))
+    scores = np.stack([ends, -ends], 1).astype(np.float32)  # all best starts lie behind all best ends
+    scores[700, 0] = scores[702, 1] = 3 * count
+    tracemalloc.start()
+    found = SpanDecoder(num_best=1, max_answer_tokens=2, always=True).best(text, scores)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 2**20
+    assert (found.start, found.end) == (702, 703)

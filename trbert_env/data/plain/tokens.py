@@ -52,7 +52,7 @@ class DocumentTokens:
 
         Raises:
             OSError: The cache cannot be written.
-            ValueError: Its file is damaged.
+            ValueError: Its file is damaged, or no document has a token.
         """
         folder = cache_folder() / "tokens" / f"{census.fingerprint}-{fingerprint_tokenizer(tokenizer)}"
         backend = bare_backend(tokenizer)
@@ -108,6 +108,8 @@ def _write(folder: Path, documents: Iterator[Document], backend: Tokenizer, adva
                     file.write(ids.tobytes())
                 advance(len(lengths) - known)
         counts = np.array(lengths, np.int64)
+        if not counts.any():
+            raise ValueError("the texts have no token that the encoder knows: give other texts, or another encoder")
         np.save(folder / _ENDS, np.cumsum(counts[counts > 0]))
     except OSError as error:
         raise OSError(

@@ -85,6 +85,14 @@ def test_they_are_made_once(texts: PlainTexts, tokenizer: PreTrainedTokenizerBas
         DocumentTokens.open(folder)
 
 
+def test_texts_without_a_token_are_refused_each_time(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    (tmp_path / "c").write_text("\u200b")
+    texts = PlainTexts((tmp_path / "c",))
+    for _ in range(2):  # nothing of them stays in the cache
+        with pytest.raises(ValueError, match="no token that the encoder knows"):
+            of(texts, tokenizer)
+
+
 @pytest.mark.parametrize("length", [8, 64, 512])
 def test_documents_are_cut_into_sequences(length: int, texts: PlainTexts, tokenizer: PreTrainedTokenizerBase) -> None:
     tokens, encoder = of(texts, tokenizer), SequenceEncoder(tokenizer, length)
