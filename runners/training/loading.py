@@ -35,6 +35,8 @@ class Splits:
 
 #: Records that are set aside where no number is given, and the share of the training split that they are at most.
 DEFAULT_HOLDOUT, LARGEST_SHARE = 500, 0.1
+#: Records that tell what texts cost.
+SOME_RECORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,16 @@ class RunExamples:
         return load_requested(
             self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
         )
+
+    def encode_some(self, backbone: Backbone) -> Workload:
+        """Encode the first training records, in random order: enough to tell what texts cost.
+
+        Args:
+            backbone: The encoder, whose head may still be untrained.
+        """
+        preset = settled(self.request.preset, backbone, self.train, self.labels)
+        some = self.train.select(range(min(SOME_RECORDS, len(self.train))))
+        return Workload.encode(preset, some, backbone, "train", self.source)
 
     def encode(self, backbone: Backbone, settings: Mapping[str, Any] | None = None) -> Splits:
         """Encode all splits for an encoder.

@@ -367,3 +367,17 @@ def test_bad_records_are_left_out_and_counted(
     command("finetune", *data, *sizes, "--skip-bad-records")
     said = capsys.readouterr()
     assert "2 records" in " ".join((said.out + said.err).split())
+
+
+def test_a_speed_out_of_reach_is_refused_before_stage_1(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--env", "SpanQA", "--train-file", str(questions(tmp_path / "questions.jsonl", 40)), "--dtype", "float32"]
+    given += ["--backbone", str(encoder), "--target-speedup", "50"]
+    line = refused(command, capsys, "train_policy", *given)
+    assert "target speed-up 50.0 is out of reach: these reduction layers give " in line
+    assert "0.71 to 2.05; give 1 to 2 " in line
+    assert "--reduction-layers" not in line  # the first cut is the earliest one
+    line = refused(command, capsys, "train_policy", *given, "--reduction-layers", "3", "4")
+    assert ", or cut earlier by --reduction-layers" in line
+    assert not list((tmp_path / "runs").rglob("config.json"))  # stage 1 has not begun
