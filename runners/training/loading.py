@@ -16,6 +16,7 @@ from trbert_env.data.sampling import hold_out, sample
 from trbert_env.data.sources import Examples
 from trbert_env.data.workload import Workload, load_requested, settled
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.tasks.classification import Classification
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,22 @@ def load_split(
         split: Name of the split; the one that results are reported on where it is None.
         model: A trained model, which settles the data set and the settings of the task.
     """
-    if model is None:
-        request = data.request()
-    else:
-        asked = replace(data, env=model.config.env).request()
-        request = replace(asked, task_settings=model.task.settings)
+    request = data.request() if model is None else request_for(data, model)
     name = split or request.preset.evaluation_split
-    return Workload.load(request, name, backbone=backbone, max_examples=data.max_eval_texts)
+    found = request.load(name)
+    announce(f"{'training' if name == 'train' else 'evaluation'} data: {found.description}")
+    return Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
+
+
+def request_for(data: DataOptions, model: TokenReducedModel) -> DataRequest:
+    """Return the names of records that a trained model is evaluated on, read as it learned to.
+
+    Args:
+        data: The group of options; of own texts, the model tells the kind of labels that is not named.
+        model: The model, which settles the data set and the settings of the task.
+    """
+    asked = replace(data, env=model.config.env).request()
+    request = replace(asked, task_settings=model.task.settings)
+    if isinstance(model.task, Classification) and request.is_own and request.label_kind == "auto":
+        request = replace(request, label_kind=model.task.label_kind)
+    return request
