@@ -84,6 +84,7 @@ class Reader:
     monkeypatch: pytest.MonkeyPatch
     runs: dict[str, Path] = field(default_factory=dict)
     latest: Path | None = None
+    scores: Path | None = None
     pretrained: Path | None = None
 
     def follow(self, command: str) -> None:
@@ -118,12 +119,14 @@ class Reader:
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
                 self.runs[folder.parents[1].name] = self.latest = folder
+                self.scores = folder if "score" in arguments else self.scores
 
     def execute(self, block: str) -> None:
         """Run a code block."""
         for long, short in FEWER.items():
             block = block.replace(long, short)
         names: dict[str, Any] = {"run_dir": self.latest, "__name__": "readme"}
+        names |= {"score_run": self.scores, "question_run": self.runs.get("SpanQA")}
         # A module, for dataclasses look theirs up.
         self.monkeypatch.setitem(sys.modules, "readme", type(sys)("readme"))
         exec(compile(block, "README.md", "exec"), names)
