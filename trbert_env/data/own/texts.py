@@ -23,6 +23,8 @@ from trbert_env.data.rows import Rows
 from trbert_env.data.rules import blank
 from trbert_env.data.sampling import Indices, group_codes
 
+_FILL = "fill it in or leave the row out"
+
 
 class _Columns(NamedTuple):
     text: str
@@ -79,7 +81,8 @@ class TextClassification(OwnReader):
         table, is_part = self.files.table(split)
         columns = self._columns(table)
         names = dict.fromkeys(column for column in columns if column is not None)
-        raw = whole(table, list(names), faults)
+        required = dict.fromkeys((column for column in columns[:2] if column is not None), _FILL)
+        raw = whole(table, list(names), faults, required)
         labels = self._labels(table, raw)
         rows = _records(raw, table, columns, labels, faults)
         if is_part:
