@@ -17,6 +17,7 @@ from trbert_env.data.sources import Examples
 from trbert_env.data.workload import Workload, load_requested, settled
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.tasks.classification import Classification
+from trbert_env.tasks.too_long import too_long
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,27 @@ class RunExamples:
         asked = asked if settings is None else replace(asked, settings=settings)
         preset = settled(asked, backbone, self.train, self.labels)
 
-        def encoded(examples: Dataset, split: str) -> Workload:
-            return Workload.encode(preset, examples, backbone, split, self.source)
+        def encoded(examples: Dataset, split: str, data: str) -> Workload:
+            workload = Workload.encode(preset, examples, backbone, split, self.source)
+            announce_too_long(workload, data)
+            return workload
 
-        train = encoded(self.train, "train")
-        holdout = None if self.holdout is None else encoded(self.holdout, "holdout")
-        return Splits(train, encoded(self.validation, preset.evaluation_split), holdout)
+        train = encoded(self.train, "train", "training data")
+        holdout = None if self.holdout is None else encoded(self.holdout, "holdout", "withheld training data")
+        return Splits(train, encoded(self.validation, preset.evaluation_split, "evaluation data"), holdout)
+
+
+def announce_too_long(workload: Workload, data: str) -> None:
+    """Say how many texts of a split do not fit, for what is cut is lost without a trace.
+
+    Args:
+        workload: The split.
+        data: What the split is for, such as ``"training data"``.
+    """
+    found = too_long(workload.task, workload.examples, workload.backbone.tokenizer)
+    if found is not None:
+        slices = " or --task-options max_slices=N" if found.slices else ""
+        announce(f"{data}: {found}; --max-length{slices} lets a text have more")
 
 
 def _beside(request: DataRequest, source: str) -> Examples:
@@ -202,8 +218,11 @@ def load_split(
     request = data.request() if model is None else request_for(data, model)
     name = split or request.preset.evaluation_split
     found = request.load(name)
-    announce(f"{'training' if name == 'train' else 'evaluation'} data: {found.description}")
-    return Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
+    use = "training data" if name == "train" else "evaluation data"
+    announce(f"{use}: {found.description}")
+    workload = Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
+    announce_too_long(workload, use)
+    return workload
 
 
 def request_for(data: DataOptions, model: TokenReducedModel) -> DataRequest:

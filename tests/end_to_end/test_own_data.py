@@ -405,3 +405,17 @@ def test_another_file_is_read_as_the_models_labels_were(
     given += ["--env", "TextClassification", "--backbone", str(tuned)]
     line = refused(command, capsys, "evaluate", "--agent", "stock", *given)
     assert "the labels '0', '1', 'yes', and the encoder has one output, which tells two apart: give the labels" in line
+
+
+def test_texts_that_do_not_fit_are_counted_for_each_split(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 40))]
+    given = [*data, "--validation-file", str(passages(tmp_path / "later.csv", 9)), "--label-kind", "score"]
+    small = ["--dtype", "float32", "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8"]
+    command("finetune", *given, *small, "--max-length", "11")
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert "training data: 40 of 40 texts are cut at 11 tokens; --max-length lets a text have more" in said
+    assert "evaluation data: 9 of 9 texts are cut at 11 tokens" in said
+    command("finetune", *given, *small)
+    assert "are cut at" not in capsys.readouterr().err

@@ -50,6 +50,8 @@ SHORT: dict[str, list[str]] = {
         "--heuristics random",
     ],
 }
+#: Of these, what --lengths of the benchmark refuses.
+NOT_OF_LENGTHS = ("--num-texts 4",)
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
@@ -104,7 +106,8 @@ class Reader:
         }
         arguments = [filled.get(argument, argument) for argument in arguments]
         if "--resume" not in arguments:
-            arguments += shlex.split(" ".join(SHORT[job]))
+            short = [option for option in SHORT[job] if "--lengths" not in arguments or option not in NOT_OF_LENGTHS]
+            arguments += shlex.split(" ".join(short))
             if not {"--backbone", "--policy", "--model"} & set(arguments):
                 arguments += ["--backbone", str(self.encoder)]
         before = set(self.root.glob("runs/*/*/*"))
