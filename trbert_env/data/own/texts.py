@@ -15,7 +15,14 @@ from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, named_role, text_columns
-from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood, warn_of_single_examples
+from trbert_env.data.own.labels import (
+    LABEL_KINDS,
+    LabelKind,
+    Labels,
+    understood,
+    warn_of_one_value,
+    warn_of_single_examples,
+)
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
 from trbert_env.data.own.tables import Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
@@ -108,6 +115,7 @@ class TextClassification(OwnReader):
             rows = raw if table is main else whole(main, [column], Faults(skip=True))
             self._told.append(understood(rows, column, main, self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])
+            warn_of_one_value(rows, column, main)
         return self._told[0]
 
 
