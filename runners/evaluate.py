@@ -25,6 +25,7 @@ from runners.training.layers import settled_layers
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
@@ -99,6 +100,21 @@ class EvaluateOptions:
             refuse_unused(self, reduction_layers="--agent stock has no cuts, leave it out")
 
 
+def threshold_for(model: TokenReducedModel, speedup: float) -> float:
+    """Return the threshold of ``--speedup``.
+
+    Raises:
+        ValueError: The model's speed table does not reach so far.
+    """
+    try:
+        return model.speed_table.threshold(speedup)
+    except ValueError as error:
+        speeds = model.speed_table.speedups
+        within = f"give {speeds[0]:.2f} to {speeds[-1]:.2f}" if len(speeds) > 1 else "name a --threshold"
+        error.add_note(f"{within}, or train for that speed by --target-speedup")
+        raise
+
+
 def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--model``."""
     assert options.model is not None
@@ -108,7 +124,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     if options.threshold is not None:
         decision = DecisionRule(threshold=options.threshold)
     elif options.speedup is not None:
-        decision = DecisionRule(threshold=model.speed_table.threshold(options.speedup))
+        decision = DecisionRule(threshold=threshold_for(model, options.speedup))
     elif options.keep_fractions is not None:
         fractions = check_keep_fractions(options.keep_fractions, model.encoder.num_reductions)
         decision = DecisionRule(keep_fractions=fractions)

@@ -25,6 +25,7 @@ from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.policy import PolicyTraining, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.reach import check_reach
 from runners.training.start import Start, identity_facts
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
@@ -36,13 +37,14 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
     """Load the backbone; where it is not fine-tuned, stage 1 runs first and says so.
 
     Raises:
-        ValueError: The options do not fit the backbone.
+        ValueError: The options do not fit the backbone, or the target speed-up is out of its reach.
     """
     backbone = examples.load_encoder(options.encoder)
     encoder = StagedEncoder(backbone.model, options.encoder.layers)
     options.agent.fractions(encoder.num_reductions)
     if backbone.fine_tuned:
         return backbone
+    check_reach(options, examples.encode_some(backbone))
     announce(f"backbone '{backbone.name}' is not fine-tuned for {options.data.env}: stage 1 runs first")
     named = EncoderOptions(backbone.name)
     finetune(FinetuneOptions(data=options.data, encoder=named, run=options.run))

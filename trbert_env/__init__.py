@@ -8,6 +8,7 @@ Importing this package registers the ids ``TRBERT/<Name>-v0``:
 """
 
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.answering import answer_questions
 from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -36,6 +37,7 @@ __all__ = [
     "TokenReductionEnv",
     "TokenReductionVectorEnv",
     "Workload",
+    "answer_questions",
     "env_id",
     "get_preset",
     "register_envs",

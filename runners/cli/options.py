@@ -69,7 +69,8 @@ class OwnDataOptions:
     """Names of own columns, as text=review label=stars; others are guessed, which is announced."""
 
     label_kind: Literal["auto", "class", "score"] = "auto"
-    """Kind of own labels: class, or score for one logit (relevance 0 and 1, or regression); auto tells by the data."""
+    """Kind of own labels: class, or score for one logit (relevance 0 and 1, or regression); by auto, strings and
+    integers are classes and other numbers scores."""
 
     validation_share: Annotated[float, Range(above=0, below=1)] = 0.1
     """Share of own training data that is held out where there is no validation data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -94,8 +95,12 @@ def fractions_for_speedup(
     low, high = 0.0, 16.0
     slowest, fastest = (fractions_speedup(bent(power), cost, full) for power in (low, high))
     if not slowest <= speedup <= fastest:
+        most = max(1.0, math.floor(10 * fastest) / 10)
+        # Nothing can be cut before the first layer has run.
+        earlier = ", or cut earlier by --reduction-layers" if cost.stage_depths[0] > 1 else ""
         raise ValueError(
-            f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}"
+            f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}; "
+            f"give 1 to {most:g}{earlier}"
         )
     for _ in range(40):
         middle = (low + high) / 2

@@ -24,6 +24,10 @@ from trbert_env.encoder.positions import longest_sequence
 from trbert_env.tasks import Task
 
 
+#: Runners by the stage in the name of a run's folder.
+_RUNNERS = {"finetune": "finetune", "joint": "joint_finetune", "policy": "train_policy"}
+
+
 def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     """Load a model from its folder or its run's folder, and its encoder as a backbone.
 
@@ -38,6 +42,8 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a run's folder or its model/ folder")
     if kind is None:
+        if stopped := unfinished(path):
+            raise FileNotFoundError(f"{path} holds no model yet: {stopped}")
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
         raise ValueError(
@@ -49,6 +55,16 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     tokenizer = load_tokenizer(str(folder), f"model '{path}'")
     check_special_tokens(model.backbone, tokenizer, f"model '{path}'")
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def unfinished(path: Path) -> str:
+    """Return why a folder has no model, and the fix, where it is that of a run that has not ended; else nothing."""
+    config = path / "config.json"
+    if (path / "metrics.json").exists() or not config.is_file() or "options" not in read_record(config):
+        return ""
+    stage = path.resolve().parent.name.partition("-")[0]
+    runner = f"python runners/{_RUNNERS[stage]}.py" if stage in _RUNNERS else "the runner that began it, with"
+    return f"the run has not ended; wait for it, or go on with it by {runner} --resume {path}"
 
 
 def check_settled(options: TaskOptions, model: TokenReducedModel) -> None:

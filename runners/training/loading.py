@@ -16,6 +16,8 @@ from trbert_env.data.sampling import hold_out, sample
 from trbert_env.data.sources import Examples
 from trbert_env.data.workload import Workload, load_requested, settled
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.tasks.classification import Classification
+from trbert_env.tasks.too_long import too_long
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Splits:
 
 #: Records that are set aside where no number is given, and the share of the training split that they are at most.
 DEFAULT_HOLDOUT, LARGEST_SHARE = 500, 0.1
+#: Records that tell what texts cost.
+SOME_RECORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,16 @@ class RunExamples:
             self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
         )
 
+    def encode_some(self, backbone: Backbone) -> Workload:
+        """Encode the first training records, in random order: enough to tell what texts cost.
+
+        Args:
+            backbone: The encoder, whose head may still be untrained.
+        """
+        preset = settled(self.request.preset, backbone, self.train, self.labels)
+        some = self.train.select(range(min(SOME_RECORDS, len(self.train))))
+        return Workload.encode(preset, some, backbone, "train", self.source)
+
     def encode(self, backbone: Backbone, settings: Mapping[str, Any] | None = None) -> Splits:
         """Encode all splits for an encoder.
 
@@ -147,12 +161,27 @@ class RunExamples:
         asked = asked if settings is None else replace(asked, settings=settings)
         preset = settled(asked, backbone, self.train, self.labels)
 
-        def encoded(examples: Dataset, split: str) -> Workload:
-            return Workload.encode(preset, examples, backbone, split, self.source)
+        def encoded(examples: Dataset, split: str, data: str) -> Workload:
+            workload = Workload.encode(preset, examples, backbone, split, self.source)
+            announce_too_long(workload, data)
+            return workload
 
-        train = encoded(self.train, "train")
-        holdout = None if self.holdout is None else encoded(self.holdout, "holdout")
-        return Splits(train, encoded(self.validation, preset.evaluation_split), holdout)
+        train = encoded(self.train, "train", "training data")
+        holdout = None if self.holdout is None else encoded(self.holdout, "holdout", "withheld training data")
+        return Splits(train, encoded(self.validation, preset.evaluation_split, "evaluation data"), holdout)
+
+
+def announce_too_long(workload: Workload, data: str) -> None:
+    """Say how many texts of a split do not fit, for what is cut is lost without a trace.
+
+    Args:
+        workload: The split.
+        data: What the split is for, such as ``"training data"``.
+    """
+    found = too_long(workload.task, workload.examples, workload.backbone.tokenizer)
+    if found is not None:
+        slices = " or --task-options max_slices=N" if found.slices else ""
+        announce(f"{data}: {found}; --max-length{slices} lets a text have more")
 
 
 def _beside(request: DataRequest, source: str) -> Examples:
@@ -186,10 +215,25 @@ def load_split(
         split: Name of the split; the one that results are reported on where it is None.
         model: A trained model, which settles the data set and the settings of the task.
     """
-    if model is None:
-        request = data.request()
-    else:
-        asked = replace(data, env=model.config.env).request()
-        request = replace(asked, task_settings=model.task.settings)
+    request = data.request() if model is None else request_for(data, model)
     name = split or request.preset.evaluation_split
-    return Workload.load(request, name, backbone=backbone, max_examples=data.max_eval_texts)
+    found = request.load(name)
+    use = "training data" if name == "train" else "evaluation data"
+    announce(f"{use}: {found.description}")
+    workload = Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
+    announce_too_long(workload, use)
+    return workload
+
+
+def request_for(data: DataOptions, model: TokenReducedModel) -> DataRequest:
+    """Return the names of records that a trained model is evaluated on, read as it learned to.
+
+    Args:
+        data: The group of options; of own texts, the model tells the kind of labels that is not named.
+        model: The model, which settles the data set and the settings of the task.
+    """
+    asked = replace(data, env=model.config.env).request()
+    request = replace(asked, task_settings=model.task.settings)
+    if isinstance(model.task, Classification) and request.is_own and request.label_kind == "auto":
+        request = replace(request, label_kind=model.task.label_kind)
+    return request

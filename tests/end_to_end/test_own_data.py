@@ -367,3 +367,55 @@ def test_bad_records_are_left_out_and_counted(
     command("finetune", *data, *sizes, "--skip-bad-records")
     said = capsys.readouterr()
     assert "2 records" in " ".join((said.out + said.err).split())
+
+
+def test_a_speed_out_of_reach_is_refused_before_stage_1(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--env", "SpanQA", "--train-file", str(questions(tmp_path / "questions.jsonl", 40)), "--dtype", "float32"]
+    given += ["--backbone", str(encoder), "--target-speedup", "50"]
+    line = refused(command, capsys, "train_policy", *given)
+    assert "target speed-up 50.0 is out of reach: these reduction layers give " in line
+    assert "0.71 to 2.05; give 1 to 2 " in line
+    assert "--reduction-layers" not in line  # the first cut is the earliest one
+    line = refused(command, capsys, "train_policy", *given, "--reduction-layers", "3", "4")
+    assert ", or cut earlier by --reduction-layers" in line
+    assert not list((tmp_path / "runs").rglob("config.json"))  # stage 1 has not begun
+
+
+def test_another_file_is_read_as_the_models_labels_were(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: Any
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 40))]
+    small = ["--dtype", "float32", "--backbone", str(encoder), "--total-texts", "8", "--texts-per-step", "8"]
+    command("train_policy", *data, "--label-kind", "score", *small, "--samples-per-text", "2")
+    run_dir = only_run(tmp_path, "TextClassification", "policy")
+    later = passages(tmp_path / "later.csv", 9)
+    capsys.readouterr()
+    command("evaluate", "--model", str(run_dir), "--validation-file", str(later), "--dtype", "float32")
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert "evaluation data: later validation, 9 examples from" in said
+    assert "; numbers" in said  # not two classes
+    later.write_text(later.read_text() + "where is the mill,the mill is red,yes\n")
+    given = ["--validation-file", str(later), "--dtype", "float32"]
+    line = refused(command, capsys, "evaluate", "--model", str(run_dir), *given)
+    assert "line 11: label (column 'relevance') is 'yes': give a finite number" in line
+    # Without a run, nothing tells that the labels are numbers.
+    tuned = only_run(tmp_path, "TextClassification", "finetune")
+    given += ["--env", "TextClassification", "--backbone", str(tuned)]
+    line = refused(command, capsys, "evaluate", "--agent", "stock", *given)
+    assert "the labels '0', '1', 'yes', and the encoder has one output, which tells two apart: give the labels" in line
+
+
+def test_texts_that_do_not_fit_are_counted_for_each_split(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 40))]
+    given = [*data, "--validation-file", str(passages(tmp_path / "later.csv", 9)), "--label-kind", "score"]
+    small = ["--dtype", "float32", "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8"]
+    command("finetune", *given, *small, "--max-length", "11")
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert "training data: 40 of 40 texts are cut at 11 tokens; --max-length lets a text have more" in said
+    assert "evaluation data: 9 of 9 texts are cut at 11 tokens" in said
+    command("finetune", *given, *small)
+    assert "are cut at" not in capsys.readouterr().err

@@ -50,6 +50,8 @@ SHORT: dict[str, list[str]] = {
         "--heuristics random",
     ],
 }
+#: Of these, what --lengths of the benchmark refuses.
+NOT_OF_LENGTHS = ("--num-texts 4",)
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
@@ -84,6 +86,7 @@ class Reader:
     monkeypatch: pytest.MonkeyPatch
     runs: dict[str, Path] = field(default_factory=dict)
     latest: Path | None = None
+    scores: Path | None = None
     pretrained: Path | None = None
 
     def follow(self, command: str) -> None:
@@ -103,7 +106,8 @@ class Reader:
         }
         arguments = [filled.get(argument, argument) for argument in arguments]
         if "--resume" not in arguments:
-            arguments += shlex.split(" ".join(SHORT[job]))
+            short = [option for option in SHORT[job] if "--lengths" not in arguments or option not in NOT_OF_LENGTHS]
+            arguments += shlex.split(" ".join(short))
             if not {"--backbone", "--policy", "--model"} & set(arguments):
                 arguments += ["--backbone", str(self.encoder)]
         before = set(self.root.glob("runs/*/*/*"))
@@ -118,12 +122,14 @@ class Reader:
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
                 self.runs[folder.parents[1].name] = self.latest = folder
+                self.scores = folder if "score" in arguments else self.scores
 
     def execute(self, block: str) -> None:
         """Run a code block."""
         for long, short in FEWER.items():
             block = block.replace(long, short)
         names: dict[str, Any] = {"run_dir": self.latest, "__name__": "readme"}
+        names |= {"score_run": self.scores, "question_run": self.runs.get("SpanQA")}
         # A module, for dataclasses look theirs up.
         self.monkeypatch.setitem(sys.modules, "readme", type(sys)("readme"))
         exec(compile(block, "README.md", "exec"), names)

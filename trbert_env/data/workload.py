@@ -13,6 +13,7 @@ from trbert_env.data.backbones import Backbone, check_texts, load_backbone
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_records, fingerprint_tokenizer
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import sample
+from trbert_env.data.sources import Examples
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
@@ -78,6 +79,31 @@ class Workload:
             FileNotFoundError: A folder or file that is not there.
         """
         found = request.load(split)
+        return cls.of_examples(
+            request, found, split, backbone=backbone, max_examples=max_examples, reduction_layers=reduction_layers
+        )
+
+    @classmethod
+    def of_examples(
+        cls,
+        request: DataRequest,
+        found: Examples,
+        split: str,
+        *,
+        backbone: str | Backbone | None = None,
+        max_examples: int | None = None,
+        reduction_layers: Sequence[int] | None = None,
+    ) -> Workload:
+        """Load the backbone for records that are loaded, then encode; see :meth:`load`.
+
+        Args:
+            request: Names of the records.
+            found: The records, as the request loaded them.
+            split: The split that they are.
+            backbone: As for :meth:`load`.
+            max_examples: As for :meth:`load`.
+            reduction_layers: As for :meth:`load`.
+        """
         examples, labels = sample(found.dataset, max_examples), found.labels
         if not isinstance(backbone, Backbone):
             backbone = load_requested(request, backbone, found.source, examples, labels)

@@ -102,6 +102,11 @@ class Classification(Task):
         return len(self.labels) if self.head == "classes" else 1
 
     @property
+    def label_kind(self) -> Literal["class", "score"]:
+        """Kind of the labels that it was configured for: names of classes, or numbers."""
+        return "class" if self.head == "classes" or self.names is not None else "score"
+
+    @property
     def max_text_tokens(self) -> int:
         """Tokens of all slices together."""
         return self.max_tokens * self.max_slices
@@ -184,10 +189,23 @@ class Classification(Task):
 
     def _take_names(self, names: Sequence[str]) -> None:
         """Note the names of no and yes; a split may have one of them alone."""
-        classes = match_labels(names, self._outputs)
+        classes = self._matched(names)
         if self.names is None and len(classes) == 2:
             no, yes = sorted(classes, key=lambda name: classes[name])
             self.names = (no, yes)
+
+    def _matched(self, names: Sequence[str]) -> dict[str, int]:
+        """The class of each name.
+
+        Raises:
+            HeadMismatchError: The names are not those of the outputs, or a single output is to tell more than two.
+        """
+        if not self.labels and self.names is None and len(names) > 2:
+            raise HeadMismatchError(
+                f"the data have the labels {listed(names)}, and the encoder has one output, which tells two apart",
+                "give the labels 0 and 1 and the label kind 'score', or fine-tune an encoder on these classes",
+            )
+        return match_labels(names, self._outputs)
 
     @property
     def _outputs(self) -> tuple[str, ...]:
@@ -252,7 +270,7 @@ class Classification(Task):
     def _classes_of(self, ids: Sequence[str], values: Sequence[str]) -> dict[str, int]:
         """The class of each name in the records."""
         try:
-            return match_labels(sorted_labels(values), self._outputs)
+            return self._matched(sorted_labels(values))
         except ValueError as error:
             known = {label.casefold() for label in self._outputs}
             strange = (

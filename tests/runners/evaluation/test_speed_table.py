@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
+from runners.evaluate import threshold_for
 from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.evaluation.speed_table import FASTEST, TABLE_SIZE, check_target, tabulate
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.speed_table import SpeedTable
 
 COST = CostModel(hidden_size=64, intermediate_size=256, stage_depths=(1, 3, 2), policy_flops=2 * 64 * 16)
 
@@ -59,7 +64,7 @@ def test_bent_fractions_give_the_speedup(shape: tuple[float, float], speedup: fl
 
 def test_what_no_fraction_gives_is_named() -> None:
     # One layer of six sees everything, so six times is the most.
-    with pytest.raises(ValueError, match=r"target speed-up 6.5 is out of reach: these reduction layers give 1\.00 to"):
+    with pytest.raises(ValueError, match=r"target speed-up 6.5 is out of reach: .* give 1\.00 to \S+; give 1 to 5"):
         fractions_for_speedup(6.5, (0.5, 0.2), COST, make_texts([100, 200]))
 
 
@@ -75,3 +80,10 @@ def test_what_no_fraction_gives_is_named() -> None:
 def test_impossible_targets(target: float, length_penalty: float | None, penalty_rise: float, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         check_target(target, length_penalty, penalty_rise)
+
+
+def test_a_speed_beyond_a_models_table_names_the_way_out() -> None:
+    model = SimpleNamespace(speed_table=SpeedTable((1.01, 5.41), (0.1, 0.9)))
+    with pytest.raises(ValueError, match=r"speed-up 50 is not among those .* 1\.01 to 5\.41") as caught:
+        threshold_for(cast(TokenReducedModel, model), 50)
+    assert caught.value.__notes__ == ["give 1.01 to 5.41, or train for that speed by --target-speedup"]

@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from trbert_env.data import backbones
 from trbert_env.data.backbones import Backbone, check_texts, load_backbone, model_folder
 from trbert_env.data.cache import fine_tuned_folder
 from trbert_env.encoder.staged import StagedEncoder
@@ -206,6 +207,13 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../encoder", "./x", "/x/y", "~/x", "runs/SQuAD2/finetune-x/1-0", "encoder/"])
 def test_a_path_that_does_not_exist_is_no_hub_name(name: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"^backbone '{name}' could not be loaded: the folder does not exist"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["embeded", "Embedded"])
+def test_a_slip_of_the_embedded_encoder_is_told_without_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "load_backbone_from", lambda *_, **__: pytest.fail("the hub was asked"))
+    with pytest.raises(FileNotFoundError, match=f"backbone '{name}' is no folder: did you mean 'embedded'?"):
         load(name)
 
 

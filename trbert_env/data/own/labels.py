@@ -156,6 +156,24 @@ def warn_of_single_examples(rows: Rows, column: str, table: Table, labels: Label
     )
 
 
+def warn_of_one_value(rows: Rows, column: str, table: Table) -> None:
+    """Warn of labels that are all the same, as where only relevant passages are given.
+
+    Args:
+        rows: All rows of the training data.
+        column: The column of labels.
+        table: Origin of the rows.
+    """
+    values = rows.table.column(column)
+    found = pc.unique(_plain(values.filter(pa.array(~_missing(values)))))
+    if len(values) > 1 and len(found) == 1:
+        warnings.warn(
+            f"{table.name}: all labels are {found[0].as_py()!r} (column {column!r}), from which nothing can be learned "
+            "or measured: give examples of other labels too",
+            stacklevel=2,
+        )
+
+
 def _abridged(names: Sequence[str]) -> str:
     """The first names and the last: what is no label of its kind sorts to either end."""
     first = names if len(names) <= _SHOWN + 1 else names[:_SHOWN]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,18 +57,19 @@ class OwnReader(ABC):
         """
 
 
-def whole(table: Table, columns: Sequence[str], faults: Faults) -> Rows:
+def whole(table: Table, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Rows:
     """Read columns of a table in one piece.
 
     Args:
         table: The data.
         columns: Names of columns, each once.
         faults: Handling of records that cannot be parsed.
+        required: Columns that no record may lack; see :meth:`Table.read`.
 
     Raises:
         ValueError: The data are damaged, have no rows, or a record cannot be parsed.
     """
-    pieces = list(table.read(columns, faults))
+    pieces = list(table.read(columns, faults, required))
     if not sum(map(len, pieces)):
         left_out = f" ({faults.summary})" if faults.summary else ""
         raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trbert_env.data.checking import conforming
 from trbert_env.data.columns import Schema
@@ -36,6 +37,9 @@ _BATCH = 4096
 _MADE = Schema("answers", {name: SPAN_QA.columns[name] for name in ("id", "answers")})
 
 
+_NONE_FIX = "give the answers, or [] where the context has none"
+
+
 class _Columns(NamedTuple):
     question: str
     context: str
@@ -50,7 +54,8 @@ class SpanQA(OwnReader):
 
     Answers are records ``{"text": [...], "answer_start": [...]}`` as in SQuAD, lists of records or of strings, or
     one string a question; starts may have a column of their own. An answer without a start is looked up: the first
-    occurrence counts. An empty answer means that the context has none. Official SQuAD files (JSON) are read too.
+    occurrence counts. An empty answer, ``[]`` or null, means that the context has none; a JSON record without the key
+    is malformed. Official SQuAD files (JSON) are read too.
 
     Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says.
 
@@ -93,7 +98,7 @@ class SpanQA(OwnReader):
             raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")
         if is_part:
             rows = self.files.part(rows, split, _codes(rows))
-        origin = f"{table.name}{self.files.said(split, is_part)}{said}"
+        origin = f"{table.name}{self.files.said(split, is_part)}{said}{_without_answer(rows)}"
         return OwnSplit(rows, SPAN_QA, self.files.source, origin)
 
     def _columns(self, table: Table) -> _Columns:
@@ -105,6 +110,13 @@ class SpanQA(OwnReader):
         assert answers is not None
         start = chosen(table, "answer_start", self.answer_start, STARTS, required=False)
         return _Columns(question, context, answers, start, chosen(table, "id", self.id, IDS, required=False))
+
+
+def _without_answer(rows: Rows) -> str:
+    """A phrase on how many questions have no answer, for descriptions; nothing where all have one."""
+    answers = rows.table.column("answers").combine_chunks()
+    none = int(pc.sum(pc.equal(pc.list_value_length(pc.struct_field(answers, "text")), 0)).as_py())
+    return f"; {none:,} of {len(rows):,} questions have no answer ([], null or blank)" if none else ""
 
 
 def _squad_content(table: Table) -> Any:
@@ -119,7 +131,10 @@ def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
     """Make records piece by piece; questions and contexts stay in arrow."""
     names = list(dict.fromkeys(name for name in columns if name is not None))
     pieces = []
-    for piece in table.read(names, faults):
+    fill = "fill it in or leave the row out"
+    # A question that lacks its answers by mistake must not pass for one that has none.
+    fixes = {columns.question: fill, columns.context: fill, columns.answers: _NONE_FIX}
+    for piece in table.read(names, faults, fixes):
         raw = _with_texts(piece, columns, faults)
         texts = {"question": raw.table.column(columns.question), "context": raw.table.column(columns.context)}
         others = {name: raw.table.column(column) for name, column in columns._asdict().items() if column is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -47,12 +47,13 @@ class Table(ABC):
         """The names of the columns."""
 
     @abstractmethod
-    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
         """Read columns piece by piece; their values are not checked.
 
         Args:
             columns: Names of columns, each once.
             faults: Handling of records that cannot be parsed.
+            required: Columns that no record may lack, each with the fix; JSON records alone can lack one.
 
         Raises:
             ValueError: The data are damaged, or a record cannot be parsed.
@@ -118,7 +119,7 @@ class DelimitedTable(_FileTable):
         """The names in the first line."""
         return header_of(self.file)
 
-    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
         """Read columns as strings; see :meth:`Table.read`."""
         return read_delimited(self.file, self.columns, faults, columns=columns)
 
@@ -134,16 +135,29 @@ class JsonTable(_FileTable):
         records = islice(records_of(self.file, place_of(self.file), Faults(skip=True)), _SHOWING)
         return list(dict.fromkeys(key for _, record in records for key in record))
 
-    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
         """Read keys as strings; see :meth:`Table.read`."""
         place = place_of(self.file)
         form = Schema(self.name, {column: Text(nullable=True) for column in columns})
         records = (
             (number, {column: _as_string(record.get(column)) for column in columns})
-            for number, record in records_of(self.file, place, faults)
+            for number, record in _complete(records_of(self.file, place, faults), required or {}, place, faults)
         )
         while chunk := list(islice(records, _BATCH)):
             yield rows_of_records(chunk, form, place, faults)
+
+
+def _complete(
+    records: Iterator[tuple[int, dict[str, Any]]], required: Mapping[str, str], place: Place, faults: Faults
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records that have all required keys; the others are reported: what is absent is not null."""
+    for number, record in records:
+        absent = next((column for column in required if column not in record), None)
+        if absent is None:
+            yield number, record
+        else:
+            problem = f": {absent} is missing: {required[absent]}"
+            faults.report(place.name, place.locate(number), f"without {absent}", problem)
 
 
 def _as_string(value: Any) -> str | None:
@@ -171,7 +185,7 @@ class ParquetTable(_FileTable):
         is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         return tuple(feature["names"]) if is_class and feature.get("names") else ()
 
-    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
         place, first = Place(self.name), 0
         for table in parquet_tables(self.file, columns):
@@ -206,7 +220,7 @@ class DatasetTable(Table):
         feature = self.dataset.features.get(column)
         return tuple(feature.names) if isinstance(feature, ClassLabel) else ()
 
-    def read(self, columns: Sequence[str], faults: Faults) -> Iterator[Rows]:
+    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
         arrow, place = self.dataset.select_columns(list(columns)).with_format("arrow"), Place(self.name)
         for first in range(0, len(self.dataset), _BATCH):

@@ -15,13 +15,22 @@ from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, named_role, text_columns
-from trbert_env.data.own.labels import LABEL_KINDS, LabelKind, Labels, understood, warn_of_single_examples
+from trbert_env.data.own.labels import (
+    LABEL_KINDS,
+    LabelKind,
+    Labels,
+    understood,
+    warn_of_one_value,
+    warn_of_single_examples,
+)
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
 from trbert_env.data.own.tables import Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
 from trbert_env.data.rows import Rows
 from trbert_env.data.rules import blank
 from trbert_env.data.sampling import Indices, group_codes
+
+_FILL = "fill it in or leave the row out"
 
 
 class _Columns(NamedTuple):
@@ -79,7 +88,8 @@ class TextClassification(OwnReader):
         table, is_part = self.files.table(split)
         columns = self._columns(table)
         names = dict.fromkeys(column for column in columns if column is not None)
-        raw = whole(table, list(names), faults)
+        required = dict.fromkeys((column for column in columns[:2] if column is not None), _FILL)
+        raw = whole(table, list(names), faults, required)
         labels = self._labels(table, raw)
         rows = _records(raw, table, columns, labels, faults)
         if is_part:
@@ -105,6 +115,7 @@ class TextClassification(OwnReader):
             rows = raw if table is main else whole(main, [column], Faults(skip=True))
             self._told.append(understood(rows, column, main, self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])
+            warn_of_one_value(rows, column, main)
         return self._told[0]
 
 

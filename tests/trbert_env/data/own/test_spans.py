@@ -113,6 +113,38 @@ def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     assert "(first: line 2" in found.description
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("answers", ": answers is missing: give the answers, or [] where the context has none; skip_bad"),
+        ("context", ": context is missing: fill it in or leave the row out"),
+        ("question", ": question is missing: fill it in or leave the row out"),
+    ],
+)
+def test_an_absent_key_is_no_empty_value(key: str, message: str, ending: str, tmp_path: Path) -> None:
+    good = {"id": "1", "question": "Where?", "context": CONTEXT, "answers": []}
+    rows = [good, {name: value for name, value in good.items() if name != key} | {"id": "2"}, {**good, "id": "3"}]
+    file = tmp_path / f"mine.{ending}"
+    file.write_text("\n".join(map(json.dumps, rows)) if ending == "jsonl" else json.dumps(rows))
+    with pytest.raises(ValueError, match=f"^{file}, {'line 2' if ending == 'jsonl' else 'record 1'}") as caught:
+        load(file)
+    assert message in str(caught.value)
+    found = load(file, skip=True)
+    assert found.dataset["id"][:] == ["1", "3"]
+    assert dict(found.left_out) == {f"without {key}": 1}
+
+
+def test_questions_without_an_answer_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    answers: list[Any] = [[], None, "", "Oslo"]
+    rows = [{"question": "Where?", "context": CONTEXT, "answers": given} for given in answers]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert "; 3 of 4 questions have no answer ([], null or blank)" in load(file).description
+    file.write_text(json.dumps(rows[3]))
+    assert "no answer" not in load(file).description
+
+
 @pytest.mark.parametrize(
     ("passage", "said"),
     [

@@ -403,3 +403,24 @@ def test_held_out_parts_keep_duplicates_together(tmp_path: Path) -> None:
     same = make(tmp_path, "csv", {"text": ["a"] * 5, "label": [1, 0, 1, 0, 1]}, "same")
     with pytest.raises(ValueError, match="too few records that differ to hold out 1 of 5"):
         load(split="train", files=OwnFiles(str(same)))
+
+
+@pytest.mark.parametrize("values", [["1", "1", "1"], ["1", "", "1"]])
+@pytest.mark.parametrize("kind", ["score", "class"])
+def test_labels_that_are_all_the_same_are_warned_of(kind: Any, values: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    rows = "".join(f"query {row},passage {row},{value}\n" for row, value in enumerate(values))
+    file.write_text("query,passage,relevance\n" + rows)
+    with pytest.warns(
+        UserWarning, match=r"all labels are '1' \(column 'relevance'\), from which nothing can be learned"
+    ):
+        load(file, label_kind=kind, skip=True)
+
+
+@pytest.mark.parametrize("cut", [8, 25, 33, 34])
+def test_a_line_that_is_cut_off_is_said_to_end_early(cut: int, tmp_path: Path) -> None:
+    file = tmp_path / "cut.jsonl"
+    line = json.dumps({"text": "a fine film", "label": "good"})
+    file.write_text(f"{line}\n{line[:cut]}\n{line}\n")
+    with pytest.raises(ValueError, match=f"^{file}, line 2: not JSON, for the line ends early: complete or remove it"):
+        load(file)
