@@ -303,7 +303,8 @@ def test_wrong_actions(action: Any, named: str, env: TokenReductionVectorEnv) ->
     assert observation["reduction"].tolist() == [1, 1]
 
 
-def test_backbone_without_a_head_warns(in_process: Any) -> None:
+def test_backbone_without_a_head_warns(in_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))  # another test may have fine-tuned it
     with pytest.warns(UserWarning, match="not fine-tuned"):
         make_vector_env("SQuAD2", data_dir=str(in_process.data), backbone=str(in_process.pretrained), max_examples=4)
 
