@@ -139,7 +139,18 @@ def evaluate_and_report(
 def main(options: TrainPolicyOptions) -> None:
     """Stage 2: train a policy that keeps or skips tokens, with the encoder frozen."""
     folder = train_policy(options)
-    print_end(folder.path, folder.model_dir)
+    print_end(folder.path, folder.model_dir, joint_command(folder))
+
+
+def joint_command(folder: RunFolder) -> str:
+    """Return the command that trains the encoder together with the policy of a run, to the same speed-up.
+
+    Args:
+        folder: The run, which has ended.
+    """
+    target = folder.read_config()["options"].get("target_speedup")  # of the run that was resumed, too
+    speed = "" if target is None else f" --target-speedup {target:g}"
+    return f"python runners/joint_finetune.py --policy {folder.path}{speed}"
 
 
 if __name__ == "__main__":

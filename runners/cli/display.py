@@ -210,16 +210,19 @@ def announce(message: str) -> None:
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
 
 
-def print_end(folder: Path, model: Path) -> None:
-    """Print where a run's curves and its model are, if it left one.
+def print_end(folder: Path, model: Path, next_step: str | None = None) -> None:
+    """Print where a run's curves and its model are, if it left one, and what can come next.
 
     Args:
         folder: Folder of the run.
         model: Folder of the model.
+        next_step: A command that trains the model on; None where this is the last stage.
     """
     print(f"watch the curves: tensorboard --logdir {folder}")
     if model.is_dir():
         print(f'use the model: TokenReducedModel.from_pretrained("{model}"), or evaluate.py --model {folder}')
+        if next_step is not None:
+            print(f"train the encoder with it: {next_step}")
 
 
 def _cell(value: Cell) -> str:

@@ -3,10 +3,14 @@ from __future__ import annotations
 import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from runners.cli.display import Cell, announce, each_notice_once, print_table, progress
+from runners.cli.display import Cell, announce, each_notice_once, print_end, print_table, progress
+from runners.runs.run_folder import RunFolder
+from runners.train_policy import joint_command
+from runners.training.policy import TrainPolicyOptions
 
 
 class Clock:
@@ -113,3 +117,18 @@ def test_a_command_prints_each_notice_once(capsys: pytest.CaptureFixture[str]) -
             announce("evaluation data: reviews.csv")
     shown = capsys.readouterr().err
     assert shown.count("training data") == shown.count("evaluation data") == 2
+
+
+def test_the_end_of_a_policy_names_the_stage_behind_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for target, said in ((2.5, " --target-speedup 2.5"), (None, "")):
+        folder = RunFolder(tmp_path)
+        folder.write_config(TrainPolicyOptions(target_speedup=target))
+        command = joint_command(folder)
+        assert command == f"python runners/joint_finetune.py --policy {tmp_path}{said}"
+    print_end(tmp_path, folder.model_dir, command)
+    assert "joint_finetune" not in capsys.readouterr().out  # an agent of one's own may leave no model
+    folder.model_dir.mkdir()
+    print_end(tmp_path, folder.model_dir, command)
+    assert capsys.readouterr().out.splitlines()[-1] == f"train the encoder with it: {command}"
+    print_end(tmp_path, folder.model_dir)
+    assert "train the encoder" not in capsys.readouterr().out
