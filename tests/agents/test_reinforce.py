@@ -19,6 +19,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.envs.episode import Outcome
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.tasks.varied import drawn_text
 
 MakeAgent = Callable[..., Reinforce]
 MakeEnv = Callable[..., TokenReductionVectorEnv]
@@ -122,7 +123,7 @@ class Planted(TokenReductionVectorEnv):
     def step_packed(self, keep: torch.Tensor) -> tuple[torch.Tensor, Outcome | None]:
         ids = torch.zeros(self.num_envs, self.max_tokens, dtype=torch.int64)
         for row, index in enumerate(self._indices.repeat(self.samples_per_text)):
-            text = self.workload.texts[index]
+            text = drawn_text(self.workload.texts, index)
             ids[row, : len(text)] = torch.from_numpy(text.input_ids).long()
         worth = torch.where(ids == 2, 1.0, -1.0) * self.packed_observation.pad(keep)
         worth[:, 0] = 0.0

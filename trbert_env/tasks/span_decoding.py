@@ -75,6 +75,8 @@ class SpanDecoder:
 def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) -> tuple[int, int]:
     """Return first and last token of the best of all spans; memory grows with the tokens, not with their square.
 
+    Of equal spans it is the one whose start has the largest logit, the first of these, and the shortest.
+
     Args:
         scores: Start and end logits, ``(n, 2)``, of at least one token.
         stretches: ``(n,)``, rising: a span lies within one.
@@ -91,5 +93,7 @@ def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) 
         count = len(scores) - further
         together = stretches[:count] == stretches[further:]
         row[:count] = np.where(together, scores[:count, 0] + scores[further:, 1], -np.inf)
-    further, first = divmod(int(totals.argmax()), len(scores))
-    return first, first + further
+    of_starts = totals.max(0)
+    equals = np.flatnonzero(of_starts == of_starts.max())
+    first = int(equals[scores[equals, 0].argmax()])
+    return first, first + int(totals[:, first].argmax())
