@@ -109,6 +109,17 @@ class TextBatch:
         return cls(input_ids[mask], types[mask], positions[mask], layout)
 
 
+def without_padding(padded: Tensor, layout: Layout) -> Tensor:
+    """Return values of the tokens of padded sequences, end to end: ``(total_tokens, ...)``.
+
+    Args:
+        padded: ``(num_sequences, width, ...)``, padded on the right.
+        layout: The layout of the full texts.
+    """
+    lengths = layout.sequence_lengths.to(padded.device)
+    return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
+
+
 def padded_places(layout: Layout, shape: torch.Size) -> Tensor:
     """Return where each token of full texts stands in padded token ids, once these are flat.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from trbert_env.encoder.packing import Layout
 
@@ -62,6 +63,22 @@ def divergence_by_text(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor
     # Padding has probability 0 on both sides: take it out before 0 times infinity is formed.
     student, teacher = (values.masked_fill(~real, 0.0) for values in (student, teacher))
     return (teacher.exp() * (teacher - student)).masked_fill(~real, 0.0).sum(1)
+
+
+def yes_no_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of decisions that are single logits, in nats, of the shape of both.
+
+    Args:
+        student: Logits of yes.
+        teacher: Logits of yes, of the same shape.
+
+    Example:
+        >>> yes_no_divergence(torch.zeros(1), torch.tensor([3.0]).log()).item()  # 3/4 against 1/2
+        0.13081...
+    """
+    yes = logsigmoid(teacher).exp() * (logsigmoid(teacher) - logsigmoid(student))
+    no = logsigmoid(-teacher).exp() * (logsigmoid(-teacher) - logsigmoid(-student))
+    return yes + no
 
 
 def max_over_sequences(logits: Tensor, layout: Layout) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.records import columns
-from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text
 from trbert_env.tasks.candidate_metrics import candidate_metrics
@@ -22,7 +22,7 @@ from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.slices import cut_into_slices
 from trbert_env.tasks.text_encoding import SequenceEncoder
-from trbert_env.tasks.token_task import TokenTask, text_starts
+from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
 
 #: Share of a sequence that query and candidates may take.
@@ -201,7 +201,7 @@ def _scores(logits: Tensor, layout: Layout, targets: Tensor) -> tuple[Tensor, Te
     """``(num_texts, most candidates)`` float32 mean scores, minus infinity where there is none, and which are real."""
     targets = targets.to(logits.device)
     which, places, marked = targets[:, :, 0], targets[:, :, 1], targets[:, :, 0] >= 0
-    index = text_starts(layout, logits.device)[:, None] + places.clamp(min=0)
+    index = segment_starts(layout.text_lengths).to(logits.device)[:, None] + places.clamp(min=0)
     found = logits.float().squeeze(1)[index] * marked
     shape = (len(targets), int(which.max()) + 1)
     sums = torch.zeros(shape, device=logits.device).scatter_add(1, which.clamp(min=0), found)

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 
 from trbert_env.data.records import ANSWER_KINDS
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.tasks.encoding import Ids, Tokens
-from trbert_env.tasks.slices import Sliced, cut_into_slices
+from trbert_env.tasks.encoding import Ids, Tokens, tokenise
+from trbert_env.tasks.slices import Sliced, cut_into_slices, slice_room
 from trbert_env.tasks.span_encoding import Frame, gold_tokens
 from trbert_env.tasks.windows import span_target
 
@@ -111,11 +111,11 @@ class MultiHopEncoder:
         """
         titles, sentences = row["paragraphs"]["title"], row["paragraphs"]["sentences"]
         texts = ["".join(of_one) for of_one in sentences]
-        question, *others = self._tokenised([row["question"], *titles, *texts])
-        query = question.ids[: self._max_question_tokens]
-        heads, bodies = others[: len(titles)], others[len(titles) :]
+        tokens_of = tokenise(self._backend, [row["question"], *titles, *texts])
+        query = tokens_of[row["question"]].ids[: self._max_question_tokens]
+        heads, bodies = ([tokens_of[string] for string in strings] for strings in (titles, texts))
         sizes = [2 + len(head.ids) + len(body.ids) for head, body in zip(heads, bodies, strict=True)]
-        room = (self._max_tokens - len(self._frame) - len(query)) * self._max_slices
+        room = slice_room(query, self._frame, self._max_tokens) * self._max_slices
         chosen = list(range(len(titles))) if order is None else _drawn(row, sizes, room, order)
         body = self._body(heads, bodies, chosen)
         sliced = cut_into_slices(query, body.ids, self._frame, self._max_tokens, self._max_slices)
@@ -130,13 +130,6 @@ class MultiHopEncoder:
             tokens=tokens,
             sentences=sentences,
         )
-
-    def _tokenised(self, strings: Sequence[str]) -> list[Tokens]:
-        encodings = self._backend.encode_batch(list(strings), add_special_tokens=False)
-        return [
-            Tokens(np.array(one.ids, dtype=np.int32), np.array(one.offsets, dtype=np.int32).reshape(-1, 2))
-            for one in encodings
-        ]
 
     def _body(self, heads: Sequence[Tokens], bodies: Sequence[Tokens], chosen: Sequence[int]) -> _Body:
         pieces = [self._paragraph(index, heads[index], bodies[index]) for index in chosen] or [_NOTHING]

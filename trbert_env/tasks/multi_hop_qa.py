@@ -16,16 +16,16 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.records import ANSWER_KINDS, columns
-from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
-from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences
+from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences, yes_no_divergence
 from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
-from trbert_env.tasks.span_decoding import best_of_all
+from trbert_env.tasks.span_decoding import best_among, best_of_all
 from trbert_env.tasks.span_encoding import frame_of
-from trbert_env.tasks.token_task import TokenTask, text_starts
+from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
 
 _SPAN = ANSWER_KINDS.index("span")
@@ -168,9 +168,7 @@ class MultiHopQA(TokenTask):
             gold = targets.to(logits.device)
             scores, real = _sentence_scores(student, layout, gold)
             taught, _ = _sentence_scores(teacher, layout, gold)
-            yes = logsigmoid(taught).exp() * (logsigmoid(taught) - logsigmoid(scores))
-            no = logsigmoid(-taught).exp() * (logsigmoid(-taught) - logsigmoid(-scores))
-            found = found + self.support_weight * _mean(yes + no, real)
+            found = found + self.support_weight * _mean(yes_no_divergence(scores, taught), real)
         return found * temperature**2
 
     def predict(
@@ -207,22 +205,11 @@ class MultiHopQA(TokenTask):
         scores = logits[tokens.places, :2]
         if not len(scores):
             return ""
-        first, last = self._best_among(scores, tokens.stretches)
+        found = best_among(scores, tokens.stretches, self.num_best, self.max_answer_tokens)
+        # The best starts may all lie behind the best ends.
+        first, last = found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
         paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
         return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
-
-    def _best_among(self, scores: npt.NDArray[np.float32], stretches: npt.NDArray[np.int64]) -> tuple[int, int]:
-        """First and last token of the best span, counted among those that are read."""
-        order = np.argsort(-scores, axis=0, kind="stable")[: self.num_best]
-        starts, ends = order[:, 0], order[:, 1]
-        lengths = ends[None, :] - starts[:, None] + 1
-        valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
-        valid &= stretches[ends][None, :] == stretches[starts][:, None]
-        if not valid.any():  # the best starts may all lie behind the best ends
-            return best_of_all(scores, stretches, self.max_answer_tokens)
-        totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
-        one, other = np.unravel_index(np.argmax(totals), totals.shape)
-        return int(starts[one]), int(ends[other])
 
     def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
         if not self.support_weight:
@@ -250,7 +237,7 @@ def _kinds(logits: Tensor, layout: Layout) -> Tensor:
 def _sentence_scores(logits: Tensor, layout: Layout, gold: Tensor) -> tuple[Tensor, Tensor]:
     """``(num_texts, n)`` float32: a logit for each sentence, and which are real."""
     places, real = gold[:, :, 3], gold[:, :, 3] >= 0
-    index = text_starts(layout, logits.device)[:, None] + places.clamp(min=0)
+    index = segment_starts(layout.text_lengths).to(logits.device)[:, None] + places.clamp(min=0)
     return logits[index, _SUPPORT].float(), real
 
 

@@ -19,7 +19,7 @@ from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import padded_rows
 from trbert_env.tasks.base import EncodedText, Task
-from trbert_env.tasks.by_text import divergence_by_text, pad_by_text
+from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_divergence
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
@@ -149,9 +149,7 @@ class MultipleChoice(Task):
         if self.form == "softmax":
             ours, theirs = (values.masked_fill(~real, -torch.inf).log_softmax(1) for values in (student, teacher))
             return divergence_by_text(ours, theirs, real) * temperature**2
-        yes = logsigmoid(teacher).exp() * (logsigmoid(teacher) - logsigmoid(student))
-        no = logsigmoid(-teacher).exp() * (logsigmoid(-teacher) - logsigmoid(-student))
-        return ((yes + no) * real).sum(1) / real.sum(1) * temperature**2
+        return (yes_no_divergence(student, teacher) * real).sum(1) / real.sum(1) * temperature**2
 
     def _by_text(self, logits: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """``(num_texts, most options)`` logits, 0 where there is none, and which are real."""

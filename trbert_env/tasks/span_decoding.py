@@ -51,25 +51,40 @@ class SpanDecoder:
 
     def _best_of(self, piece: Piece, scores: Scores) -> BestSpan:
         inside = scores[piece.start : piece.start + len(piece.offsets)]
-        span = self._best_among(piece, inside)
-        if self.always and span.score == -np.inf:
-            # The best starts lie behind the best ends: rather any span than none.
-            first, last = best_of_all(inside, np.zeros(len(inside), dtype=np.int64), self.max_answer_tokens)
-            score = float(inside[first, 0] + inside[last, 1])
-            span = BestSpan(score, int(piece.offsets[first, 0]), int(piece.offsets[last, 1]))
-        return span
+        one_stretch = np.zeros(len(inside), dtype=np.int64)
+        found = best_among(inside, one_stretch, self.num_best, self.max_answer_tokens)
+        if found is None:
+            if not self.always:
+                return BestSpan(-np.inf, 0, 0)
+            found = best_of_all(inside, one_stretch, self.max_answer_tokens)
+        first, last = found
+        score = float(inside[first, 0] + inside[last, 1])
+        return BestSpan(score, int(piece.offsets[first, 0]), int(piece.offsets[last, 1]))
 
-    def _best_among(self, piece: Piece, inside: Scores) -> BestSpan:
-        order = np.argsort(-inside, axis=0, kind="stable")[: self.num_best]
-        starts, ends = order[:, 0], order[:, 1]
-        lengths = ends[None, :] - starts[:, None] + 1
-        valid = (lengths >= 1) & (lengths <= self.max_answer_tokens)
-        totals = np.where(valid, inside[starts, 0][:, None] + inside[ends, 1][None, :], -np.inf)
-        row, column = np.unravel_index(np.argmax(totals), totals.shape)
-        if not valid[row, column]:
-            return BestSpan(-np.inf, 0, 0)
-        first, last = piece.offsets[starts[row], 0], piece.offsets[ends[column], 1]
-        return BestSpan(float(totals[row, column]), int(first), int(last))
+
+def best_among(scores: Scores, stretches: npt.NDArray[np.int64], num_best: int, longest: int) -> tuple[int, int] | None:
+    """Return first and last token of the best span of the best starts and ends; None where no two go together.
+
+    Args:
+        scores: Start and end logits, ``(n, 2)``.
+        stretches: ``(n,)``, rising: a span lies within one.
+        num_best: Starts and ends that are combined.
+        longest: The most tokens of a span.
+
+    Example:
+        >>> scores = np.array([[0, 9], [1, 2], [5, 0]], dtype=np.float32)
+        >>> best_among(scores, np.zeros(3, dtype=np.int64), 1, 2), best_among(scores, np.zeros(3, dtype=np.int64), 3, 2)
+        (None, (0, 0))
+    """
+    order = np.argsort(-scores, axis=0, kind="stable")[:num_best]
+    starts, ends = order[:, 0], order[:, 1]
+    lengths = ends[None, :] - starts[:, None] + 1
+    valid = (lengths >= 1) & (lengths <= longest) & (stretches[ends][None, :] == stretches[starts][:, None])
+    if not valid.any():
+        return None
+    totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
+    row, column = np.unravel_index(np.argmax(totals), totals.shape)
+    return int(starts[row]), int(ends[column])
 
 
 def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) -> tuple[int, int]:

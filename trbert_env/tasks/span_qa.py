@@ -17,7 +17,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.data.records import columns
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_places
+from trbert_env.encoder.texts import padded_places, without_padding
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
@@ -254,9 +254,7 @@ class SpanQA(Task):
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""
-        padded = torch.stack([outputs.start_logits, outputs.end_logits], -1)
-        lengths = layout.sequence_lengths.to(padded.device)
-        return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
+        return without_padding(torch.stack([outputs.start_logits, outputs.end_logits], -1), layout)
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> QuestionAnsweringModelOutput:
         """``start_logits`` and ``end_logits``, shaped like the token ids; minus infinity on padding."""

@@ -14,7 +14,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreT
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_places
+from trbert_env.encoder.texts import padded_places, without_padding
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.heads import token_logits
 from trbert_env.tasks.labels import HeadMismatchError, has_head, labels_of, listed, write_labels
@@ -60,18 +60,10 @@ class TokenTask(Task):
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(total_tokens, num_logits)``; see :meth:`Task.stock_logits`."""
-        padded: Tensor = outputs.logits
-        lengths = layout.sequence_lengths.to(padded.device)
-        return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
+        return without_padding(outputs.logits, layout)
 
     def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> TokenClassifierOutput:
         """``logits``, ``(*shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
         places = padded_places(layout, shape).to(logits.device)
         padded = logits.new_zeros((shape.numel(), self.num_logits)).index_copy(0, places, logits)
         return TokenClassifierOutput(logits=padded.view(*shape, self.num_logits))
-
-
-def text_starts(layout: Layout, device: torch.device) -> Tensor:
-    """Return where each text begins among the tokens of all, ``(num_texts,)`` int64."""
-    lengths = layout.text_lengths.to(device)
-    return torch.cumsum(lengths, 0) - lengths
