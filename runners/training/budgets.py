@@ -10,8 +10,10 @@ import numpy as np
 from agents.base import Learner
 from agents.budget import BudgetController
 from agents.policy_agent import PolicyAgent
+from runners.cli.run import UserError
 from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
 from trbert_env.encoder.texts import EncodedText
+from trbert_env.presets import Preset
 from trbert_env.reduction.cost import CostModel
 
 #: Budgets that a range of speed-ups is divided into.
@@ -92,3 +94,18 @@ class Budgets:
         """Go on from :meth:`state_dict`."""
         if self._controller is not None:
             self._controller.load_state_dict(state["controller"])
+
+
+def check_price(budgets: Budgets, preset: Preset, given: float | None) -> None:
+    """Refuse a run whose cost a price alone decides, where none is given and the data set has none of its own.
+
+    Args:
+        budgets: Budgets of the run.
+        preset: The data set's record.
+        given: The price that is given; None for the preset's.
+
+    Raises:
+        UserError: The preset's price is only what a target speed-up starts from.
+    """
+    if budgets.target_speedup is None and given is None and not preset.has_published_price:
+        raise UserError(f"{preset.name} has no published price of a token: give --target-speedup or --length-penalty")

@@ -36,7 +36,7 @@ from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample
 from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
-from runners.training.budgets import Budgets
+from runners.training.budgets import Budgets, check_price
 from runners.training.loading import Splits
 from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
@@ -263,6 +263,8 @@ class JointTraining:
             options.target_speedup,
             options.speedup_range,
         )
+        if not options.unreduced:
+            check_price(self.budgets, workload.preset, given)
         self._decision = self.agent.decision
         self.learner = JointLearner(
             self.staged,

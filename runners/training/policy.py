@@ -42,7 +42,7 @@ from runners.evaluation.text_rendering import text_sample
 from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.runs.tree import floating_tensors
-from runners.training.budgets import Budgets
+from runners.training.budgets import Budgets, check_price
 from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
@@ -282,6 +282,7 @@ class PolicyTraining:
             start.hand_over(self.agent.policy, self.exit_offsets)
         cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.agent.policy_size))
         self._budgets = Budgets(self.agent, cost, workload.texts, env.length_penalty, options.target_speedup)
+        check_price(self._budgets, workload.preset, training.length_penalty)
         assert training.total_texts is not None  # for_workload() filled it in
         updates = max(1, round(training.total_texts / training.texts_per_step))
         self.phases = [Phase(name, env, self.agent, updates, training.texts_per_step)]
