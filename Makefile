@@ -33,11 +33,11 @@ demo: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy trbert_env agents runners
+	$(BIN)/mypy trbert_env agents baselines runners
 
 test: lint
 	$(OFFLINE) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS)
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
-	find trbert_env agents runners tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find trbert_env agents baselines runners tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,18 +26,34 @@ SHORT = 96
 
 
 @dataclass
+class Recorder:
+    """The attention that the tokens of a layer receive.
+
+    Attributes:
+        found: List that a layer appends its ``(total_tokens,)`` float32 to.
+        diagonal: True to count the attention that a token pays to itself.
+        once: True to compute the layer's output from the same probabilities, so that they are computed once; the
+            output then differs by rounding from that of a layer that records nothing.
+    """
+
+    found: list[Tensor] = field(default_factory=list)
+    diagonal: bool = True
+    once: bool = False
+
+
+@dataclass
 class PackedSequences:
     """Where the sequences lie in a packed call, made once a stage and handed to each of its layers.
 
     Attributes:
         lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
         cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
-        received: Where not None, a layer appends the attention that its tokens received, ``(total_tokens,)``.
+        recorder: Recorder of the attention that tokens receive; None where it is not wanted.
     """
 
     lengths: list[int]
     cu_seqlens: Tensor
-    received: list[Tensor] | None = field(default=None)
+    recorder: Recorder | None = field(default=None)
 
     @classmethod
     def of(cls, lengths: Tensor, device: torch.device | str) -> PackedSequences:
@@ -79,8 +95,13 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, weights
-    if packed.received is not None:
-        packed.received.append(attention_received(query, key, packed.lengths, scaling))
+    recorder = packed.recorder
+    if recorder is not None and recorder.once:
+        output, received = attention_with_received(query, key, value, packed.lengths, scaling, recorder.diagonal)
+        recorder.found.append(received)
+        return output, None
+    if recorder is not None:
+        recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal))
     if query.device.type == "cpu":
         return _by_sequence(query, key, value, packed.lengths, scaling), None
     if _fits_varlen(query):
@@ -168,10 +189,19 @@ def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scali
     return torch.cat([packed_output, tail])[None]
 
 
-def attention_received(query: Tensor, key: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+def attention_received(
+    query: Tensor, key: Tensor, lengths: list[int], scaling: float | None, diagonal: bool = True
+) -> Tensor:
     """Attention that each token receives: the sum over heads and queries of the probabilities.
 
-    This is PoWER-BERT's significance score (Goyal et al. 2020, section 3.2).
+    Without the diagonal this is PoWER-BERT's significance score (Goyal et al. 2020, section 3.2), times the heads.
+
+    Args:
+        query: ``(1, heads, total_tokens, head_dim)``; ``key`` likewise.
+        key: See ``query``.
+        lengths: Tokens of each sequence.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+        diagonal: True to count the attention that a token pays to itself.
 
     Returns:
         ``(sum of lengths,)`` float32.
@@ -181,10 +211,48 @@ def attention_received(query: Tensor, key: Tensor, lengths: list[int], scaling: 
     start = 0
     for length in lengths:
         q, k = (tensor[0, :, start : start + length].float() for tensor in (query, key))
-        probabilities = torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1)
-        scores.append(probabilities.sum(dim=(0, 1)))
+        scores.append(_received(torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1), diagonal))
         start += length
     return torch.cat(scores)
+
+
+def attention_with_received(
+    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None, diagonal: bool
+) -> tuple[Tensor, Tensor]:
+    """Attention within each sequence, and what each token receives, from the same probabilities.
+
+    Args:
+        query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
+        key: See ``query``.
+        value: See ``query``.
+        lengths: Tokens of each sequence; rows after their sum get zeros.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+        diagonal: True to count the attention that a token pays to itself.
+
+    Returns:
+        ``(1, total_tokens, heads, head_dim)``, and ``(sum of lengths,)`` float32; see :func:`attention_received`.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    outputs, scores = [], []
+    start = 0
+    for length in lengths:
+        q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
+        products = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=scale)
+        probabilities = torch.softmax(products, dim=-1)
+        outputs.append(torch.bmm(probabilities, v).transpose(0, 1))
+        scores.append(_received(probabilities, diagonal))
+        start += length
+    if tail := query.shape[2] - start:
+        outputs.append(value.new_zeros(tail, *outputs[0].shape[1:]))
+    return torch.cat(outputs)[None], torch.cat(scores)
+
+
+def _received(probabilities: Tensor, diagonal: bool) -> Tensor:
+    """Column sums of ``(heads, length, length)``, without the diagonal where it does not count."""
+    sums = probabilities.sum(dim=(0, 1), dtype=torch.float32)
+    if diagonal:
+        return sums
+    return sums - probabilities.diagonal(dim1=1, dim2=2).sum(0, dtype=torch.float32)
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

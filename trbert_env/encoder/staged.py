@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -11,11 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences
+from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences, Recorder
 from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
 from trbert_env.encoder.packing import PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
+from trbert_env.encoder.sublayers import attention_half, feed_forward_half
 from trbert_env.encoder.texts import TextBatch
+
+#: One layer, or half of one: its index, states ``(1, rows, hidden)`` and the sequences that they are of.
+_Step = Callable[[int, Tensor, PackedSequences], Tensor]
 
 #: Where each supported family keeps its layers; they share all else that is needed here.
 FAMILIES = {
@@ -129,19 +134,51 @@ class StagedEncoder:
             last: One past the last layer.
             received: Where given, the last layer appends the attention that each token received.
         """
-        lengths, parts = tokens.layout.sequence_lengths, list[Tensor]()
+        return self._run(tokens, range(first, last), self._layer, None if received is None else Recorder(received))
+
+    def run_attention(self, tokens: PackedTokens, index: int, recorder: Recorder | None = None) -> PackedTokens:
+        """Run the first half of a layer: attention, residual connection and norm.
+
+        Args:
+            tokens: Tokens that enter it.
+            index: 0-based layer.
+            recorder: Recorder of the attention that tokens receive; None where it is not wanted.
+        """
+        return self._run(tokens, range(index, index + 1), self._attention, recorder)
+
+    def run_feed_forward(self, tokens: PackedTokens, index: int) -> PackedTokens:
+        """Run the second half of a layer: feed-forward network, residual connection and norm.
+
+        Args:
+            tokens: Tokens that enter it.
+            index: 0-based layer.
+        """
+        return self._run(tokens, range(index, index + 1), self._feed_forward, None)
+
+    def _layer(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
+        return cast(Tensor, self._layers[index](states, attention_mask=None, packed=packed))
+
+    def _attention(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
+        return attention_half(self._layers[index], states, packed)
+
+    def _feed_forward(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
+        return feed_forward_half(self._layers[index], states)
+
+    def _run(self, tokens: PackedTokens, indices: range, step: _Step, recorder: Recorder | None) -> PackedTokens:
+        """Run a step of each layer in turn, over groups of sequences that fit the cache; the last one records."""
+        lengths = tokens.layout.sequence_lengths
+        own = None if recorder is None else replace(recorder, found=[])
         groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
         states = tokens.states.split([int(group.sum()) for group in groups])
         outputs = [
-            self._run_group(piece, group, first, last, None if received is None else parts)
-            for piece, group in zip(states, groups, strict=True)
+            self._run_group(piece, group, indices, step, own) for piece, group in zip(states, groups, strict=True)
         ]
-        if received is not None:
-            received.append(torch.cat(parts))
+        if recorder is not None and own is not None:
+            recorder.found.append(torch.cat(own.found))
         return PackedTokens(outputs[0] if len(outputs) == 1 else torch.cat(outputs), tokens.layout)
 
     def _run_group(
-        self, states: Tensor, lengths: Tensor, first: int, last: int, received: list[Tensor] | None
+        self, states: Tensor, lengths: Tensor, indices: range, step: _Step, recorder: Recorder | None
     ) -> Tensor:
         """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
         packed = PackedSequences.of(lengths, states.device)
@@ -149,9 +186,9 @@ class StagedEncoder:
         if pads_rows(states):
             states = pad(states, (0, 0, 0, padded_rows(total) - total))
         states = states[None]
-        for index in range(first, last):
-            packed.received = received if index == last - 1 else None
-            states = self._layers[index](states, attention_mask=None, packed=packed)
+        for index in indices:
+            packed.recorder = recorder if index == indices[-1] else None
+            states = step(index, states, packed)
         return states[0, :total]
 
     def _most_tokens(self, states: Tensor) -> int:

@@ -1,0 +1,265 @@
+"""What every compared system is: a task model that runs in its own way, what that costs, and what it learns by.
+
+All of them start from the same fine-tuned encoder, learn from the same texts and the same teacher, and are measured by
+:class:`~trbert_env.system.System`. A system is saved as a stock task model with a few settings beside it, so that the
+weights load anywhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from baselines.lesson import Lesson
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.reduction.cost import CostModel
+from trbert_env.system import SystemOutput
+from trbert_env.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The unreduced encoder that a system is compared with.
+
+    Attributes:
+        name: Name in records.
+        hidden_size: d.
+        intermediate_size: f.
+        num_layers: L.
+    """
+
+    name: str
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, name: str) -> Reference:
+        """Return the reference that a task model is.
+
+        Args:
+            model: The task model.
+            name: Its name in records.
+        """
+        encoder = StagedEncoder(model)
+        return cls(name, encoder.hidden_size, encoder.intermediate_size, encoder.num_layers)
+
+    @property
+    def cost(self) -> CostModel:
+        """Cost of all of its layers."""
+        return CostModel(self.hidden_size, self.intermediate_size, (self.num_layers,))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a system's training, with a learning rate that rises and falls by itself.
+
+    Attributes:
+        name: Name in progress bars.
+        share: Share of the run's texts.
+    """
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass gives.
+
+    Attributes:
+        logits: Float32 logits as the task gives them.
+        layouts: Tokens in play, as the system's :meth:`ComparedSystem.flops` reads them; the first is the full texts.
+        states: ``(total_tokens, hidden)`` states behind the embeddings and behind each layer, where they were asked
+            for; tokens keep their order.
+    """
+
+    logits: Tensor
+    layouts: Sequence[Layout]
+    states: Sequence[Tensor] = field(default=())
+
+
+@dataclass(frozen=True)
+class SystemOptions:
+    """Options of a compared system; each has a class of its own."""
+
+
+OptionsT = TypeVar("OptionsT", bound=SystemOptions)
+
+
+class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
+    """A compared system, in training and in use.
+
+    Args:
+        model: A task model, fine-tuned; used as it is and trained in place.
+        task: Its task.
+        options: Options of the system.
+        reference: The unreduced encoder that FLOPs are compared with; the model as given where it is None.
+
+    Raises:
+        ValueError: The options do not fit the encoder or the task.
+    """
+
+    #: Name on the command line.
+    title: ClassVar[str]
+    #: Class of its options.
+    options_class: ClassVar[type[SystemOptions]] = SystemOptions
+    pads: ClassVar[bool] = False
+
+    def __init__(
+        self, model: PreTrainedModel, task: Task, options: OptionsT, reference: Reference | None = None
+    ) -> None:
+        super().__init__()
+        self.compared_with = Reference.of(model, "the unreduced encoder") if reference is None else reference
+        self.model, self.task, self.options = model, task, options
+        self.encoder = StagedEncoder(model)
+
+    @property
+    def name(self) -> str:
+        """Name in tables and progress bars."""
+        return self.title
+
+    @property
+    def reference(self) -> str:
+        """Name of the encoder that FLOPs are compared with."""
+        return self.compared_with.name
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.model.device
+
+    # -- in use ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def forward(self, batch: TextBatch, states: bool = False) -> Pass:
+        """Run a batch, with gradients where they are on.
+
+        Args:
+            batch: Texts on :attr:`device`.
+            states: Whether the states behind each layer are wanted.
+        """
+
+    def __call__(self, batch: TextBatch, states: bool = False) -> Pass:
+        """Run :meth:`forward` with the hooks of :class:`torch.nn.Module`."""
+        return cast(Pass, super().__call__(batch, states))
+
+    @abstractmethod
+    def flops(self, layouts: Sequence[Layout]) -> Tensor:
+        """Return the FLOPs of a pass, ``(num_texts,)`` float64.
+
+        Args:
+            layouts: Those of :class:`Pass`; the layout of full texts alone must do where the cost follows from it.
+        """
+
+    def run(self, batch: TextBatch) -> SystemOutput:
+        """Run a packed batch; see :class:`~trbert_env.system.System`."""
+        output = self(batch)
+        return SystemOutput(output.logits, output.layouts, self.flops, self.compared_with.cost.full)
+
+    # -- in training -------------------------------------------------------------------------------------------
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Parts of its training in their order; shares add up to 1."""
+        return (Phase("training", 1.0),)
+
+    @property
+    def extra_parameters(self) -> Sequence[tuple[nn.Parameter, float]]:
+        """Parameters beside the model's that the phase to come trains, with their peak learning rates."""
+        return ()
+
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
+        """Prepare a phase: what is measured on training texts before it, such as the importance of heads.
+
+        Args:
+            phase: Index into :attr:`phases`; the number of phases once training is over.
+            lessons: Training texts, drawn as they are asked for.
+        """
+
+    def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
+        """Yield the parts that add up to the loss of a step; each is back-propagated before the next is asked for.
+
+        Args:
+            phase: Index into :attr:`phases`.
+            lesson: Texts of the step, with what they teach.
+        """
+        yield lesson.loss(self(lesson.batch).logits)
+
+    def constrain(self) -> None:
+        """Put parameters back into their range, after each step."""
+
+    @classmethod
+    def aimed(
+        cls, options: OptionsT, speedup: float, model: PreTrainedModel, task: Task, texts: Sequence[EncodedText]
+    ) -> OptionsT:
+        """Return options by which the trained system has about a FLOPs speed-up.
+
+        Args:
+            options: Options as they were given.
+            speedup: FLOPs speed-up over the model.
+            model: The unreduced task model.
+            task: Its task.
+            texts: Training texts to count on.
+
+        Raises:
+            ValueError: The system cannot reach it, or the options settle another.
+        """
+        raise ValueError(f"{cls.title} cannot aim at a speed-up: leave --target-speedup out")
+
+    # -- on the disk -------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes it run as it does beside the weights, as JSON values: its options and what training found."""
+        return asdict(self.options)
+
+    @classmethod
+    def restore(cls, model: PreTrainedModel, task: Task, settings: Mapping[str, Any], reference: Reference) -> Self:
+        """Make a trained system again.
+
+        Args:
+            model: The saved task model.
+            task: Its task.
+            settings: As :attr:`settings` gave them.
+            reference: The unreduced encoder.
+        """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        return cls(model, task, cast(OptionsT, cls.options_class(**values)), reference)
+
+    def load_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take over what training found so far, where a run is resumed.
+
+        Args:
+            settings: As :attr:`settings` gave them.
+        """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        self.options = cast(OptionsT, self.options_class(**values))
+
+
+def speedup_of(system: ComparedSystem[Any], full: Layout) -> float:
+    """Return the FLOPs speed-up of a system whose cost follows from the lengths of texts, without running it.
+
+    Args:
+        system: The system.
+        full: The layout of full texts to count on.
+    """
+    return float(system.compared_with.cost.full(full).sum() / system.flops([full]).sum())
+
+
+def full_layout(texts: Sequence[EncodedText]) -> Layout:
+    """Return the layout of texts, all of their tokens in play.
+
+    Args:
+        texts: The texts.
+    """
+    lengths = [length for text in texts for length in text.sequence_lengths]
+    return Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts])

@@ -1,0 +1,107 @@
+"""Texts of random tokens and tiny task models, for each family of encoders and each compared system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from baselines.base import Reference
+from baselines.layers import run_with_states
+from baselines.lesson import Lesson
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.staged_model import StagedModel
+from trbert_env.tasks import SpanQA, Task
+from trbert_env.tasks.classification import Classification
+
+MakeTexts = Callable[..., list[EncodedText]]
+MakeLesson = Callable[..., Lesson]
+
+MAX_TOKENS = 40
+
+
+@pytest.fixture
+def make_texts(family: str) -> MakeTexts:
+    """``make_texts(9, (5, 7))``: one text of a sequence, one of two; the first half of a sequence is segment 0."""
+
+    def make(*lengths: int | tuple[int, ...], seed: int = 0, classes: int = 0) -> list[EncodedText]:
+        random = np.random.default_rng(seed)
+        texts = []
+        for index, given in enumerate(lengths):
+            sequences = (given,) if isinstance(given, int) else given
+            total = sum(sequences)
+            halves = [np.arange(length) >= (length + 1) // 2 for length in sequences]
+            segments = np.concatenate(halves) if family in ("bert", "electra") else np.zeros(total)
+            target = np.sort(random.integers(0, total, 2))[None] if not classes else random.integers(0, classes, 1)
+            texts.append(
+                EncodedText(
+                    text_id=f"text{index}",
+                    # Beyond the ids of padding: RoBERTa reckons its positions from them.
+                    input_ids=random.integers(5, 60, total).astype(np.int32),
+                    token_type_ids=segments.astype(np.int32),
+                    sequence_lengths=sequences,
+                    target=target,
+                )
+            )
+        return texts
+
+    return make
+
+
+@pytest.fixture
+def reader(make_model: Callable[..., PreTrainedModel], family: str) -> tuple[PreTrainedModel, Task]:
+    """A model that reads every token, with its task."""
+    return make_model(family), SpanQA(max_tokens=MAX_TOKENS)
+
+
+@pytest.fixture
+def classifier(make_model: Callable[..., PreTrainedModel], family: str) -> tuple[PreTrainedModel, Task]:
+    """A model that reads first tokens, with its task of three classes."""
+    values = make_model(family).config.to_dict() | {"num_labels": 3}
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    task = Classification(max_tokens=MAX_TOKENS)
+    task.configure(model.config)
+    return model.eval(), task
+
+
+@pytest.fixture
+def make_lesson() -> MakeLesson:
+    """A lesson that the unreduced model itself teaches."""
+
+    def make(model: PreTrainedModel, task: Task, texts: Sequence[EncodedText], share: float = 0.5) -> Lesson:
+        batch, staged = TextBatch.from_texts(texts), StagedModel(model, task)
+
+        def teach() -> Tensor:
+            with torch.no_grad():
+                return staged(batch)
+
+        def show() -> list[Tensor]:
+            with torch.no_grad():
+                return run_with_states(staged.encoder, batch)
+
+        return Lesson(batch, task, task.targets(texts), share, 1.0, teach, show)
+
+    return make
+
+
+@pytest.fixture
+def reference(make_model: Callable[..., PreTrainedModel], family: str) -> Reference:
+    return Reference.of(make_model(family), "tiny")
+
+
+def layer_flops(tokens: int, hidden: int = 48, feed_forward: int = 96) -> int:
+    """Two for each multiply-add of one layer, one matrix product at a time."""
+    return 2 * (4 * tokens * hidden**2 + 2 * tokens**2 * hidden + 2 * tokens * hidden * feed_forward)
+
+
+def encoder_of(model: PreTrainedModel) -> StagedEncoder:
+    return StagedEncoder(model)
