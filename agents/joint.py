@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.base import Actor, Learner, Rollout
 from agents.distillation import Teacher, computing_in
 from agents.heuristics import KeepAll
+from agents.learning import LearningOptions, warmup_decay
 from agents.rollouts import rollout_metrics
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText
@@ -23,29 +24,14 @@ from trbert_env.staged_model import StagedModel
 
 
 @dataclass(frozen=True)
-class JointOptions:
+class JointOptions(LearningOptions):
     """Options of joint training."""
-
-    encoder_rate: Annotated[float, Range(0)] = 1e-4
-    """Peak learning rate of the encoder and its task head."""
-
-    warmup: Annotated[float, Range(0, 1)] = 0.1
-    """Share of the run over which the encoder's learning rate rises from 0; then it falls linearly to 0."""
-
-    distillation: Annotated[float, Range(0, 1)] = 0.5
-    """Share of the teacher's soft targets in the task loss: 0 learns from gold labels only, 1 from the teacher."""
-
-    temperature: Annotated[float, Range(above=0)] = 1.0
-    """Temperature that softens both distributions of the distillation."""
 
     policy_weight: Annotated[float, Range(0, 1)] = 0.0
     """Share of the policy loss's gradient that reaches the encoder through the states; 1 is the paper's."""
 
     reward: Reward = "likelihood"
     """likelihood: of the gold answer, as in stage 2 (eq. 4); distillation: minus the distance to the teacher."""
-
-    max_encoder_norm: Annotated[float, Range(above=0)] = 1.0
-    """Largest norm of the encoder's gradient, which is scaled down to it."""
 
     @property
     def needs_teacher(self) -> bool:
@@ -247,19 +233,3 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
         return values
     fixed = values.detach()
     return fixed if factor == 0.0 else fixed + factor * (values - fixed)
-
-
-def warmup_decay(before: float, after: float, warmup: float) -> float:
-    """Linear warm-up over a share of the run, then linear decay: what a step's learning rate is multiplied by.
-
-    Args:
-        before: Share of the run that is done before the step, in [0, 1].
-        after: Share that is done after it; so neither the first step nor the last is at rate 0.
-        warmup: The share.
-
-    Example:
-        >>> [round(warmup_decay(step / 4, (step + 1) / 4, warmup=0.5), 3) for step in range(4)]
-        [0.5, 1.0, 1.0, 0.5]
-    """
-    rising = after / warmup if warmup > 0 else 1.0
-    return min(1.0, rising, (1.0 - before) / max(1.0 - warmup, 1e-9))

@@ -220,7 +220,9 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     @property
     def settings(self) -> dict[str, Any]:
         """What makes it run as it does beside the weights, as JSON values: its options and what training found."""
-        return asdict(self.options)
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.options).items()
+        }
 
     @classmethod
     def restore(cls, model: PreTrainedModel, task: Task, settings: Mapping[str, Any], reference: Reference) -> Self:

@@ -32,7 +32,7 @@ from runners.evaluation.step_times import StepSettings, time_environment, time_j
 from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import RunFolder, data_of_run
-from runners.training.loading import load_split
+from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import Backbone, move
 from trbert_env.data.workload import Workload
@@ -101,7 +101,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     if options.model is not None:
         model, backbone = load_model(options.model, device)
         check_settled(options, model)
-    workload = load_split(options.data, backbone, model=model)
+    workload = load_split(options.data, backbone, trained=None if model is None else TrainedOn.of(model))
     workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
         positions = max(BertConfig().max_position_embeddings, workload.task.max_tokens)

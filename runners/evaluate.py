@@ -11,21 +11,36 @@ if __name__ == "__main__":  # before all other imports: see there
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+import torch
+
 from agents.policy_agent import KeepFractions
+from baselines.saving import is_system, load_system
 from runners.cli.display import announce
-from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
+from runners.cli.options import (
+    DataOptions,
+    EncoderOptions,
+    Group,
+    RunOptions,
+    changed_options,
+    refuse_given,
+    refuse_unused,
+    resolve_device,
+)
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import evaluate_heuristic, evaluate_model, measure_keep_all
+from runners.evaluation.passes import evaluate_heuristic, evaluate_model, evaluate_system, measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
-from runners.runs.models import check_settled, load_model, load_original
+from runners.runs.models import check_settled, load_encoder, load_model, load_original
 from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
 from runners.training.layers import settled_layers
-from runners.training.loading import load_split
+from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
+from trbert_env.data.backbones import model_folder, move
+from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
@@ -130,7 +145,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
         decision = DecisionRule(keep_fractions=fractions)
     # The loss that counts is the one against the encoder that training began with, not against what it became.
     original = load_original(model, backbone, options.original)
-    workload = load_split(options.data, original or backbone, options.split, model=model)
+    workload = load_split(options.data, original or backbone, options.split, trained=TrainedOn.of(model))
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     slices = None if options.slices is None else slices_speedup(workload, options.slices)
     record = evaluate_model(model, workload, dtype, device, decision, earlier)
@@ -139,6 +154,33 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     if original is None:
         return record
     return replace(record, keep_all=measure_keep_all(model, workload, dtype, device))
+
+
+def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> EvaluationRecord:
+    """Evaluate a ``--model`` that is a compared system.
+
+    Raises:
+        ValueError: An option is of token-reduced models only.
+    """
+    refuse_given(
+        options,
+        ("--threshold", "--speedup", "--keep-fractions", "--slices", "--backbone", "--task-options", "--max-length"),
+        f"{options.model} is a compared system, which runs in one way",
+    )
+    system, own, record = load_system(folder)
+    move(system.model, device, torch.float32)
+    source = options.original or record.original
+    original = load_encoder(source, system.task, system.reference, longest_sequence(system.model))
+    if fingerprint_model(original.model) != record.original_fingerprint:
+        raise ValueError(f"{source} holds another encoder than {options.model} began with: name that by --original")
+    if "--env" in changed_options(options) and options.data.env != record.env:
+        raise ValueError(
+            f"--env is {options.data.env}, but {options.model} was trained for {record.env}: leave --env out"
+        )
+    encoder, trained = replace(original, tokenizer=own.tokenizer), TrainedOn(record.env, system.task)
+    workload = load_split(options.data, encoder, options.split, trained=trained)
+    dtype = evaluation_dtype(options.run.dtype)
+    return evaluate_system(system, workload, dtype, device, earlier_record(options.full_from))
 
 
 def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
@@ -182,10 +224,17 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
 
 
+def evaluate(options: EvaluateOptions, device: str) -> EvaluationRecord:
+    """Evaluate what the options name."""
+    if options.model is None:
+        return evaluate_agent(options, device)
+    folder = Path(model_folder(str(options.model)))
+    return evaluate_compared(options, folder, device) if is_system(folder) else evaluate_trained(options, device)
+
+
 def main(options: EvaluateOptions) -> None:
     """Evaluate a trained model, or a heuristic at equal FLOPs, on a split."""
-    device = str(resolve_device(options.run.device))
-    record = evaluate_agent(options, device) if options.model is None else evaluate_trained(options, device)
+    record = evaluate(options, str(resolve_device(options.run.device)))
     place, seed = options.run.output_dir, options.run.seed
     on = record.conditions
     folder = RunFolder.create(place, on.env, "evaluate", options.agent or "model", seed)

@@ -48,13 +48,18 @@ def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[Jo
     return Start(backbone, options)
 
 
-def load_teacher(options: JointFinetuneOptions, backbone: Backbone, examples: RunExamples) -> Backbone:
+def load_teacher(name: str | None, env: str, backbone: Backbone, examples: RunExamples) -> Backbone:
     """Load the unreduced model that is distilled from.
+
+    Args:
+        name: Folder of a model or of a run, or hub name; None for the encoder itself.
+        env: Name of the data set.
+        backbone: The encoder.
+        examples: Records of the run.
 
     Raises:
         UserError: It is not fine-tuned, or reads other tokens than the student.
     """
-    name, env = options.training.teacher, options.data.env
     if name is None:
         return backbone
     if is_token_reduced(name):
@@ -81,7 +86,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         earlier = earlier_record(options.full_from)
         examples = RunExamples.load(options.data, Holdout(options.training.holdout_texts))
         start = load_start(options, examples)
-        teacher_model = load_teacher(options, start.backbone, examples)
+        teacher_model = load_teacher(options.training.teacher, options.data.env, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)

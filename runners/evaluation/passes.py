@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from agents.base import Actor
 from agents.heuristics import make_heuristic
 from agents.trained import TrainedPolicy
+from baselines.base import ComparedSystem
 from runners.cli.display import Cell, print_table, progress
 from runners.evaluation.quality import measure_quality
 from runners.evaluation.record import Conditions, EvaluationRecord, Measured, Quality, Savings
-from runners.evaluation.timing import placed_reduced, wall_speedups
+from runners.evaluation.timing import against, model_systems, placed_reduced, timed_model, wall_speedups
 from trbert_env.data.backbones import move, placed
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -172,9 +174,48 @@ def evaluate_model(
     conditions = _checked_conditions(workload, dtype, earlier)
     decision = model.decision if decision is None else decision
     reduced = measure_model(model, workload, dtype, device, decision)
-    clock = wall_speedups(model, decision, workload.texts, getattr(torch, dtype), device)
+    timed = timed_model(model, decision, getattr(torch, dtype), device)
+    clock = wall_speedups(model_systems(timed), workload.texts)
     full = _full_quality(workload, dtype, device, earlier)
     return _printed(EvaluationRecord(conditions, reduced, full, clock=clock))
+
+
+def measure_system(system: ComparedSystem[Any], workload: Workload, dtype: DType, device: str) -> Measured:
+    """Go once over a split with a compared system."""
+    return measure_quality(_placed_system(system, dtype, device), workload)
+
+
+def evaluate_system(
+    system: ComparedSystem[Any],
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    earlier: EvaluationRecord | None = None,
+) -> EvaluationRecord:
+    """Measure quality, FLOPs and clock of a compared system on a split, and print them; see :func:`evaluate_model`.
+
+    Args:
+        system: System that is measured.
+        workload: The split; its backbone is the unreduced model that it is compared with.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+        earlier: Record to take the unreduced backbone's metrics from.
+    """
+    conditions = _checked_conditions(workload, dtype, earlier)
+    ran = _placed_system(system, dtype, device)
+    measured = measure_quality(ran, workload)
+    unreduced = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
+    clock = wall_speedups(against(unreduced, ran), workload.texts)
+    full = _full_quality(workload, dtype, device, earlier)
+    return _printed(EvaluationRecord(conditions, measured, full, agent=system.name, clock=clock))
+
+
+def _placed_system(system: ComparedSystem[Any], dtype: DType, device: str) -> ComparedSystem[Any]:
+    """A copy of a compared system whose model computes in a number format."""
+    copied = copy.deepcopy(system).eval()
+    copied.to(device)
+    move(copied.model, device, getattr(torch, dtype))
+    return copied
 
 
 def evaluate_heuristic(

@@ -300,14 +300,15 @@ class EvaluationRecord:
 _PASS = ("log_likelihood", "flops_speedup")
 
 
-def watched_curves(keep_all: Quality, reduced: Measured | None) -> dict[str, float]:
+def watched_curves(keep_all: Quality | None, reduced: Measured | None) -> dict[str, float]:
     """Return the TensorBoard curves of the held-out texts while a run goes on.
 
     Args:
-        keep_all: Quality of the encoder as it now is, with keep-all.
+        keep_all: Quality of the encoder as it now is, with keep-all; None where nothing keeps all.
         reduced: Quality and savings of its reduced self; None where nothing is skipped.
     """
-    curves = _prefixed(_KEEP_ALL, keep_all.to_flat()) | ({} if reduced is None else reduced.to_flat())
+    curves = {} if keep_all is None else _prefixed(_KEEP_ALL, keep_all.to_flat())
+    curves |= {} if reduced is None else reduced.to_flat()
     return _prefixed("holdout/", curves)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from runners.evaluation.quality import text_order
 from runners.evaluation.record import Clock
@@ -99,11 +100,35 @@ def time_systems(
 
 def model_systems(model: TokenReducedModel) -> dict[str, System]:
     """Return the three systems that wall speed-ups are ratios of, by ``"stock"``, ``"packed"`` and ``"reduced"``."""
+    return against(model.backbone, ReducedSystem(model))
+
+
+def against(model: PreTrainedModel, system: System) -> dict[str, System]:
+    """Return a system and the unreduced ones that it is timed against; see :func:`wall_speedups`.
+
+    Args:
+        model: The unreduced task model.
+        system: The system.
+    """
     return {
-        "stock": StockSystem(model.backbone, model.task),
-        "packed": UnreducedSystem(StagedModel(model.backbone, model.task)),
-        "reduced": ReducedSystem(model),
+        "stock": StockSystem(model, system.task),
+        "packed": UnreducedSystem(StagedModel(model, system.task)),
+        "reduced": system,
     }
+
+
+def timed_model(model: TokenReducedModel, decision: DecisionRule, dtype: torch.dtype, device: str) -> TokenReducedModel:
+    """Return a copy of a model to be timed, all of it in one number format.
+
+    Args:
+        model: Model; left as it is.
+        decision: Decision rule to apply.
+        dtype: Number format.
+        device: Device.
+    """
+    timed = move(copy.deepcopy(model), device, dtype)
+    timed.set_decision(decision)
+    return timed
 
 
 def system_flops_speedup(system: System, texts: Sequence[EncodedText]) -> float:
@@ -139,29 +164,17 @@ def placed_reduced(model: TokenReducedModel, device: str, dtype: torch.dtype) ->
     return copied
 
 
-def wall_speedups(
-    model: TokenReducedModel,
-    decision: DecisionRule,
-    texts: Sequence[EncodedText],
-    dtype: torch.dtype,
-    device: str,
-    rounds: int = 3,
-) -> Clock:
-    """Measure the wall speed-ups of a model on a sample of the texts.
+def wall_speedups(systems: Mapping[str, System], texts: Sequence[EncodedText], rounds: int = 3) -> Clock:
+    """Measure the wall speed-ups of a system on a sample of the texts.
 
     Args:
-        model: Model that is measured; a copy of it is run.
-        decision: Decision rule to apply.
+        systems: What is timed in turns, by ``"stock"``, ``"packed"`` and ``"reduced"``; all of one number format and
+            on one device.
         texts: Texts to take the sample from.
-        dtype: Number format of all sides.
-        device: Device of all sides.
         rounds: Rounds that count.
     """
     chosen = np.random.default_rng(0).permutation(len(texts))[:TIMED_TEXTS]
-    sample = [texts[index] for index in chosen]
-    timed = move(copy.deepcopy(model), device, dtype)
-    timed.set_decision(decision)
-    timings = time_systems(model_systems(timed), sample, BATCH_SIZE, rounds)
+    timings = time_systems(systems, [texts[index] for index in chosen], BATCH_SIZE, rounds)
     stock, packed, reduced = (timings[name].median for name in ("stock", "packed", "reduced"))
     return Clock(stock / reduced, packed / reduced)
 

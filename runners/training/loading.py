@@ -16,6 +16,7 @@ from trbert_env.data.sampling import hold_out, sample
 from trbert_env.data.sources import Examples
 from trbert_env.data.workload import Workload, load_requested, settled
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.tasks import Task
 from trbert_env.tasks.classification import Classification
 from trbert_env.tasks.too_long import too_long
 
@@ -205,7 +206,7 @@ def load_split(
     backbone: Backbone | str | None,
     split: str | None = None,
     *,
-    model: TokenReducedModel | None = None,
+    trained: TrainedOn | None = None,
 ) -> Workload:
     """Load one split to evaluate on.
 
@@ -213,9 +214,9 @@ def load_split(
         data: The group of options.
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
         split: Name of the split; the one that results are reported on where it is None.
-        model: A trained model, which settles the data set and the settings of the task.
+        trained: What a trained model settles; None where none does.
     """
-    request = data.request() if model is None else request_for(data, model)
+    request = data.request() if trained is None else request_for(data, trained)
     name = split or request.preset.evaluation_split
     found = request.load(name)
     use = "training data" if name == "train" else "evaluation data"
@@ -225,15 +226,37 @@ def load_split(
     return workload
 
 
-def request_for(data: DataOptions, model: TokenReducedModel) -> DataRequest:
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a trained model settles of the texts that it is evaluated on.
+
+    Attributes:
+        env: Name of the data set.
+        task: Task with the settings that it was trained with.
+    """
+
+    env: str
+    task: Task
+
+    @classmethod
+    def of(cls, model: TokenReducedModel) -> TrainedOn:
+        """Return what a token-reduced model settles.
+
+        Args:
+            model: The model.
+        """
+        return cls(model.config.env, model.task)
+
+
+def request_for(data: DataOptions, trained: TrainedOn) -> DataRequest:
     """Return the names of records that a trained model is evaluated on, read as it learned to.
 
     Args:
         data: The group of options; of own texts, the model tells the kind of labels that is not named.
-        model: The model, which settles the data set and the settings of the task.
+        trained: What the model settles.
     """
-    asked = replace(data, env=model.config.env).request()
-    request = replace(asked, task_settings=model.task.settings)
-    if isinstance(model.task, Classification) and request.is_own and request.label_kind == "auto":
-        request = replace(request, label_kind=model.task.label_kind)
+    task = trained.task
+    request = replace(replace(data, env=trained.env).request(), task_settings=task.settings)
+    if isinstance(task, Classification) and request.is_own and request.label_kind == "auto":
+        request = replace(request, label_kind=task.label_kind)
     return request

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from agents.joint import warmup_decay
+from agents.learning import warmup_decay
 from runners.runs.tracking import Tracker
 
 

@@ -16,7 +16,8 @@ from transformers import BertForQuestionAnswering
 
 from agents.base import AgentSpec, Rollout
 from agents.distillation import Teacher
-from agents.joint import JointLearner, JointLearnerOptions, scale_gradient, warmup_decay
+from agents.joint import JointLearner, JointLearnerOptions, scale_gradient
+from agents.learning import warmup_decay
 from agents.reinforce import Reinforce, ReinforceOptions
 from trbert_env.data.workload import Workload
 from trbert_env.envs.reward import LengthPrice
