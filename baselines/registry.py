@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from baselines.base import ComparedSystem, SystemOptions
 from baselines.distilled import Distilled
+from baselines.dynabert import DynaBert
 from baselines.pooled import Pooled
 from baselines.power_bert import PowerBert, RestoringPowerBert
 from trbert_env.ranges import check_ranges
@@ -18,7 +19,7 @@ from trbert_env.suggestions import suggestion
 
 #: What --system can name.
 SYSTEMS: dict[str, type[ComparedSystem[Any]]] = {
-    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled)
+    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled, DynaBert)
 }
 
 
