@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from baselines.base import ComparedSystem, SystemOptions
+from baselines.deformer import Deformer
 from baselines.distilled import Distilled
 from baselines.dynabert import DynaBert
 from baselines.pooled import Pooled
@@ -19,7 +20,7 @@ from trbert_env.suggestions import suggestion
 
 #: What --system can name.
 SYSTEMS: dict[str, type[ComparedSystem[Any]]] = {
-    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled, DynaBert)
+    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled, DynaBert, Deformer)
 }
 
 
