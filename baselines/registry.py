@@ -10,7 +10,9 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from baselines.base import ComparedSystem, SystemOptions
+from baselines.deformer import Deformer
 from baselines.distilled import Distilled
+from baselines.dynabert import DynaBert
 from baselines.pooled import Pooled
 from baselines.power_bert import PowerBert, RestoringPowerBert
 from trbert_env.ranges import check_ranges
@@ -18,7 +20,7 @@ from trbert_env.suggestions import suggestion
 
 #: What --system can name.
 SYSTEMS: dict[str, type[ComparedSystem[Any]]] = {
-    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled)
+    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled, DynaBert, Deformer)
 }
 
 

@@ -23,11 +23,13 @@ MakeTexts = Callable[..., list[EncodedText]]
 MakeLesson = Callable[..., Lesson]
 
 MAX_TOKENS = 40
+#: Token that segments end with.
+SEPARATOR = 4
 
 
 @pytest.fixture
 def make_texts(family: str) -> MakeTexts:
-    """``make_texts(9, (5, 7))``: one text of a sequence, one of two; the first half of a sequence is segment 0."""
+    """``make_texts(9, (5, 7))``: one text of a sequence, one of two; each sequence has two segments."""
 
     def make(*lengths: int | tuple[int, ...], seed: int = 0, classes: int = 0) -> list[EncodedText]:
         random = np.random.default_rng(seed)
@@ -36,13 +38,14 @@ def make_texts(family: str) -> MakeTexts:
             sequences = (given,) if isinstance(given, int) else given
             total = sum(sequences)
             halves = [np.arange(length) >= (length + 1) // 2 for length in sequences]
+            ends = np.concatenate([np.diff(half, append=False) for half in halves]).astype(bool)
             segments = np.concatenate(halves) if family in ("bert", "electra") else np.zeros(total)
             target = np.sort(random.integers(0, total, 2))[None] if not classes else random.integers(0, classes, 1)
             texts.append(
                 EncodedText(
                     text_id=f"text{index}",
                     # Beyond the ids of padding: RoBERTa reckons its positions from them.
-                    input_ids=random.integers(5, 60, total).astype(np.int32),
+                    input_ids=np.where(ends, SEPARATOR, random.integers(5, 60, total)).astype(np.int32),
                     token_type_ids=segments.astype(np.int32),
                     sequence_lengths=sequences,
                     target=target,
