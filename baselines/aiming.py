@@ -10,7 +10,13 @@ _HALVINGS = 50
 _TOLERANCE = 0.1
 
 
-def factor_for(speedup: float, speed: Callable[[float], float], bounds: tuple[float, float], name: str) -> float:
+def factor_for(
+    speedup: float,
+    speed: Callable[[float], float],
+    bounds: tuple[float, float],
+    name: str,
+    halvings: int = _HALVINGS,
+) -> float:
     """Return the setting that gives a speed-up, of a system that is slower the greater the setting is.
 
     Args:
@@ -18,6 +24,7 @@ def factor_for(speedup: float, speed: Callable[[float], float], bounds: tuple[fl
         speed: Speed-up that a setting gives.
         bounds: Smallest and greatest setting.
         name: Name of the system in errors.
+        halvings: Halvings of the interval; fewer where a speed-up takes long to find.
 
     Raises:
         ValueError: No setting gives the speed-up.
@@ -27,7 +34,7 @@ def factor_for(speedup: float, speed: Callable[[float], float], bounds: tuple[fl
         0.5
     """
     low, high = bounds
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (middle, high) if speed(middle) > speedup else (low, middle)
     if abs(speed(high) / speedup - 1.0) > _TOLERANCE:

@@ -13,6 +13,8 @@ from baselines.base import ComparedSystem, SystemOptions
 from baselines.deformer import Deformer
 from baselines.distilled import Distilled
 from baselines.dynabert import DynaBert
+from baselines.length_adaptive import LengthAdaptive
+from baselines.ltp import Ltp
 from baselines.pooled import Pooled
 from baselines.power_bert import PowerBert, RestoringPowerBert
 from trbert_env.ranges import check_ranges
@@ -20,7 +22,8 @@ from trbert_env.suggestions import suggestion
 
 #: What --system can name.
 SYSTEMS: dict[str, type[ComparedSystem[Any]]] = {
-    kind.title: kind for kind in (Distilled, PowerBert, RestoringPowerBert, Pooled, DynaBert, Deformer)
+    kind.title: kind
+    for kind in (Distilled, PowerBert, RestoringPowerBert, LengthAdaptive, Ltp, Pooled, DynaBert, Deformer)
 }
 
 

@@ -44,11 +44,15 @@ class RetentionSystem(ComparedSystem[RetentionT]):
             full: The layout of the full texts.
         """
 
+    def running_layers(self) -> Sequence[int]:
+        """Return the layers of the next pass, 0-based: all of them, unless a system skips some in training."""
+        return range(self.encoder.num_layers)
+
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run all layers on what each leaves; states of dropped tokens are their last; see :class:`ComparedSystem`."""
         tokens = self.encoder.embed(batch)
         stopped, layouts = list[PackedTokens](), [batch.layout]
-        for layer in range(self.encoder.num_layers):
+        for layer in self.running_layers():
             recorder = Recorder(diagonal=self.diagonal, once=True)
             tokens = self.encoder.run_attention(tokens, layer, recorder)
             keep = self.keep(layer, tokens.layout, recorder.found[0].detach(), batch.layout)
