@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from baselines.base import Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
-from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.staged import FAMILIES, StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA, Task
@@ -69,8 +72,10 @@ def classifier(make_model: Callable[..., PreTrainedModel], family: str) -> tuple
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     torch.manual_seed(0)
     model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.2)
+    for name, parameter in model.named_parameters():
+        # Norms of small weights would leave logits that do not depend on the text.
+        scales = "norm" in name.lower() and name.endswith("weight")
+        nn.init.normal_(parameter, mean=1.0 if scales else 0.0, std=0.2)
     task = Classification(max_tokens=MAX_TOKENS)
     task.configure(model.config)
     return model.eval(), task
@@ -108,3 +113,48 @@ def layer_flops(tokens: int, hidden: int = 48, feed_forward: int = 96) -> int:
 
 def encoder_of(model: PreTrainedModel) -> StagedEncoder:
     return StagedEncoder(model)
+
+
+#: Which tokens stay: 0-based layer, ``(heads, tokens, tokens)`` probabilities and the tokens of the whole sequence to
+#: the indices of those in play that stay.
+Rule = Callable[[int, Tensor, int], Tensor]
+
+
+@pytest.fixture
+def by_the_book() -> Callable[[PreTrainedModel, Task, EncodedText, Rule], Tensor]:
+    """Logits of a text of one sequence: a loop over stock modules with eager attention, states kept by place."""
+
+    @torch.no_grad()
+    def run(model: PreTrainedModel, task: Task, text: EncodedText, rule: Rule) -> Tensor:
+        stock: Any = copy.deepcopy(model)
+        stock.base_model.set_attn_implementation("eager")
+        ids, types = (torch.from_numpy(array).long()[None] for array in (text.input_ids, text.token_type_ids))
+        distilled = model.config.model_type == "distilbert"
+        states = stock.base_model.embeddings(ids) if distilled else stock.base_model.embeddings(ids, types)
+        last, places = states[0].clone(), torch.arange(len(text))
+        for index, layer in enumerate(stock.base_model.get_submodule(FAMILIES[model.config.model_type])):
+            attended, probabilities = layer.attention(states, attention_mask=None)[:2]
+            if distilled:
+                attended = layer.sa_layer_norm(attended + states)
+            last[places] = attended[0]
+            kept = rule(index, probabilities[0], len(text))
+            attended, places = attended[:, kept], places[kept]
+            if distilled:
+                states = layer.output_layer_norm(layer.ffn(attended) + attended)
+            else:
+                states = layer.output(layer.intermediate(attended), attended)
+            last[places] = states[0]
+        return task.logits(stock, last, Layout.from_lengths([len(text)], [1]))
+
+    return run
+
+
+def highest(scores: Tensor, number: int) -> Tensor:
+    """Indices of the first token and the others of the highest scores, in their order."""
+    others = sorted(range(1, len(scores)), key=lambda index: -float(scores[index]))[: number - 1]
+    return torch.tensor([0, *sorted(others)])
+
+
+@pytest.fixture
+def by_score() -> Callable[[Tensor, int], Tensor]:
+    return highest
