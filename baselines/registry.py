@@ -13,6 +13,7 @@ from baselines.base import ComparedSystem, SystemOptions
 from baselines.deformer import Deformer
 from baselines.distilled import Distilled
 from baselines.dynabert import DynaBert
+from baselines.early_exit import EarlyExit
 from baselines.length_adaptive import LengthAdaptive
 from baselines.ltp import Ltp
 from baselines.pooled import Pooled
@@ -23,7 +24,7 @@ from trbert_env.suggestions import suggestion
 #: What --system can name.
 SYSTEMS: dict[str, type[ComparedSystem[Any]]] = {
     kind.title: kind
-    for kind in (Distilled, PowerBert, RestoringPowerBert, LengthAdaptive, Ltp, Pooled, DynaBert, Deformer)
+    for kind in (Distilled, PowerBert, RestoringPowerBert, LengthAdaptive, Ltp, Pooled, DynaBert, Deformer, EarlyExit)
 }
 
 

@@ -26,6 +26,7 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "distilled": {"layers": [1, 2, 3, 4]},
     "power-bert": {"lengths": [40, 40, 40, 40]},
     "power-bert-restored": {"lengths": [40, 40, 40, 40]},
+    "early-exit": {"threshold": 0.0},
     "length-adaptive": {"shares": [1.0, 1.0, 1.0, 1.0]},
     "ltp": {"thresholds": [0.0, 0.0, 0.0, 0.0]},
     "pooled": {"ratio": 1.0},
@@ -36,6 +37,7 @@ ACTIVE: dict[str, dict[str, Any]] = {
     "distilled": {"layers": [1, 3]},
     "power-bert": {"lengths": [9, 7, 5, 2]},
     "power-bert-restored": {"lengths": [9, 7, 5, 2]},
+    "early-exit": {"threshold": 0.6},
     "length-adaptive": {"shares": [0.8, 0.6, 0.5, 0.3]},
     "ltp": {"thresholds": [0.5, 0.7, 0.8, 1.0]},
     "pooled": {"layer": 2, "ratio": 0.3},
@@ -46,10 +48,10 @@ ACTIVE: dict[str, dict[str, Any]] = {
 AIMED: dict[str, dict[str, Any]] = {"deformer": {"cached": True}}
 SPEEDS = {"distilled": (4 / 3, 2.0), "dynabert": (4 / 3, 2.0), "deformer": (4 / 3, 1.65)}
 #: Systems that run on tasks of one kind only.
-ONLY = {"power-bert": "first_tokens"}
+ONLY = {"early-exit": "first_tokens", "power-bert": "first_tokens"}
 
 #: Systems that are scaled to a speed-up once they have learned what to drop.
-AIMS_LATER = ("ltp", "power-bert", "power-bert-restored")
+AIMS_LATER = ("early-exit", "ltp", "power-bert", "power-bert-restored")
 
 
 def made(name: str, kind: Kind, options: dict[str, Any]) -> ComparedSystem[Any]:
@@ -104,6 +106,8 @@ def test_a_text_does_not_depend_on_its_batch(name: str, kind: Kind, texts: list[
 
 @torch.no_grad()
 def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[EncodedText], family: str) -> None:
+    if name == "early-exit":
+        pytest.skip("texts that leave run no task head: see test_early_exit")
     system, batch = made(name, kind, ACTIVE[name]), TextBatch.from_texts(texts)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         system.encoder.embed(batch)
@@ -131,6 +135,8 @@ def test_a_trained_system_is_the_same_when_it_is_made_again(name: str, kind: Kin
 def test_gradients_reach_every_layer(
     name: str, kind: Kind, texts: list[EncodedText], make_lesson: Callable[..., Any]
 ) -> None:
+    if name == "early-exit":
+        pytest.skip("its encoder does not learn: see test_early_exit")
     system = made(name, kind, ACTIVE[name])
     system.model.requires_grad_(True)
     lesson = make_lesson(*kind, texts)
