@@ -132,7 +132,7 @@ class RunExamples:
 
         Args:
             encoder: The group of options.
-            pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
+            pretrained: True to take the encoder as it was before any fine-tuning of ours.
         """
         return load_requested(
             self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
@@ -177,7 +177,7 @@ def announce_too_long(workload: Workload, data: str) -> None:
 
     Args:
         workload: The split.
-        data: What the split is for, such as ``"training data"``.
+        data: Name of the split in messages, such as ``"training data"``.
     """
     found = too_long(workload.task, workload.examples, workload.backbone.tokenizer)
     if found is not None:
@@ -214,7 +214,7 @@ def load_split(
         data: The group of options.
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
         split: Name of the split; the one that results are reported on where it is None.
-        trained: What a trained model settles; None where none does.
+        trained: Data set and task of a trained model, which settles them; None where none does.
     """
     request = data.request() if trained is None else request_for(data, trained)
     name = split or request.preset.evaluation_split
@@ -253,7 +253,7 @@ def request_for(data: DataOptions, trained: TrainedOn) -> DataRequest:
 
     Args:
         data: The group of options; of own texts, the model tells the kind of labels that is not named.
-        trained: What the model settles.
+        trained: Data set and task of the model.
     """
     task = trained.task
     request = replace(replace(data, env=trained.env).request(), task_settings=task.settings)

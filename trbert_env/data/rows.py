@@ -51,7 +51,7 @@ class Rows:
     Attributes:
         table: The rows.
         places: The files, folders or data sets that they come from.
-        place_of: Which of the places each row comes from, ``(num_rows,)`` int32.
+        place_of: Index in ``places`` of each row's place, ``(num_rows,)`` int32.
         numbers: The number of each row within its place, ``(num_rows,)`` int64.
     """
 

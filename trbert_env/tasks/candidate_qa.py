@@ -79,7 +79,7 @@ class CandidateQA(TokenTask):
         Args:
             records: Columns ``id, query, candidates, supports, answer``.
             tokenizer: A fast tokenizer.
-            training: Whether the supports come in another order in each pass.
+            training: True to put the supports in another order in each pass.
 
         Raises:
             ValueError: An answer is none of the candidates; later: the candidates of a text do not fit.
