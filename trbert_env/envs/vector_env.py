@@ -392,6 +392,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """
         own, episode = self.state_dict(), self._episode
         check_environment_state(state, own)
+        self._order.check_drawn(np.asarray(state["indices"]), state["order"])
         try:
             return self._load(state)
         # What odd values in a state make numpy, torch and plain Python raise; OverflowError is an ArithmeticError.
