@@ -164,7 +164,7 @@ class RunExamples:
 
         def encoded(examples: Dataset, split: str, data: str) -> Workload:
             workload = Workload.encode(preset, examples, backbone, split, self.source)
-            announce_too_long(workload, data)
+            announce_too_long(workload, data, trained=settings is not None)
             return workload
 
         train = encoded(self.train, "train", "training data")
@@ -172,17 +172,19 @@ class RunExamples:
         return Splits(train, encoded(self.validation, preset.evaluation_split, "evaluation data"), holdout)
 
 
-def announce_too_long(workload: Workload, data: str) -> None:
+def announce_too_long(workload: Workload, data: str, *, trained: bool) -> None:
     """Say how many texts of a split do not fit, for what is cut is lost without a trace.
 
     Args:
         workload: The split.
         data: Name of the split in messages, such as ``"training data"``.
+        trained: True if a trained model settles the length, so that no option of this runner changes it.
     """
     found = too_long(workload.task, workload.examples, workload.backbone.tokenizer)
     if found is not None:
         slices = " or --task-options max_slices=N" if found.slices else ""
-        announce(f"{data}: {found}; --max-length{slices} lets a text have more")
+        settled = ", as the model was trained; a model trained with another " if trained else "; "
+        announce(f"{data}: {found}{settled}--max-length{slices} lets a text have more")
 
 
 def _beside(request: DataRequest, source: str) -> Examples:
@@ -222,7 +224,7 @@ def load_split(
     use = "training data" if name == "train" else "evaluation data"
     announce(f"{use}: {found.description}")
     workload = Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
-    announce_too_long(workload, use)
+    announce_too_long(workload, use, trained=trained is not None)
     return workload
 
 
