@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from trbert_env.data.fingerprints import fingerprint_file
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
 from trbert_env.data.readers import Reader, make_reader, reader_settings
 from trbert_env.data.settings import check_settings
@@ -174,13 +175,20 @@ class DataRequest:
         Args:
             source: Source of the records.
         """
-        told = self._own_values() if self.is_own else self._read_with
+        told = self._own_values() if self.is_own else self._reader_values()
         asked = self._settings
         told = {**told, **({"task_settings": asked} if asked else {})}
         if not told:
             return source
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=dict).encode()).hexdigest()
         return f"{source}-{digest[:12]}"
+
+    def _reader_values(self) -> dict[str, Any]:
+        values = self._read_with
+        ranking = values.get("ranking")
+        if ranking is not None and (file := Path(ranking).expanduser()).is_file():
+            values["ranking"] = fingerprint_file(file)
+        return values
 
     def _own_values(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in _OWN_FIELDS}
