@@ -145,7 +145,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
 
         Args:
             batch: Texts on :attr:`device`.
-            states: Whether the states behind each layer are wanted.
+            states: True to return the states behind each layer too.
         """
 
     def __call__(self, batch: TextBatch, states: bool = False) -> Pass:

@@ -68,7 +68,7 @@ def save_system(
         system: The system.
         tokenizer: Its tokenizer.
         folder: Folder that is there.
-        record: What is written beside the weights.
+        record: Record that is written beside the weights.
     """
     system.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -76,7 +76,7 @@ class NarrowLayer:
 
     Attributes:
         projections: Query, key and value.
-        attention_output: What joins the heads.
+        attention_output: Output projection, which joins the heads.
         inner: First half of the feed-forward network, one output a neuron.
         outer: Second half of it, one input a neuron.
         num_heads: Heads of the full layer.

@@ -73,7 +73,7 @@ class BenchmarkOptions:
     """Time texts of just these numbers of tokens instead: how clock and memory grow with the length."""
 
     training: bool = True
-    """Whether to time training steps too."""
+    """Timing of training steps too."""
 
     data: Group[DataOptions] = field(default_factory=DataOptions)
     encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)

@@ -191,7 +191,7 @@ class Entry:
         seed: Its seed.
         record: Record of its evaluation.
         run: Folder of the run; None for heuristics.
-        cost: What :func:`training_cost` says of the run; empty for heuristics.
+        cost: Training cost of the run by :func:`training_cost`; empty for heuristics.
     """
 
     agent: str
@@ -218,7 +218,7 @@ class Comparison:
     Args:
         options: The comparison's.
         folder: Holds ``<agent>-seed<n>/`` with the runs, and ``heuristics/`` with records.
-        heuristic_points: What is compared with.
+        heuristic_points: Heuristics at the FLOPs of the runs, to compare them with.
     """
 
     def __init__(self, options: CompareOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:

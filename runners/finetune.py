@@ -110,7 +110,7 @@ class Finetuner(SupervisedTraining):
 
     Args:
         workload: Texts and the model, which is trained in place.
-        schedule: How long and how fast.
+        schedule: Steps, batch size and learning rate.
         device: Device to compute on.
         dtype: ``"float32"`` or ``"bfloat16"``: what autocast computes in; weights stay float32.
         dropout: Dropout of hidden states.

@@ -170,7 +170,7 @@ class Sweep:
     Args:
         options: The sweep's.
         folder: Holds ``<speed-up>-seed<n>/`` with the runs, and ``heuristics/`` with records.
-        heuristic_points: What is drawn beside it.
+        heuristic_points: Heuristics at the FLOPs of the runs, drawn beside them.
     """
 
     def __init__(self, options: SweepOptions, folder: RunFolder, heuristic_points: HeuristicPoints) -> None:

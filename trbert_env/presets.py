@@ -23,7 +23,7 @@ def penalty_from_alpha(
         alpha: The released weight, without a unit.
         padded_length: Tokens that every text is padded to.
         num_reductions: T, the number of reductions.
-        summed_span_loss: Whether alpha belongs to the joint stage of a span task.
+        summed_span_loss: True if alpha belongs to the joint stage of a span task.
     """
     price = alpha / (num_reductions * padded_length)
     return price / 2 if summed_span_loss else price
@@ -50,8 +50,8 @@ class Preset:
         joint_length_penalty: Lambda of stage 3, in nats per kept token, converted likewise.
         imitation_fraction: Share of the steps of stage 2, 0 to 1, in which one sample of each text
             follows the residual importance, where tokens are sampled one by one (Bernoulli).
-        has_published_price: Whether the length penalties are those of the released code. Where they are not, they are
-            only what a target speed-up starts from.
+        has_published_price: True if the length penalties are those of the released code. Otherwise they are only the
+            starting point of a target speed-up.
     """
 
     name: str

@@ -26,8 +26,8 @@ class Range:
     Attributes:
         least: The smallest of them; None for no such end.
         most: The largest of them.
-        above: What they must exceed, instead of ``least``.
-        below: What they must stay under, instead of ``most``.
+        above: Exclusive lower bound, instead of ``least``.
+        below: Exclusive upper bound, instead of ``most``.
 
     Example:
         >>> Range(0).allows(0.0), Range(above=0).allows(0.0), Range(0).allows(float("inf"))
@@ -67,8 +67,8 @@ class Items:
     Attributes:
         least: The fewest items.
         most: The most items.
-        distinct: Whether no item may come twice.
-        order: Whether items must rise, or must not rise, from one to the next.
+        distinct: True if no item may come twice.
+        order: Required order of the items, ``"rising"`` (strictly) or ``"falling"`` (equal ones allowed); None for any.
     """
 
     least: int = 0

@@ -75,7 +75,7 @@ class StagedModel(nn.Module):
         Args:
             batch: The texts.
             samples: Rows of each text; they share the first stage.
-            record_attention: Whether the attention that tokens receive is kept.
+            record_attention: True to keep the attention that tokens receive.
         """
         overlap = lexical_overlap(batch, self._embedding_norms(batch), self.task.query_segment)
         return StagedForward(self.encoder, batch, samples, record_attention, overlap)

@@ -116,7 +116,7 @@ def check_mask(mask: Any, tokens: int, device: torch.device) -> Tensor:
 def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
     """Refuse a saved state of an environment that is of another one.
 
-    Its order of texts and masks are checked where they are loaded.
+    Its order of texts, the texts drawn from it and masks are checked where they are loaded.
 
     Args:
         state: The saved state.
@@ -129,7 +129,7 @@ def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
     for name in ("rows", "num_texts", "reduction_layers"):
         if np.atleast_1d(_array(state, name)).tolist() != np.atleast_1d(own[name]).tolist():
             raise ValueError(f"the saved environment has {name} {state[name]}, this one {own[name]}: make it alike")
-    (rows, samples), texts = own["rows"], own["num_texts"]
+    rows, samples = own["rows"]
     indices, row_valid, masks = _array(state, "indices"), _array(state, "row_valid"), state["masks"]
     if masks is not None and not isinstance(masks, (list, tuple)):
         raise ValueError(f"the saved environment has masks {masks!r}: give a list of them, or None")
@@ -137,10 +137,6 @@ def check_environment_state(state: Any, own: Mapping[str, Any]) -> None:
         raise ValueError(
             f"the saved environment has indices of shape {indices.shape}: there are {rows // samples} texts"
         )
-    # Texts are drawn with the number of the pass, which only the order of texts knows.
-    passes = state["order"].get("passes", 1) if isinstance(state["order"], Mapping) else 1
-    if not are_indices(indices, texts * (passes if isinstance(passes, int) and passes > 0 else 1)):
-        raise ValueError(f"the saved environment has indices {indices}: there are {texts} texts, from 0 on")
     if row_valid.shape != (rows,) or row_valid.dtype != np.bool_:
         raise ValueError(f"the saved environment has row_valid of shape {row_valid.shape}: give {rows} booleans")
     count = len(own["reduction_layers"])

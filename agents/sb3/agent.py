@@ -48,16 +48,16 @@ class ActorCriticOptions(PolicyAgentOptions):
     """Weight of the critic's loss."""
 
     normalize_advantage: bool = True
-    """Whether advantages are divided by their deviation."""
+    """Division of advantages by their standard deviation."""
 
     group_advantages: bool = True
-    """Whether advantages are compared within the samples of a text: most of a return is the text's, not the mask's.
+    """Comparison of advantages within the samples of a text: most of a return is the text's, not the mask's.
 
     What the critic says of a text that nothing was skipped of yet is the same for all its samples, so with
     gae_lambda 1 it counts from the second reduction on."""
 
     half_precision: bool = True
-    """Whether the rollout buffer holds states as float16."""
+    """States as float16 in the rollout buffer."""
 
     def __post_init__(self) -> None:
         """Check what Stable-Baselines3 does not.
@@ -80,7 +80,7 @@ class PpoOptions(ActorCriticOptions):
     """Rows of a minibatch, of all reductions; 256 are all of a rollout as it is by default."""
 
     clip_range: Annotated[float, Range(above=0)] = 0.005
-    """How far the mean ratio of a row's tokens may move what it earns: means move far less than one token's does."""
+    """Clipping range of the mean probability ratio of a row's tokens, which moves far less than one token's does."""
 
     def __post_init__(self) -> None:
         """Check what Stable-Baselines3 does not.
@@ -98,7 +98,7 @@ class A2cOptions(ActorCriticOptions):
     """Options of A2C."""
 
     use_rms_prop: bool = False
-    """Whether to step by RMSprop, as A2C first did, instead of Adam."""
+    """RMSprop as the optimiser, as in the original A2C, instead of Adam."""
 
 
 class Sb3Agent(PolicyAgent):

@@ -43,7 +43,7 @@ def sb3_observation(
 
     Args:
         observation: The environment's, as tensors or arrays.
-        infos: That came with it.
+        infos: The ``infos`` of the same step.
         full_lengths: ``(rows,)`` int64.
         half_precision: True to make states float16.
     """

@@ -82,7 +82,7 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         self.sampler = (
             BernoulliSampler() if keep_fractions is None else BudgetedSampler(tuple(keep_fractions), exploration)
         )
-        #: What each reduction is sampled with in this rollout; log-probabilities are those of it.
+        #: Sampler of each reduction in this rollout, which gives the log-probabilities too.
         self._settled: dict[int, Sampler] = {}
         self.optimizer = self.optimizer_class(
             self.parameters(),

@@ -294,7 +294,7 @@ def refuse_given(options: Any, flags: Collection[str], reason: str) -> None:
     Args:
         options: The options of the runner.
         flags: Flags that have no effect, such as ``--seed``.
-        reason: Why, such as ``"--unreduced skips nothing"``.
+        reason: The reason, such as ``"--unreduced skips nothing"``.
 
     Raises:
         ValueError: Some of them are given; the message names all of these.

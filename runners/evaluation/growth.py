@@ -130,7 +130,7 @@ def spread(rows: Sequence[Growth], system: str) -> float:
     """Return by how much GFLOPs a second of a system differ over the lengths: largest over smallest, less 1.
 
     Args:
-        rows: What was measured.
+        rows: Measurements, one for each system and length.
         system: Name of the system.
     """
     speeds = [row.gflops_per_second for row in rows if row.system == system]
@@ -178,7 +178,7 @@ def growth_plot(rows: Sequence[Growth], caption: str) -> Figure:
     """Draw time, memory and speed-up against length.
 
     Args:
-        rows: What was measured.
+        rows: Measurements, one for each system and length.
         caption: Encoder and machine.
     """
     names = _names(rows)

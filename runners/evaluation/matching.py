@@ -46,8 +46,8 @@ def match_fractions(
 
     Args:
         savings: Savings of the run; None of a run that skips nothing, which is refused.
-        encoder: Of the heuristic; it runs no policy, so that it may keep a little more.
-        texts: What the cost is worked out on.
+        encoder: Encoder of the heuristic, which runs no policy, so that it may keep a little more.
+        texts: Texts that the cost is worked out on.
 
     Returns:
         The fractions and the speed-up that they give.
@@ -79,7 +79,7 @@ def fractions_for_speedup(
     and never rise from one reduction to the next.
 
     Args:
-        speedup: What is wanted.
+        speedup: The wanted FLOPs speed-up, a factor.
         shape: Fractions below 1.
         cost: Cost of the encoder and the policy.
         texts: Texts that the cost is worked out on.

@@ -231,7 +231,7 @@ class EvaluationRecord:
         keep_all: Quality of the model's own trained encoder with keep-all; None where it is the backbone.
         holdout: Quality and savings on held-out training texts; None where none were held out.
         slices: FLOPs against slices; None where these were not asked for.
-        identity: Which model or agent it was.
+        identity: Identity of the model or agent.
         extra: Further keys of the flat record, which another version wrote.
 
     Example:

@@ -51,7 +51,8 @@ def with_slices(record: EvaluationRecord, tokens: int, full: float) -> Evaluatio
     Args:
         record: An evaluation.
         tokens: Tokens of a slice.
-        full: What :func:`slices_speedup` gives of its texts.
+        full: FLOPs of the unreduced encoder over slices, as a multiple of those on its texts; see
+            :func:`slices_speedup`.
     """
     savings = record.reduced.savings
     found = SliceCost(tokens, full, full * (1.0 if savings is None else savings.flops_speedup))

@@ -68,7 +68,7 @@ def measure_speeds(
     """Run a model at many thresholds; see :class:`~trbert_env.reduction.speed_table.SpeedTable`.
 
     Args:
-        model: What is measured; left as it is.
+        model: The model to measure; left as it is.
         texts: Training texts, in random order; the first :data:`MEASURED_TEXTS` are used.
         dtype: Number format of the encoder.
         device: Device to compute on.

@@ -31,7 +31,7 @@ class Timing:
     """One side of a comparison.
 
     Attributes:
-        name: What ran.
+        name: Name of the side.
         seconds: Seconds of each round.
     """
 
@@ -50,7 +50,7 @@ def measure(sides: dict[str, Callable[[], None]], rounds: int, device: str) -> d
     Args:
         sides: Name -> one whole pass over the texts.
         rounds: Rounds that count.
-        device: What to wait for before reading the clock.
+        device: Device to wait for before the clock is read.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_index in range(rounds + 1):
@@ -168,7 +168,7 @@ def wall_speedups(systems: Mapping[str, System], texts: Sequence[EncodedText], r
     """Measure the wall speed-ups of a system on a sample of the texts.
 
     Args:
-        systems: What is timed in turns, by ``"stock"``, ``"packed"`` and ``"reduced"``; all of one number format and
+        systems: Systems to time in turns, by ``"stock"``, ``"packed"`` and ``"reduced"``; all of one number format and
             on one device.
         texts: Texts to take the sample from.
         rounds: Rounds that count.

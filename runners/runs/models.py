@@ -130,7 +130,7 @@ def load_original(model: TokenReducedModel, own: Backbone, source: str | None = 
     Args:
         model: The model, which knows where that encoder was and its fingerprint.
         own: Its own encoder, with the tokenizer that both read.
-        source: Where the other one is now; where it was when not given.
+        source: Folder or hub name of the original encoder; None for the one that the model records.
 
     Returns:
         The encoder; None where the model's own is as it was, or where it is no longer there, which a warning says.

@@ -56,7 +56,7 @@ class RunFolder:
             output_dir: The folder of all runs.
             env: The name in ``TRBERT/<name>-v0``.
             stage: The job, such as ``policy``.
-            agent: What acts, such as ``reinforce``; may be ``module:Class``.
+            agent: Name of the agent, such as ``reinforce``, or ``module:Class``.
             seed: The run's seed.
         """
         parent = output_dir / _file_name(env) / _file_name(f"{stage}-{agent}")
@@ -119,8 +119,8 @@ class RunFolder:
 
         Args:
             options: The run's options.
-            facts: What the options do not say, as JSON values: the data source and the backbone that were
-                really used, for example.
+            facts: Facts beyond the options, as JSON values: the data source and the backbone that were really used,
+                for example.
         """
         record = {
             "run_id": uuid.uuid4().hex,
@@ -254,7 +254,7 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
 
     Args:
         path: Folder of the run or of its model; None for none.
-        given: What is given so far.
+        given: The options given so far.
     """
     defaults, named = options_to_json(DataOptions()), options_to_json(given)
     saved = None if path is None else _saved_options(path)

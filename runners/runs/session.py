@@ -41,7 +41,7 @@ class RunSession(Generic[ResumableT]):
 
     Attributes:
         options: The run's options.
-        state: What an interrupted run saved; None for a new one.
+        state: Saved state of an interrupted run; None for a new one.
 
     Example:
         >>> with RunSession(options) as session:  # doctest: +SKIP

@@ -85,7 +85,7 @@ class TrainBaselineOptions:
     """Options of this system, as name=value (layers=[1,3,6] of distilled), or a YAML file of names and values."""
 
     layers: tuple[Annotated[int, Range(1)], ...] | None = None
-    """Of distilled alone: layers of the teacher that the student keeps, counted from 1; by default half of them."""
+    """Layers of the teacher that the student keeps, counted from 1, for distilled alone; by default half of them."""
 
     target_speedup: Annotated[float, Range(above=1)] | None = None
     """FLOPs speed-up to reach, by the system's own means."""

@@ -27,8 +27,8 @@ class Budgets:
     the price becomes a multiplier that holds it to the target.
 
     Args:
-        agent: Whose keep fractions are set, where it has a policy of eq. 2; those that it has are the shape
-            of all budgets. Any other agent is held to a target by the price alone.
+        agent: The agent. Where it has a policy of eq. 2, its keep fractions are set, and its present ones are the
+            shape of all budgets. Any other agent is held to a target by the price alone.
         cost: Cost of the encoder and the policy.
         texts: Training texts, which say what fractions cost.
         price: Lambda of eq. 4 where there is no target, and where the multiplier starts.
@@ -49,7 +49,7 @@ class Budgets:
         self._agent = agent if isinstance(agent, PolicyAgent) else None
         self._choices: list[tuple[float, ...]] = []
         self._controller: BudgetController | None = None
-        #: What was trained for: the target, or what the budget comes to; None where a price decides.
+        #: FLOPs speed-up that is trained for: the target, or that of the budget; None where a price decides.
         self.target_speedup = target_speedup
         #: The budget, before any is drawn; None for an agent that knows none.
         self.fractions: tuple[float, ...] | None = None

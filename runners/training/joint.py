@@ -119,7 +119,7 @@ def measured_defaults(device: str, has_policy: bool) -> JointStageOptions:
 
     Args:
         device: Kind of device, ``"cpu"`` or ``"cuda"``.
-        has_policy: Whether the policy was trained before.
+        has_policy: True if the policy was trained before.
     """
     if device == "cuda":
         return JointStageOptions(

@@ -132,7 +132,7 @@ class RunExamples:
 
         Args:
             encoder: The group of options.
-            pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
+            pretrained: True to take the encoder as it was before any fine-tuning of ours.
         """
         return load_requested(
             self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
@@ -164,7 +164,7 @@ class RunExamples:
 
         def encoded(examples: Dataset, split: str, data: str) -> Workload:
             workload = Workload.encode(preset, examples, backbone, split, self.source)
-            announce_too_long(workload, data)
+            announce_too_long(workload, data, trained=settings is not None)
             return workload
 
         train = encoded(self.train, "train", "training data")
@@ -172,17 +172,19 @@ class RunExamples:
         return Splits(train, encoded(self.validation, preset.evaluation_split, "evaluation data"), holdout)
 
 
-def announce_too_long(workload: Workload, data: str) -> None:
+def announce_too_long(workload: Workload, data: str, *, trained: bool) -> None:
     """Say how many texts of a split do not fit, for what is cut is lost without a trace.
 
     Args:
         workload: The split.
-        data: What the split is for, such as ``"training data"``.
+        data: Name of the split in messages, such as ``"training data"``.
+        trained: True if a trained model settles the length, so that no option of this runner changes it.
     """
     found = too_long(workload.task, workload.examples, workload.backbone.tokenizer)
     if found is not None:
         slices = " or --task-options max_slices=N" if found.slices else ""
-        announce(f"{data}: {found}; --max-length{slices} lets a text have more")
+        settled = ", as the model was trained; a model trained with another " if trained else "; "
+        announce(f"{data}: {found}{settled}--max-length{slices} lets a text have more")
 
 
 def _beside(request: DataRequest, source: str) -> Examples:
@@ -214,7 +216,7 @@ def load_split(
         data: The group of options.
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
         split: Name of the split; the one that results are reported on where it is None.
-        trained: What a trained model settles; None where none does.
+        trained: Data set and task of a trained model, which settles them; None where none does.
     """
     request = data.request() if trained is None else request_for(data, trained)
     name = split or request.preset.evaluation_split
@@ -222,7 +224,7 @@ def load_split(
     use = "training data" if name == "train" else "evaluation data"
     announce(f"{use}: {found.description}")
     workload = Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
-    announce_too_long(workload, use)
+    announce_too_long(workload, use, trained=trained is not None)
     return workload
 
 
@@ -253,7 +255,7 @@ def request_for(data: DataOptions, trained: TrainedOn) -> DataRequest:
 
     Args:
         data: The group of options; of own texts, the model tells the kind of labels that is not named.
-        trained: What the model settles.
+        trained: Data set and task of the model.
     """
     task = trained.task
     request = replace(replace(data, env=trained.env).request(), task_settings=task.settings)

@@ -77,12 +77,12 @@ class AlgorithmOptions:
     """Options of this algorithm alone, as name=value (n_epochs=4 of ppo), or a YAML file of names and values."""
 
     baseline: Literal["mean", "leave-one-out", "none"] | None = None
-    """Of reinforce alone: baseline of a return, the mean of the text's samples (the default), the mean of its other
+    """Baseline of a return, for reinforce alone: the mean of the text's samples (the default), the mean of its other
     samples, or none."""
 
     log_probability: Literal["sum", "mean"] | None = None
-    """Of reinforce, rloo and grpo: log-probability of a mask, the sum over its tokens (eq. 6; the default), or the mean
-    over those of a reduction, which ppo and a2c always take."""
+    """Log-probability of a mask, for reinforce, rloo and grpo: the sum over its tokens (eq. 6; the default), or the
+    mean over those of a reduction, which ppo and a2c always take."""
 
     @property
     def plug_in(self) -> bool:
@@ -127,8 +127,8 @@ class PolicyTrainingOptions:
     """Rows that hold the same text, whose returns are compared."""
 
     reward: Reward = "distillation"
-    """What the policy is rewarded for beside the price: distillation, an answer near the unreduced model's, or
-    likelihood, of the gold answer (eq. 4)."""
+    """Reward of the policy, beside the price: distillation, an answer near the unreduced model's, or likelihood, of the
+    gold answer (eq. 4)."""
 
     length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""

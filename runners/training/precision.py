@@ -14,7 +14,7 @@ def training_dtype(wanted: str, device: torch.device) -> DType:
 
     Args:
         wanted: ``"auto"``, ``"float32"`` or ``"bfloat16"``.
-        device: Where the job runs.
+        device: Device that the job runs on.
     """
     if wanted == "bfloat16":
         return "bfloat16"

@@ -201,7 +201,7 @@ class Corpus:
         name: A short name.
         train: Sequences to learn from.
         holdout: Sequences to measure perplexity on.
-        facts: What they are, beyond names and paths, for ``config.json``.
+        facts: Facts about the corpus beyond names and paths, for ``config.json``.
     """
 
     name: str

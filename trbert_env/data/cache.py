@@ -30,7 +30,7 @@ def fine_tuned_folder(preset: Preset, name: str, data_source: str, extended_to: 
     Args:
         preset: The data set.
         name: The backbone's name.
-        data_source: On which data it was trained.
+        data_source: Source of the data that it was trained on.
         extended_to: Positions that it was extended to before; None where it was not.
     """
     key = str(Path(name).resolve()) if os.path.isdir(name) else name  # not by Path, which fails on long names

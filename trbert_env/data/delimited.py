@@ -60,7 +60,7 @@ def read_delimited(
         names: The names of all columns, in their order.
         faults: Handling of lines with more or fewer values.
         columns: The columns to read; all by default.
-        header: Whether the first line holds names.
+        header: True if the first line holds names.
 
     Raises:
         ValueError: The file is damaged or empty, or a line has more or fewer values than there are columns.

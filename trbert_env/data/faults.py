@@ -38,8 +38,8 @@ class Faults:
     """What becomes of malformed records.
 
     Attributes:
-        skip: Whether malformed records are left out and counted; if not, the first one raises an error.
-        skippable: Whether a user can ask for it by a parameter ``skip_bad_records``, which errors then say.
+        skip: True to leave malformed records out and count them; False to raise an error at the first one.
+        skippable: True if a user can ask for it by a parameter ``skip_bad_records``, which errors then say.
 
     Example:
         >>> faults = Faults(skip=True)
@@ -78,7 +78,7 @@ class Faults:
         Args:
             origin: The file, folder or name on the hub that holds the record.
             at: The place there.
-            kind: Why it is left out, to be read after "3 records".
+            kind: Reason that it is left out, to be read after "3 records".
         """
         counts = self._counts.setdefault(origin, {})
         if kind in counts:

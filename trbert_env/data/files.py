@@ -97,7 +97,7 @@ def value_of(record: Any, name: str, kind: type[Any], what: str) -> Any:
         record: The object.
         name: The key.
         kind: The type that the value must be of.
-        what: What the object is, for messages, such as ``"the question"``.
+        what: Name of the object in messages, such as ``"the question"``.
 
     Raises:
         BadRecordError: It is missing, or of another type.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,16 @@ def fingerprint(pieces: Iterable[bytes]) -> str:
         digest.update(len(piece).to_bytes(8, "little"))
         digest.update(piece)
     return digest.hexdigest()[:LENGTH]
+
+
+def fingerprint_file(file: Path) -> str:
+    """Return the fingerprint of a file's bytes.
+
+    Args:
+        file: The file.
+    """
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:LENGTH]
 
 
 def fingerprint_model(*modules: nn.Module) -> str:

@@ -38,7 +38,7 @@ def load_from_hub(hub: Hub, split: str | None, instead: str) -> Any:
     Args:
         hub: The data set.
         split: The name of the split on the hub; None loads all.
-        instead: What the user can do without the hub, for the message.
+        instead: The user's alternative to the hub, for the message.
 
     Returns:
         A ``Dataset``, or a ``DatasetDict`` of all splits.

@@ -22,7 +22,7 @@ class FaultyValueError(ValueError):
 
     Attributes:
         row: Index of the value in the array that was checked.
-        path: Where the value is within a row of that array, such as ``.text[0]``.
+        path: Path of the value within a row of that array, such as ``.text[0]``.
         problem: Fault with it, and the fix.
     """
 
@@ -72,8 +72,8 @@ class Text(Kind):
     """Strings.
 
     Attributes:
-        nullable: Whether a value may be missing.
-        unique: Whether no value may come twice in a table.
+        nullable: True if a value may be missing.
+        unique: True if no value may come twice in a table.
     """
 
     nullable: bool = False
@@ -230,7 +230,7 @@ class Struct(Kind):
 
     Attributes:
         fields: The kind of each field.
-        aligned: Whether the fields are lists whose items belong together, so that all are of one length.
+        aligned: True if the fields are lists whose items belong together, so that all are of one length.
     """
 
     fields: Mapping[str, Kind]

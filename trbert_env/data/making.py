@@ -21,7 +21,7 @@ class LeftOutError(Exception):
     """A record that a rule of its data set leaves out, which is no fault of the data.
 
     Attributes:
-        kind: Why it is left out, to be read after "3 records", such as ``"without a detected answer"``.
+        kind: Reason that it is left out, to be read after "3 records", such as ``"without a detected answer"``.
     """
 
     def __init__(self, kind: str) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from trbert_env.data.fingerprints import fingerprint_file
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
 from trbert_env.data.readers import Reader, make_reader, reader_settings
 from trbert_env.data.settings import check_settings
@@ -55,12 +56,12 @@ class DataRequest:
         dataset: Own data instead of files: a folder of ``save_to_disk``, or a name on the hub.
         dataset_config: Configuration of that data set on the hub.
         columns: Names of own columns by what they hold, such as ``{"text": "review"}``; others are guessed.
-        label_kind: Whether own labels are classes or numbers; ``"auto"`` tells by the values.
+        label_kind: Kind of own labels, classes or numbers; ``"auto"`` tells by the values.
         validation_share: Share of the own training data that is held out where there is no validation data.
         split_seed: Seed of what is held out, where a data set comes without splits.
         reader_settings: Settings of the data set's reader, such as ``{"ranking": "order.json"}``; see
             :func:`~trbert_env.data.readers.reader_settings`.
-        skip_bad_records: Whether malformed records are left out and counted, instead of an error at the first.
+        skip_bad_records: True to leave malformed records out and count them, instead of an error at the first.
         task_settings: Settings of the task instead of the data set's own, such as ``{"stride": 64}``.
         max_length: Tokens that a sequence may have, which is the task's ``max_tokens``; None for the data set's own.
             An encoder that has learned fewer positions is extended.
@@ -174,13 +175,20 @@ class DataRequest:
         Args:
             source: Source of the records.
         """
-        told = self._own_values() if self.is_own else self._read_with
+        told = self._own_values() if self.is_own else self._reader_values()
         asked = self._settings
         told = {**told, **({"task_settings": asked} if asked else {})}
         if not told:
             return source
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=dict).encode()).hexdigest()
         return f"{source}-{digest[:12]}"
+
+    def _reader_values(self) -> dict[str, Any]:
+        values = self._read_with
+        ranking = values.get("ranking")
+        if ranking is not None and (file := Path(ranking).expanduser()).is_file():
+            values["ranking"] = fingerprint_file(file)
+        return values
 
     def _own_values(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in _OWN_FIELDS}
@@ -194,7 +202,7 @@ class DataRequest:
 
         Args:
             split: A split of the data set.
-            source: Where another split was found, so that both come from one place.
+            source: Source of another split, so that both come from one place.
 
         Raises:
             FileNotFoundError: A folder, file or data set is missing.

@@ -16,6 +16,8 @@ from trbert_env.data.faults import Faults
 
 #: Records that are turned into columns at once.
 _BATCH = 4096
+#: Errors of arrow for values that a column cannot hold.
+_REFUSED = (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError)
 
 
 def _row(number: int) -> str:
@@ -51,7 +53,7 @@ class Rows:
     Attributes:
         table: The rows.
         places: The files, folders or data sets that they come from.
-        place_of: Which of the places each row comes from, ``(num_rows,)`` int32.
+        place_of: Index in ``places`` of each row's place, ``(num_rows,)`` int32.
         numbers: The number of each row within its place, ``(num_rows,)`` int64.
     """
 
@@ -149,10 +151,10 @@ def rows_of_records(
         records: The number of each record within the place, and its values.
         form: The columns; values that are missing become null.
         place: Origin of the records.
-        faults: Handling of a value that cannot be of its column's type.
+        faults: Handling of a value that cannot be of its column's type, or is no text.
 
     Raises:
-        ValueError: A value is of another type.
+        ValueError: A value is of another type, or holds half of a surrogate pair, as JSON alone can spell it.
     """
     schema = pa.schema([(name, kind.type) for name, kind in form.columns.items()])
     numbers: list[int] = []
@@ -160,7 +162,7 @@ def rows_of_records(
     for chunk in _chunks(records):
         try:
             batch = _batch(chunk, schema)
-        except (pa.ArrowException, TypeError, OverflowError):  # one of them is faulty: find out which
+        except _REFUSED:  # one of them is faulty: find out which
             chunk = [item for item in chunk if _fits(*item, schema, place, faults)]
             batch = _batch(chunk, schema)
         numbers.extend(number for number, _ in chunk)
@@ -186,7 +188,12 @@ def _fits(number: int, record: Mapping[str, Any], schema: pa.Schema, place: Plac
     for column in schema:
         try:
             pa.array([record.get(column.name)], column.type)
-        except (pa.ArrowException, TypeError, OverflowError):
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            problem = f": {column.name} holds {half!r}, half of a surrogate pair: write the whole character, or none"
+            faults.report(place.name, place.locate(number), "with half of a surrogate pair", problem)
+            return False
+        except _REFUSED:
             problem = f": {column.name} has another type than {column.type}: write it as {column.type}"
             faults.report(place.name, place.locate(number), f"with a faulty {column.name}", problem)
             return False

@@ -41,7 +41,7 @@ class Examples:
 
     Attributes:
         dataset: The examples, at least one, with just the columns and the types of the form of records.
-        source: Which source gave them.
+        source: Source that they came from.
         description: One line for reports: the split, its size, its origin, and what was left out.
         labels: The names of all classes in their order, where labels are names; else empty.
         left_out: Number of records left out, by kind of fault.

@@ -49,7 +49,7 @@ def load_weights(
         source: A folder or a hub name.
         what: The model's name in errors, such as ``"backbone 'x'"``.
         positional: Handed on to ``load`` behind the source.
-        any_head: Whether a backbone's task head may be of another shape; see :func:`draw_head`.
+        any_head: True if a backbone's task head may be of another shape; see :func:`draw_head`.
         options: Handed on to ``load``.
 
     Returns:
@@ -59,7 +59,7 @@ def load_weights(
         FileNotFoundError: There are no weights, or none that can be read without a pickle.
         ValueError: A file is damaged, the configuration cannot be built or run, or a weight has another shape than
             the configuration says, is unknown to it or is not finite.
-        HeadMismatchError: That weight is one of a backbone's task head.
+        HeadMismatchError: A weight of a backbone's task head has another shape than the configuration says.
     """
     folder = Path(source, options.get("subfolder") or "")
     check_files(folder, what)
@@ -186,12 +186,12 @@ def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], wha
 
     Args:
         model: The task model.
-        missing: What :func:`load_weights` found missing.
+        missing: Names of the weights that :func:`load_weights` found missing.
         what: The backbone's name in errors.
         source: A folder or a hub name.
 
     Returns:
-        Whether the task head was there too: False where it is still to be trained.
+        True if the task head was there too; False where it is still to be trained.
 
     Raises:
         ValueError: The encoder lacks weights, or the head has only some.

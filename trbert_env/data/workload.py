@@ -30,7 +30,7 @@ class Workload:
         backbone: Model and tokenizer.
         examples: The examples of the split (questions, in span QA).
         texts: Their texts (windows, in span QA), in the same order.
-        split: Which split.
+        split: Name of the split.
         data_source: ``"local"``, ``"hub"`` or ``"embedded"``: where the examples really came from.
     """
 
@@ -155,7 +155,7 @@ def load_requested(
         source: Source of the records.
         examples: Records, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
-        pretrained: Whether to take the encoder as it was before any fine-tuning of ours.
+        pretrained: True to take the encoder as it was before any fine-tuning of ours.
     """
     key, task = request.cache_key(source), make_task(request.preset)
     return load_backbone(

@@ -37,13 +37,13 @@ class TokenReducedConfig(PreTrainedConfig):
         task_settings: Settings of the task.
         reduction_layers: 1-based; None for the default.
         policy_size: Width of the policy heads.
-        weighted_overlap: Whether the policy sees lexical overlap.
+        weighted_overlap: True if the policy sees lexical overlap.
         threshold: Keep a token whose probability is at least this.
         keep_fractions: If given, keep exactly these fractions of every text instead.
-        trained_fractions: What it was trained to keep under a budget; further training starts from them.
+        trained_fractions: Keep fractions of the budget that it was trained under; further training starts from them.
         speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
         thresholds: The thresholds.
-        backbone_name: What the backbone is called in records.
+        backbone_name: Name of the backbone in records.
         original_backbone: Folder or hub name of the encoder that joint training began with; empty where the
             model's own encoder is as it was.
         original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.data.fingerprints`.
@@ -324,7 +324,7 @@ class TokenReducedModel(PreTrainedModel):
             token_type_ids: Token type ids of the same shape.
 
         Returns:
-            What the stock model of the task returns: for questions ``start_logits`` and ``end_logits``, shaped like
+            Outputs of the stock model of the task: for questions ``start_logits`` and ``end_logits``, shaped like
             ``input_ids``, minus infinity on padding; else ``logits``, one row a text, or of multi-hop questions and
             candidates one a token.
 

@@ -18,8 +18,8 @@ class StagedForward:
         encoder: The encoder.
         batch: The texts.
         samples: Rows of each text. They share all computation up to the first reduction.
-        record_attention: Whether to keep, in :attr:`received`, the attention received in the last
-            layer before the coming reduction.
+        record_attention: True to keep, in :attr:`received`, the attention received in the last layer before the coming
+            reduction.
         overlap: Features of the tokens, ``(total_tokens, num_features)``, which go with them; see
             :func:`~trbert_env.reduction.overlap.lexical_overlap`.
     """

@@ -99,7 +99,7 @@ class Layout:
 
         Args:
             keep: The mask.
-            index: Where it is True, if that is known already; finding it makes a GPU wait.
+            index: Indices of its True entries, ``(kept,)`` int64, if known already; finding them makes a GPU wait.
         """
         index = keep.nonzero().squeeze(1) if index is None else index
         running = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])

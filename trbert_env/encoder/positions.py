@@ -59,7 +59,7 @@ def extend_positions(model: PreTrainedModel, length: int, what: str) -> bool:
         what: The model's name in errors.
 
     Returns:
-        Whether there was something to extend; False where sequences may have as many tokens already.
+        True if the model was extended; False where sequences may have as many tokens already.
 
     Raises:
         ValueError: The encoder cannot be extended to so many.

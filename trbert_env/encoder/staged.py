@@ -129,10 +129,10 @@ class StagedEncoder:
         """Run layers ``first`` to ``last - 1`` (0-based).
 
         Args:
-            tokens: What enters them.
+            tokens: States that enter the first of them.
             first: The first layer.
             last: One past the last layer.
-            received: Where given, the last layer appends the attention that each token received.
+            received: List to which the last layer appends the attention that each token received; None for none.
         """
         return self._run(tokens, range(first, last), self._layer, None if received is None else Recorder(received))
 

@@ -15,7 +15,7 @@ def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
 
     Args:
         tokens: The tokens of a text.
-        in_play: As long or longer: True where the token is still in play.
+        in_play: True for each token that is still in play; as long as ``tokens`` or longer.
 
     Example:
         >>> render_reduction(["[CLS]", "play", "##ing"], [True, True, False])
@@ -36,7 +36,7 @@ def render_stops(tokens: Sequence[str], stops: Sequence[int], num_reductions: in
     """Markdown: one paragraph a reduction, what goes on in bold, what stops there struck out.
 
     Args:
-        tokens: In text order.
+        tokens: The tokens of a text, in order.
         stops: The reduction that each stopped at, ``num_reductions`` where it went to the end.
         num_reductions: T.
 

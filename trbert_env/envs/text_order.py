@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -74,10 +75,33 @@ class TextOrder:
         """
         check_entries("order of texts", state, ("queue", "started", "passes"))
         queue, started, passes = np.asarray(state["queue"]), state["started"], state["passes"]
-        if isinstance(passes, bool) or not isinstance(passes, (int, np.integer)) or passes < 0:
+        if not _is_count(passes):
             raise ValueError(f"the saved order of texts has passes {passes!r}: give a number from 0")
-        if queue.ndim != 1 or not are_indices(queue, self.num_texts * max(int(passes), 1)):
+        if queue.ndim != 1 or not self._are_drawn(queue, passes):
             raise ValueError(f"the saved order of texts has a queue of other texts: there are {self.num_texts}")
         if not isinstance(started, (bool, np.bool_)):
             raise ValueError(f"the saved order of texts has started {started!r}: give True or False")
         self._queue, self._started, self._passes = queue.astype(np.int64), bool(started), int(passes)
+
+    def check_drawn(self, numbers: npt.NDArray[Any], state: Any) -> None:
+        """Refuse numbers of texts that were not drawn by the order of a saved state.
+
+        Args:
+            numbers: Numbers of the texts in work, ``(count,)``.
+            state: The saved state of the order; :meth:`load_state_dict` checks it.
+
+        Raises:
+            ValueError: One is no number of a text in the passes so far.
+        """
+        passes = state.get("passes", 0) if isinstance(state, Mapping) else 0
+        if not self._are_drawn(numbers, passes if _is_count(passes) else 0):
+            raise ValueError(
+                f"the saved environment has indices {numbers}: there are {self.num_texts} texts, from 0 on"
+            )
+
+    def _are_drawn(self, numbers: npt.NDArray[Any], passes: int) -> bool:
+        return are_indices(numbers, self.num_texts * max(int(passes), 1))
+
+
+def _is_count(passes: Any) -> bool:
+    return isinstance(passes, (int, np.integer)) and not isinstance(passes, bool) and bool(passes >= 0)

@@ -102,7 +102,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self, workload: Workload, settings: EnvSettings | None = None, exit_offsets: ExitOffsets | None = None
     ) -> None:
         settings = EnvSettings() if settings is None else settings
-        #: What it was told; ``info_scores`` and ``length_penalty`` may have been set since.
+        #: Settings as given; ``info_scores`` and ``length_penalty`` may have been set since.
         self.settings = settings
         self.array_type, self.render_mode = settings.array_type, settings.render_mode
         #: The scores that infos bring; can be set while it runs.
@@ -119,7 +119,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         price = workload.preset.length_penalty if settings.length_penalty is None else settings.length_penalty
         self._price = LengthPrice(price, settings.penalty, self.staged.cost)
         self._order = TextOrder(len(workload.texts), settings.order)
-        #: Whether the last observation of an episode is handed out too (SAME_STEP).
+        #: True if the last observation of an episode is handed out too (SAME_STEP).
         self.final_obs = settings.final_obs
         self._episode: Episode | None = None
         self._indices: npt.NDArray[np.int64] = np.arange(0)
@@ -392,6 +392,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         """
         own, episode = self.state_dict(), self._episode
         check_environment_state(state, own)
+        self._order.check_drawn(np.asarray(state["indices"]), state["order"])
         try:
             return self._load(state)
         # What odd values in a state make numpy, torch and plain Python raise; OverflowError is an ArithmeticError.

@@ -36,7 +36,7 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
     Args:
         batch: The texts.
         norms: ``(total_tokens,)`` float32 norms of the tokens' word embeddings.
-        query_segment: Which segment is the query: 0, the first, or 1.
+        query_segment: Segment of the query: 0, the first, or 1.
 
     Example:
         >>> from trbert_env.encoder.texts import TextBatch

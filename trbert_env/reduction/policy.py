@@ -29,8 +29,8 @@ class TokenPolicy(nn.Module):
         hidden_size: d, of the encoder.
         num_reductions: T.
         policy_size: h.
-        initial_keep_probability: What every token's probability starts at, for each head.
-        overlap: Whether it sees :func:`~trbert_env.reduction.overlap.lexical_overlap`; the paper's does not.
+        initial_keep_probability: Initial keep probability of every token, for each head.
+        overlap: True if it sees :func:`~trbert_env.reduction.overlap.lexical_overlap`; the paper's does not.
 
     Raises:
         ValueError: The probability is not strictly between 0 and 1.

@@ -33,7 +33,7 @@ class Task(ABC):
 
     Attributes:
         auto_model: The transformers auto class that builds the fine-tuned model.
-        reads: What the task head reads: the last state of every token (``"tokens"``), or of each sequence's first
+        reads: Input of the task head: the last state of every token (``"tokens"``), or of each sequence's first
             token (``"first_tokens"``). First tokens never stop, so there are no exit offsets for the latter.
         query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
         later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
@@ -101,7 +101,7 @@ class Task(ABC):
         Args:
             records: Records of the task's form; see :mod:`trbert_env.data.records`.
             tokenizer: A fast tokenizer.
-            training: Whether the texts are trained on: a task may leave out what nothing can be learned from.
+            training: True for texts to train on: a task may leave out what nothing can be learned from.
         """
 
     @abstractmethod

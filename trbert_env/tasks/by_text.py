@@ -15,7 +15,7 @@ def pad_by_text(rows: Tensor, counts: Tensor, fill: float = -torch.inf) -> tuple
     Args:
         rows: ``(sum of counts, ...)``, texts end to end.
         counts: ``(num_texts,)`` int64, rows of each text.
-        fill: What stands where a text has no more rows.
+        fill: Value of the entries beyond a text's rows.
 
     Returns:
         ``(num_texts, most rows, ...)`` float32, and which entries are real, ``(num_texts, most rows)`` bool.
@@ -52,8 +52,8 @@ def divergence_by_text(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor
     """KL(teacher || student) of log-probabilities over the rows of each text.
 
     Args:
-        student: ``(num_texts, most rows, ...)``.
-        teacher: Of the same shape.
+        student: Log-probabilities of the student, ``(num_texts, most rows, ...)``.
+        teacher: Log-probabilities of the teacher, of the same shape.
         real: ``(num_texts, most rows)`` bool.
 
     Returns:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -27,6 +28,8 @@ from trbert_env.tasks.varied import VariedTexts
 
 #: Share of a sequence that query and candidates may take.
 _QUERY_SHARE = 0.5
+#: Records whose supports are held in memory at once.
+_BATCH = 1000
 
 
 @dataclass
@@ -79,14 +82,16 @@ class CandidateQA(TokenTask):
         Args:
             records: Columns ``id, query, candidates, supports, answer``.
             tokenizer: A fast tokenizer.
-            training: Whether the supports come in another order in each pass.
+            training: True to put the supports in another order in each pass.
 
         Raises:
-            ValueError: An answer is none of the candidates; later: the candidates of a text do not fit.
+            ValueError: An answer is none of the candidates, or a query has no supports; later: the candidates of a
+                text do not fit.
         """
         for key, candidates, answer in zip(*columns(records, "id", "candidates", "answer"), strict=True):
             if not 0 <= answer < len(candidates):
                 raise ValueError(f"query {key!r} has the answer {answer} of {len(candidates)} candidates: count from 0")
+        _check_supports(records)
         plain, encoder = records.with_format(None), SequenceEncoder(tokenizer, self.max_tokens)
         markers = marker_ids(tokenizer)
 
@@ -175,6 +180,19 @@ class CandidateQA(TokenTask):
             ValueError: There is no query.
         """
         return candidate_metrics(predictions, dict(zip(*columns(records, "id", "answer"), strict=True)))
+
+
+def _check_supports(records: Dataset) -> None:
+    """Refuse queries without supports; texts are long, so that a batch of them is looked at once.
+
+    Raises:
+        ValueError: A query has none.
+    """
+    for batch in records.select_columns(["id", "supports"]).with_format("arrow").iter(_BATCH):
+        row = pc.index(pc.fill_null(pc.list_value_length(batch.column("supports")), 0), 0).as_py()
+        if row >= 0:
+            key = batch.column("id")[row].as_py()
+            raise ValueError(f"query {key!r} has no supports: fill them in or leave it out")
 
 
 def even_cut(lengths: Sequence[int], room: int) -> int:

@@ -57,9 +57,9 @@ class Classification(Task):
             consecutive windows, and each of its logits is the greatest of theirs; what lies beyond the last is cut.
         truncation: ``"head"`` cuts a text behind its beginning; ``"head+tail"`` keeps a quarter of what fits from its
             beginning and the rest from its end.
-        ordered: Whether the classes have an order, as stars do; adds the mean distance to the metrics.
+        ordered: True if the classes have an order, as stars do; adds the mean distance to the metrics.
         positive: The class that is looked for, if there is one; adds its F1, precision and recall to the metrics.
-        head: What the logits are; None until :meth:`configure` settles it.
+        head: Kind of the logits; None until :meth:`configure` settles it.
         names: Names of no and yes, where the labels of a single logit are names; None where they are not.
     """
 

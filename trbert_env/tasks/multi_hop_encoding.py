@@ -54,7 +54,7 @@ class MultiHopText(EncodedText):
     """A question with its paragraphs, in one or more slices.
 
     Attributes:
-        tokens: What is read of the paragraphs.
+        tokens: The tokens that are read of the paragraphs.
         sentences: The sentences of which something is read.
     """
 

@@ -105,7 +105,7 @@ class MultiHopQA(TokenTask):
         Args:
             records: The columns of :data:`~trbert_env.data.records.MULTI_HOP`.
             tokenizer: A fast tokenizer.
-            training: Whether the paragraphs come in another order in each pass: those that lead to the answer, and as
+            training: True to put the paragraphs in another order in each pass: those that lead to the answer, and as
                 many others as fit.
         """
         backend = bare_backend(tokenizer)

@@ -38,8 +38,8 @@ class MultipleChoice(Task):
         num_options: The most options of a question.
         form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
             does.
-        fill_blanks: Whether an option is written into the question's blank (``_``) where there is one, as DeFormer
-            does, instead of behind it.
+        fill_blanks: True to write an option into the question's blank (``_``) where there is one, as DeFormer does,
+            instead of behind it.
     """
 
     auto_model: ClassVar[Any] = AutoModelForMultipleChoice

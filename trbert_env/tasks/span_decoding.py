@@ -28,7 +28,7 @@ class SpanDecoder:
     Attributes:
         num_best: Starts and ends of a piece that are combined.
         max_answer_tokens: The most tokens of a span.
-        always: Whether a piece gives a span where none of its ``num_best`` starts and ends fit together.
+        always: True to give a span of every piece, even where none of its ``num_best`` starts and ends fit together.
     """
 
     num_best: int

@@ -116,7 +116,7 @@ def frame_of(pair: Encoding, has_segments: bool) -> Frame:
 
     Args:
         pair: A question and a context, encoded together with special tokens.
-        has_segments: Whether the encoder family knows token types; if not, all are 0.
+        has_segments: True if the encoder family knows token types; if not, all are 0.
 
     Raises:
         ValueError: If no special token comes first, or the context comes before the question.

@@ -46,9 +46,8 @@ class SpanQA(Task):
         num_best: Starts and ends of a window that are combined when decoding.
         max_answer_tokens: The most tokens of a predicted answer.
         null_threshold: Logits by which no answer must exceed the best span to be predicted.
-        null_answer: Whether a question may have no answer. Where it may not, texts without an answer are left
-            out of training, and an answer is always predicted. With None, the records that :meth:`configure` sees
-            tell.
+        null_answer: True if a question may have no answer. If False, texts without an answer are left out of training,
+            and an answer is always predicted. With None, the records that :meth:`configure` sees tell.
         golds: ``"first"`` rewards the first answer alone; ``"all"`` the summed probability of all answers. An answer
             that stands in several slices, for these overlap, counts in each.
         metric: ``"squad"``, or ``"mrqa"`` or ``"trivia"`` with their own normalisation and with the records' aliases.
@@ -111,7 +110,7 @@ class SpanQA(Task):
         Args:
             records: Columns ``id, question, context, answers{text, answer_start}``.
             tokenizer: A fast tokenizer.
-            training: Whether texts without an answer are left out, where every question has one.
+            training: True to leave out texts without an answer, where every question has one.
 
         Raises:
             ValueError: If an example is empty, its answer does not fit its context, its id comes twice or

@@ -59,7 +59,7 @@ class SequenceEncoder:
     Args:
         tokenizer: A fast tokenizer; left as it is.
         max_tokens: The most tokens, special tokens included.
-        keep_tail: Whether a text that is cut keeps its end too, not its beginning alone.
+        keep_tail: True to keep the end of a text that is cut too, not its beginning alone.
 
     Raises:
         ValueError: The special tokens leave no room.

@@ -22,11 +22,11 @@ class TooLong:
     """Texts that do not fit, of those that were looked at.
 
     Attributes:
-        count: How many do not fit.
-        seen: How many were looked at.
-        total: How many there are; more than ``seen`` makes the count an estimate.
-        fate: What becomes of them, such as ``"cut at 128 tokens"``.
-        slices: Whether the task could read them in several windows as one text.
+        count: Number of texts that do not fit.
+        seen: Number of texts that were looked at.
+        total: Number of all texts; more than ``seen`` makes the count an estimate.
+        fate: Treatment of those that do not fit, such as ``"cut at 128 tokens"``.
+        slices: True if the task could read them in several windows as one text.
     """
 
     count: int

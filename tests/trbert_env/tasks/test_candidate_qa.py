@@ -98,6 +98,14 @@ def test_many_candidates_are_cut_before_the_query_is(tokenizer: PreTrainedTokeni
         assert tokens_of(text, tokenizer).count("mill") - 1 == kept
 
 
+@pytest.mark.parametrize("supports", [[], None])
+def test_a_query_without_supports_is_refused(supports: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    records = Dataset.from_list([QUERY, {**QUERY, "id": "bare", "supports": supports}], features=FEATURES)
+    with pytest.raises(ValueError, match=r"^query 'bare' has no supports: fill them in or leave it out$"):
+        CandidateQA().encode(records, tokenizer)
+    assert len(CandidateQA().encode(query(supports=[" "]), tokenizer)[0].target) == 3
+
+
 def test_candidates_that_leave_no_room_are_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     texts = CandidateQA(max_tokens=48).encode(query(candidates=[f"c{number}" for number in range(30)]), tokenizer)
     with pytest.raises(ValueError, match="query 'q' has 30 candidates, which leave no room in 48 tokens"):

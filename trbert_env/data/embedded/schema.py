@@ -27,11 +27,11 @@ class Domain:
     """A kind of subject: how it is named, what is said of it, and what is said beside it.
 
     Attributes:
-        name: For ids and tests.
+        name: Name in ids and tests.
         subject: The kind of the subject's name.
         article: Put before the name in running text.
         references: Noun phrases that stand for the subject just mentioned.
-        relations: What can be said and asked.
+        relations: Relations that sentences and questions are about.
         fillers: Sentences that answer no question, some with ``{e}``.
     """
 

@@ -87,7 +87,7 @@ class Comparison:
         domain: Domain of all subjects.
         relation: The relation that is compared.
         value: The value that is asked about; one of the two has it in any case.
-        both: Whether both have it.
+        both: True if both have it.
         facts: The two facts that have to be put together.
         stories: All paragraphs; two have the value, whatever the answer is, and the other two another one.
     """
@@ -120,7 +120,7 @@ class StoryWriter:
         of the first subject, if it has one of the same kind.
 
         Args:
-            brief: Whether to leave out the latter, and what is beside the point.
+            brief: True to leave out the latter, and what is beside the point.
             num_subjects: Subjects of the link, at least 2, of which one is asked about.
         """
         self._used = []
@@ -147,7 +147,7 @@ class StoryWriter:
         There are two values, with two paragraphs each: that a value comes twice tells nothing.
 
         Args:
-            brief: Whether to leave out what is beside the point.
+            brief: True to leave out what is beside the point.
         """
         self._used = []
         domain = self._rng.choice(DOMAINS)

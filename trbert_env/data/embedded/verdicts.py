@@ -68,7 +68,7 @@ class Sentence:
 
     Attributes:
         text: The sentence, with its capital and full stop.
-        decides: Whether the label follows from it.
+        decides: True if the label follows from it.
     """
 
     text: str
@@ -109,7 +109,7 @@ class VerdictWriter:
 
         Args:
             label: The class that the text belongs to.
-            brief: Whether to leave out most of what does not decide.
+            brief: True to leave out most of what does not decide.
         """
         flavour, rng = self._flavour, self._rng
         subject = flavour.article + self._sampler.draw(flavour.subject)

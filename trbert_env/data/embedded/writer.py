@@ -51,9 +51,9 @@ class Passage:
     Attributes:
         domain: Domain of the passage.
         subjects: The names that it describes, the main one first.
-        facts: What it tells of them.
+        facts: The facts that it tells of them.
         context: The text.
-        starts: Where the value of each fact starts in the text, in characters.
+        starts: Offsets of the values of the facts in the text, in characters.
     """
 
     domain: Domain
@@ -69,10 +69,10 @@ class Measure:
 
     Attributes:
         num_words: The fewest and the most words, as far as fillers decide; the longest facts may exceed it.
-        num_others: How many further subjects there are, one of these numbers.
+        num_others: Numbers of further subjects, of which one is drawn.
         num_main_facts: The fewest and the most facts of the main subject.
         num_other_facts: The fewest and the most facts of each further one.
-        num_shared: How many of the facts of each further subject are of relations that the main one has too.
+        num_shared: The most facts of each further subject whose relations the main one has too.
         num_fillers: The most fillers of the domain.
         num_asides: The most sentences beside the point.
     """

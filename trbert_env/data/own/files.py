@@ -160,7 +160,7 @@ class OwnFiles:
 
         Args:
             split: ``"train"`` or ``"validation"``.
-            is_part: Whether it is a part of the training records.
+            is_part: True if it is a part of the training records.
         """
         share = f"{100 * self.validation_share:g} % held out by seed {self.split_seed}"
         return "" if not is_part else f" ({'without' if split == 'train' else 'the'} {share})"

@@ -58,7 +58,7 @@ def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], r
         role: The role, as the argument that names it is called, such as ``"label"``.
         given: The name that the user gave; ``""`` says that no column plays the role, None lets guess.
         guesses: Names that are guessed; the first wins over the others.
-        required: Whether the role must be played.
+        required: True if the role must be played.
 
     Returns:
         The name of the column; None if the role is not played.

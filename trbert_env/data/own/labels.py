@@ -137,7 +137,7 @@ def warn_of_single_examples(rows: Rows, column: str, table: Table, labels: Label
         rows: All rows that the classes were taken from.
         column: The column of labels.
         table: Origin of the rows.
-        labels: What :func:`understood` told of them.
+        labels: Kind and names of the labels, by :func:`understood`.
     """
     if labels.kind == "scores":
         return

@@ -23,7 +23,7 @@ class OwnSplit:
     Attributes:
         rows: The records.
         form: Their form.
-        source: Whether they come from files or from the hub.
+        source: Source of the records: ``"local"`` for files, or ``"hub"``.
         origin: Origin of the rows, and how columns were understood: one line.
         labels: The names of all classes in their order, where labels are names.
     """

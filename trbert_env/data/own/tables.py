@@ -34,7 +34,7 @@ class Table(ABC):
     Attributes:
         name: The file or data set, for messages.
         stem: A short name that ids of rows begin with.
-        typed: Whether values have types; if not, each is a string, and lists and records are JSON.
+        typed: True if values have types; if not, each is a string, and lists and records are JSON.
     """
 
     name: str
@@ -204,7 +204,7 @@ class DatasetTable(Table):
         Args:
             dataset: A split.
             name: Origin of the table, for messages.
-            stem: What ids of rows begin with.
+            stem: A short name that ids of rows begin with.
         """
         self.dataset = dataset
         self.name = name

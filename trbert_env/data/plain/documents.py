@@ -34,7 +34,7 @@ class PlainTexts:
         files: Text files, tables (CSV, TSV, JSON, JSON lines, parquet) and folders of them, plain or ``.gz``.
         dataset: Instead of files: a split of a folder saved by ``datasets``, or of a data set of the hub.
         column: The column of the texts in tables; None to guess by the names of their columns.
-        skip_bad_records: Whether malformed records and files are left out and counted, instead of an error at the
+        skip_bad_records: True to leave malformed records and files out and count them, instead of an error at the
             first.
 
     Raises:

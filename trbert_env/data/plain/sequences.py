@@ -39,7 +39,7 @@ def hold_out_last(texts: LazyTexts, share: float, name: str) -> tuple[LazyTexts,
     Args:
         texts: Texts of :func:`cut`.
         share: Share to set aside, above 0 and below 1; at least one text is.
-        name: What the texts are called in errors.
+        name: Name of the texts in errors.
 
     Raises:
         ValueError: There is but one text.

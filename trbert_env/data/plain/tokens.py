@@ -46,7 +46,7 @@ class DocumentTokens:
 
         Args:
             texts: The documents.
-            census: What they are, by :meth:`PlainTexts.census`.
+            census: Their census by :meth:`PlainTexts.census`.
             tokenizer: A fast tokenizer.
             advance: Told how many documents are done, each time some are.
 

@@ -114,7 +114,7 @@ def first_folder(folder: Path, inner: Sequence[str], needed: str) -> Path | None
     Args:
         folder: A data folder, the data set's folder, or the archive's own.
         inner: Folders that the archive is known to hold, outermost first; ``"."`` for none.
-        needed: What must be there, relative to the returned folder.
+        needed: File or folder that must exist, relative to the returned folder.
     """
     for name in inner:
         if (folder / name / needed).exists():

@@ -82,7 +82,7 @@ def newsgroups(keep_newsgroups: bool = False) -> Reader:
     headers, signatures and quotations are removed.
 
     Args:
-        keep_newsgroups: Whether the header line ``Newsgroups:`` stays, which gives the class away.
+        keep_newsgroups: True to keep the header line ``Newsgroups:``, which gives the class away.
     """
     return Reader(
         name="20_newsgroups",

@@ -190,7 +190,7 @@ def triviaqa(ranking: str | None = None, max_words: int | None = MAX_WORDS, veri
         ranking: A passage ranker, which gives the passages their order; a file of
             :meth:`~trbert_env.data.passage_ranker.PassageRanker.save`.
         max_words: The most words of a context; None for the whole evidence, which needs gigabytes.
-        verified: Whether validation is the verified subset, which has a file of its own.
+        verified: True to validate on the verified subset, which has a file of its own.
 
     Raises:
         ValueError: ``max_words`` is less than 1.
