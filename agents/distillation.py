@@ -40,11 +40,22 @@ class Teacher:
         self._staged, self._autocast = StagedModel(model, task), autocast
         self._known: dict[str, Tensor] = {}
 
+    @property
+    def hidden_size(self) -> int:
+        """Size of a state."""
+        return self._staged.encoder.hidden_size
+
     def logits(self, texts: Sequence[EncodedText]) -> Tensor:
         """The task's logits, float32, texts laid end to end, on the model's device."""
         if self._known:
             return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)
         return self._compute(texts)
+
+    def states(self, texts: Sequence[EncodedText]) -> Tensor:
+        """Return the last states of all tokens, ``(total_tokens, hidden)`` float32; they are never remembered."""
+        batch = TextBatch.from_texts(texts, self._staged.device)
+        with torch.no_grad(), computing_in(self._autocast, self._staged.device):
+            return self._staged.encoder.run_unreduced(batch).states.float()
 
     def remember(
         self, texts: Sequence[EncodedText], folder: Path, advance: Callable[[int], None] | None = None

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from agents.base import Actor, Learner, Rollout
 from agents.distillation import Teacher, computing_in
@@ -27,6 +28,9 @@ from trbert_env.staged_model import StagedModel
 class JointOptions(LearningOptions):
     """Options of joint training."""
 
+    states_weight: Annotated[float, Range(0)] = 0.0
+    """Weight of the squared distance between the last states that the task head reads and the teacher's."""
+
     policy_weight: Annotated[float, Range(0, 1)] = 0.0
     """Share of the policy loss's gradient that reaches the encoder through the states; 1 is the paper's."""
 
@@ -36,7 +40,7 @@ class JointOptions(LearningOptions):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything is learned from the teacher."""
-        return self.distillation > 0 or self.reward == "distillation"
+        return self.distillation > 0 or self.states_weight > 0 or self.reward == "distillation"
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class JointLearner:
         price: Price of kept tokens.
 
     Raises:
-        ValueError: A teacher is needed and missing.
+        ValueError: A teacher is needed and missing, or its states are compared and of another size.
     """
 
     def __init__(
@@ -101,6 +105,11 @@ class JointLearner:
     ) -> None:
         if options.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
+        if options.states_weight and teacher is not None and teacher.hidden_size != staged.encoder.hidden_size:
+            raise ValueError(
+                f"the teacher's states have {teacher.hidden_size} numbers, the encoder's {staged.encoder.hidden_size}: "
+                "give a teacher of the same size, or leave --states-weight out"
+            )
         self.staged, self.agent = staged, agent
         self.options, self.price = options, price
         self.samples = 1 if agent is None else agent.samples_per_text
@@ -156,6 +165,10 @@ class JointLearner:
                 metrics["losses/distillation_loss"] = float(distances.detach().mean())
                 if self.options.reward == "distillation":
                     rollout.rewards[-1] -= (distances + outcome.log_likelihood).detach()
+            if self.options.states_weight:
+                distance = self._state_distance(texts, outcome)
+                loss = loss + self.options.states_weight * distance
+                metrics["losses/state_distance"] = float(distance.detach())
             if self.agent is not None:
                 policy_loss, policy_metrics = self.agent.loss(rollout)
                 loss, metrics = loss + policy_loss, metrics | policy_metrics
@@ -187,6 +200,16 @@ class JointLearner:
         assert self._teacher is not None
         counts = self.staged.task.row_counts(layout)[:: self.samples]
         return repeat_texts(self._teacher.logits(texts), counts, self.samples)
+
+    def _state_distance(self, texts: Sequence[EncodedText], outcome: Outcome) -> Tensor:
+        """Mean squared distance to the teacher of what the head reads, of the tokens that went to the end."""
+        assert self._teacher is not None
+        layout = outcome.layout
+        taught = repeat_texts(self._teacher.states(texts), layout.text_lengths.cpu()[:: self.samples], self.samples)
+        read = outcome.stops == self.staged.num_reductions
+        if self.staged.task.reads == "first_tokens":
+            read = layout.first_tokens
+        return mse_loss(outcome.states[read].float(), taught[read])
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from transformers import BertForQuestionAnswering
+from transformers import BertConfig, BertForQuestionAnswering
 
 from agents.base import AgentSpec, Rollout
 from agents.distillation import Teacher
@@ -72,6 +72,7 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
     layers, agent = model.base_model.encoder.layer, learner.agent
     assert isinstance(agent, Reinforce)
     golds, distances, returns, log_probabilities = [], [], [], []
+    squares = list[Tensor]()
     for row in range(len(LENGTHS) * SAMPLES):
         text = workload.texts[row // SAMPLES]
         ids = torch.from_numpy(text.input_ids.astype("int64"))[None]
@@ -106,6 +107,8 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
         with torch.no_grad():
             outputs = teacher(ids)
             log_q = torch.stack([outputs.start_logits[0], outputs.end_logits[0]], -1).log_softmax(0)
+            taught = teacher.base_model(ids).last_hidden_state[0]
+        squares.extend((states[0, index] - taught[place]) ** 2 for index, place in enumerate(places.tolist()))
         distance = (log_q.exp() * (log_q - log_p)).sum() / 2
         golds.append(gold)
         distances.append(distance)
@@ -115,7 +118,8 @@ def by_hand(learner: JointLearner, teacher: Any, workload: Workload, rollout: Ro
     advantages = (grouped - grouped.mean(1, keepdim=True)).flatten()
     policy_loss = -(advantages * torch.stack(log_probabilities)).mean()
     share = options.distillation
-    return (1 - share) * -torch.stack(golds).mean() + share * torch.stack(distances).mean() + policy_loss
+    loss = (1 - share) * -torch.stack(golds).mean() + share * torch.stack(distances).mean() + policy_loss
+    return loss + options.states_weight * torch.stack(squares).mean()
 
 
 def parameters_of(learner: JointLearner) -> list[Tensor]:
@@ -144,6 +148,33 @@ def test_the_loss_and_its_gradients_are_those_worked_out_by_hand(
         torch.testing.assert_close(mine, reference, rtol=1e-3, atol=2e-5)
     kept = torch.stack([mask.sum() for mask in rollout.actions])
     assert int(kept[1]) < int(kept[0]) < SAMPLES * sum(LENGTHS)  # something was skipped at each reduction
+
+
+def test_the_distance_of_states_is_the_one_worked_out_by_hand(
+    make_learner: MakeLearner, teacher: Any, workload: Workload
+) -> None:
+    learner = make_learner(distillation=0.3, states_weight=2.0)
+    rollout, loss, metrics = learner.loss(list(workload.texts), 0.0)
+    expected = by_hand(learner, teacher, workload, rollout)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-5)
+    assert metrics["losses/state_distance"] > 0.01
+    parameters = parameters_of(learner)
+    pairs = zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True)
+    for mine, reference in pairs:
+        torch.testing.assert_close(mine, reference, rtol=1e-3, atol=5e-5)
+
+
+def test_states_of_a_teacher_of_another_size_are_refused(make_learner: MakeLearner, workload: Workload) -> None:
+    config = BertConfig(hidden_size=24, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, vocab_size=60)
+    learner = make_learner()
+    with pytest.raises(ValueError, match="the teacher's states have 24 numbers, the encoder's 16"):
+        JointLearner(
+            learner.staged,
+            learner.agent,
+            JointLearnerOptions(states_weight=1.0),
+            Teacher(BertForQuestionAnswering(config), workload.task),
+            learner.price,
+        )
 
 
 def test_tokens_that_stopped_teach_the_first_layer(make_learner: MakeLearner, workload: Workload) -> None:
