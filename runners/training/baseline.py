@@ -79,7 +79,8 @@ class TrainBaselineOptions:
     """Options of the runner of compared systems."""
 
     system: str = "distilled"
-    """The compared system: distilled, power-bert, power-bert-restored, pooled, ..."""
+    """The compared system: distilled, power-bert, power-bert-restored, length-adaptive, ltp, pooled, dynabert, deformer
+    or early-exit."""
 
     system_options: tuple[str, ...] = ()
     """Options of this system, as name=value (layers=[1,3,6] of distilled), or a YAML file of names and values."""

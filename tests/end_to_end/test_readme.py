@@ -37,6 +37,7 @@ SHORT: dict[str, list[str]] = {
     "finetune": [*TRAINED, "--epochs 1"],
     "train_policy": [*TRAINED, *(f"--{update}" for update in UPDATES)],
     "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
+    "train_baseline": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
     "evaluate": LOADED,
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
     "probe": [],
@@ -88,6 +89,7 @@ class Reader:
     latest: Path | None = None
     scores: Path | None = None
     pretrained: Path | None = None
+    baseline: Path | None = None
 
     def follow(self, command: str) -> None:
         """Run a command with the placeholders filled in, small."""
@@ -103,6 +105,7 @@ class Reader:
             "DATA": str(self.data),
             "RUN_DIR": str(run_dir),
             "PRETRAIN_RUN": str(self.pretrained),
+            "BASELINE_RUN": str(self.baseline),
         }
         arguments = [filled.get(argument, argument) for argument in arguments]
         if "--resume" not in arguments:
@@ -118,6 +121,8 @@ class Reader:
         made = [folder for folder in set(self.root.glob("runs/*/*/*")) - before if (folder / "metrics.json").exists()]
         if job == "pretrain":
             (self.pretrained,) = made
+        if job == "train_baseline":
+            (self.baseline,) = made
         shipped = [folder for folder in made if folder.parent.name.startswith(("policy", "joint"))]
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
@@ -232,5 +237,5 @@ def test_results_and_links() -> None:
     assert all(speedup in results for speedup in re.findall(r"\b\d\.\d{3}x", README))
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README + results):
         assert (ROOT / target).exists(), target
-    for path in re.findall(r"`((?:trbert_env|agents|runners|examples|tests)/[\w/.]*)`", README):
+    for path in re.findall(r"`((?:trbert_env|agents|baselines|runners|examples|tests)/[\w/.]*)`", README):
         assert (ROOT / path).exists(), path
