@@ -19,6 +19,7 @@ from runners.train_baseline import TrainBaselineOptions
 from runners.train_baseline import main as train_baseline
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
+from trbert_env.tasks.classification import Classification
 
 SMALL = [
     *("--total-texts", "48", "--texts-per-step", "8", "--encoder-rate", "1e-3"),
@@ -137,3 +138,21 @@ def test_another_encoder_than_it_began_with_is_refused(
     with pytest.raises(SystemExit):
         run(evaluate, EvaluateOptions, ["--model", str(model), "--original", other, *in_process.common("refused")])
     assert "holds another encoder" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("system", sorted(CLASSIFIERS))
+def test_a_system_of_classifiers(in_process: Any, save_encoder: Any, system: str) -> None:
+    encoder = save_encoder(Classification(max_tokens=48), intermediate_size=24, initializer_range=0.2)
+    output = f"classes-{system}"
+    data = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "32", "--max-eval-texts", "8"]
+    common = ["--output-dir", str(in_process.root / output), "--dtype", "float32", "--max-length", "48"]
+    start = ["--system", system, "--backbone", str(encoder), "--target-speedup", "1.5"]
+    run(train_baseline, TrainBaselineOptions, [*start, *data, *common, *SMALL])
+    (folder,) = (in_process.root / output).glob("IMDB/baseline-*/*")
+    record = record_in(folder)
+    assert record["flops_speedup"] == pytest.approx(1.5, rel=0.25)  # counted on other texts than it was aimed on
+    again = ["--model", str(folder), "--data-source", "embedded", "--max-eval-texts", "8"]
+    run(evaluate, EvaluateOptions, [*again, "--output-dir", str(in_process.root / f"{output}-again")])
+    (evaluated,) = (in_process.root / f"{output}-again").glob("IMDB/*/*")
+    for name in ("accuracy", "full_accuracy", "log_likelihood", "flops_speedup"):
+        assert record_in(evaluated)[name] == pytest.approx(record[name], abs=1e-5), name
