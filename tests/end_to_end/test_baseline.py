@@ -39,7 +39,8 @@ def record_in(folder: Path) -> dict[str, Any]:
 def trained(in_process: Any) -> Any:
     """Train a system in this process: ``trained("folder", "pooled", "--option", ...)``."""
 
-    def start(output: str, system: str, *options: str) -> Path:
+    def start(name: str, system: str, *options: str) -> Path:
+        output = f"baseline-{name}"  # all test modules share the place
         start = ["--system", system, "--backbone", str(in_process.fine_tuned), *in_process.common(output)]
         run(train_baseline, TrainBaselineOptions, [*start, *SMALL, *options])
         folder: Path = in_process.only_run(output, f"baseline-{system}")
@@ -63,8 +64,8 @@ def test_a_system_is_trained_and_what_was_saved_is_what_was_measured(
         "wall_speedup_stock",
         "wall_speedup_packed",
     }
-    run(evaluate, EvaluateOptions, ["--model", str(folder), *in_process.common(f"again-{system}")])
-    again = record_in(in_process.only_run(f"again-{system}"))
+    run(evaluate, EvaluateOptions, ["--model", str(folder), *in_process.common(f"baseline-again-{system}")])
+    again = record_in(in_process.only_run(f"baseline-again-{system}"))
     for name in ("f1", "full_f1", "log_likelihood", "full_log_likelihood", "flops_speedup"):
         assert again[name] == pytest.approx(record[name], abs=1e-5), name
     for name in ("backbone", "encoder_fingerprint", "tokenizer_fingerprint", "texts_fingerprint"):
@@ -78,10 +79,17 @@ def test_a_system_is_trained_and_what_was_saved_is_what_was_measured(
 @pytest.mark.parametrize("system", READERS)
 def test_a_killed_run_goes_on_to_the_same_weights(trained: Any, in_process: Any, place: Any, system: str) -> None:
     whole = trained(f"whole-{system}", system)
-    arguments = ["--system", system, "--backbone", str(place.fine_tuned), *place.common(f"killed-{system}"), *SMALL]
+    arguments = [
+        "--system",
+        system,
+        "--backbone",
+        str(place.fine_tuned),
+        *place.common(f"baseline-killed-{system}"),
+        *SMALL,
+    ]
     process = place.start("train_baseline", *arguments)
-    place.stop(process, f"killed-{system}", checkpoints=4)
-    killed = place.only_run(f"killed-{system}")
+    place.stop(process, f"baseline-killed-{system}", checkpoints=4)
+    killed = place.only_run(f"baseline-killed-{system}")
     run(train_baseline, TrainBaselineOptions, ["--resume", str(killed)])
     expected, found = (load_file(folder / "model" / "model.safetensors") for folder in (whole, killed))
     assert expected.keys() == found.keys()
@@ -98,9 +106,9 @@ def test_a_target_speed_up_is_reached(trained: Any) -> None:
 def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -> None:
     student = trained("student", "distilled", "--layers", "1", "2", "4")
     sizes = ["--total-texts", "16", "--texts-per-step", "4", "--samples-per-text", "4", "--keep-fractions", "0.5"]
-    cuts = ["--reduction-layers", "2", *in_process.common("on-top")]
+    cuts = ["--reduction-layers", "2", *in_process.common("baseline-on-top")]
     run(train_policy, TrainPolicyOptions, ["--backbone", str(student), *cuts, *sizes])
-    record = record_in(in_process.only_run("on-top"))
+    record = record_in(in_process.only_run("baseline-on-top"))
     assert 1.0 < record["flops_speedup"] < 3.0
 
 
@@ -121,12 +129,12 @@ def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -
 def test_what_does_not_fit_is_refused_in_one_line(
     in_process: Any, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = ["--backbone", str(in_process.fine_tuned), *in_process.common("refused")]
+    start = ["--backbone", str(in_process.fine_tuned), *in_process.common("baseline-refused")]
     with pytest.raises(SystemExit) as caught:
         run(train_baseline, TrainBaselineOptions, ["--system", *options, *start])
     assert caught.value.code == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert not list((in_process.root / "refused").rglob("config.json"))
+    assert not list((in_process.root / "baseline-refused").rglob("config.json"))
 
 
 def test_another_encoder_than_it_began_with_is_refused(
@@ -136,14 +144,18 @@ def test_another_encoder_than_it_began_with_is_refused(
     model = shutil.copytree(folder / "model", tmp_path / "model")
     other = str(trained("other", "distilled", "--layers", "1", "2", "3", "4"))
     with pytest.raises(SystemExit):
-        run(evaluate, EvaluateOptions, ["--model", str(model), "--original", other, *in_process.common("refused")])
+        run(
+            evaluate,
+            EvaluateOptions,
+            ["--model", str(model), "--original", other, *in_process.common("baseline-refused")],
+        )
     assert "holds another encoder" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("system", sorted(CLASSIFIERS))
 def test_a_system_of_classifiers(in_process: Any, save_encoder: Any, system: str) -> None:
     encoder = save_encoder(Classification(max_tokens=48), intermediate_size=24, initializer_range=0.2)
-    output = f"classes-{system}"
+    output = f"baseline-classes-{system}"
     data = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "32", "--max-eval-texts", "8"]
     common = ["--output-dir", str(in_process.root / output), "--dtype", "float32", "--max-length", "48"]
     start = ["--system", system, "--backbone", str(encoder), "--target-speedup", "1.5"]

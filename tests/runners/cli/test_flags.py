@@ -20,6 +20,7 @@ from runners import (
     pretrain,
     probe,
     sweep,
+    train_baseline,
     train_policy,
 )
 from runners.cli.options import check_options, options_from_json, options_to_json
@@ -31,6 +32,7 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "finetune": (finetune.main, finetune.FinetuneOptions),
     "train_policy": (train_policy.main, train_policy.TrainPolicyOptions),
     "joint_finetune": (joint_finetune.main, joint_finetune.JointFinetuneOptions),
+    "train_baseline": (train_baseline.main, train_baseline.TrainBaselineOptions),
     "evaluate": (evaluate.main, evaluate.EvaluateOptions),
     "benchmark": (benchmark.main, benchmark.BenchmarkOptions),
     "sweep": (sweep.main, sweep.SweepOptions),
@@ -69,9 +71,10 @@ OWN = {
     ),
     "joint_finetune": (
         "policy unreduced no-unreduced target-speedup speedup-range full-from resume encoder-rate warmup "
-        "distillation temperature policy-weight reward max-encoder-norm learning-rate sampler keep-fractions "
-        "exploration budgeted-share budget-scope policy-size overlap no-overlap initial-keep-probability "
-        "max-gradient-norm log-probability baseline teacher remember-teacher no-remember-teacher total-texts "
+        "distillation temperature states-weight policy-weight reward max-encoder-norm learning-rate sampler "
+        "keep-fractions exploration budgeted-share budget-scope policy-size overlap no-overlap "
+        "initial-keep-probability max-gradient-norm log-probability baseline teacher remember-teacher "
+        "no-remember-teacher total-texts "
         "texts-per-step accumulate samples-per-text length-penalty penalty calibration-rate holdout-texts watch "
         "checkpoint-every"
     ),
@@ -84,8 +87,8 @@ OWN = {
         "policy.no-overlap policy.initial-keep-probability policy.max-gradient-norm policy.total-texts "
         "policy.texts-per-step policy.samples-per-text policy.reward policy.length-penalty policy.penalty "
         "policy.penalty-rise policy.cloning-texts policy.calibration-rate policy.checkpoint-every "
-        "joint.encoder-rate joint.warmup "
-        "joint.distillation joint.temperature joint.policy-weight joint.reward joint.max-encoder-norm "
+        "joint.encoder-rate joint.warmup joint.states-weight joint.distillation joint.temperature "
+        "joint.policy-weight joint.reward joint.max-encoder-norm "
         "joint.learning-rate joint.sampler joint.keep-fractions joint.exploration joint.budgeted-share "
         "joint.budget-scope joint.policy-size joint.overlap joint.no-overlap joint.initial-keep-probability "
         "joint.max-gradient-norm joint.log-probability joint.baseline joint.teacher joint.remember-teacher "
@@ -102,6 +105,11 @@ OWN = {
         "policy.cloning-texts policy.calibration-rate policy.checkpoint-every"
     ),
     "fit_ranker": ("questions passage-words data-source data-dir skip-bad-records no-skip-bad-records"),
+    "train_baseline": (
+        "system system-options layers target-speedup full-from resume encoder-rate warmup distillation temperature "
+        "max-encoder-norm teacher remember-teacher no-remember-teacher total-texts texts-per-step holdout-texts watch "
+        "checkpoint-every"
+    ),
     "pilot": ("after-layer proportions strategies"),
     "probe": "",
 }
@@ -112,6 +120,7 @@ TITLES = {
     "finetune": "data encoder run training",
     "train_policy": "data encoder run algorithm agent training",
     "joint_finetune": "data encoder run joint agent training",
+    "train_baseline": "data encoder run learning training",
     "evaluate": "data encoder run",
     "benchmark": "data encoder run",
     "sweep": "data encoder run policy joint",
@@ -125,6 +134,7 @@ LINES = {
     "finetune": "--epochs 2 --dropout 0.1 --data-dir x --max-train-texts 5 --resume runs/a",
     "train_policy": "--agent ppo --agent-options n_epochs=4 gae_lambda=0.5 --keep-fractions 0.5 0.2 --no-overlap",
     "joint_finetune": "--policy runs/a --speedup-range 1.5 3 --unreduced --remember-teacher --temperature 2 --seed 3",
+    "train_baseline": "--system distilled --layers 1 3 --system-options states_weight=0.1 --temperature 2 --seed 3",
     "evaluate": "--agent attention --keep-fractions 0.5 0.2 --split train --reduction-layers 2 4 --full-from runs/a",
     "benchmark": "--rounds 2 --no-training --architecture bert-base --dtype bfloat16",
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
