@@ -17,8 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.batching import pass_rows
-from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.varied import check_lasting
@@ -72,7 +71,7 @@ class Teacher:
         """
         check_lasting(texts)
         path = folder / f"{self._fingerprint(texts)}.safetensors"
-        counts = self._staged.task.row_counts(_layout(texts)).tolist()
+        counts = self._staged.task.row_counts(full_layout(texts)).tolist()
         shape = (sum(counts), self._staged.task.num_logits)
         logits = _read(path, shape)
         if logits is None:
@@ -113,12 +112,6 @@ class Teacher:
             digest.update(text.text_id.encode())
             digest.update(np.ascontiguousarray(text.input_ids).tobytes())
         return digest.hexdigest()[:32]
-
-
-def _layout(texts: Sequence[EncodedText]) -> Layout:
-    """The layout of texts, all of their tokens in play."""
-    lengths = [length for text in texts for length in text.sequence_lengths]
-    return Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts])
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:

@@ -95,6 +95,16 @@ class SystemOptions:
 OptionsT = TypeVar("OptionsT", bound=SystemOptions)
 
 
+def options_from(kind: type[SystemOptions], values: Mapping[str, Any]) -> SystemOptions:
+    """Return options of a system from JSON values, in which tuples are lists.
+
+    Args:
+        kind: Class of the options.
+        values: Values by name.
+    """
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
 class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     """A compared system, in training and in use.
 
@@ -136,6 +146,11 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     def device(self) -> torch.device:
         """Device of the model."""
         return self.model.device
+
+    @property
+    def cost(self) -> CostModel:
+        """Cost of its own encoder, all layers on all tokens."""
+        return CostModel.of(self.encoder)
 
     # -- in use ------------------------------------------------------------------------------------------------
 
@@ -234,8 +249,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
             settings: As :attr:`settings` gave them.
             reference: The unreduced encoder.
         """
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-        return cls(model, task, cast(OptionsT, cls.options_class(**values)), reference)
+        return cls(model, task, cast(OptionsT, options_from(cls.options_class, settings)), reference)
 
     def load_settings(self, settings: Mapping[str, Any]) -> None:
         """Take over what training found so far, where a run is resumed.
@@ -243,8 +257,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         Args:
             settings: As :attr:`settings` gave them.
         """
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-        self.options = cast(OptionsT, self.options_class(**values))
+        self.options = cast(OptionsT, options_from(self.options_class, settings))
 
 
 def speedup_of(system: ComparedSystem[Any], full: Layout) -> float:
@@ -255,13 +268,3 @@ def speedup_of(system: ComparedSystem[Any], full: Layout) -> float:
         full: The layout of full texts to count on.
     """
     return float(system.compared_with.cost.full(full).sum() / system.flops([full]).sum())
-
-
-def full_layout(texts: Sequence[EncodedText]) -> Layout:
-    """Return the layout of texts, all of their tokens in play.
-
-    Args:
-        texts: The texts.
-    """
-    lengths = [length for text in texts for length in text.sequence_lengths]
-    return Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts])

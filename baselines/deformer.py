@@ -13,8 +13,7 @@ Of classifiers, the original compares the pooled vector with the teacher's as we
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replaced
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -73,7 +72,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         layers = number * 3 // 4 if options.layers is None else options.layers
         if layers >= number:
             raise ValueError(f"layers is {layers}: the encoder has {number} layers, give 0 to {number - 1} lower ones")
-        super().__init__(model, task, replaced(options, layers=layers), reference)
+        super().__init__(model, task, replace(options, layers=layers), reference)
         self.layers = layers
         #: Lower states of passages, used in passes without gradients; None to compute all of them anew.
         self.cache: PassageCache | None = None
@@ -117,9 +116,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         Args:
             layouts: Full texts, then their segments.
         """
-        return deformer_flops(
-            CostModel.of(self.encoder), self.layers, layouts, self.task.query_segment, self.options.cached
-        )
+        return deformer_flops(self.cost, self.layers, layouts, self.task.query_segment, self.options.cached)
 
     # -- in training -------------------------------------------------------------------------------------------
 
@@ -156,7 +153,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         except ValueError as error:
             hint = "" if options.cached else "; the published ones are with passages cached: set the option cached"
             raise ValueError(f"{error}{hint}") from None
-        return replaced(options, layers=int(found.partition(" ")[0]))
+        return replace(options, layers=int(found.partition(" ")[0]))
 
 
 def deformer_flops(cost: CostModel, layers: int, layouts: Sequence[Layout], query_segment: int, cached: bool) -> Tensor:
@@ -211,5 +208,5 @@ def separate_segments(batch: TextBatch) -> TextBatch:
     if bool((both == 0).any()):
         raise ValueError("DeFormer runs two segments apart, and a text has one: give a task of questions or pairs")
     own = positions - torch.where(positions >= first[sequence], first[sequence], 0)
-    segments = replaced(layout, sequence_lengths=both.flatten(), sequences_per_text=2 * layout.sequences_per_text)
-    return replaced(batch, sequence_positions=own, layout=segments)
+    segments = replace(layout, sequence_lengths=both.flatten(), sequences_per_text=2 * layout.sequences_per_text)
+    return replace(batch, sequence_positions=own, layout=segments)

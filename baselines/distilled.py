@@ -1,7 +1,7 @@
 """DistilBERT's way: a student of some of the teacher's layers, taught by its logits (Sanh et al. 2019, section 3).
 
-The published DistilBERT is distilled on a general corpus first, then fine-tuned; that recipe is
-``runners/pretrain.py --layers``. Here a fine-tuned encoder loses layers and is distilled on the texts of the task.
+The published DistilBERT is distilled on a general corpus first, then fine-tuned. Here a fine-tuned encoder loses layers
+and is distilled on the texts of the task.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import FAMILIES, StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Items, Range
-from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 
 
@@ -88,7 +87,7 @@ class Distilled(ComparedSystem[DistilledOptions]):
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs of the student's layers; see :meth:`ComparedSystem.flops`."""
-        return CostModel.of(self.encoder).full(layouts[0])
+        return self.cost.full(layouts[0])
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the mix of gold answers and soft targets, and the distance of states where it is wanted."""

@@ -191,8 +191,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         tokens, hidden = full.sequence_lengths.double(), self.encoder.hidden_size
         each = 2 * (4 * hidden * attention * tokens + 2 * hidden * neurons * tokens + 2 * attention * tokens**2)
         depth = len(kept_layers(self.encoder.num_layers, network.depth))
-        total = torch.zeros(full.num_texts, dtype=torch.float64)
-        return total.index_add(0, torch.repeat_interleave(full.sequences_per_text), depth * each)
+        return full.text_sums(depth * each)
 
     def run(self, batch: TextBatch) -> SystemOutput:
         """Run a packed batch; its FLOPs are those of the network that ran, whichever runs once they are asked for."""

@@ -31,7 +31,6 @@ from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Range
-from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.classification import Classification
@@ -132,7 +131,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
             layouts: The full texts, then those in play behind each layer but the last; the full texts alone where no
                 text leaves.
         """
-        cost, number = CostModel.of(self.encoder), self.encoder.num_layers
+        cost, number = self.cost, self.encoder.num_layers
         if len(layouts) == 1:
             return cost.full(layouts[0])
         total = torch.zeros(layouts[0].num_texts, dtype=torch.float64)
@@ -192,7 +191,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
     def _threshold_for(self, speedup: float, batches: Sequence[TextBatch]) -> float:
         """The threshold that gives the speed-up on these texts; each text runs through all layers once."""
         entropies = torch.cat([self._entropies(batch) for batch in batches])
-        cost = CostModel.of(self.encoder)
+        cost = self.cost
         layer = torch.cat([cost.layer(batch.layout) for batch in batches])
         ramp = torch.cat([self._ramp_flops(batch.layout) for batch in batches])
         full = sum(float(self.compared_with.cost.full(batch.layout).sum()) for batch in batches)
@@ -287,10 +286,8 @@ def _in_play(full: Layout, texts: Tensor) -> Layout:
 
 def _in_order(logits: Sequence[Tensor], texts: Sequence[Tensor], full: Layout) -> Tensor:
     """Rows of logits in the order of the batch, from those of the texts that left behind each layer."""
-    counts = full.sequences_per_text
-    starts = torch.cumsum(counts, 0) - counts
-    rows = [torch.arange(int(starts[text]), int(starts[text] + counts[text])) for left in texts for text in left]
-    return torch.cat(list(logits))[torch.argsort(torch.cat(rows)).to(full.device)]
+    order = torch.repeat_interleave(torch.cat(list(texts)), full.sequences_per_text[torch.cat(list(texts))])
+    return torch.cat(list(logits))[torch.argsort(order, stable=True).to(full.device)]
 
 
 def _without_ramps(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,11 +31,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import Reference, SystemOptions, full_layout, speedup_of
+from baselines.base import Reference, SystemOptions, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Items, Range
 from trbert_env.tasks.base import Task
 
@@ -188,9 +188,7 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
 
     def _searched(self, speedup: float, lessons: Sequence[Lesson]) -> Shares:
         """The configuration that answers these lessons best at a speed-up."""
-        layouts = [lesson.batch.layout for lesson in lessons]
-        lengths = [length for layout in layouts for length in layout.sequence_lengths.tolist()]
-        full = Layout.from_lengths(lengths, [n for layout in layouts for n in layout.sequences_per_text.tolist()])
+        full = Layout.joined([lesson.batch.layout for lesson in lessons])
         return evolved(
             self.shares,
             lambda shares: self._at_speed(shares, speedup, full),

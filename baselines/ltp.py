@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import Phase, Reference, SystemOptions, full_layout
+from baselines.base import Phase, Reference, SystemOptions
 from baselines.lesson import Lesson
 from baselines.retention import RetentionSystem, retention_flops
 from trbert_env.encoder.attention import Recorder
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Items, Range
 from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task

@@ -16,12 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import ComparedSystem, Pass, Reference, SystemOptions, full_layout, speedup_of
+from baselines.base import ComparedSystem, Pass, Reference, SystemOptions, speedup_of
 from trbert_env.encoder.packing import Layout, PackedTokens, segment_starts
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Range
-from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 
 
@@ -74,7 +73,7 @@ class Pooled(ComparedSystem[PooledOptions]):
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return ``l m(n) + (L - l) m(r n)``; see :meth:`ComparedSystem.flops`."""
         full = layouts[0]
-        cost = CostModel.of(self.encoder)
+        cost = self.cost
         counts = pooled_counts(full.sequence_lengths, self.options.ratio)
         short = Layout.from_lengths(counts.tolist(), full.sequences_per_text.tolist())
         return self.layer * cost.layer(full) + (self.encoder.num_layers - self.layer) * cost.layer(short)
@@ -84,15 +83,13 @@ class Pooled(ComparedSystem[PooledOptions]):
         cls, options: PooledOptions, speedup: float, model: PreTrainedModel, task: Task, texts: Sequence[EncodedText]
     ) -> PooledOptions:
         """Return the ratio that gives the speed-up; see :meth:`ComparedSystem.aimed`."""
-        full = full_layout(texts)
+        system, full = cls(model, task, options), full_layout(texts)
 
-        def at(ratio: float) -> PooledOptions:
-            return replace(options, ratio=ratio)
+        def speed(ratio: float) -> float:
+            system.options = replace(options, ratio=ratio)
+            return speedup_of(system, full)
 
-        ratio = factor_for(
-            speedup, lambda ratio: speedup_of(cls(model, task, at(ratio)), full), (0.001, 1.0), cls.title
-        )
-        return at(ratio)
+        return replace(options, ratio=factor_for(speedup, speed, (0.001, 1.0), cls.title))
 
 
 def pooled_counts(lengths: Tensor, ratio: float) -> Tensor:

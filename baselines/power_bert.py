@@ -168,8 +168,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
         """The numbers of tokens times one factor, by which they give the speed-up on these texts."""
         assert self.options.lengths is not None
         base, longest = self.options.lengths, float(self.task.max_tokens)
-        lengths = [length for layout in layouts for length in layout.sequence_lengths.tolist()]
-        full = Layout.from_lengths(lengths, [n for layout in layouts for n in layout.sequences_per_text.tolist()])
+        full = Layout.joined(layouts)
 
         def at(factor: float) -> tuple[float, ...]:
             return tuple(min(longest, max(1.0, float(int(factor * length)))) for length in base)

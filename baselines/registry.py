@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from baselines.base import ComparedSystem, SystemOptions
+from baselines.base import ComparedSystem, SystemOptions, options_from
 from baselines.deformer import Deformer
 from baselines.distilled import Distilled
 from baselines.dynabert import DynaBert
@@ -64,8 +64,7 @@ def system_options(name: str, values: Mapping[str, Any]) -> SystemOptions:
             TypeAdapter(hints[key]).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             raise ValueError(f"option {key!r} of system {name!r} is {value!r}: {_expected(error)}") from error
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    options: SystemOptions = kind(**given)
+    options = options_from(kind, values)
     check_ranges(options, lambda field: f"option {field!r} of system {name!r}")
     return options
 

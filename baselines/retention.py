@@ -68,7 +68,7 @@ class RetentionSystem(ComparedSystem[RetentionT]):
         Args:
             layouts: Tokens in front of the first layer and behind each.
         """
-        return retention_flops(CostModel.of(self.encoder), layouts)
+        return retention_flops(self.cost, layouts)
 
 
 def retention_flops(cost: CostModel, layouts: Sequence[Layout]) -> Tensor:
@@ -79,12 +79,11 @@ def retention_flops(cost: CostModel, layouts: Sequence[Layout]) -> Tensor:
         layouts: Tokens in front of the first layer and behind each.
     """
     d, f = cost.hidden_size, cost.intermediate_size
-    total = torch.zeros(layouts[0].num_texts, dtype=torch.float64)
-    text = torch.repeat_interleave(layouts[0].sequences_per_text)
+    total = torch.zeros(len(layouts[0].sequence_lengths), dtype=torch.float64)
     for before, after in itertools.pairwise(layouts):
         entering, staying = before.sequence_lengths.double(), after.sequence_lengths.double()
-        total = total.index_add(0, text, 2 * (4 * d * d * entering + 2 * d * entering**2 + 2 * d * f * staying))
-    return total
+        total += 2 * (4 * d * d * entering + 2 * d * entering**2 + 2 * d * f * staying)
+    return layouts[0].text_sums(total)
 
 
 class PlannedRetention(RetentionSystem[RetentionT]):
@@ -108,7 +107,7 @@ class PlannedRetention(RetentionSystem[RetentionT]):
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs, which follow from the full texts alone; see :meth:`RetentionSystem.flops`."""
         full = layouts[0]
-        return retention_flops(CostModel.of(self.encoder), [full, *(self._behind(n, full) for n in self._layers)])
+        return retention_flops(self.cost, [full, *(self._behind(n, full) for n in self._layers)])
 
     @property
     def _layers(self) -> range:

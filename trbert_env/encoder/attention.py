@@ -137,8 +137,13 @@ def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float)
     """Attention of one sequence, ``(heads, length, head_dim)``; holds its probabilities for the gradient."""
     if query.requires_grad:  # backward reads them again
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    return torch.bmm(_probabilities(query, key, scale), value)
+
+
+def _probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Attention probabilities of one sequence, ``(heads, length, length)``."""
     scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale)
-    return torch.bmm(torch.softmax(scores, dim=-1), value)
+    return torch.softmax(scores, dim=-1)
 
 
 @cache
@@ -237,8 +242,7 @@ def attention_with_received(
     start = 0
     for length in lengths:
         q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
-        products = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=scale)
-        probabilities = torch.softmax(products, dim=-1)
+        probabilities = _probabilities(q, k, scale)
         outputs.append(torch.bmm(probabilities, v).transpose(0, 1))
         scores.append(_received(probabilities, diagonal))
         start += length

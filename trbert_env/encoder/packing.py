@@ -85,7 +85,34 @@ class Layout:
     @cached_property
     def token_counts(self) -> Tensor:
         """``(num_texts,)`` int64 on the CPU: tokens in play, of each text."""
-        return _segment_sums(self.sequence_lengths, self.sequences_per_text)
+        return self.text_sums(self.sequence_lengths)
+
+    def text_sums(self, values: Tensor) -> Tensor:
+        """Sum values of sequences over the sequences of each text: ``(num_texts,)``, of their type.
+
+        Args:
+            values: ``(num_sequences,)`` on the CPU.
+
+        Example:
+            >>> Layout.from_lengths([2, 3, 1], [2, 1]).text_sums(torch.tensor([0.5, 1.0, 2.0])).tolist()
+            [1.5, 2.0]
+        """
+        return _segment_sums(values, self.sequences_per_text)
+
+    @classmethod
+    def joined(cls, layouts: Sequence[Layout]) -> Layout:
+        """Return the layout of the texts of several layouts, one behind the other, every token in play.
+
+        Args:
+            layouts: The layouts, of which all tokens are in play.
+
+        Example:
+            >>> Layout.joined([Layout.from_lengths([2, 3], [2]), Layout.from_lengths([4], [1])]).token_counts.tolist()
+            [5, 4]
+        """
+        lengths = torch.cat([layout.sequence_lengths for layout in layouts])
+        counts = torch.cat([layout.sequences_per_text for layout in layouts])
+        return cls.from_lengths(lengths.tolist(), counts.tolist())
 
     @cached_property
     def first_tokens(self) -> Tensor:

@@ -61,11 +61,10 @@ class TextBatch:
         """
         if not texts:
             raise ValueError("the batch holds no text: give at least one")
-        lengths = [length for text in texts for length in text.sequence_lengths]
-        layout = Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts], device)
+        layout = full_layout(texts, device)
         input_ids = np.concatenate([text.input_ids for text in texts]).astype(np.int64)
         token_type_ids = np.concatenate([text.token_type_ids for text in texts]).astype(np.int64)
-        positions = np.concatenate([np.arange(length) for length in lengths])
+        positions = np.concatenate([np.arange(length) for length in layout.sequence_lengths.tolist()])
         return cls(
             torch.from_numpy(input_ids).to(device),
             torch.from_numpy(token_type_ids).to(device),
@@ -107,6 +106,17 @@ class TextBatch:
         positions = torch.arange(width, device=input_ids.device).expand_as(input_ids)
         layout = Layout.from_lengths(lengths[lengths > 0].tolist(), per_text, input_ids.device)
         return cls(input_ids[mask], types[mask], positions[mask], layout)
+
+
+def full_layout(texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> Layout:
+    """Return the layout of texts laid end to end, all of their tokens in play.
+
+    Args:
+        texts: The texts.
+        device: Device of the per-token tensors.
+    """
+    lengths = [length for text in texts for length in text.sequence_lengths]
+    return Layout.from_lengths(lengths, [len(text.sequence_lengths) for text in texts], device)
 
 
 def without_padding(padded: Tensor, layout: Layout) -> Tensor:

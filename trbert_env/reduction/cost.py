@@ -57,8 +57,7 @@ class CostModel:
     def layer(self, layout: Layout) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of one layer on the tokens in play, summed over a text's sequences."""
         flops = layer_flops(layout.sequence_lengths.double(), self.hidden_size, self.intermediate_size)
-        per_text = torch.zeros(layout.num_texts, dtype=torch.float64)
-        return per_text.index_add(0, torch.repeat_interleave(layout.sequences_per_text), torch.as_tensor(flops))
+        return layout.text_sums(torch.as_tensor(flops))
 
     def full(self, layout: Layout) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of all layers on the whole texts."""
