@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
@@ -40,15 +41,23 @@ class Teacher:
         self._known: dict[str, Tensor] = {}
 
     @property
-    def hidden_size(self) -> int:
-        """Size of a state."""
-        return self._staged.encoder.hidden_size
+    def encoder(self) -> StagedEncoder:
+        """The model's encoder."""
+        return self._staged.encoder
 
-    def logits(self, texts: Sequence[EncodedText]) -> Tensor:
-        """The task's logits, float32, texts laid end to end, on the model's device."""
+    def logits(self, texts: Sequence[EncodedText], states: Tensor | None = None) -> Tensor:
+        """The task's logits, float32, texts laid end to end, on the model's device.
+
+        Args:
+            texts: The texts.
+            states: What :meth:`states` gave for them, to be read where nothing is remembered; None to run the encoder.
+        """
         if self._known:
             return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)
-        return self._compute(texts)
+        if states is None:
+            return self._compute(texts)
+        with torch.no_grad(), computing_in(self._autocast, self._staged.device):
+            return self._staged.task.logits(self._staged.model, states, full_layout(texts, states.device)).float()
 
     def states(self, texts: Sequence[EncodedText]) -> Tensor:
         """Return the last states of all tokens, ``(total_tokens, hidden)`` float32; they are never remembered."""

@@ -105,11 +105,13 @@ class JointLearner:
     ) -> None:
         if options.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
-        if options.states_weight and teacher is not None and teacher.hidden_size != staged.encoder.hidden_size:
-            raise ValueError(
-                f"the teacher's states have {teacher.hidden_size} numbers, the encoder's {staged.encoder.hidden_size}: "
-                "give a teacher of the same size, or leave --states-weight out"
-            )
+        if options.states_weight and teacher is not None:
+            taught, own = teacher.encoder.hidden_size, staged.encoder.hidden_size
+            if taught != own:
+                raise ValueError(
+                    f"the teacher's states have {taught} numbers, the encoder's {own}: give a teacher of the same "
+                    "size, or leave --states-weight out"
+                )
         self.staged, self.agent = staged, agent
         self.options, self.price = options, price
         self.samples = 1 if agent is None else agent.samples_per_text
@@ -153,10 +155,11 @@ class JointLearner:
             metrics = {"losses/task_loss": float(gold.detach())}
             share = self.options.distillation
             loss = (1.0 - share) * gold
+            states = self._teacher_states(texts)
             if self.options.needs_teacher:
                 distances = self.staged.task.divergence(
                     outcome.logits,
-                    self._teacher_logits(texts, outcome.layout),
+                    self._teacher_logits(texts, outcome.layout, states),
                     outcome.layout,
                     self.staged.task.targets(outcome.texts),
                     self.options.temperature,
@@ -165,8 +168,8 @@ class JointLearner:
                 metrics["losses/distillation_loss"] = float(distances.detach().mean())
                 if self.options.reward == "distillation":
                     rollout.rewards[-1] -= (distances + outcome.log_likelihood).detach()
-            if self.options.states_weight:
-                distance = self._state_distance(texts, outcome)
+            if states is not None:
+                distance = self._state_distance(states, outcome)
                 loss = loss + self.options.states_weight * distance
                 metrics["losses/state_distance"] = float(distance.detach())
             if self.agent is not None:
@@ -195,17 +198,23 @@ class JointLearner:
         final = {name: value.detach() for name, value in outcome.metrics().items()}
         return Rollout(observations, actions, torch.stack(rewards), final, self.samples, progress), outcome
 
-    def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout) -> Tensor:
+    def _teacher_states(self, texts: Sequence[EncodedText]) -> Tensor | None:
+        """The teacher's last states of all tokens, where they are learned from."""
+        if not self.options.states_weight:
+            return None
+        assert self._teacher is not None
+        return self._teacher.states(texts)
+
+    def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout, states: Tensor | None) -> Tensor:
         """The teacher's logits, float32, each text's as often as it has samples, which ``layout`` counts."""
         assert self._teacher is not None
         counts = self.staged.task.row_counts(layout)[:: self.samples]
-        return repeat_texts(self._teacher.logits(texts), counts, self.samples)
+        return repeat_texts(self._teacher.logits(texts, states), counts, self.samples)
 
-    def _state_distance(self, texts: Sequence[EncodedText], outcome: Outcome) -> Tensor:
-        """Mean squared distance to the teacher of what the head reads, of the tokens that went to the end."""
-        assert self._teacher is not None
+    def _state_distance(self, states: Tensor, outcome: Outcome) -> Tensor:
+        """Mean squared distance to the teacher's states of what the head reads, of the tokens that went to the end."""
         layout = outcome.layout
-        taught = repeat_texts(self._teacher.states(texts), layout.text_lengths.cpu()[:: self.samples], self.samples)
+        taught = repeat_texts(states, layout.text_lengths.cpu()[:: self.samples], self.samples)
         read = outcome.stops == self.staged.num_reductions
         if self.staged.task.reads == "first_tokens":
             read = layout.first_tokens

@@ -100,7 +100,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     backbone: Backbone | str | None = options.encoder.backbone
     if options.model is not None:
         model, backbone = load_model(options.model, device)
-        check_settled(options, model)
+        check_settled(options, model.config.env)
     workload = load_split(options.data, backbone, trained=None if model is None else TrainedOn.of(model))
     workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":

@@ -11,8 +11,6 @@ if __name__ == "__main__":  # before all other imports: see there
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-import torch
-
 from agents.policy_agent import KeepFractions
 from baselines.saving import is_system, load_system
 from runners.cli.display import announce
@@ -21,7 +19,6 @@ from runners.cli.options import (
     EncoderOptions,
     Group,
     RunOptions,
-    changed_options,
     refuse_given,
     refuse_unused,
     resolve_device,
@@ -31,16 +28,14 @@ from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import evaluate_heuristic, evaluate_model, evaluate_system, measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
-from runners.runs.models import check_settled, load_encoder, load_model, load_original
+from runners.runs.models import check_settled, load_first, load_model, load_original
 from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
 from runners.training.layers import settled_layers
 from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
-from trbert_env.data.backbones import model_folder, move
-from trbert_env.data.fingerprints import fingerprint_model
+from trbert_env.data.backbones import model_folder
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
@@ -134,7 +129,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--model``."""
     assert options.model is not None
     model, backbone = load_model(options.model, device)
-    check_settled(options, model)
+    check_settled(options, model.config.env)
     decision = model.decision
     if options.threshold is not None:
         decision = DecisionRule(threshold=options.threshold)
@@ -160,25 +155,20 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
     """Evaluate a ``--model`` that is a compared system.
 
     Raises:
-        ValueError: An option is of token-reduced models only.
+        ValueError: An option is of token-reduced models only, or the encoder that it began with is another.
+        FileNotFoundError: That encoder is not there.
     """
-    refuse_given(
-        options,
-        ("--threshold", "--speedup", "--keep-fractions", "--slices", "--backbone", "--task-options", "--max-length"),
-        f"{options.model} is a compared system, which runs in one way",
-    )
+    unread = ("--threshold", "--speedup", "--keep-fractions", "--slices")
+    refuse_given(options, unread, f"{options.model} is a compared system, which runs in one way")
     system, own, record = load_system(folder)
-    move(system.model, device, torch.float32)
-    source = options.original or record.original
-    original = load_encoder(source, system.task, system.reference, longest_sequence(system.model))
-    if fingerprint_model(original.model) != record.original_fingerprint:
-        raise ValueError(f"{source} holds another encoder than {options.model} began with: name that by --original")
-    if "--env" in changed_options(options) and options.data.env != record.env:
-        raise ValueError(
-            f"--env is {options.data.env}, but {options.model} was trained for {record.env}: leave --env out"
-        )
-    encoder, trained = replace(original, tokenizer=own.tokenizer), TrainedOn(record.env, system.task)
-    workload = load_split(options.data, encoder, options.split, trained=trained)
+    check_settled(options, record.env)
+    try:
+        source = options.original or record.original
+        original = load_first(source, record.original_fingerprint, system.task, system.reference, own)
+    except (OSError, ValueError) as error:
+        error.add_note("name the encoder that training began with by --original")
+        raise
+    workload = load_split(options.data, original, options.split, trained=TrainedOn(record.env, system.task))
     dtype = evaluation_dtype(options.run.dtype)
     return evaluate_system(system, workload, dtype, device, earlier_record(options.full_from))
 

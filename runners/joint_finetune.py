@@ -13,13 +13,12 @@ from dataclasses import replace
 import torch
 
 from agents.distillation import Teacher
-from runners.cli.display import print_end, progress
-from runners.cli.options import EncoderOptions, resolve_device
-from runners.cli.run import UserError, run
+from runners.cli.display import print_end
+from runners.cli.options import resolve_device
+from runners.cli.run import run
 from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
-from runners.runs.models import is_token_reduced, load_model
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -29,50 +28,17 @@ from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
-from trbert_env.data.backbones import Backbone, check_texts, move
-from trbert_env.data.cache import cache_folder, check_cache
+from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember
+from trbert_env.data.backbones import check_texts, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
-from trbert_env.tasks.varied import check_lasting
 
 
 def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[JointFinetuneOptions]:
     """Load what stage 3 starts from: a run of stage 2, or a fine-tuned backbone alone."""
     if options.policy is not None:
         return Start.from_run(options.policy, options)
-    backbone = examples.load_encoder(options.encoder)
-    if not backbone.fine_tuned:
-        raise UserError(
-            f"backbone '{backbone.name}' is not fine-tuned for {options.data.env}: run runners/finetune.py first"
-        )
-    return Start(backbone, options)
-
-
-def load_teacher(name: str | None, env: str, backbone: Backbone, examples: RunExamples) -> Backbone:
-    """Load the unreduced model that is distilled from.
-
-    Args:
-        name: Folder of a model or of a run, or hub name; None for the encoder itself.
-        env: Name of the data set.
-        backbone: The encoder.
-        examples: Records of the run.
-
-    Raises:
-        UserError: It is not fine-tuned, or reads other tokens than the student.
-    """
-    if name is None:
-        return backbone
-    if is_token_reduced(name):
-        model, teacher = load_model(Path(name), "cpu")
-        if model.config.env != env:
-            raise UserError(f"teacher '{name}' was trained for {model.config.env}, not for {env}")
-    else:
-        teacher = examples.load_encoder(EncoderOptions(name))
-    if not teacher.fine_tuned:
-        raise UserError(f"teacher '{name}' is not fine-tuned for {env}: give one that is")
-    if teacher.tokenizer.get_vocab() != backbone.tokenizer.get_vocab():
-        raise UserError(f"teacher '{name}' has another vocabulary than the encoder: give one of the same")
-    return teacher
+    return Start(load_fine_tuned(options.encoder, options.data.env, examples), options)
 
 
 def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
@@ -97,15 +63,13 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         training = JointTraining(start, splits, teacher, device)
         remembers = options.training.remember_teacher and options.joint.needs_teacher
         if remembers:
-            check_lasting(splits.train.texts)
-            check_cache(cache_folder() / "teachers" / "logits")
+            check_memory(splits.train)
         facts = start.facts | {"dtype": dtype, "teacher": teacher_model.source}
         facts |= {"teacher_fingerprint": fingerprint_model(teacher_model.model)}
         facts |= identity_facts(splits)
         folder = session.begin(options.data.env, "joint", "unreduced" if options.unreduced else "reinforce", facts)
         if remembers:
-            with progress("teacher's logits", len(splits.train.texts)) as bar:
-                teacher.remember(splits.train.texts, cache_folder() / "teachers", bar.update)
+            remember(teacher, splits.train)
         train(
             training,
             folder,

@@ -67,12 +67,12 @@ def unfinished(path: Path) -> str:
     return f"the run has not ended; wait for it, or go on with it by {runner} --resume {path}"
 
 
-def check_settled(options: TaskOptions, model: TokenReducedModel) -> None:
+def check_settled(options: TaskOptions, trained_on: str) -> None:
     """Refuse options that a model settles.
 
     Args:
         options: Options of a runner that is given the model.
-        model: The model.
+        trained_on: Name of the data set that the model was trained for.
 
     Raises:
         ValueError: An encoder is given, or another data set.
@@ -84,8 +84,8 @@ def check_settled(options: TaskOptions, model: TokenReducedModel) -> None:
         max_length="--model has its own settings of the task, leave it out",
     )
     env = options.data.env
-    if "--env" in changed_options(options) and env != model.config.env:
-        raise ValueError(f"--env is {env}, but the model was trained for {model.config.env}: leave --env out")
+    if "--env" in changed_options(options) and env != trained_on:
+        raise ValueError(f"--env is {env}, but the model was trained for {trained_on}: leave --env out")
 
 
 def _check_identity(model: TokenReducedModel, folder: Path) -> None:
@@ -163,11 +163,28 @@ def _load_original(model: TokenReducedModel, own: Backbone, source: str) -> Back
     config = model.config
     if not source:
         raise FileNotFoundError("the model was saved before models told where it is")
+    name = config.backbone_name.removesuffix(", joint")
+    return load_first(source, config.original_fingerprint, model.task, name, own)
+
+
+def load_first(source: str, fingerprint: str, task: Task, name: str, own: Backbone) -> Backbone:
+    """Load the encoder that a training began with, to read the same tokens as what came out.
+
+    Args:
+        source: Folder or hub name of the encoder.
+        fingerprint: Fingerprint of the encoder; empty where it is not known.
+        task: Task of both.
+        name: Name of the encoder in records.
+        own: Encoder that came out, with the tokenizer that both read.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: The source holds another encoder.
+    """
     if Path(source).is_absolute() and not Path(source).exists():
         raise FileNotFoundError(f"{source} is gone")
-    name = config.backbone_name.removesuffix(", joint")
-    found = load_encoder(source, model.task, name, longest_sequence(model.backbone))
-    if config.original_fingerprint and fingerprint_model(found.model) != config.original_fingerprint:
+    found = load_encoder(source, task, name, longest_sequence(own.model))
+    if fingerprint and fingerprint_model(found.model) != fingerprint:
         raise ValueError(f"{source} holds another encoder than training began with")
     # One tokenizer for both: the texts are encoded once.
     return replace(found, tokenizer=own.tokenizer)

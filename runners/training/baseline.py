@@ -37,7 +37,6 @@ from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.text_order import TextOrder
 from trbert_env.ranges import Range
-from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.varied import drawn_text
 
 #: Texts of a run, where no number is given.
@@ -154,21 +153,15 @@ class BaselineTraining:
         system: The system, on its device; trained in place.
         splits: Its texts.
         teacher: Teacher to distil from.
-        shown: The teacher's model, for its states.
         options: Options of the run.
     """
 
     def __init__(
-        self,
-        system: ComparedSystem[Any],
-        splits: Splits,
-        teacher: Teacher,
-        shown: StagedModel,
-        options: TrainBaselineOptions,
+        self, system: ComparedSystem[Any], splits: Splits, teacher: Teacher, options: TrainBaselineOptions
     ) -> None:
         self.system, self.options = system, options
         self.workload, self.holdout = splits.train, splits.holdout
-        self._teacher, self._shown = teacher, shown
+        self._teacher = teacher
         training, run = options.training, options.run
         self.device, self.dtype = system.device, training_dtype(run.dtype, system.device)
         self._order = TextOrder(len(self.workload.texts), "shuffle")
@@ -195,8 +188,8 @@ class BaselineTraining:
     def step(self) -> dict[str, float]:
         """One update; the first of a phase prepares it, and the last of all ends the training."""
         if self._optimizer is None:
-            self._begin_phase()
-        assert self._optimizer is not None
+            self._prepare()
+            self._optimizer = self._make_optimizer()
         first = self._ends[self.phase - 1] if self.phase else 0
         length = self._ends[self.phase] - first
         done = self.updates - first
@@ -236,10 +229,6 @@ class BaselineTraining:
             part.backward()
             total += float(part.detach())
 
-    def _begin_phase(self) -> None:
-        self._prepare()
-        self._optimizer = self._make_optimizer()
-
     def _prepare(self) -> None:
         """Let the system measure what it needs before the phase, on training texts of a random order of its own."""
         self.system.eval()
@@ -263,7 +252,7 @@ class BaselineTraining:
 
         def show() -> list[Tensor]:
             with torch.no_grad(), computing_in(self.dtype, self.device):
-                return run_with_states(self._shown.encoder, batch)
+                return run_with_states(self._teacher.encoder, batch)
 
         targets = task.targets(texts).to(self.device)
         return Lesson(

@@ -1,0 +1,85 @@
+"""What a run learns from beside gold answers: a fine-tuned start, and the unreduced teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.distillation import Teacher
+from runners.cli.display import progress
+from runners.cli.options import EncoderOptions
+from runners.cli.run import UserError
+from runners.runs.models import is_token_reduced, load_model
+from runners.training.loading import RunExamples
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.cache import cache_folder, check_cache
+from trbert_env.data.workload import Workload
+from trbert_env.tasks.varied import check_lasting
+
+
+def load_fine_tuned(encoder: EncoderOptions, env: str, examples: RunExamples) -> Backbone:
+    """Load the fine-tuned encoder that a run starts from.
+
+    Args:
+        encoder: The group of options.
+        env: Name of the data set.
+        examples: Records of the run.
+
+    Raises:
+        UserError: It is not fine-tuned.
+    """
+    backbone = examples.load_encoder(encoder)
+    if not backbone.fine_tuned:
+        raise UserError(f"backbone '{backbone.name}' is not fine-tuned for {env}: run runners/finetune.py first")
+    return backbone
+
+
+def load_teacher(name: str | None, env: str, backbone: Backbone, examples: RunExamples) -> Backbone:
+    """Load the unreduced model that is distilled from.
+
+    Args:
+        name: Folder of a model or of a run, or hub name; None for the encoder itself.
+        env: Name of the data set.
+        backbone: The encoder.
+        examples: Records of the run.
+
+    Raises:
+        UserError: It is not fine-tuned, or reads other tokens than the student.
+    """
+    if name is None:
+        return backbone
+    if is_token_reduced(name):
+        model, teacher = load_model(Path(name), "cpu")
+        if model.config.env != env:
+            raise UserError(f"teacher '{name}' was trained for {model.config.env}, not for {env}")
+    else:
+        teacher = examples.load_encoder(EncoderOptions(name))
+    if not teacher.fine_tuned:
+        raise UserError(f"teacher '{name}' is not fine-tuned for {env}: give one that is")
+    if teacher.tokenizer.get_vocab() != backbone.tokenizer.get_vocab():
+        raise UserError(f"teacher '{name}' has another vocabulary than the encoder: give one of the same")
+    return teacher
+
+
+def check_memory(train: Workload) -> None:
+    """Check, before work is lost, that the teacher's logits of all texts can be kept.
+
+    Args:
+        train: Training texts.
+
+    Raises:
+        ValueError: The texts vary from pass to pass.
+        OSError: The cache cannot be written.
+    """
+    check_lasting(train.texts)
+    check_cache(cache_folder() / "teachers" / "logits")
+
+
+def remember(teacher: Teacher, train: Workload) -> None:
+    """Compute the teacher's logits of all texts, or find those of an earlier run; see :meth:`Teacher.remember`.
+
+    Args:
+        teacher: The teacher.
+        train: Training texts.
+    """
+    with progress("teacher's logits", len(train.texts)) as bar:
+        teacher.remember(train.texts, cache_folder() / "teachers", bar.update)
