@@ -123,6 +123,9 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     #: Class of its options.
     options_class: ClassVar[type[SystemOptions]] = SystemOptions
     pads: ClassVar[bool] = False
+    #: Options of training that it does not read, by name, and why.
+    unread: ClassVar[tuple[str, ...]] = ()
+    unread_because: ClassVar[str] = ""
 
     def __init__(
         self, model: PreTrainedModel, task: Task, options: OptionsT, reference: Reference | None = None

@@ -64,6 +64,8 @@ class Deformer(ComparedSystem[DeformerOptions]):
 
     title = "deformer"
     options_class = DeformerOptions
+    unread = ("distillation", "temperature")
+    unread_because = "weighs its losses by options of its own"
 
     def __init__(
         self, model: PreTrainedModel, task: Task, options: DeformerOptions, reference: Reference | None = None

@@ -64,6 +64,8 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
 
     title = "early-exit"
     options_class = EarlyExitOptions
+    unread = ("encoder_rate", "max_encoder_norm", "distillation", "temperature", "teacher", "remember_teacher")
+    unread_because = "trains off-ramps alone, on what its own last head says"
 
     def __init__(
         self, model: PreTrainedModel, task: Task, options: EarlyExitOptions, reference: Reference | None = None

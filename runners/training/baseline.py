@@ -22,6 +22,7 @@ from runners.cli.options import (
     EncoderOptions,
     Group,
     RunOptions,
+    flag,
     named_values,
     refuse_given,
     refuse_unused,
@@ -105,6 +106,8 @@ class TrainBaselineOptions:
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self.own_options()
+        kind = system_class(self.system)
+        refuse_given(self, [flag(name) for name in kind.unread], f"--system {self.system} {kind.unread_because}")
         refuse_unused(self, reduction_layers="compared systems have no reduction layers, leave it out")
         if self.learning.distillation == 0.0:
             refuse_given(self, ("--temperature",), "--distillation 0 softens nothing")

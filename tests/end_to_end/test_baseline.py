@@ -124,6 +124,8 @@ def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -
         (["poled"], "system 'poled' is unknown"),
         (["distilled", "--reduction-layers", "2"], "have no reduction layers"),
         (["distilled", "--distillation", "0", "--temperature", "2"], "leave --temperature out"),
+        (["deformer", "--distillation", "0.3"], "weighs its losses by options of its own: leave --distillation out"),
+        (["early-exit", "--encoder-rate", "1e-3", "--remember-teacher"], "leave --encoder-rate --remember-teacher out"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
@@ -159,7 +161,8 @@ def test_a_system_of_classifiers(in_process: Any, save_encoder: Any, system: str
     data = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "32", "--max-eval-texts", "8"]
     common = ["--output-dir", str(in_process.root / output), "--dtype", "float32", "--max-length", "48"]
     start = ["--system", system, "--backbone", str(encoder), "--target-speedup", "1.5"]
-    run(train_baseline, TrainBaselineOptions, [*start, *data, *common, *SMALL])
+    small = [word for word in SMALL if word not in ("--encoder-rate", "1e-3")]  # early exit trains no encoder
+    run(train_baseline, TrainBaselineOptions, [*start, *data, *common, *small])
     (folder,) = (in_process.root / output).glob("IMDB/baseline-*/*")
     record = record_in(folder)
     assert record["flops_speedup"] == pytest.approx(1.5, rel=0.25)  # counted on other texts than it was aimed on
