@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runners.cli.run import run
-from runners.reproduction import table2
-from runners.reproduction.field import Field, load_field, named_systems
+from runners.reproduction import figure3, table2
+from runners.reproduction.field import Field
 from runners.reproduction.nested import Runs
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun, print_plan
@@ -21,28 +21,26 @@ from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 
 
-def no_systems(options: ReproduceOptions) -> tuple[str, ...]:
-    """Return no names: of ours alone."""
-    return ()
-
-
 @dataclass(frozen=True)
 class Product:
     """A table or figure.
 
     Attributes:
-        systems: Names of the systems that are looked for on each data set.
+        load: Function that loads a data set, and refuses what cannot be done on it.
         plan: Runs of one data set, with estimates.
         reproduce: The work itself.
     """
 
-    systems: Callable[[ReproduceOptions], tuple[str, ...]]
+    load: Callable[[ReproduceOptions, str], Field]
     plan: Callable[[Estimator], list[PlannedRun]]
     reproduce: Callable[[ReproduceOptions, Sequence[Runs], RunFolder], None]
 
 
 #: Tables and figures by :attr:`~runners.reproduction.options.ReproduceOptions.product`.
-PRODUCTS = {"table 2": Product(named_systems, table2.plan, table2.reproduce)}
+PRODUCTS = {
+    "table 2": Product(table2.load, table2.plan, table2.reproduce),
+    "figure 3": Product(figure3.load, figure3.plan, figure3.reproduce),
+}
 
 
 def facts_of(fields: Sequence[Field]) -> dict[str, str]:
@@ -67,7 +65,7 @@ def main(options: ReproduceOptions) -> None:
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
     product = PRODUCTS[options.product]
-    fields = [load_field(options, env, product.systems(options)) for env in options.data.env]
+    fields = [product.load(options, env) for env in options.data.env]
     if options.plan:
         print_plan(options, fields, product.plan)
         return

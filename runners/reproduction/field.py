@@ -11,7 +11,7 @@ from baselines.power_bert import PowerBert, RestoringPowerBert
 from runners.cli.display import announce
 from runners.cli.options import resolve_device
 from runners.cli.run import UserError
-from runners.reproduction.options import DEFAULT_SYSTEMS, HEURISTICS, ReproduceOptions
+from runners.reproduction.options import HEURISTICS, ReproduceOptions
 from runners.reproduction.published import OURS, usual_speedup
 from runners.training.baseline import make_system
 from runners.training.joint import stage3_texts
@@ -19,6 +19,7 @@ from runners.training.loading import RunExamples
 from runners.training.policy import stage2_texts
 from runners.training.reach import check_reach
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
 
 #: Factors of the target speed-up that systems of few speed-ups are tried at, where they have neither the target nor
 #: their published one: DeFormer has one for each layer.
@@ -87,6 +88,11 @@ class Field:
         return not self.some.backbone.fine_tuned
 
     @property
+    def depth(self) -> int:
+        """Layers of the encoder."""
+        return StagedEncoder(self.some.backbone.model).num_layers
+
+    @property
     def train_texts(self) -> int:
         """Texts of the training split, about: counted on the first."""
         return round(len(self.examples.train) * self._texts_per_record)
@@ -123,13 +129,13 @@ def load_field(options: ReproduceOptions, env: str, systems: Iterable[str]) -> F
     return replace(field, texts=_stage_texts(options, field))
 
 
-def named_systems(options: ReproduceOptions) -> tuple[str, ...]:
-    """Return the names of the systems of table 2.
+def half_depth(field: Field) -> int:
+    """Return the layers of a student of half depth.
 
     Args:
-        options: Options of the reproduction.
+        field: The data set, with the encoder.
     """
-    return options.systems or DEFAULT_SYSTEMS
+    return max(1, field.depth // 2)
 
 
 def _stage_texts(options: ReproduceOptions, field: Field) -> StageTexts:

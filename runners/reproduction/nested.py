@@ -13,9 +13,9 @@ from runners.evaluation.nested_runs import HeuristicPoints, found_or_run, going_
 from runners.evaluation.record import EvaluationRecord, Savings
 from runners.finetune import finetune
 from runners.joint_finetune import joint_finetune
-from runners.reproduction.field import Entrant, Field
+from runners.reproduction.field import Entrant, Field, half_depth
 from runners.reproduction.options import ReproduceOptions
-from runners.reproduction.published import CONTROL, OURS
+from runners.reproduction.published import CONTROL, HALF, OURS, OURS_ON_HALF
 from runners.runs.run_folder import run_record
 from runners.train_baseline import train_baseline
 from runners.train_policy import measured_on, train_policy
@@ -78,6 +78,8 @@ class Runs:
         #: A run whose metrics of the unreduced encoder serve the others.
         self._full_from: Path | None = None
         self._heuristics: HeuristicPoints | None = None
+        #: Runs on the student of each seed.
+        self._students: dict[int, Runs] = {}
 
     def prepare(self) -> None:
         """Fine-tune the encoder where it is not, and measure where to cut it; all runs then have the same start.
@@ -126,15 +128,42 @@ class Runs:
         path = self._found(train_baseline, options, f"baseline-{entrant.name}", entrant.name)
         return Result(self.env, entrant.name, entrant.target, seed, run_record(path), path)
 
-    def ours(self, target: float, seed: int) -> Result:
+    def half(self, seed: int) -> Result:
+        """Return what a student of half the layers reaches; runs it where it is missing.
+
+        Args:
+            seed: Seed of its training.
+        """
+        run = self._run(f"{HALF}-half", seed)
+        options = self.options.compared(self.env, HALF, None, run, self.field.texts.baseline)
+        path = self._found(train_baseline, options, f"baseline-{HALF}", "half depth")
+        return Result(self.env, HALF, self.field.depth / half_depth(self.field), seed, run_record(path), path)
+
+    def on_half(self, target: float, seed: int) -> Result:
+        """Return what stages 2 and 3 reach on a student of half the layers, against the whole encoder.
+
+        Args:
+            target: FLOPs speed-up over the student to train for.
+            seed: Seed of all.
+        """
+        half = self.half(seed)
+        if seed not in self._students:
+            options = self.options.on_student(str(half.run), half_depth(self.field), self.start.source)
+            self._students[seed] = Runs(options, self.field, self.folder)
+        found = self._students[seed].ours(target, seed, OURS_ON_HALF.replace(" ", "-"))
+        record = multiplied(found.record, half.record)
+        return replace(found, system=OURS_ON_HALF, target=target * half.target, record=record)
+
+    def ours(self, target: float, seed: int, name: str = OURS) -> Result:
         """Return what stages 2 and 3 reach; runs what is missing.
 
         Args:
             target: FLOPs speed-up to train for.
             seed: Seed of both stages.
+            name: Name of the runs' folder.
         """
-        told = f"{OURS} for {target:g}x"
-        run = self._run(f"{OURS}-{target:g}x", seed)
+        told = f"{name} for {target:g}x"
+        run = self._run(f"{name}-{target:g}x", seed)
         policy = self._found(train_policy, self.options.stage2(self.env, target, run), "policy-*", f"{told}, stage 2")
         later = self.options.stage3(self.env, target, run, policy, self.field.texts.joint)
         path = self._found(joint_finetune, later, "joint-*", f"{told}, stage 3")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from baselines.registry import SYSTEMS
 from runners.cli.options import (
     DataOptions,
@@ -38,6 +39,8 @@ DEFAULT_SYSTEMS = (OURS, *SYSTEMS, "random", "attention", "residual")
 #: Options of a system that a reproduction sets: the published speed-ups of DeFormer are with passages cached.
 SYSTEM_OPTIONS = {"deformer": ("cached=true",)}
 
+#: First cut of any encoder, and the depth up to which it is the only one.
+FIRST_CUT, LAST_CUT = 2, 2
 #: Tables and figures that train ours.
 TRAINED = ("table 2", "table 3", "table 4", "figure 3")
 #: Options that not every table and figure reads, by the beginning of their names -> those that do.
@@ -280,6 +283,26 @@ class ReproduceOptions:
             unreduced=True,
             joint=learning,
             training=training,
+        )
+
+    def on_student(self, student: str, depth: int, teacher: str) -> ReproduceOptions:
+        """Return the options by which ours runs on a student, with cuts of its own and the teacher of all.
+
+        Args:
+            student: Folder of the student's run.
+            depth: Layers of the student; where it has two, it is cut once.
+            teacher: Folder or hub name of the fine-tuned encoder, where no other is named.
+        """
+        cuts: tuple[int, ...] | Literal["auto"] = "auto" if depth > LAST_CUT else (FIRST_CUT,)
+        fractions = None if depth > LAST_CUT else DEFAULT_KEEP_FRACTIONS[-1:]
+        taught = self.joint.training
+        if self.joint.joint.needs_teacher and taught.teacher is None:
+            taught = replace(taught, teacher=teacher)
+        return replace(
+            self,
+            encoder=EncoderOptions(student, cuts),
+            policy=replace(self.policy, agent=replace(self.policy.agent, keep_fractions=fractions)),
+            joint=replace(self.joint, training=taught),
         )
 
     def compared(

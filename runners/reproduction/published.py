@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 #: Row of the unreduced encoder, of ours, and of ours on an encoder of half depth.
 CONTROL, OURS, OURS_ON_HALF = "unreduced control", "ours", "ours on half depth"
+#: System that the encoder of half depth is made by.
+HALF = "distilled"
 #: Encoder of the paper, in headings.
 ENCODER = "BERT-base"
 #: FLOPs speed-up to aim at where the paper has none.

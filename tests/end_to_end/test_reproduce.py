@@ -182,6 +182,37 @@ def test_an_interrupted_reproduction_goes_on(
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
 
+def test_figure_3_multiplies_the_speed_ups_of_a_student(
+    author: Author, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = ["--figure", "3", "--seeds", "1", "--speedups", "1.3", "2.5", *SMALL]
+    author.start("plan3", *figure, "--plan")
+    assert "ours on half depth, 1.3x" in " ".join(capsys.readouterr().out.split())
+    author.start("figure3", *figure)
+    # Two layers of four, of which the second alone can be reduced: less than twice as fast.
+    assert "ours on half depth is left out at 2.5x" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    stages = ["train_policy", "joint_finetune"]
+    assert started == ["finetune", "joint_finetune", "distilled", *stages * 3]
+    folder = author.folder("figure3")
+    rows = rows_in(folder / "figure3.csv")
+    targets = [(row["system"], row["target"]) for row in rows]
+    assert targets == [
+        *(("unreduced start", ""), (CONTROL, ""), ("distilled", "2.0")),
+        *(("ours", "1.3"), ("ours", "2.5"), ("ours on half depth", "2.6")),
+    ]
+    assert [row["paper"] for row in rows] == ["", "77.12", "68.17", "", "75.66", "71.75"]
+    assert float(rows[-1]["flops_speedup"]) == pytest.approx(2.6, rel=0.1)
+    (own,) = folder.glob("ours-on-half-depth-1.3x-seed0/SQuAD2/joint-*/*/metrics.json")
+    runs = rows_in(folder / "runs.csv")
+    assert float(runs[-1]["flops_speedup"]) == pytest.approx(2 * json.loads(own.read_text())["flops_speedup"])
+    assert len({row["full_f1"] for row in runs}) == 1
+    assert (folder / "figure3.png").read_bytes().startswith(PNG)
+    teachers = {
+        json.loads(path.read_text())["facts"]["teacher_fingerprint"] for path in folder.glob("*/*/joint*/*/config.json")
+    }
+    assert len(teachers) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
