@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runners.cli.run import run
-from runners.reproduction import figure3, table2
+from runners.reproduction import figure2, figure3, table2, table3, table4
 from runners.reproduction.field import Field
 from runners.reproduction.nested import Runs
 from runners.reproduction.options import ReproduceOptions
@@ -39,6 +39,9 @@ class Product:
 #: Tables and figures by :attr:`~runners.reproduction.options.ReproduceOptions.product`.
 PRODUCTS = {
     "table 2": Product(table2.load, table2.plan, table2.reproduce),
+    "table 3": Product(table3.load, table3.plan, table3.reproduce),
+    "table 4": Product(table4.load, table4.plan, table4.reproduce),
+    "figure 2": Product(figure2.load, figure2.plan, figure2.reproduce),
     "figure 3": Product(figure3.load, figure3.plan, figure3.reproduce),
 }
 

@@ -119,7 +119,7 @@ def load_field(options: ReproduceOptions, env: str, systems: Iterable[str]) -> F
         ValueError: The data or the encoder cannot be loaded, or the speed-up is out of reach of ours.
         UserError: No system fits.
     """
-    examples = RunExamples.load(options.data.of(env))
+    examples = RunExamples.load(options.texts_of(env))
     some = examples.encode_some(examples.load_encoder(options.encoder))
     names = tuple(systems)
     entrants = tuple(found for name in names if (found := _entrant(options, some, name, names)) is not None)

@@ -87,14 +87,17 @@ class Runs:
         Raises:
             UserError: The encoder was fine-tuned, and cannot be found any more.
         """
-        backbone = self.start if self.field.needs_stage1 else self.field.some.backbone
+        backbone = self.fine_tuned_start() if self.field.needs_stage1 else self.field.some.backbone
         stage2 = self.options.stage2(self.env, self.options.target(self.env), self._run("cuts", self.options.run.seed))
         encoder = measured_on(stage2, self.field.examples, backbone)
         self.options = replace(self.options, encoder=encoder)
 
-    @property
-    def start(self) -> Backbone:
-        """The fine-tuned encoder, after stage 1 where that is still to do."""
+    def fine_tuned_start(self) -> Backbone:
+        """Return the fine-tuned encoder, after stage 1 where that is still to do.
+
+        Raises:
+            UserError: It was fine-tuned, and cannot be found any more.
+        """
         encoder = EncoderOptions(self.options.encoder.backbone)
         backbone = self.field.examples.load_encoder(encoder)
         if backbone.fine_tuned:
@@ -148,7 +151,7 @@ class Runs:
         """
         half = self.half(seed)
         if seed not in self._students:
-            options = self.options.on_student(str(half.run), half_depth(self.field), self.start.source)
+            options = self.options.on_student(str(half.run), half_depth(self.field), self.fine_tuned_start().source)
             self._students[seed] = Runs(options, self.field, self.folder)
         found = self._students[seed].ours(target, seed, OURS_ON_HALF.replace(" ", "-"))
         record = multiplied(found.record, half.record)

@@ -49,6 +49,9 @@ READERS = {
     "target_speedup": ("table 2", "table 3", "table 4"),
     "speedups": ("figure 3",),
     "num_texts": ("table 4",),
+    "max_length": ("table 3",),
+    "slices": ("table 3",),
+    "reduction_layers": TRAINED,
     "seeds": ("table 2", "table 3", "figure 3"),
     "policy.": TRAINED,
     "joint.": TRAINED,
@@ -121,6 +124,12 @@ class ReproduceOptions:
 
     num_texts: Annotated[int, Range(1)] = 3
     """Evaluation texts that table 4 shows of each data set."""
+
+    max_length: Annotated[int, Range(1)] = 1024
+    """Tokens of a text in table 3, read in one sequence; an encoder that has learned fewer positions is extended."""
+
+    slices: Annotated[int, Range(16)] = 512
+    """Tokens of the slices that table 3 compares FLOPs with."""
 
     resume: Path | None = None
     """Go on with this reproduction: what is done is not done again."""
@@ -200,6 +209,15 @@ class ReproduceOptions:
         """The seeds."""
         return range(self.run.seed, self.run.seed + self.seeds)
 
+    def texts_of(self, env: str) -> DataOptions:
+        """Return the options of the texts of a data set, where no model settles how they are read.
+
+        Args:
+            env: Name of the data set.
+        """
+        data = self.data.of(env)
+        return replace(data, max_length=self.max_length, task_options=("max_slices=1",)) if self.table == 3 else data
+
     def target(self, env: str) -> float:
         """Return the FLOPs speed-up that is aimed at on a data set.
 
@@ -217,7 +235,7 @@ class ReproduceOptions:
             env: Name of the data set.
             run: Seed and folder of the run.
         """
-        return FinetuneOptions(data=self.data.of(env), encoder=EncoderOptions(self.encoder.backbone), run=run)
+        return FinetuneOptions(data=self.texts_of(env), encoder=EncoderOptions(self.encoder.backbone), run=run)
 
     def stage2(self, env: str, speedup: float, run: RunOptions) -> TrainPolicyOptions:
         """Return the options of a run of stage 2.
@@ -228,7 +246,7 @@ class ReproduceOptions:
             run: Seed and folder of the run.
         """
         return TrainPolicyOptions(
-            data=self.data.of(env),
+            data=self.texts_of(env),
             encoder=self.encoder,
             run=run,
             algorithm=self.policy.algorithm,
@@ -238,7 +256,7 @@ class ReproduceOptions:
         )
 
     def stage3(self, env: str, speedup: float, run: RunOptions, policy: Path, texts: int) -> JointFinetuneOptions:
-        """Return the options of a run of stage 3; its encoder and cuts are those of its policy's run.
+        """Return the options of a run of stage 3; its policy's run settles its encoder, cuts and settings of the task.
 
         Args:
             env: Name of the data set.
@@ -277,7 +295,7 @@ class ReproduceOptions:
         learning = replace(self.joint.joint, policy_weight=default.joint.policy_weight, reward=default.joint.reward)
         return replace(
             default,
-            data=self.data.of(env),
+            data=self.texts_of(env),
             encoder=self.encoder,
             run=run,
             unreduced=True,
@@ -321,7 +339,7 @@ class ReproduceOptions:
             system=system,
             system_options=SYSTEM_OPTIONS.get(system, ()),
             target_speedup=speedup,
-            data=self.data.of(env),
+            data=self.texts_of(env),
             encoder=EncoderOptions(self.encoder.backbone),
             run=run,
             learning=self.baseline.learning,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from runners.cli.display import Cell, markdown_table, print_table
 from runners.cli.plots import Points, line_plot, metric_label, save_plot
 from runners.reproduction.nested import Result
@@ -37,6 +39,11 @@ class Told:
     rows: Sequence[Mapping[str, Any]]
     panels: Mapping[str, Mapping[str, Points]]
 
+    @property
+    def figure(self) -> Figure:
+        """The plot."""
+        return line_plot(self.title, "FLOPs speed-up", self.panels)
+
 
 def write_told(told: Told, results: Sequence[Result], folder: RunFolder) -> None:
     """Write the files of a table or figure, in place of those of before.
@@ -51,7 +58,7 @@ def write_told(told: Told, results: Sequence[Result], folder: RunFolder) -> None
     notes = "".join(f"\n- {note}" for note in told.notes)
     text = f"{told.title}\n\n{markdown_table(told.headings, told.cells)}{notes}\n"
     write_durably(folder.path / f"{told.name}.md", text)
-    save_plot(line_plot(told.title, "FLOPs speed-up", told.panels), folder.path / f"{told.name}.png")
+    save_plot(told.figure, folder.path / f"{told.name}.png")
 
 
 def close(told: Told, results: Sequence[Result], folder: RunFolder) -> None:
@@ -63,12 +70,30 @@ def close(told: Told, results: Sequence[Result], folder: RunFolder) -> None:
         folder: Folder of the reproduction.
     """
     write_told(told, results, folder)
-    with Tracker(folder.events_dir) as tracker:
-        tracker.log_text(told.name, markdown_table(told.headings, told.cells), 0)
-        tracker.log_figure(told.name, line_plot(told.title, "FLOPs speed-up", told.panels))
     print_table(told.title, told.headings, told.cells)
     for note in told.notes:
         print(f"- {note}")
+    texts, figures = {told.name: markdown_table(told.headings, told.cells)}, {told.name: told.figure}
+    close_with(texts, figures, results, folder)
+    print(f"table: {folder.path / told.name}.md, and beside it .csv, .png and runs.csv")
+
+
+def close_with(
+    texts: Mapping[str, str], figures: Mapping[str, Figure], results: Sequence[Result], folder: RunFolder
+) -> None:
+    """Log texts and figures to TensorBoard, and end the reproduction by ``metrics.json``.
+
+    Args:
+        texts: Markdown by name.
+        figures: Plots by name.
+        results: Runs of the reproduction.
+        folder: Folder of the reproduction.
+    """
+    with Tracker(folder.events_dir) as tracker:
+        for name, text in texts.items():
+            tracker.log_text(name, text, 0)
+        for name, figure in figures.items():
+            tracker.log_figure(name, figure)
     folder.write_metrics(
         {
             f"{result.env}/{result.system}/{result.target:g}/{result.seed}/{name}": value
@@ -76,7 +101,6 @@ def close(told: Told, results: Sequence[Result], folder: RunFolder) -> None:
             for name, value in result.record.reduced.quality.to_flat().items()
         }
     )
-    print(f"table: {folder.path / told.name}.md, and beside it .csv, .png and runs.csv")
 
 
 def on_what(results: Sequence[Result]) -> str:

@@ -20,11 +20,12 @@ from runners.reproduction.published import CONTROL, TABLE_2, TABLE_3, published,
 from trbert_env.presets import PRESETS
 
 PNG = b"\x89PNG"
-SMALL = [
+OURS = [
     *("--policy.total-texts", "8", "--policy.texts-per-step", "4", "--policy.samples-per-text", "2"),
     *("--joint.total-texts", "16", "--joint.texts-per-step", "8", "--joint.holdout-texts", "0"),
-    *("--baseline.texts-per-step", "8", "--baseline.holdout-texts", "0", "--reduction-layers", "2", "3"),
+    *("--reduction-layers", "2", "3"),
 ]
+SMALL = [*OURS, "--baseline.texts-per-step", "8", "--baseline.holdout-texts", "0"]
 TABLE_OF_TWO = [
     *("--table", "2", "--env", "SQuAD2", "IMDB", "--seeds", "2", "--target-speedup", "1.5"),
     *("--systems", "ours", "pooled", "early-exit", "random", "attention", *SMALL),
@@ -213,6 +214,62 @@ def test_figure_3_multiplies_the_speed_ups_of_a_student(
     assert len(teachers) == 1
 
 
+def test_table_4_marks_tokens_by_the_layer_at_which_they_stop(author: Author, started: list[str]) -> None:
+    table = ["--table", "4", "--num-texts", "2", "--target-speedup", "1.5", *OURS]
+    author.start("plan4", *table, "--plan")
+    author.start("table4", *table)
+    assert started == ["finetune", "train_policy", "joint_finetune"]
+    folder = author.folder("table4")
+    rows = rows_in(folder / "table4.csv")
+    assert {row["layer"] for row in rows} <= {"1", "2", "4"}  # before cuts at 2 and 3, and the last
+    assert len({row["text_id"] for row in rows}) == 2
+    assert [row["layer"] for row in rows if row["token"] == "[CLS]"] == ["4", "4"]
+    page = (folder / "table4.md").read_text()
+    assert page.count("**[CLS]**") == 2
+    stopped = next(row for row in rows if row["layer"] == "1")
+    assert f"{stopped['token']}₁" in page
+    author.resume("table4")
+    assert len(started) == 3
+
+
+def test_figure_2_is_the_pilot_of_each_data_set(
+    author: Author, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.start("figure2", "--figure", "2", "--env", "SQuAD2", "IMDB")
+    assert started == ["finetune", "finetune"]
+    folder = author.folder("figure2")
+    rows = rows_in(folder / "figure2.csv")
+    assert {(row["env"], row["metric"]) for row in rows} == {("SQuAD2", "f1"), ("IMDB", "accuracy")}
+    assert len(rows) == 2 * 3 * 10
+    assert "| SQuAD2 | residual | 100% |" in (folder / "figure2.md").read_text()
+    assert (folder / "figure2.png").read_bytes().startswith(PNG)
+
+    def refused(options: Any) -> None:
+        raise AssertionError("the study is there")
+
+    monkeypatch.setattr("runners.reproduction.figure2.pilot", refused)
+    author.resume("figure2")
+
+
+def test_table_3_counts_against_slices(author: Author, started: list[str]) -> None:
+    embedded = ["--data-source", "embedded", "--max-train-texts", "24", "--max-eval-texts", "6"]
+    table = ["--table", "3", "--env", "Hyperpartisan", "--seeds", "2", "--max-length", "96", "--slices", "48", *OURS]
+    longer = Author(author.place, [*author.common[2:], *embedded])
+    longer.start("table3", *table, "--target-speedup", "1.5")
+    assert started == ["finetune", *["joint_finetune", "train_policy", "joint_finetune"] * 2]
+    folder = longer.folder("table3")
+    control, ours = rows_in(folder / "table3.csv")
+    assert (control["paper"], control["paper_slices_speedup"], ours["paper"]) == ("76.83", "0.92", "")
+    # Attention over slices costs less.
+    assert 0.8 < float(control["slices_speedup"]) < 1.0
+    assert float(ours["slices_speedup"]) == pytest.approx(
+        float(control["slices_speedup"]) * float(ours["flops_speedup"]), rel=1e-6
+    )
+    assert len(list((folder / "slices").glob("*.json"))) == 4
+    longer.resume("table3")
+    assert len(started) == 7
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -234,6 +291,8 @@ def test_figure_3_multiplies_the_speed_ups_of_a_student(
         (["--figure", "2", "--policy.total-texts", "8"], "leave --policy.total-texts out"),
         (["--figure", "3", "--speedups", "1.5", "1.5000001"], "alike in six digits"),
         (["--table", "4", "--seeds", "2"], "leave --seeds out"),
+        (["--table", "3", "--env", "RACE"], "reads none: leave RACE out of --env"),
+        (["--figure", "2", "--reduction-layers", "2"], "leave --reduction-layers out"),
     ],
 )
 def test_errors(options: list[str], named: str, author: Author, capsys: pytest.CaptureFixture[str]) -> None:
