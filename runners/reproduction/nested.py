@@ -20,6 +20,8 @@ from runners.runs.run_folder import run_record
 from runners.train_baseline import train_baseline
 from runners.train_policy import measured_on, train_policy
 from trbert_env.data.backbones import Backbone
+from trbert_env.presets import get_preset
+from trbert_env.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Result:
     @property
     def main_metric(self) -> str:
         """Name of the task's main metric."""
-        return next(iter(self.record.reduced.quality.metrics))
+        return make_task(get_preset(self.env)).metric_names[0]
 
     @property
     def quality(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from runners.cli.display import Cell
@@ -23,6 +23,7 @@ from runners.reproduction.published import CONTROL, ENCODER, OURS, TABLE_3
 from runners.reproduction.rows import by_data_set
 from runners.reproduction.telling import Told, close, on_what, panel_label, write_told
 from runners.runs.run_folder import RunFolder
+from trbert_env.presets import get_preset
 from trbert_env.tasks import task_class
 
 #: Rows of the table.
@@ -35,7 +36,7 @@ def load(options: ReproduceOptions, env: str) -> Field:
     Raises:
         UserError: Its task reads no slices.
     """
-    kind = task_class(options.texts_of(env).request().preset.task)
+    kind = task_class(get_preset(env).task)
     if "max_slices" not in {entry.name for entry in fields(kind)}:
         raise UserError(f"table 3 compares with slices, and a {kind.__name__} reads none: leave {env} out of --env")
     return load_field(options, env, (OURS,))
@@ -92,7 +93,9 @@ def against_slices(options: ReproduceOptions, result: Result, folder: RunFolder)
         return evaluate(asked, str(resolve_device(options.run.device)))
 
     name = f"{result.env}-{result.system.replace(' ', '-')}-seed{result.seed}.json"
-    kept = kept_record(folder.path / "slices" / name, found, record.conditions, record.identity)
+    # The evaluation loads the encoder with the positions that it was given, and does not know how many it had.
+    conditions = replace(record.conditions, extended_from=None)
+    kept = kept_record(folder.path / "slices" / name, found, conditions, record.identity)
     return Result(result.env, result.system, result.target, result.seed, kept, run)
 
 
