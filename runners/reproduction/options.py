@@ -39,8 +39,8 @@ DEFAULT_SYSTEMS = (OURS, *SYSTEMS, "random", "attention", "residual")
 #: Options of a system that a reproduction sets: the published speed-ups of DeFormer are with passages cached.
 SYSTEM_OPTIONS = {"deformer": ("cached=true",)}
 
-#: First cut of any encoder, and the depth up to which it is the only one.
-FIRST_CUT, LAST_CUT = 2, 2
+#: Depth up to which an encoder has at most the two cuts that there are fractions for.
+SHALLOW = 3
 #: Tables and figures that train ours.
 TRAINED = ("table 2", "table 3", "table 4", "figure 3")
 #: Options that not every table and figure reads, by the beginning of their names -> those that do.
@@ -308,11 +308,12 @@ class ReproduceOptions:
 
         Args:
             student: Folder of the student's run.
-            depth: Layers of the student; where it has two, it is cut once.
+            depth: Layers of the student; up to three, it is cut before each but the first.
             teacher: Folder or hub name of the fine-tuned encoder, where no other is named.
         """
-        cuts: tuple[int, ...] | Literal["auto"] = "auto" if depth > LAST_CUT else (FIRST_CUT,)
-        fractions = None if depth > LAST_CUT else DEFAULT_KEEP_FRACTIONS[-1:]
+        # Before each layer but the first, where there is nothing to choose.
+        cuts: tuple[int, ...] | Literal["auto"] = "auto" if depth > SHALLOW else tuple(range(2, depth + 1))
+        fractions = DEFAULT_KEEP_FRACTIONS[-len(cuts) :] if depth <= SHALLOW else None
         taught = self.joint.training
         if self.joint.joint.needs_teacher and taught.teacher is None:
             taught = replace(taught, teacher=teacher)

@@ -261,7 +261,7 @@ def test_table_3_counts_against_slices(author: Author, started: list[str]) -> No
     control, ours = rows_in(folder / "table3.csv")
     assert (control["paper"], control["paper_slices_speedup"], ours["paper"]) == ("76.83", "0.92", "")
     # Attention over slices costs less.
-    assert 0.8 < float(control["slices_speedup"]) < 1.0
+    assert 0.5 < float(control["slices_speedup"]) < 1.0
     assert float(ours["slices_speedup"]) == pytest.approx(
         float(control["slices_speedup"]) * float(ours["flops_speedup"]), rel=1e-6
     )
