@@ -19,7 +19,7 @@ import numpy as np
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
 from agents.policy_agent import PolicyAgentOptions
 from agents.registry import AGENTS
-from runners.cli.display import announce, markdown_table, print_table
+from runners.cli.display import markdown_table, print_table
 from runners.cli.options import (
     DataOptions,
     EncoderOptions,
@@ -34,24 +34,26 @@ from runners.cli.options import (
 )
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.nested_runs import HeuristicPoints, earliest_cuts, ended_run, run_to_end, trained_agent
+from runners.evaluation.nested_runs import (
+    SEEDED_HEURISTICS,
+    HeuristicPoints,
+    found_or_run,
+    heuristics_beside,
+    trained_agent,
+)
 from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.summary import interval, shown_interval, shown_speedup
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker, read_curve
 from runners.train_policy import measured_encoder, train_policy
-from runners.training.loading import load_split
 from runners.training.policy import AlgorithmOptions, PolicyTrainingOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.suggestions import suggestion
 
 #: Agents that need no training; the residual scores see the gold answer.
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
-#: Of those, the ones that a seed changes.
-SEEDED_HEURISTICS = ("random",)
-#: Share that a speed may be off the target before the table says so.
-OFF_TARGET = 0.03
 #: Curves of the plot, and the points that each is averaged into.
 CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
 
@@ -250,11 +252,8 @@ class Comparison:
     def _trained(self, agent: str, seed: int) -> Path:
         place = self.folder.path / f"{agent.replace(':', '.')}-seed{seed}"
         runs = place / self.options.data.env
-        path = ended_run(runs, "policy-*")
-        if path is None:
-            announce(f"{agent}, seed {seed}")
-            options = replace(self.options.stage2(agent, seed, place), full_from=self._full_from)
-            path = run_to_end(train_policy, options, runs, "policy-*")
+        options = replace(self.options.stage2(agent, seed, place), full_from=self._full_from)
+        path = found_or_run(train_policy, options, runs, "policy-*", f"{agent}, seed {seed}")
         self._full_from = self._full_from or path
         return path
 
@@ -265,22 +264,6 @@ def training_cost(run_dir: Path) -> dict[str, float]:
     before = [0, *(step for step, _ in curve[:-1])]
     seconds = sum((step - last) / rate for (step, rate), last in zip(curve, before, strict=True))
     return {"texts_per_second": curve[-1][0] / seconds, "training_minutes": seconds / 60}
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % interval by Student's t; NaN for a single value.
-
-    Example:
-        >>> mean, half = interval([1.0, 2.0, 3.0])
-        >>> mean, round(half, 3)
-        (2.0, 2.484)
-    """
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, math.nan
-    from scipy.stats import t as student_t  # slow to import, and no `--help` needs it
-
-    return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def leaderboard(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -373,32 +356,21 @@ def report(entries: Sequence[Entry], folder: RunFolder, target: float, metrics: 
 def _cells(row: dict[str, Any], metrics: Sequence[str], target: float) -> list[str]:
     """A row of the table as text."""
 
-    def shown(name: str, digits: int = 2) -> str:
+    def shown(name: str) -> str:
         value = row.get(name, math.nan)
-        return "" if math.isnan(value) else f"{value:.{digits}f}"
+        return "" if math.isnan(value) else f"{value:.1f}"
 
-    quality = []
-    for metric in metrics:
-        half = shown(f"{metric}_interval")
-        quality.append(f"{shown(metric)} ± {half}" if half else shown(metric))
+    quality = [shown_interval(row.get(metric, math.nan), row.get(f"{metric}_interval", math.nan)) for metric in metrics]
     count = str(row.get("seeds", ""))
-    cost = [shown("texts_per_second", 1), shown("training_minutes", 1)]
-    off = "seeds" in row and abs(row["flops_speedup"] / target - 1.0) > OFF_TARGET
-    return [row["agent"], count, f"{shown('flops_speedup')}x{'*' if off else ''}", *quality, *cost]
+    cost = [shown("texts_per_second"), shown("training_minutes")]
+    speedup = shown_speedup(row["flops_speedup"], target if "seeds" in row else None)
+    return [row["agent"], count, speedup, *quality, *cost]
 
 
-def heuristics_beside(options: CompareOptions) -> HeuristicPoints:
-    """Return the heuristics of a comparison, with the cuts of its runs.
-
-    Raises:
-        ValueError: The target speed-up is out of reach of these cuts.
-    """
-    validation = load_split(options.data, options.encoder.backbone)
-    filled = options.stage2("reinforce", 0, Path()).for_workload(validation)
-    fractions = options.policy.agent.keep_fractions or filled.agent.keep_fractions
-    agent = replace(filled.agent, keep_fractions=fractions)
-    cuts = filled.encoder.layers or earliest_cuts(validation)
-    return HeuristicPoints(options, validation, cuts, agent, [options.target_speedup])
+def heuristics_of(options: CompareOptions) -> HeuristicPoints:
+    """Return the heuristics of a comparison, with the cuts of its runs; see :func:`heuristics_beside`."""
+    stage2 = options.stage2("reinforce", 0, Path())
+    return heuristics_beside(stage2, options.policy.agent.keep_fractions, [options.target_speedup])
 
 
 def main(options: CompareOptions) -> None:
@@ -406,10 +378,10 @@ def main(options: CompareOptions) -> None:
     folder: RunFolder | None = None
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
-    beside = heuristics_beside(options)  # says what is wrong before there is a folder
+    beside = heuristics_of(options)  # says what is wrong before there is a folder
     if options.encoder.layers is None:
         options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, Path())))
-        beside = heuristics_beside(options)
+        beside = heuristics_of(options)
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "compare", "agents", options.run.seed)
         options = options.without_files()

@@ -90,8 +90,15 @@ SMALL_LEARNING_RATE, SMALL_BATCH_SIZE, SMALL_EPOCHS = 3e-4, 16, 1.0
 SMALL_STEPS = 250
 
 
-def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Schedule:
-    """Fill what the options leave open from the preset."""
+def make_schedule(options: FinetuneTrainingOptions, workload: Workload, num_texts: int | None = None) -> Schedule:
+    """Fill what the options leave open from the preset.
+
+    Args:
+        options: Options of the training.
+        workload: Training texts and the encoder.
+        num_texts: Number of training texts; those of the workload where it is None.
+    """
+    split = len(workload.texts) if num_texts is None else num_texts
     preset = workload.preset
     small = workload.backbone.name == EMBEDDED_BACKBONE
     default_rate = SMALL_LEARNING_RATE if small else preset.learning_rate
@@ -99,7 +106,7 @@ def make_schedule(options: FinetuneTrainingOptions, workload: Workload) -> Sched
     batch_size = options.batch_size or (SMALL_BATCH_SIZE if small else preset.batch_size)
     default_epochs = SMALL_EPOCHS if small else preset.epochs
     epochs = default_epochs if options.epochs is None else options.epochs
-    steps = max(1, round(epochs * len(workload.texts) / batch_size))
+    steps = max(1, round(epochs * split / batch_size))
     if small and options.epochs is None:
         steps = max(steps, SMALL_STEPS)
     return Schedule(steps, batch_size, rate, preset.warmup)

@@ -141,8 +141,8 @@ def report(
     folder.write_metrics(conditions.to_flat() | {"after_layer": after_layer} | flat)
 
 
-def main(options: PilotOptions) -> None:
-    """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
+def pilot(options: PilotOptions) -> RunFolder:
+    """Make the study; returns its folder."""
     workload = load_split(options.data, options.encoder.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
@@ -153,6 +153,12 @@ def main(options: PilotOptions) -> None:
     rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
     conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
     report(rows, folder, conditions, after_layer, (*workload.task.metric_names, "log_likelihood"))
+    return folder
+
+
+def main(options: PilotOptions) -> None:
+    """Figure 2: what one elimination of tokens costs, by the strategy that chooses them."""
+    pilot(options)
 
 
 if __name__ == "__main__":

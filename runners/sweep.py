@@ -8,7 +8,6 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
@@ -26,14 +25,14 @@ from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import (
     HeuristicPoints,
-    earliest_cuts,
-    ended_run,
+    found_or_run,
+    heuristics_beside,
     kept_record,
-    run_to_end,
     trained_agent,
 )
 from runners.evaluation.passes import evaluate_model, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
+from runners.evaluation.summary import mean_line
 from runners.joint_finetune import joint_finetune
 from runners.runs.files import write_csv
 from runners.runs.models import load_model
@@ -42,7 +41,7 @@ from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import measured_encoder, train_policy
 from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
-from runners.training.loading import Holdout, check_holdout, load_split
+from runners.training.loading import Holdout, check_holdout
 from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.fingerprints import fingerprint_model
@@ -199,20 +198,13 @@ class Sweep:
         place = self.folder.path / f"{speedup:g}x-seed{seed}"
         options = self.options.stage2(speedup, seed, place)
         runs = place / options.data.env
-        policy = ended_run(runs, "policy-*")
-        if policy is None:
-            announce(f"stage 2 for {speedup:g}x, seed {seed}")
-            options = replace(options, full_from=self._full_from)
-            policy = run_to_end(train_policy, options, runs, "policy-*")
+        options = replace(options, full_from=self._full_from)
+        policy = found_or_run(train_policy, options, runs, "policy-*", f"stage 2 for {speedup:g}x, seed {seed}")
         self._full_from = self._full_from or policy
         if self.options.stage == "policy":
             return policy
-        joint = ended_run(runs, "joint-*")
-        if joint is None:
-            announce(f"stage 3 for {speedup:g}x, seed {seed}")
-            later = replace(self.options.stage3(speedup, seed, place, policy), full_from=self._full_from)
-            joint = run_to_end(joint_finetune, later, runs, "joint-*")
-        return joint
+        later = replace(self.options.stage3(speedup, seed, place, policy), full_from=self._full_from)
+        return found_or_run(joint_finetune, later, runs, "joint-*", f"stage 3 for {speedup:g}x, seed {seed}")
 
     def _one_model(self, speedup: float, seed: int) -> list[Point]:
         """One run at all speeds, by its thresholds."""
@@ -292,29 +284,10 @@ def report(points: list[Point], folder: RunFolder, metrics: Sequence[str]) -> No
     folder.write_metrics(flat)
 
 
-def mean_line(points: Sequence[Point], metric: str) -> list[tuple[float, float]]:
-    """Return one point a target: the mean over seeds of speed-up and quality, in the order of the speed-up."""
-    line = []
-    for target in sorted({point.target for point in points}):
-        chosen = [point for point in points if point.target == target]
-        speedup = statistics.fmean(point.flops_speedup for point in chosen)
-        line.append((speedup, statistics.fmean(point.record.reduced.quality[metric] for point in chosen)))
-    return sorted(line)
-
-
-def heuristics_beside(options: SweepOptions) -> HeuristicPoints:
-    """Return the heuristics of a sweep, with the cuts of its runs.
-
-    Raises:
-        ValueError: A speed-up is out of reach of these cuts.
-    """
-    validation = load_split(options.data, options.encoder.backbone)
-    # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
-    filled = options.stage2(options.speedups[0], 0, Path()).for_workload(validation)
-    fractions = options.policy.agent.keep_fractions or filled.agent.keep_fractions
-    agent = replace(filled.agent, keep_fractions=fractions)
-    cuts = filled.encoder.layers or earliest_cuts(validation)
-    return HeuristicPoints(options, validation, cuts, agent, options.speedups)
+def heuristics_of(options: SweepOptions) -> HeuristicPoints:
+    """Return the heuristics of a sweep, with the cuts of its runs; see :func:`heuristics_beside`."""
+    stage2 = options.stage2(options.speedups[0], 0, Path())
+    return heuristics_beside(stage2, options.policy.agent.keep_fractions, options.speedups)
 
 
 def main(options: SweepOptions) -> None:
@@ -323,13 +296,13 @@ def main(options: SweepOptions) -> None:
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
     # Both say what is wrong before there is a folder.
-    beside = heuristics_beside(options)
+    beside = heuristics_of(options)
     if options.stage == "joint":
         check_holdout(options.data, Holdout(options.joint.training.holdout_texts))
     if options.encoder.layers is None:
         stage2 = options.stage2(options.speedups[0], 0, Path())
         options = replace(options, encoder=measured_encoder(stage2))
-        beside = heuristics_beside(options)
+        beside = heuristics_of(options)
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "sweep", options.stage, options.run.seed)
         folder.write_config(options, beside.facts)

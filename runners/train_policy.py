@@ -76,7 +76,20 @@ def measured_encoder(options: TrainPolicyOptions) -> EncoderOptions:
     if options.encoder.layers is not None:
         return options.encoder
     examples = RunExamples.load(options.data)
-    train = examples.encode(fine_tuned_backbone(options, examples)).train
+    return measured_on(options, examples, fine_tuned_backbone(options, examples))
+
+
+def measured_on(options: TrainPolicyOptions, examples: RunExamples, backbone: Backbone) -> EncoderOptions:
+    """Return the encoder's options with the cuts named, measured on training texts where they are to be.
+
+    Args:
+        options: Options of a run.
+        examples: Records of the run.
+        backbone: The fine-tuned encoder.
+    """
+    if options.encoder.layers is not None:
+        return options.encoder
+    train = examples.encode(backbone).train
     return settled_layers(options.for_workload(train).encoder, train, resolve_device(options.run.device))
 
 

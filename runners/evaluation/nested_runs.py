@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.policy_agent import PolicyAgentOptions
+from runners.cli.display import announce
 from runners.cli.options import ResumableT, TaskOptions, resolve_device
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
@@ -15,10 +16,14 @@ from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import load_split
+from runners.training.policy import TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel
+
+#: Heuristics that a seed changes.
+SEEDED_HEURISTICS = ("random",)
 
 
 def trained_agent(agent: PolicyAgentOptions, cloning_texts: int, heuristics: Sequence[str]) -> PolicyAgentOptions:
@@ -47,13 +52,46 @@ def ended_run(place: Path, pattern: str) -> Path | None:
     return next((path for path in paths if RunFolder(path).ended), None)
 
 
-def run_to_end(runner: Callable[[ResumableT], RunFolder], options: ResumableT, place: Path, pattern: str) -> Path:
-    """Run to the end, from its checkpoint where there is one; returns the run's folder."""
+def going_on(options: ResumableT, place: Path, pattern: str) -> ResumableT:
+    """Return the options by which a run goes on from its checkpoint; the same where there is none.
+
+    Args:
+        options: Options of the run.
+        place: Folder of its runs.
+        pattern: Stage and agent of the run, as in the name of its folder.
+    """
     for path in sorted(place.glob(f"{pattern}/*")):
         if has_state(path / "checkpoint"):
             RunFolder(path).move_to(options)
-            return runner(type(options)(resume=path)).path  # type: ignore[call-arg]
-    return runner(options).path
+            return type(options)(resume=path)  # type: ignore[call-arg]
+    return options
+
+
+def run_to_end(runner: Callable[[ResumableT], RunFolder], options: ResumableT, place: Path, pattern: str) -> Path:
+    """Run to the end, from its checkpoint where there is one; returns the run's folder."""
+    return runner(going_on(options, place, pattern)).path
+
+
+def found_or_run(
+    runner: Callable[[ResumableT], RunFolder], options: ResumableT, place: Path, pattern: str, notice: str
+) -> Path:
+    """Return the folder of a run that has ended, or run it to its end.
+
+    Args:
+        runner: The job.
+        options: Options of the run.
+        place: Folder of its runs.
+        pattern: Stage and agent of the run, as in the name of its folder.
+        notice: Line that announces the run, where it is still to do.
+
+    Raises:
+        ValueError: Its record is damaged.
+    """
+    path = ended_run(place, pattern)
+    if path is None:
+        announce(notice)
+        path = run_to_end(runner, options, place, pattern)
+    return path
 
 
 def kept_record(
@@ -92,6 +130,27 @@ def earliest_cuts(workload: Workload) -> tuple[int, ...]:
     """
     depth = StagedEncoder(workload.backbone.model).num_layers
     return tuple(range(2, min(3, depth) + 1))
+
+
+def heuristics_beside(
+    stage2: TrainPolicyOptions, keep_fractions: tuple[float, ...] | None, speedups: Sequence[float]
+) -> HeuristicPoints:
+    """Return heuristics with the cuts that trained runs have.
+
+    Args:
+        stage2: Options of one of the trained runs.
+        keep_fractions: Keep fractions that are bent to the speed-ups; None for the default ones.
+        speedups: All that will be asked for.
+
+    Raises:
+        ValueError: A speed-up is out of reach of these cuts.
+    """
+    validation = load_split(stage2.data, stage2.encoder.backbone)
+    # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
+    filled = stage2.for_workload(validation)
+    agent = replace(filled.agent, keep_fractions=keep_fractions or filled.agent.keep_fractions)
+    cuts = filled.encoder.layers or earliest_cuts(validation)
+    return HeuristicPoints(stage2, validation, cuts, agent, speedups)
 
 
 class HeuristicPoints:

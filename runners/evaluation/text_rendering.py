@@ -27,9 +27,31 @@ def text_sample(
         tokenizer: Tokenizer that turns ids into tokens.
         width: Tokens that an observation is padded to, where it is.
     """
+    return render_stops(tokens_of(text, tokenizer), stops_of(actor, staged, text, width), staged.num_reductions)
+
+
+def tokens_of(text: EncodedText, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the tokens of a text.
+
+    Args:
+        text: The text.
+        tokenizer: Tokenizer that turns ids into tokens.
+    """
+    return list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
+
+
+def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -> list[int]:
+    """Return the reduction that each token of a text stops at, the number of reductions where it runs to the end.
+
+    Args:
+        actor: Actor that chooses the tokens; it computes on the model's device.
+        staged: Model that runs the text.
+        text: Text that is played.
+        width: Tokens that an observation is padded to, where it is.
+    """
     episode = Episode(staged, [text], 1)
     while not episode.forward.done:
         episode.replay(actor.act(episode.observation(width), deterministic=True))
     _, stops = episode.forward.final_states()
-    tokens = list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
-    return render_stops(tokens, stops.tolist(), staged.num_reductions)
+    found: list[int] = stops.tolist()
+    return found

@@ -21,6 +21,7 @@ from runners.cli.options import (
     DataOptions,
     EncoderOptions,
     Group,
+    Part,
     RunOptions,
     flag,
     named_values,
@@ -72,6 +73,14 @@ class BaselineTrainingOptions:
 
     checkpoint_every: Annotated[int, Range(1)] = 100
     """Updates between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class BaselineStageOptions:
+    """Options of the training of compared systems."""
+
+    learning: Part[LearningOptions] = field(default_factory=LearningOptions)
+    training: Part[BaselineTrainingOptions] = field(default_factory=BaselineTrainingOptions)
 
 
 @dataclass(frozen=True)

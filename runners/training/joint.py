@@ -224,6 +224,17 @@ class JointFinetuneOptions:
             refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
 
 
+def stage3_texts(training: JointTrainingOptions, device: str, split: int) -> int:
+    """Return the texts of a run of stage 3.
+
+    Args:
+        training: Options of the training.
+        device: Kind of device, ``"cpu"`` or ``"cuda"``.
+        split: Texts of the training split.
+    """
+    return training.total_texts or default_texts(DEFAULT_TEXTS[device], split, training.texts_per_step)
+
+
 class JointTraining:
     """A run of stage 3: what is trained, how far it is, and its checkpoints.
 
@@ -280,8 +291,8 @@ class JointTraining:
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
         self.updates = 0
-        default = default_texts(DEFAULT_TEXTS[device.type], len(workload.texts), training.texts_per_step)
-        self._total_updates = max(1, round((training.total_texts or default) / training.texts_per_step))
+        total = stage3_texts(training, device.type, len(workload.texts))
+        self._total_updates = max(1, round(total / training.texts_per_step))
 
     @property
     def texts_seen(self) -> int:

@@ -220,9 +220,8 @@ class TrainPolicyOptions:
     def for_workload(self, workload: Workload) -> TrainPolicyOptions:
         """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data."""
         embedded = workload.data_source == "embedded"
-        few = default_texts(DEFAULT_TEXTS, len(workload.texts), self.training.texts_per_step)
-        default = EMBEDDED_TEXTS if embedded else few
-        options = replace(self, training=replace(self.training, total_texts=self.training.total_texts or default))
+        total = stage2_texts(self.training, embedded, len(workload.texts))
+        options = replace(self, training=replace(self.training, total_texts=total))
         if not embedded:
             return options
         names_cuts = self.encoder.layers not in (None, EMBEDDED_REDUCTION_LAYERS)
@@ -234,6 +233,18 @@ class TrainPolicyOptions:
             agent=replace(self.agent, keep_fractions=EMBEDDED_KEEP_FRACTIONS),
             encoder=replace(self.encoder, reduction_layers=EMBEDDED_REDUCTION_LAYERS),
         )
+
+
+def stage2_texts(training: PolicyTrainingOptions, embedded: bool, split: int) -> int:
+    """Return the texts of reinforcement learning in a run of stage 2.
+
+    Args:
+        training: Options of the training.
+        embedded: True on an embedded corpus.
+        split: Texts of the training split.
+    """
+    default = EMBEDDED_TEXTS if embedded else default_texts(DEFAULT_TEXTS, split, training.texts_per_step)
+    return training.total_texts or default
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import pytest
 
 import runners.compare
 from runners.cli.run import run
-from runners.compare import CompareOptions, Entry, averaged, interval, leaderboard, training_cost
+from runners.compare import CompareOptions, Entry, averaged, leaderboard, training_cost
 from runners.compare import main as compare
 from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.summary import interval
 from runners.runs.tracking import Tracker
 
 AGENTS = ["reinforce", "ppo", "random", "residual"]

@@ -15,9 +15,10 @@ import runners.sweep
 from runners.cli.options import DataOptions, EncoderOptions, RunOptions
 from runners.cli.run import run
 from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.summary import mean_line
 from runners.pilot import PilotOptions
 from runners.pilot import main as pilot
-from runners.sweep import Point, SweepOptions, mean_line
+from runners.sweep import Point, SweepOptions
 from runners.sweep import main as sweep
 from runners.training.joint import JointTraining
 

@@ -51,11 +51,19 @@ SHORT: dict[str, list[str]] = {
         "--heuristics random",
     ],
 }
+SHORT["reproduce"] = [
+    *TRAINED,
+    *NESTED,
+    *(f"--joint.{update}" for update in UPDATES),
+    *(f"--{group}.holdout-texts 4" for group in ("joint", "baseline")),
+    "--baseline.texts-per-step 4",
+]
 #: Of these, what --lengths of the benchmark refuses.
 NOT_OF_LENGTHS = ("--num-texts 4",)
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
+    "--env SQuAD2 IMDB": "--env SQuAD2",
     "--seeds 0 1 2": "--seeds 0",
     "--speedups 1.5 2 2.5 3": "--speedups 1.5",
     "reinforce rloo grpo ppo a2c random": "reinforce ppo random",

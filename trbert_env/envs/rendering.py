@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 #: What Markdown would take for markup.
 _MARKUP, _ESCAPED = re.compile(r"([\\`*_<])"), r"\\\1"
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _STRIKE, _PLAIN = "\x1b[9;2m", "\x1b[0m"
 
 
@@ -53,6 +54,25 @@ def render_stops(tokens: Sequence[str], stops: Sequence[int], num_reductions: in
         ]
         paragraphs.append(f"**Reduction {reduction + 1}:** " + " ".join(words))
     return "\n\n".join(paragraphs)
+
+
+def render_layers(tokens: Sequence[str], layers: Sequence[int], depth: int) -> str:
+    """Markdown: tokens that stop carry the layer that made their last state, those that run to the end are bold.
+
+    Args:
+        tokens: In text order.
+        layers: Layer that made the last state of each, counted from 1.
+        depth: Layers of the encoder.
+
+    Example:
+        >>> print(render_layers(["[CLS]", "who", "drums"], [12, 1, 12], 12))
+        **[CLS]** who₁ **drums**
+    """
+    words = []
+    for token, layer in zip(tokens, layers, strict=True):
+        word = _MARKUP.sub(_ESCAPED, token)
+        words.append(f"**{word}**" if layer == depth else f"{word}{str(layer).translate(_SUBSCRIPTS)}")
+    return " ".join(words)
 
 
 def _struck_out(token: str) -> str:

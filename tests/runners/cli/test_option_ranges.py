@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agents.registry import AGENTS
-from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, sweep, train_policy
+from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, reproduce, sweep, train_policy
 from runners.cli.run import run
 from trbert_env.ranges import Items, Range, check_ranges
 
@@ -24,9 +24,10 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "sweep": (sweep.main, sweep.SweepOptions),
     "compare": (compare.main, compare.CompareOptions),
     "pilot": (pilot.main, pilot.PilotOptions),
+    "reproduce": (reproduce.main, reproduce.ReproduceOptions),
 }
 #: Without these evaluate says that something else is missing.
-ALWAYS = {"evaluate": ["--agent", "keep-all"]}
+ALWAYS = {"evaluate": ["--agent", "keep-all"], "reproduce": ["--table", "2"]}
 
 #: For every runner.
 COMMON = [
@@ -94,6 +95,11 @@ OWN = {
     "compare": [
         *("--agents", "--agents ppo ppo", "--seeds 0", "--target-speedup nan", "--target-speedup 1"),
         *("--policy.exploration 0 1", "--policy.max-gradient-norm -1"),
+    ],
+    "reproduce": [
+        *("--env", "--env IMDB IMDB", "--systems ours ours", "--seeds 0", "--target-speedup 1", "--speedups 1"),
+        *("--num-texts 0", "--max-length 0", "--slices 8", "--policy.exploration 0 1", "--joint.temperature nan"),
+        *("--baseline.encoder-rate inf", "--baseline.total-texts 0"),
     ],
     "pilot": [
         *("--proportions", "--proportions 0.5 0.5", "--proportions 0", "--proportions 1", "--proportions nan"),

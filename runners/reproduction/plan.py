@@ -1,0 +1,233 @@
+"""Plan of a reproduction: the runs to do, and an estimate of their hours from a few measured steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from agents.distillation import Teacher
+from runners.cli.display import Cell, print_table
+from runners.cli.options import resolve_device
+from runners.evaluation.timing import BATCH_SIZE, TIMED_TEXTS, measure, system_pass
+from runners.finetune import make_schedule
+from runners.reproduction.field import Entrant, Field
+from runners.reproduction.options import ReproduceOptions
+from runners.reproduction.published import CONTROL, OURS
+from runners.training.joint import JointTraining
+from runners.training.loading import Splits
+from runners.training.loop import Training
+from runners.training.policy import PolicyTraining
+from runners.training.precision import training_dtype
+from runners.training.start import Start
+from trbert_env.data.backbones import move
+from trbert_env.data.workload import Workload
+from trbert_env.staged_model import StagedModel
+from trbert_env.system import UnreducedSystem
+
+#: Texts of a measured step, at most: more of them only take longer.
+STEP_TEXTS = 16
+#: Steps of compared systems in steps of the unreduced encoder, for each text; 1 where none is said. DynaBERT trains
+#: four widths in its first phase (2.5) and twelve networks in its second (5.6), LAT the whole and three reduced ones.
+FULL_STEPS = {"dynabert": 4.05, "length-adaptive": 2.8}
+#: Systems that train at the speed of their use.
+SMALLER = ("distilled", "pooled")
+#: A step is forward and backward, which is three forward passes, and the teacher's is one more.
+STEP_PASSES, TEACHER_PASSES = 3.0, 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Measured seconds a text.
+
+    Attributes:
+        policy: Seconds of stage 2.
+        joint: Seconds of stage 3.
+        unreduced: Seconds of training with nothing skipped, the teacher's pass included.
+        forward: Seconds of an evaluation with nothing skipped.
+    """
+
+    policy: float
+    joint: float
+    unreduced: float
+    forward: float
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """Runs to do that differ in their seeds alone.
+
+    Attributes:
+        env: Name of the data set.
+        name: Name of the run.
+        count: Number of runs.
+        texts: Texts to train on in each; 0 where nothing is trained.
+        hours: Estimated hours of each.
+    """
+
+    env: str
+    name: str
+    count: int
+    texts: int
+    hours: float
+
+
+class Estimator:
+    """Estimates of the runs of one data set.
+
+    Args:
+        options: Options of the reproduction.
+        field: The data set and its systems.
+        pace: Measured seconds a text.
+    """
+
+    def __init__(self, options: ReproduceOptions, field: Field, pace: Pace) -> None:
+        self.options, self.field, self._pace = options, field, pace
+
+    def stage1(self) -> list[PlannedRun]:
+        """Return stage 1, where the encoder is not fine-tuned."""
+        if not self.field.needs_stage1:
+            return []
+        options = self.options.stage1(self.field.env, self.options.run).training
+        schedule = make_schedule(options, self.field.some, self.field.train_texts)
+        texts = schedule.steps * schedule.batch_size
+        seconds = self._pace.unreduced * STEP_PASSES / (STEP_PASSES + TEACHER_PASSES)
+        return [self._planned("stage 1", 1, texts, texts * seconds + self._evaluation(1.0))]
+
+    def control(self) -> PlannedRun:
+        """Return the unreduced control."""
+        texts = self.field.texts.both
+        seconds = texts * self._pace.unreduced + self._evaluation(1.0)
+        return self._planned(CONTROL, self.options.seeds, texts, seconds)
+
+    def ours(self, target: float, count: int, name: str = OURS, size: float = 1.0) -> PlannedRun:
+        """Return both stages of ours.
+
+        Args:
+            target: FLOPs speed-up to train for.
+            count: Number of runs.
+            name: Name of the run.
+            size: Share of the encoder's layers that there are.
+        """
+        texts = self.field.texts
+        training = size * (texts.policy * self._pace.policy + texts.joint * self._pace.joint)
+        seconds = training + 2 * size * self._evaluation(target)
+        return self._planned(f"{name}, {target:g}x", count, texts.both, seconds)
+
+    def entrant(self, entrant: Entrant, count: int) -> PlannedRun:
+        """Return the runs of a system.
+
+        Args:
+            entrant: The system.
+            count: Number of runs.
+        """
+        if entrant.name == OURS:
+            return self.ours(entrant.target, count)
+        name = f"{entrant.name}, {entrant.target:g}x"
+        if entrant.is_heuristic:
+            return self.evaluations(name, count)
+        steps = 1.0 / entrant.target if entrant.name in SMALLER else FULL_STEPS.get(entrant.name, 1.0)
+        share = (steps * STEP_PASSES + TEACHER_PASSES) / (STEP_PASSES + TEACHER_PASSES)
+        texts = self.field.texts.baseline
+        seconds = texts * self._pace.unreduced * share + self._evaluation(entrant.target)
+        return self._planned(name, count, texts, seconds)
+
+    def evaluations(self, name: str, count: int) -> PlannedRun:
+        """Return passes over the evaluation texts with scores, which cost about two.
+
+        Args:
+            name: Name of the passes.
+            count: Number of passes.
+        """
+        return self._planned(name, count, 0, 2 * self._pace.forward * self.field.evaluation_texts)
+
+    def _evaluation(self, speedup: float) -> float:
+        """Seconds of a closing evaluation: one pass reduced, and the clock in four rounds of three systems."""
+        return self._pace.forward * (self.field.evaluation_texts / speedup + 4 * 3 * TIMED_TEXTS)
+
+    def _planned(self, name: str, count: int, texts: int, seconds: float) -> PlannedRun:
+        return PlannedRun(self.field.env, name, count, texts, seconds / 3600)
+
+
+def measure_pace(options: ReproduceOptions, field: Field) -> Pace:
+    """Measure a step of each stage, a step of the control and a pass, in seconds; nothing is kept.
+
+    Args:
+        options: Options of the reproduction.
+        field: The data set; its first training texts are used.
+    """
+    device = resolve_device(options.run.device)
+    some, target = field.some, options.target(field.env)
+    run = replace(options.run, output_dir=Path())
+    splits, stage2 = Splits(some, some), options.stage2(field.env, target, run)
+    small = min(STEP_TEXTS, stage2.training.texts_per_step)
+    steps = replace(stage2.training, texts_per_step=small, total_texts=STEPS * small, cloning_texts=0)
+    stage2 = replace(stage2, training=steps)
+    model = move(copy.deepcopy(some.backbone.model), device, torch.float32).eval()
+    teacher = Teacher(model, some.task, training_dtype(options.run.dtype, device))
+
+    def joint(unreduced: bool) -> JointTraining:
+        given = options.stage3(field.env, target, run, Path(), 1)
+        given = options.control(field.env, run, 1) if unreduced else replace(given, encoder=stage2.encoder)
+        size = min(STEP_TEXTS, given.training.texts_per_step)
+        training = replace(given.training, texts_per_step=size, accumulate=1, total_texts=STEPS * size)
+        return JointTraining(Start(some.backbone, replace(given, training=training)), splits, teacher, device)
+
+    return Pace(
+        policy=_seconds_a_text(PolicyTraining(Start(some.backbone, stage2), some, str(device))),
+        joint=_seconds_a_text(joint(unreduced=False)),
+        unreduced=_seconds_a_text(joint(unreduced=True)),
+        forward=_forward_seconds(StagedModel(model, some.task), some),
+    )
+
+
+#: Steps of each measurement; the first does not count, and the fastest of the others does.
+STEPS = 3
+
+
+def _seconds_a_text(training: Training) -> float:
+    """Seconds of the fastest step, for each of its texts; what else runs on the machine only slows steps down."""
+    found = []
+    for _ in range(STEPS):
+        before, started = training.texts_seen, time.perf_counter()
+        training.step()
+        found.append((time.perf_counter() - started) / (training.texts_seen - before))
+    return min(found[1:])
+
+
+def _forward_seconds(staged: StagedModel, some: Workload) -> float:
+    texts = [some.texts[index] for index in range(min(BATCH_SIZE, len(some.texts)))]
+    one_pass = system_pass(UnreducedSystem(staged), texts, BATCH_SIZE)
+    return measure({"forward": one_pass}, 1, str(staged.device))["forward"].median / len(texts)
+
+
+def print_plan(
+    options: ReproduceOptions,
+    fields: Sequence[Field],
+    planned: Callable[[Estimator], list[PlannedRun]],
+) -> None:
+    """Measure, and print the runs with their estimated hours.
+
+    Args:
+        options: Options of the reproduction.
+        fields: The data sets.
+        planned: Function that names the runs of a data set.
+    """
+    runs: list[PlannedRun] = []
+    for field in fields:
+        estimator = Estimator(options, field, measure_pace(options, field))
+        runs += [*estimator.stage1(), *planned(estimator)]
+    rows: list[list[Cell]] = [
+        [run.env, run.name, run.count, f"{run.texts:,}" if run.texts else None, run.hours, run.count * run.hours]
+        for run in runs
+    ]
+    print_table(f"plan of {options.product}", ["data set", "run", "runs", "texts each", "hours each", "hours"], rows)
+    total = sum(run.count * run.hours for run in runs)
+    print(
+        f"{total:.2f} hours in all, by an estimate: a step of stage 2, of stage 3 and of the control, and a pass that "
+        "skips nothing, were measured just now on this machine; compared systems are scaled from the control by FLOPs"
+    )
