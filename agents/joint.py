@@ -120,7 +120,7 @@ class JointLearner:
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
         self._rates = [options.encoder_rate]
-        if options.exit_offset_rate and agent is not None and staged.exit_offsets is not None:
+        if options.exit_offset_rate and agent is not None:
             for parameter, rate in staged.exit_offsets.learning_rates(options.exit_offset_rate):
                 groups.append({"params": [parameter], "weight_decay": 0.0})
                 self._rates.append(rate)
@@ -234,10 +234,9 @@ class JointLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers and the agent's state."""
-        offsets = self.staged.exit_offsets
         return {
             "model": self.staged.model.state_dict(),
-            "calibration": None if offsets is None else offsets.state_dict(),
+            "calibration": self.staged.exit_offsets.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "agent": None if self.agent is None else self.agent.state_dict(),
         }
@@ -245,8 +244,7 @@ class JointLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.staged.model.load_state_dict(state["model"])
-        if self.staged.exit_offsets is not None:
-            self.staged.exit_offsets.load_state_dict(state["calibration"])
+        self.staged.exit_offsets.load_state_dict(state["calibration"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self.agent is not None:
             self.agent.load_state_dict(state["agent"])

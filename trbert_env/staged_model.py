@@ -13,7 +13,7 @@ from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.reduction.exit_offsets import ExitOffsets, make_exit_offsets
 from trbert_env.reduction.overlap import lexical_overlap
 from trbert_env.tasks.base import Task
 
@@ -27,7 +27,7 @@ class StagedModel(nn.Module):
         model: A task model made by ``task.auto_model``; used as it is, not copied.
         task: Its task.
         reduction_layers: 1-based; None for the default of the encoder's depth.
-        exit_offsets: Offsets on the logits of tokens by where they stopped; shared with the caller, so that what is
+        exit_offsets: Offsets on the logits by where tokens stopped; shared with the caller, so that what is
             learned of them counts at once. None for new ones, which are 0 and change nothing.
         policy_flops: FLOPs of the policy on one token; 0 where none is counted.
 
@@ -50,11 +50,10 @@ class StagedModel(nn.Module):
         self.model, self.task = model, task
         self.encoder = StagedEncoder(model, reduction_layers)
         count = self.encoder.num_reductions
-        if exit_offsets is None and task.reads == "tokens":
-            exit_offsets = ExitOffsets(count, task.num_logits, self.encoder.hidden_size).to(model.device)
-        if exit_offsets is not None and task.reads != "tokens":
-            raise ValueError(f"{type(task).__name__} reads first tokens, which never stop: leave exit_offsets out")
-        if exit_offsets is not None and exit_offsets.num_reductions != count:
+        if exit_offsets is None:
+            exit_offsets = make_exit_offsets(task.reads, count, task.num_logits, self.encoder.hidden_size)
+            exit_offsets.to(model.device)
+        if exit_offsets.num_reductions != count:
             raise ValueError(f"exit offsets of {exit_offsets.num_reductions} reductions: there are {count}")
         self.exit_offsets = exit_offsets
         self.cost = CostModel.of(self.encoder, policy_flops)
@@ -87,7 +86,7 @@ class StagedModel(nn.Module):
         return norms
 
     def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:
-        """Apply the task head to the last states, and the exit offsets to the logits of tokens.
+        """Apply the task head to the last states, and the exit offsets to its logits.
 
         Args:
             forward: A pass whose layers have all run.
@@ -99,9 +98,7 @@ class StagedModel(nn.Module):
         states, stops = forward.final_states()
         layout = forward.layouts[0]
         logits = self.task.logits(self.model, states, layout)
-        if self.exit_offsets is not None:
-            logits = logits + self.exit_offsets.shift(states, stops, layout)
-        return logits, stops
+        return logits + self.exit_offsets.shift(states, stops, layout), stops
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Run a batch with nothing skipped; returns float32 logits, as the task gives them.

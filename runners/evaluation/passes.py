@@ -137,7 +137,7 @@ def run_policy_pass(
     agent: TrainedPolicy,
     workload: Workload,
     reduction_layers: tuple[int, ...],
-    exit_offsets: ExitOffsets | None,
+    exit_offsets: ExitOffsets,
     dtype: DType,
     device: str,
 ) -> Measured:

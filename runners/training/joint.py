@@ -40,7 +40,7 @@ from runners.training.budgets import Budgets, check_price
 from runners.training.loading import Splits
 from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
+from runners.training.start import Start, check_budget, check_loaded
 from trbert_env.data.backbones import move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -100,8 +100,8 @@ class JointTrainingOptions:
     penalty: Penalty = "tokens"
     """Unit that lambda is the price of: tokens, or FLOPs."""
 
-    calibration_rate: Annotated[float, Range(0)] | None = None
-    """Learning rate of the exit offsets, where the task head reads every token: 0.01 by default, 0 for none."""
+    calibration_rate: Annotated[float, Range(0)] = 0.01
+    """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
 
     holdout_texts: Annotated[int, Range(0)] | None = None
     """Training examples that are set aside, to watch the quality on along the way; when not given, 500, but at most a
@@ -205,7 +205,6 @@ class JointFinetuneOptions:
             check_target(self.target_speedup, self.training.length_penalty)
         if self.speedup_range is not None:
             self._check_range(*self.speedup_range)
-        check_exit_offsets(self.data, self.training.calibration_rate)
         check_budget(self)
         self._check_training()
 
@@ -282,7 +281,7 @@ class JointTraining:
             None if options.unreduced else self.agent,
             JointLearnerOptions(
                 **vars(options.joint),
-                exit_offset_rate=exit_offset_rate(workload.task, training.calibration_rate, 0.01),
+                exit_offset_rate=training.calibration_rate,
                 autocast=training_dtype(run.dtype, device),
             ),
             teacher,

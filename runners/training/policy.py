@@ -45,7 +45,7 @@ from runners.runs.tree import floating_tensors
 from runners.training.budgets import Budgets, check_price
 from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_budget, check_exit_offsets, check_loaded, exit_offset_rate
+from runners.training.start import Start, check_budget, check_loaded
 from trbert_env.data.backbones import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -142,8 +142,8 @@ class PolicyTrainingOptions:
     cloning_texts: Annotated[int, Range(0)] = 0
     """Texts on which to clone the residual ranking before reinforcement learning starts."""
 
-    calibration_rate: Annotated[float, Range(0)] | None = None
-    """Learning rate of the exit offsets, where the task head reads every token: 0.05 by default, 0 for none."""
+    calibration_rate: Annotated[float, Range(0)] = 0.05
+    """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
 
     checkpoint_every: Annotated[int, Range(1)] = 50
     """Updates between two checkpoints."""
@@ -188,7 +188,6 @@ class TrainPolicyOptions:
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
         self._check_agent()
-        check_exit_offsets(self.data, self.training.calibration_rate)
         check_budget(self, cloning=self.training.cloning_texts > 0)
         if self.target_speedup is not None:
             check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
@@ -282,10 +281,8 @@ class PolicyTraining:
         self._device, self._dtype = device, training_dtype(run.dtype, resolve_device(run.device))
         env = self._make_env(training.texts_per_step, training.samples_per_text)
         self.encoder, self.exit_offsets = env.encoder, env.exit_offsets
-        rate = exit_offset_rate(workload.task, training.calibration_rate, 0.05)
-        self._exit_offset_fit = (
-            None if self.exit_offsets is None or not rate else ExitOffsetFit(self.exit_offsets, workload.task, rate)
-        )
+        rate = training.calibration_rate
+        self._exit_offset_fit = ExitOffsetFit(self.exit_offsets, workload.task, rate) if rate else None
         spec = AgentSpec.of_env(env, run.seed)
         name = options.algorithm.agent
         self.agent = make_agent(name, spec, options.agent, options.algorithm.own_options())
@@ -377,8 +374,7 @@ class PolicyTraining:
 
     def weights(self) -> Iterable[tuple[str, Tensor]]:
         """All tensors of the agent's state, a critic's and an optimiser's too, and the exit offsets."""
-        if self.exit_offsets is not None:
-            yield from self.exit_offsets.named_parameters("exit_offsets")
+        yield from self.exit_offsets.named_parameters("exit_offsets")
         yield from floating_tensors(self.agent.state_dict(), "agent")
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,10 +13,8 @@ from runners.runs.models import load_model
 from runners.training.loading import Splits
 from trbert_env.data.backbones import Backbone
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.presets import get_preset
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
-from trbert_env.tasks import Task, task_class
 
 #: Options that an earlier run settles.
 SETTLED = (
@@ -86,12 +84,11 @@ class Start(Generic[OptionsT]):
         """Settings of the task that the earlier run's model was trained with; None without one."""
         return None if self.model is None else self.model.task.settings
 
-    def hand_over(self, policy: TokenPolicy, exit_offsets: ExitOffsets | None) -> None:
+    def hand_over(self, policy: TokenPolicy, exit_offsets: ExitOffsets) -> None:
         """Set weights to the earlier run's, where there is one."""
         if self.model is not None:
             policy.load_state_dict(self.model.policy.state_dict())
-            if exit_offsets is not None and self.model.calibration is not None:
-                exit_offsets.load_state_dict(self.model.calibration.state_dict())
+            exit_offsets.load_state_dict(self.model.calibration.state_dict())
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -147,35 +144,3 @@ def check_budget(options: StartOptions, *, cloning: bool = False) -> None:
         refuse_given(options, unread, "--sampler bernoulli has no budget")
     elif options.agent.budgeted_share == 0.0:  # the keep fractions are saved, and a later stage begins with them
         refuse_given(options, ("--exploration", "--budget-scope"), "--budgeted-share 0 never samples under a budget")
-
-
-def check_exit_offsets(data: DataOptions, rate: float | None) -> None:
-    """Refuse a learning rate of exit offsets for a kind of task that has none.
-
-    Args:
-        data: The group of options.
-        rate: ``--calibration-rate``.
-
-    Raises:
-        UserError: It is given, and not 0.
-        ValueError: The data set is unknown.
-    """
-    kind = task_class(get_preset(data.env).task)
-    if rate and kind.reads != "tokens":
-        raise UserError(
-            f"--calibration-rate is {rate}, and the head of a {kind.__name__} reads first tokens, which never "
-            "stop: leave it out"
-        )
-
-
-def exit_offset_rate(task: Task, given: float | None, default: float) -> float:
-    """Return the learning rate of the exit offsets; 0 where the task has none.
-
-    Args:
-        task: The task.
-        given: ``--calibration-rate``.
-        default: The rate where none is given.
-    """
-    if task.reads != "tokens":
-        return 0.0
-    return default if given is None else given

@@ -20,7 +20,7 @@ from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset
 from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
-from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.reduction.exit_offsets import ExitOffsets, make_exit_offsets
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 from trbert_env.reduction.speed_table import SpeedTable
 from trbert_env.staged_model import StagedModel
@@ -158,10 +158,10 @@ class TokenReducedModel(PreTrainedModel):
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.weighted_overlap
         )
-        # None where the head reads first tokens; the name is that of the saved weights.
-        self.calibration: ExitOffsets | None = None
-        if self.task.reads == "tokens":
-            self.calibration = ExitOffsets(encoder.num_reductions, self.task.num_logits, encoder.hidden_size)
+        # The exit offsets; the name is that of the saved weights.
+        self.calibration = make_exit_offsets(
+            self.task.reads, encoder.num_reductions, self.task.num_logits, encoder.hidden_size
+        )
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -227,7 +227,7 @@ class TokenReducedModel(PreTrainedModel):
         model = cls(config)
         model.backbone.load_state_dict(backbone.state_dict())
         model.policy.load_state_dict(policy.state_dict())
-        if model.calibration is not None and exit_offsets is not None:
+        if exit_offsets is not None:
             model.calibration.load_state_dict(exit_offsets.state_dict())
         model.eval()  # type: ignore[no-untyped-call]
         return model

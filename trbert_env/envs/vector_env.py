@@ -162,7 +162,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         return self.staged.encoder
 
     @property
-    def exit_offsets(self) -> ExitOffsets | None:
+    def exit_offsets(self) -> ExitOffsets:
         """The offsets on the task's logits, which the likelihood is taken of."""
         return self.staged.exit_offsets
 

@@ -1,15 +1,17 @@
 """ExitOffsets of the task's logits, by how deep each token went and what its state says there.
 
-The task head was made for states of the last layer. It reads states that stopped earlier too, and
-gives them logits near 0 where finished ones of no importance have about -4: they crowd the softmax,
+The task head was made for states of the last layer. Where it reads every token, it reads states that stopped earlier
+too, and gives them logits near 0 where finished ones of no importance have about -4: they crowd the softmax,
 and what is left of a text abstains too often. Learned offsets mend both, and read from the state of a
-stopped token whether it is the answer, which early layers often tell. They are part of the
-model, so that what is rewarded, measured and shipped is one thing; nothing in here learns.
+stopped token whether it is the answer, which early layers often tell. Where the head reads first tokens, nothing of
+what was skipped reaches it, and the mean of the stopped states tells what is missing, as a bag of words does. Offsets
+are part of the model, so that what is rewarded, measured and shipped is one thing; nothing in here learns.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,26 +29,26 @@ class ExitOffsets(nn.Module):
 
     Args:
         num_reductions: T.
-        token_logits: Logits of a token (2 in span QA).
+        num_logits: Logits of a token (2 in span QA).
         hidden_size: d, of the encoder.
 
     Attributes:
-        offsets: ``(T + 1, token_logits)`` float32, zero at the start. Row t < T is added to tokens that
+        offsets: ``(T + 1, num_logits)`` float32, zero at the start. Row t < T is added to tokens that
             stopped at reduction t, row T to first tokens.
-        weights: ``(T, token_logits, d)`` float32, zero at the start.
+        weights: ``(T, num_logits, d)`` float32, zero at the start.
 
     Example:
-        >>> exit_offsets = ExitOffsets(num_reductions=1, token_logits=2, hidden_size=4)
+        >>> exit_offsets = ExitOffsets(num_reductions=1, num_logits=2, hidden_size=4)
         >>> _ = exit_offsets.offsets.data.copy_(torch.tensor([[-4.0, -3.0], [-1.0, -1.0]]))
         >>> layout, states = Layout.from_lengths([4], [1]), torch.zeros(4, 4)
         >>> exit_offsets.shift(states, torch.tensor([1, 0, 1, 0]), layout).tolist()
         [[-0.5, -0.5], [-4.0, -3.0], [0.0, 0.0], [-4.0, -3.0]]
     """
 
-    def __init__(self, num_reductions: int, token_logits: int, hidden_size: int) -> None:
+    def __init__(self, num_reductions: int, num_logits: int, hidden_size: int) -> None:
         super().__init__()
-        self.offsets = nn.Parameter(torch.zeros(num_reductions + 1, token_logits))
-        self.weights = nn.Parameter(torch.zeros(num_reductions, token_logits, hidden_size))
+        self.offsets = nn.Parameter(torch.zeros(num_reductions + 1, num_logits))
+        self.weights = nn.Parameter(torch.zeros(num_reductions, num_logits, hidden_size))
 
     @property
     def num_reductions(self) -> int:
@@ -54,8 +56,8 @@ class ExitOffsets(nn.Module):
         return len(self.offsets) - 1
 
     @property
-    def token_logits(self) -> int:
-        """Logits of a token."""
+    def num_logits(self) -> int:
+        """Logits of a row of the task head: a token, or a sequence."""
         return self.offsets.shape[1]
 
     def learning_rates(self, rate: float) -> list[tuple[nn.Parameter, float]]:
@@ -66,7 +68,7 @@ class ExitOffsets(nn.Module):
         return [(self.offsets, rate), (self.weights, rate / math.sqrt(self.weights.shape[-1]))]
 
     def shift(self, states: Tensor, stops: Tensor, layout: Layout) -> Tensor:
-        """What to add to the logits, ``(total_tokens, token_logits)`` float32; gradients reach parameters and states.
+        """Return what to add to the logits, in their rows and float32; gradients reach parameters and states.
 
         Args:
             states: ``(total_tokens, d)`` last states, of any float type, in text order.
@@ -85,8 +87,58 @@ class ExitOffsets(nn.Module):
         return of_stops + of_first
 
     def _read(self, states: Tensor) -> Tensor:
-        """``(total_tokens, T, token_logits)`` float32: each depth's read-out of every state."""
+        """``(total_tokens, T, num_logits)`` float32: each depth's read-out of every state."""
         with torch.autocast(states.device.type, enabled=False):
-            normalised = nn.functional.layer_norm(states.float(), states.shape[-1:])
-            read = normalised @ self.weights.float().flatten(0, 1).T
-        return read.view(len(states), -1, self.token_logits)
+            read = _normalised(states) @ self.weights.float().flatten(0, 1).T
+        return read.view(len(states), -1, self.num_logits)
+
+
+class PooledExitOffsets(ExitOffsets):
+    """Offsets on the logits of a sequence whose first token alone is read: the mean of what its tokens had to say.
+
+    A sequence of n tokens has ``1/n sum over its stopped tokens (offsets[t] + weights[t] LayerNorm(h) + offsets[T])``
+    added to its logits, with t and h of each token. So a sequence of which nothing is skipped has the unreduced
+    model's logits, and one that loses much is read more from what it lost.
+
+    Example:
+        >>> exit_offsets = PooledExitOffsets(num_reductions=1, num_logits=2, hidden_size=4)
+        >>> _ = exit_offsets.offsets.data.copy_(torch.tensor([[-4.0, -3.0], [-1.0, -1.0]]))
+        >>> layout, states = Layout.from_lengths([4], [1]), torch.zeros(4, 4)
+        >>> exit_offsets.shift(states, torch.tensor([1, 0, 1, 0]), layout).tolist()
+        [[-2.5, -2.0]]
+    """
+
+    def shift(self, states: Tensor, stops: Tensor, layout: Layout) -> Tensor:
+        """See :meth:`ExitOffsets.shift`; rows are sequences, and tokens that did not stop are not read."""
+        lengths, kinds = layout.sequence_lengths.to(stops.device), self.num_reductions
+        stopped = (stops < kinds).nonzero().squeeze(1)
+        # One bin a sequence and reduction: it is pooled first, then read.
+        bins = (torch.repeat_interleave(lengths) * kinds + stops).index_select(0, stopped)
+        count = len(lengths) * kinds
+        with torch.autocast(states.device.type, enabled=False):
+            normalised = _normalised(states.index_select(0, stopped))
+            sums = normalised.new_zeros(count, states.shape[-1]).index_add(0, bins, normalised)
+            pooled = sums.view(len(lengths), -1) / lengths[:, None]
+            read = pooled @ self.weights.float().transpose(1, 2).flatten(0, 1)
+        shares = torch.bincount(bins, minlength=count).view(-1, kinds) / lengths[:, None]
+        offsets = self.offsets.float()
+        return read + shares @ (offsets[:-1] + offsets[-1])
+
+
+def make_exit_offsets(
+    reads: Literal["tokens", "first_tokens"], num_reductions: int, num_logits: int, hidden_size: int
+) -> ExitOffsets:
+    """Make the exit offsets for what a task head reads.
+
+    Args:
+        reads: Input of the head; see :class:`~trbert_env.tasks.base.Task`.
+        num_reductions: T.
+        num_logits: Logits of a row.
+        hidden_size: d, of the encoder.
+    """
+    kind = ExitOffsets if reads == "tokens" else PooledExitOffsets
+    return kind(num_reductions, num_logits, hidden_size)
+
+
+def _normalised(states: Tensor) -> Tensor:
+    return nn.functional.layer_norm(states.float(), states.shape[-1:])

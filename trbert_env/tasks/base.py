@@ -34,7 +34,7 @@ class Task(ABC):
     Attributes:
         auto_model: The transformers auto class that builds the fine-tuned model.
         reads: Input of the task head: the last state of every token (``"tokens"``), or of each sequence's first
-            token (``"first_tokens"``). First tokens never stop, so there are no exit offsets for the latter.
+            token (``"first_tokens"``). First tokens never stop; exit offsets then pool what did.
         query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
         later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
         max_tokens: The most tokens of one sequence, special tokens included.
