@@ -133,7 +133,8 @@ def records_of(rows: Sequence[Mapping[str, Any]], form: Schema) -> Dataset:
         form: Form of the records.
 
     Example:
-        >>> records_of([{"id": "0", "text": "A fine film.", "text_pair": None, "label": "pos"}], LABELLED_TEXT)["label"][0]
+        >>> rows = [{"id": "0", "text": "A fine film.", "text_pair": None, "label": "pos"}]
+        >>> records_of(rows, LABELLED_TEXT)["label"][0]
         'pos'
     """
     schema = pa.schema([(name, kind.type) for name, kind in form.columns.items()])

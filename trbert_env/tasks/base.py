@@ -202,6 +202,15 @@ class Task(ABC):
         """Return a prediction for a record, as :meth:`predict` gives it, in words."""
         return str(prediction)
 
+    def record_score(self, prediction: Any, record: Dataset) -> float | None:
+        """Return the main metric of one record, from 0 to 100; None where one record alone has none.
+
+        Args:
+            prediction: The prediction for the record, as :meth:`predict` gives it.
+            record: The one record.
+        """
+        return self.metrics({columns(record, "id")[0][0]: prediction}, record)[self.metric_names[0]]
+
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return the one record of a text of a reader's own; its gold answer means nothing.
 

@@ -379,6 +379,10 @@ class Classification(Task):
         probability = float(torch.tensor(prediction, dtype=torch.float64).sigmoid())
         return f"{probability:.2f}" if self.names is None else self.names[int(prediction > 0)]
 
+    def record_score(self, prediction: Any, record: Dataset) -> float | None:
+        """Return 100 for the right class and 0 for another; None in regression, whose metrics are correlations."""
+        return None if self.head == "regression" else super().record_score(prediction, record)
+
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
         found = checked_values(self.own_fields, values)

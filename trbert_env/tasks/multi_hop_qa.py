@@ -251,7 +251,7 @@ class MultiHopQA(TokenTask):
         prediction: Any,
         tokenizer: PreTrainedTokenizerBase,
     ) -> TokenNotes:
-        """Tell question, titles and paragraphs apart, and mark the answers in the paragraphs; see :meth:`Task.notes`."""
+        """Tell question, titles and paragraphs apart, and mark answers in the paragraphs; see :meth:`Task.notes`."""
         assert isinstance(text, MultiHopText), "texts of a multi-hop task are MultiHopTexts"
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         tokens, spans = text.tokens, record["spans"]
