@@ -23,7 +23,7 @@ from runners.cli.run import UserError, run
 from runners.reporting.exploring import Explorer, data_of
 from runners.reporting.page import Explored, render_page
 from runners.reporting.server import ReportServer
-from runners.reporting.sources import Source, read_source
+from runners.reporting.sources import Source, read_sources
 from runners.runs.files import write_durably
 from runners.runs.run_folder import RunFolder
 from runners.training.precision import evaluation_dtype
@@ -100,7 +100,7 @@ def serve(server: ReportServer) -> None:
 
 def main(options: ReportOptions) -> None:
     """Write the page, and serve it where that is asked for."""
-    sources = [read_source(path) for path in options.runs]
+    sources = read_sources(options.runs)
     explored = explored_runs(options, sources)
     command = shlex.join(["python", "runners/report.py", *sys.argv[1:]])
     page = render_page(sources, explored, command, served=False)

@@ -67,12 +67,14 @@ class Chart:
         x_label: Label of the x axis.
         y_label: Label of the y axis.
         lines: The lines.
+        floor: A height that the y axis reaches down to; None for the least of the lines.
     """
 
     title: str
     x_label: str
     y_label: str
     lines: Sequence[Line]
+    floor: float | None = None
 
     def svg(self, width: int) -> Markup:
         """Return the plot as an SVG element.
@@ -82,7 +84,9 @@ class Chart:
         """
         points = [point for line in self.lines for point in line.line]
         spans = [mark for line in self.lines for mark in line.marks if not math.isnan(mark.half)]
-        heights = [y for _, y in points] + [mark.y + side * mark.half for mark in spans for side in (-1, 1)]
+        heights = [y for _, y in points] + [y for line in self.lines for _, y in line.behind]
+        heights += [] if self.floor is None else [self.floor]
+        heights += [mark.y + side * mark.half for mark in spans for side in (-1, 1)]
         x_axis, y_axis = Axis.over([x for x, _ in points]), Axis.over(heights)
         frame = _Frame(width, x_axis, y_axis)
         drawn = Markup("").join([frame.grid(), *(frame.drawn(line) for line in self.lines)])
@@ -217,10 +221,10 @@ def number(value: float) -> str:
     """Return a number as it stands at an axis.
 
     Example:
-        >>> [number(value) for value in (24000, 0.5, -2.0, 61.25)]
-        ['24k', '0.5', '-2', '61.25']
+        >>> [number(value) for value in (24000, 2500, 0.5, -2.0, 61.25)]
+        ['24k', '2.5k', '0.5', '-2', '61.25']
     """
-    if abs(value) >= 10_000 and value % 100 == 0:
+    if abs(value) >= 1000 and value % 100 == 0:
         return f"{value / 1000:g}k"
     return f"{value:g}"
 

@@ -24,7 +24,8 @@ class Row:
     Attributes:
         series: Line that they belong to.
         target: FLOPs speed-up that was aimed at; 0 where none was.
-        seeds: Number of runs.
+        runs: Number of runs.
+        examples: Examples that they were measured on.
         quality: Main metric; None where the runs have none of their own.
         quality_half: Half of its interval; NaN for a single run.
         difference: Main metric less that of the unreduced encoder; None where ``quality`` is.
@@ -36,7 +37,8 @@ class Row:
 
     series: str
     target: float
-    seeds: int
+    runs: int
+    examples: int
     quality: float | None
     quality_half: float
     difference: float | None
@@ -53,14 +55,14 @@ class DataSet:
     Attributes:
         env: Name of the data set.
         metric: Name of its main metric.
-        unreduced: Main metric of the unreduced encoder, once for each encoder.
+        unreduced: Main metric of the unreduced encoders and the examples that it was measured on.
         rows: One row a series and speed-up.
         record: A record of it, for its conditions.
     """
 
     env: str
     metric: str
-    unreduced: Sequence[float]
+    unreduced: Sequence[tuple[float, int]]
     rows: Sequence[Row]
     record: EvaluationRecord
 
@@ -70,7 +72,8 @@ class DataSet:
         shown = [row for row in self.rows if row.quality is not None]
         if len(shown) < 2:
             return None
-        lines = [Line(UNREDUCED, 0, [Mark(1.0, value, label=f"{UNREDUCED}: {value:.2f}") for value in self.unreduced])]
+        starts = [Mark(1.0, value, label=f"{UNREDUCED}: {value:.2f}") for value, _ in self.unreduced]
+        lines = [Line(UNREDUCED, 0, starts)]
         for style, series in enumerate(dict.fromkeys(row.series for row in shown), start=1):
             own = sorted((row for row in shown if row.series == series), key=lambda row: row.flops_speedup)
             lines.append(Line(series, style, [_mark(row) for row in own]))
@@ -97,20 +100,26 @@ def data_sets(sources: Sequence[Source]) -> list[DataSet]:
 
 def _data_set(env: str, points: Sequence[Point]) -> DataSet:
     metric = main_metric(points[0].record)
-    full = {point.record.conditions.encoder_fingerprint: quality_of(point.record.full, metric) for point in points}
-    alike = dict.fromkeys((point.series, point.target) for point in points)
-    groups = [[point for point in points if (point.series, point.target) == key] for key in alike]
-    unreduced = [value for value in full.values() if value is not None]
-    return DataSet(env, metric, unreduced, [_row(own, metric) for own in groups], points[0].record)
+    alike = dict.fromkeys(point.alike for point in points)
+    rows = [_row([point for point in points if point.alike == key], metric) for key in alike]
+    full = [(quality_of(point.record.full, metric), examples_of(point.record)) for point in points]
+    unreduced = dict.fromkeys((value, count) for value, count in full if value is not None)
+    return DataSet(env, metric, list(unreduced), rows, max((point.record for point in points), key=examples_of))
+
+
+def examples_of(record: EvaluationRecord) -> int:
+    """Return the number of examples that a record was measured on; of texts where it does not tell.
+
+    Args:
+        record: Record of an evaluation.
+    """
+    return record.conditions.num_examples or record.conditions.num_texts
 
 
 def _row(points: Sequence[Point], metric: str) -> Row:
     qualities = [quality_of(point.record.reduced.quality, metric) for point in points]
     own = [value for value in qualities if value is not None]
     mean, half = interval(own) if own else (None, math.nan)
-    # An evaluation may have measured the interval of its own, over texts.
-    measured = [value for point in points if isinstance(value := point.record.extra.get(f"{metric}_interval"), float)]
-    half = measured[0] if len(points) == 1 and measured else half
     full = [quality_of(point.record.full, metric) for point in points]
     differences = [one - other for one, other in zip(qualities, full, strict=True) if None not in (one, other)]  # type: ignore[operator]
     clocks = [point.record.clock for point in points if point.record.clock is not None]
@@ -119,6 +128,7 @@ def _row(points: Sequence[Point], metric: str) -> Row:
         points[0].series,
         points[0].target,
         len(points),
+        examples_of(points[0].record),
         mean,
         half,
         statistics.fmean(differences) if differences else None,
@@ -147,9 +157,13 @@ def training_charts(sources: Sequence[Source]) -> list[Chart]:
     }
     charts = []
     for key, (title, label) in titles.items():
-        lines = [_curve(source, key, style) for style, source in enumerate(runs) if len(source.curves.get(key, ())) > 1]
+        lines = [
+            _curve(source, key, style)
+            for style, source in enumerate(runs, start=1)
+            if len(source.curves.get(key, ())) > 1
+        ]
         if lines:
-            charts.append(Chart(title, "training texts", label, lines))
+            charts.append(Chart(title, "training texts", label, lines, floor=1.0 if key == SPEEDUP else None))
     # The return says what likelihood and loss say, with the price of the tokens.
     returns = any(chart.title == "Return" for chart in charts)
     return [chart for chart in charts if not (returns and chart.title in ("Log-likelihood", "Loss"))]

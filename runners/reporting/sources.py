@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from baselines.saving import is_system
 from runners.evaluation.record import REQUIRED, EvaluationRecord, Quality
+from runners.reproduction.published import CONTROL
 from runners.runs.files import read_record
 from runners.runs.models import is_token_reduced, unfinished
-from runners.runs.run_folder import RunFolder
+from runners.runs.run_folder import RunFolder, options_digest
 from runners.runs.tracking import read_curves
 
 #: Tables of runs: of a sweep, and of a comparison or a reproduction.
@@ -37,18 +38,25 @@ class Point:
         target: FLOPs speed-up that was aimed at; 0 where none was.
         seed: Seed of the run, or of the heuristic.
         record: Record of the evaluation.
+        settings: What tells runs of one line and target apart that differ by more than their seed.
     """
 
     series: str
     target: float
     seed: int
     record: EvaluationRecord
+    settings: str = ""
+
+    @property
+    def alike(self) -> tuple[str, float, str, str | None]:
+        """What the runs have in common whose mean is told."""
+        return self.series, self.target, self.settings, self.record.conditions.texts_fingerprint
 
     @property
     def flops_speedup(self) -> float:
-        """FLOPs speed-up that was reached; 1 where nothing is skipped."""
+        """FLOPs speed-up that was reached; 1 of the control, which skips nothing."""
         savings = self.record.reduced.savings
-        return 1.0 if savings is None else savings.flops_speedup
+        return 1.0 if savings is None or self.series == CONTROL else savings.flops_speedup
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,11 @@ class Source:
     is_run: bool
     has_policy: bool = False
     has_system: bool = False
+
+    def called(self, series: str) -> Source:
+        """Return a run under another name."""
+        (point,) = self.points
+        return replace(self, name=series, points=[replace(point, series=series)])
 
     @property
     def record(self) -> EvaluationRecord:
@@ -106,6 +119,34 @@ def quality_of(quality: Quality, metric: str) -> float | None:
     return None if found is None or found != found else found
 
 
+def read_sources(paths: Sequence[Path]) -> list[Source]:
+    """Read what folders hold; runs of one name that differ by more than their seed are told apart by their folders.
+
+    Args:
+        paths: Folders of runs, sweeps, comparisons and reproductions.
+
+    Raises:
+        FileNotFoundError: There is none, or it has not ended.
+        ValueError: It holds nothing that was evaluated on a task.
+    """
+    sources = [read_source(path) for path in paths]
+    settings: dict[tuple[str, str, float], set[str]] = {}
+    for source in sources:
+        if source.is_run:
+            settings.setdefault(_line_of(source), set()).add(source.points[0].settings)
+    return [
+        source.called(f"{source.points[0].series}, {source.path.resolve().name}")
+        if source.is_run and len(settings[_line_of(source)]) > 1
+        else source
+        for source in sources
+    ]
+
+
+def _line_of(source: Source) -> tuple[str, str, float]:
+    point = source.points[0]
+    return source.env, point.series, point.target
+
+
 def read_source(path: Path) -> Source:
     """Read what a folder holds.
 
@@ -131,12 +172,13 @@ def read_source(path: Path) -> Source:
         )
     record, options = EvaluationRecord.from_flat(flat), config["options"]
     series = series_of(path, record, options)
-    point = Point(series, float(options.get("target_speedup") or 0.0), int(options.get("seed", 0)), record)
+    target, seed = float(options.get("target_speedup") or 0.0), int(options.get("seed", 0))
+    point = Point(series, target, seed, record, options_digest({**options, "seed": None}))
     keys = {RETURN, SPEEDUP, LIKELIHOOD, LOSS, *(f"holdout/{name}" for name in _watched(record))}
     model = str(folder.model_dir)
     return Source(
         path,
-        f"{series}, seed {point.seed}",
+        f"{series}, seed {seed}",
         config,
         [point],
         read_curves(folder.events_dir, keys),
@@ -166,7 +208,7 @@ def series_of(path: Path, record: EvaluationRecord, options: Mapping[str, Any]) 
     """
     stage, _, agent = path.resolve().parent.name.partition("-")
     if options.get("unreduced"):
-        return "unreduced control"
+        return CONTROL
     if stage == "policy":
         return "stage 2" if agent == "reinforce" else f"stage 2, {agent}"
     if stage == "joint":

@@ -280,7 +280,7 @@ class MultiHopQA(TokenTask):
         parted = [block.partition("\n") for block in blocks]
         if short := [title for title, _, body in parted if not body.strip()]:
             raise ValueError(f"the paragraph {short[0]!r} has one line: give a title, and its text below it")
-        row = {
+        row: dict[str, Any] = {
             "id": "own",
             "question": found["question"],
             "paragraphs": {

@@ -202,12 +202,16 @@ class MultipleChoice(Task):
         """
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         gold, predicted = no_tokens(text), no_tokens(text)
-        joined = self.fill_blanks and _BLANK in record["question"]
+        in_blank = self.fill_blanks and _BLANK in record["question"]
+
+        def count(string: str) -> int:
+            return len(tokenizer(string, add_special_tokens=False)["input_ids"])
+
         end = 0
         for number, (length, option) in enumerate(zip(text.sequence_lengths, record["options"], strict=True)):
-            end += length
-            count = 0 if joined else len(tokenizer(f" {option}", add_special_tokens=False)["input_ids"])
-            own = slice(max(end - 1 - count, end - length + parts[end - length : end].index("question")), end - 1)
+            first, end = end, end + length
+            asked = count(self._joined(record["question"], option)) - (0 if in_blank else count(f" {option}"))
+            own = slice(first + parts[first:end].index("question") + asked, end - 1)
             parts[own] = ["option"] * len(parts[own])
             gold[own], predicted[own] = number == record["answer"], number == prediction
         return TokenNotes(tuple(parts), gold, predicted)

@@ -87,16 +87,23 @@
     const stops = text.sequences.flatMap((sequence) => sequence.stop);
     const counts = run.layers.map((_, stage) => stops.filter((stop) => stop >= stage).length);
     const rows = [["gold", text.gold], ["predicted", [text.predicted, OUTCOMES[outcome(text)]].filter(Boolean).join("  ")]];
-    if (text.unreduced !== text.predicted) rows.push(["nothing skipped", text.unreduced]);
+    if (text.unreduced !== text.predicted) rows.push(["with all tokens", text.unreduced]);
     rows.push(["tokens", counts.join(" → ") + ", " + text.speedup.toFixed(2) + "× fewer FLOPs"]);
     find("answers").replaceChildren(...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [
       make("dt", "", name), make("dd", name === "tokens" ? "" : "strong", value),
     ]));
   };
+  // Neighbours that stop at one layer, with the same marks, are one stretch: the space between them is theirs.
+  const alike = (sequence, one, other) => ["stop", "marks"].every((name) => sequence[name][one] === sequence[name][other]);
+  const joined = (sequence, place) => place > 0 && place < sequence.text.length
+    && (!sequence.spaced[place] || alike(sequence, place - 1, place));
   const drawToken = (sequence, place, names, run) => {
     const part = names.part[sequence.part[place]], kind = names.kind[sequence.kind[place]], stop = sequence.stop[place];
     const marks = sequence.marks[place];
-    const element = make("span", "token " + level(stop, run), sequence.text[place]);
+    const space = sequence.spaced[place] && joined(sequence, place) ? " " : "";
+    const element = make("span", "token " + level(stop, run), space + sequence.text[place]);
+    if (joined(sequence, place)) element.classList.add("joined");
+    if (joined(sequence, place + 1)) element.classList.add("open");
     if (part === "special tokens") element.classList.add("special");
     if (marks & 1) element.classList.add("gold");
     if (marks & 2) element.classList.add("predicted");
@@ -111,7 +118,7 @@
       if (text.sequences.length > 1) paragraphs.push(make("p", "sequence", "sequence " + (number + 1) + " of " + text.sequences.length));
       const paragraph = make("p");
       sequence.text.forEach((_, place) => {
-        if (sequence.spaced[place]) paragraph.append(" ");
+        if (sequence.spaced[place] && !joined(sequence, place)) paragraph.append(" ");
         paragraph.append(drawToken(sequence, place, names, run));
       });
       paragraphs.push(paragraph);
