@@ -38,7 +38,7 @@ class ReportOptions:
     """Folders of runs, sweeps, comparisons and reproductions."""
 
     num_texts: Annotated[int, Range(1)] = 60
-    """Number of texts to explore of each run that has a policy: a random sample by --seed."""
+    """Most texts to explore of each run that has a policy: a random sample by --seed."""
 
     split: Literal["train", "validation", "test"] | None = None
     """Split of these texts; the one that results are reported on when not given."""
@@ -101,6 +101,7 @@ def serve(server: ReportServer) -> None:
 def main(options: ReportOptions) -> None:
     """Write the page, and serve it where that is asked for."""
     sources = read_sources(options.runs)
+    server = ReportServer(options.port) if options.serve else None  # says what is wrong before the work
     explored = explored_runs(options, sources)
     command = shlex.join(["python", "runners/report.py", *sys.argv[1:]])
     page = render_page(sources, explored, command, served=False)
@@ -110,8 +111,9 @@ def main(options: ReportOptions) -> None:
     path = folder.path / "report.html"
     write_durably(path, page)
     print(f"report: {path}")
-    if options.serve:
-        serve(ReportServer(options.port, render_page(sources, explored, command, served=True), explored))
+    if server is not None:
+        server.show(render_page(sources, explored, command, served=True), explored)
+        serve(server)
 
 
 if __name__ == "__main__":

@@ -22,19 +22,35 @@ _MOST_BYTES = 1_000_000
 class ReportServer(ThreadingHTTPServer):
     """Serves one page, and answers texts of readers' own.
 
+    It takes its port at once, and answers once :meth:`show` has told what and it is set to serve.
+
     Args:
         port: Port to listen at; 0 for any free one.
-        page: The page.
-        runs: Runs of the page's explorer, in their order.
+
+    Raises:
+        ValueError: The port cannot be had.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int, page: str, runs: Sequence[Explored]) -> None:
-        super().__init__((ADDRESS, port), _Handler)
-        self.page, self.runs = page.encode(), runs
+    def __init__(self, port: int) -> None:
+        try:
+            super().__init__((ADDRESS, port), _Handler)
+        except OSError as error:
+            raise ValueError(f"--port {port} cannot be had ({error.strerror}): give another, or 0 for any") from error
+        self.page: bytes = b""
+        self.runs: Sequence[Explored] = ()
         # One text at a time: the model is one.
         self._lock = threading.Lock()
+
+    def show(self, page: str, runs: Sequence[Explored]) -> None:
+        """Tell what to serve.
+
+        Args:
+            page: The page.
+            runs: Runs of its explorer, in their order.
+        """
+        self.page, self.runs = page.encode(), runs
 
     @property
     def url(self) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from baselines.saving import is_system
 from runners.evaluation.record import REQUIRED, EvaluationRecord, Quality
 from runners.reproduction.published import CONTROL
 from runners.runs.files import read_record
@@ -71,7 +70,6 @@ class Source:
         curves: Curves of its training, by TensorBoard key; empty where nothing was trained.
         is_run: True for a run, False for a table of runs.
         has_policy: True if it holds a token-reduced model, whose tokens can be shown.
-        has_system: True if it holds a compared system.
     """
 
     path: Path
@@ -81,7 +79,6 @@ class Source:
     curves: Curves
     is_run: bool
     has_policy: bool = False
-    has_system: bool = False
 
     def called(self, series: str) -> Source:
         """Return a run under another name."""
@@ -175,7 +172,6 @@ def read_source(path: Path) -> Source:
     target, seed = float(options.get("target_speedup") or 0.0), int(options.get("seed", 0))
     point = Point(series, target, seed, record, options_digest({**options, "seed": None}))
     keys = {RETURN, SPEEDUP, LIKELIHOOD, LOSS, *(f"holdout/{name}" for name in _watched(record))}
-    model = str(folder.model_dir)
     return Source(
         path,
         f"{series}, seed {seed}",
@@ -183,8 +179,7 @@ def read_source(path: Path) -> Source:
         [point],
         read_curves(folder.events_dir, keys),
         is_run=True,
-        has_policy=is_token_reduced(model),
-        has_system=is_system(folder.model_dir),
+        has_policy=is_token_reduced(str(folder.model_dir)),
     )
 
 
