@@ -1,6 +1,7 @@
 '''One readable file a job, each a script: ``python runners/<job>.py --help``.
 
-``cli/``, ``runs/``, ``training/`` and ``evaluation/`` hold what the runners share.
+``cli/``, ``runs/``, ``training/`` and ``evaluation/`` hold what the runners share, ``reproduction/`` and ``reporting/``
+what ``reproduce.py`` and ``report.py`` are made of.
 
 A runner is a script and a module. As a script it opens with these lines, before its other imports, so that
 ``runners/script.py`` can prepare the process::

@@ -1,10 +1,16 @@
-"""A text as the agent reduces it, for TensorBoard's text pane."""
+"""A text as the agent reduces it: where each token stops, for TensorBoard's text pane, tables and pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from agents.base import Actor
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.envs.episode import Episode
 from trbert_env.envs.rendering import render_stops
@@ -40,8 +46,25 @@ def tokens_of(text: EncodedText, tokenizer: PreTrainedTokenizerBase) -> list[str
     return list(tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
 
 
-def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -> list[int]:
-    """Return the reduction that each token of a text stops at, the number of reductions where it runs to the end.
+@dataclass(frozen=True)
+class PlayedText:
+    """One text, reduced.
+
+    Attributes:
+        stops: Reduction that each token stopped at, the number of reductions where it ran to the end.
+        logits: Logits of the task, exit offsets included.
+        full_flops: FLOPs of all layers on all tokens.
+        reduced_flops: FLOPs of the reduced pass.
+    """
+
+    stops: list[int]
+    logits: Tensor
+    full_flops: float
+    reduced_flops: float
+
+
+def play_text(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -> PlayedText:
+    """Reduce a text as in evaluation.
 
     Args:
         actor: Actor that chooses the tokens; it computes on the model's device.
@@ -52,6 +75,28 @@ def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -
     episode = Episode(staged, [text], 1)
     while not episode.forward.done:
         episode.replay(actor.act(episode.observation(width), deterministic=True))
-    _, stops = episode.forward.final_states()
-    found: list[int] = stops.tolist()
-    return found
+    with torch.no_grad():
+        logits, stops = staged.read(episode.forward)
+    layouts, cost = episode.forward.layouts, staged.cost
+    return PlayedText(stops.tolist(), logits, float(cost.full(layouts[0])), float(cost.reduced(layouts)))
+
+
+def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -> list[int]:
+    """Return the reduction that each token of a text stops at; see :func:`play_text`."""
+    return play_text(actor, staged, text, width).stops
+
+
+def last_layers(encoder: StagedEncoder) -> tuple[int, ...]:
+    """Return the layer, counted from 1, that made the last state of tokens that stop at each reduction, or at none."""
+    return (*(cut - 1 for cut in encoder.reduction_layers), encoder.num_layers)
+
+
+def layers_of(encoder: StagedEncoder, stops: Sequence[int]) -> list[int]:
+    """Return the layer that made each token's last state.
+
+    Args:
+        encoder: Encoder that the text ran through.
+        stops: Reduction that each token stopped at.
+    """
+    ends = last_layers(encoder)
+    return [ends[stop] for stop in stops]

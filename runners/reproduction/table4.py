@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.trained import TrainedPolicy
 from runners.cli.options import resolve_device
-from runners.evaluation.text_rendering import stops_of, tokens_of
+from runners.evaluation.text_rendering import layers_of, stops_of, tokens_of
 from runners.reproduction.field import Field, load_field
 from runners.reproduction.nested import Result, Runs
 from runners.reproduction.options import ReproduceOptions
@@ -77,11 +77,10 @@ def marked_texts(options: ReproduceOptions, result: Result) -> list[tuple[str, l
     model, backbone = load_model(result.run, device)
     workload = load_split(options.data.of(result.env), backbone, trained=TrainedOn.of(model))
     policy, staged = TrainedPolicy(model.policy, model.decision), model.staged
-    depth = staged.encoder.num_layers
-    ends = [*(cut - 1 for cut in staged.encoder.reduction_layers), depth]
     found = []
     for index in range(min(options.num_texts, len(workload.texts))):
         text = workload.texts[index]
         stops = stops_of(policy, staged, text, workload.task.max_text_tokens)
-        found.append((text.text_id, tokens_of(text, backbone.tokenizer), [ends[stop] for stop in stops], depth))
+        layers = layers_of(staged.encoder, stops)
+        found.append((text.text_id, tokens_of(text, backbone.tokenizer), layers, staged.encoder.num_layers))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -118,11 +118,20 @@ def track_end(events_dir: Path, options: RunnerOptions, record: Mapping[str, Any
 
 def read_curve(events_dir: Path, key: str) -> list[tuple[int, float]]:
     """A run's curve, as ``(step, value)``; empty where it has none of that key."""
+    return read_curves(events_dir, (key,)).get(key, [])
+
+
+def read_curves(events_dir: Path, keys: Collection[str]) -> dict[str, list[tuple[int, float]]]:
+    """Return those of a run's curves that it has, as ``(step, value)``, by key.
+
+    Args:
+        events_dir: The folder of the events.
+        keys: TensorBoard keys.
+    """
     events = EventAccumulator(str(events_dir), size_guidance={SCALARS: 0})  # 0: all of them
     events.Reload()
-    if key not in events.Tags()[SCALARS]:
-        return []
-    return [(event.step, event.value) for event in events.Scalars(key)]
+    there = [key for key in events.Tags()[SCALARS] if key in keys]
+    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in there}
 
 
 def _scalar(value: Any) -> bool | int | float | str:

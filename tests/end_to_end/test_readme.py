@@ -27,6 +27,8 @@ README = (ROOT / "README.md").read_text()
 
 #: Commands that no test runs.
 NOT_RUN = ("python3 -m venv", "pip install", "make demo", "make test", "tensorboard --logdir")
+#: Options of commands that would not end; tests/end_to_end/test_report.py asks the server.
+ENDLESS = ("--serve",)
 #: Options that make a run short, by runner.
 UPDATES = ["total-texts 8", "texts-per-step 4", "samples-per-text 2"]
 NESTED = [f"--policy.{update}" for update in UPDATES]
@@ -39,6 +41,7 @@ SHORT: dict[str, list[str]] = {
     "joint_finetune": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
     "train_baseline": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
     "evaluate": LOADED,
+    "report": ["--num-texts 2"],
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
     "probe": [],
     "pilot": [*LOADED, "--strategies random", "--proportions 0.5"],
@@ -115,11 +118,11 @@ class Reader:
             "PRETRAIN_RUN": str(self.pretrained),
             "BASELINE_RUN": str(self.baseline),
         }
-        arguments = [filled.get(argument, argument) for argument in arguments]
+        arguments = [filled.get(argument, argument) for argument in arguments if argument not in ENDLESS]
         if "--resume" not in arguments:
             short = [option for option in SHORT[job] if "--lengths" not in arguments or option not in NOT_OF_LENGTHS]
             arguments += shlex.split(" ".join(short))
-            if not {"--backbone", "--policy", "--model"} & set(arguments):
+            if job != "report" and not {"--backbone", "--policy", "--model"} & set(arguments):
                 arguments += ["--backbone", str(self.encoder)]
         before = set(self.root.glob("runs/*/*/*"))
         module = importlib.import_module(f"runners.{job}")

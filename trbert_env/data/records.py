@@ -21,9 +21,13 @@ are a part of the benchmark that is reported by itself too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset
+from datasets.fingerprint import generate_random_fingerprint
+from datasets.table import InMemoryTable
 
 from trbert_env.data.kinds import MAX_OFFSET, Integer, ListOf, Real, Struct, Text
 from trbert_env.data.schema import Schema
@@ -119,3 +123,20 @@ def columns(records: Dataset, *names: str) -> list[list[Any]]:
     """Return columns of records as lists, in the order of the names."""
     table = records.select_columns(list(names)).with_format("arrow")[:]
     return [table.column(name).to_pylist() for name in names]
+
+
+def records_of(rows: Sequence[Mapping[str, Any]], form: Schema) -> Dataset:
+    """Return rows as records in memory; nothing is written to the cache of ``datasets``.
+
+    Args:
+        rows: Values of each record by column.
+        form: Form of the records.
+
+    Example:
+        >>> rows = [{"id": "0", "text": "A fine film.", "text_pair": None, "label": "pos"}]
+        >>> records_of(rows, LABELLED_TEXT)["label"][0]
+        'pos'
+    """
+    schema = pa.schema([(name, kind.type) for name, kind in form.columns.items()])
+    # Under a fingerprint of its own: else `datasets` would hash the table for one.
+    return Dataset(InMemoryTable(pa.Table.from_pylist(rows, schema=schema)), fingerprint=generate_random_fingerprint())

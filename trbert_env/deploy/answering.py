@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from datasets import Dataset
-from datasets.fingerprint import generate_random_fingerprint
-from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.records import SPAN_QA
+from trbert_env.data.records import SPAN_QA, records_of
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -61,10 +58,7 @@ def _records(questions: Sequence[str], contexts: Sequence[str]) -> Dataset:
         {"id": str(number), "question": question, "context": context, "answers": unknown}
         for number, (question, context) in enumerate(zip(questions, contexts, strict=True))
     ]
-    form = pa.schema([(name, kind.type) for name, kind in SPAN_QA.columns.items()])
-    # In memory and under a fingerprint of its own: nothing is written to the cache of `datasets`.
-    table = InMemoryTable(pa.Table.from_pylist(rows, schema=form))
-    return Dataset(table, fingerprint=generate_random_fingerprint())
+    return records_of(rows, SPAN_QA)
 
 
 def _logits(model: TokenReducedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:

@@ -35,6 +35,11 @@ class EncodedText:
         """The number of tokens."""
         return len(self.input_ids)
 
+    @property
+    def record_id(self) -> str:
+        """The id of the record that it was made of."""
+        return self.text_id
+
 
 @dataclass(frozen=True)
 class TextBatch:

@@ -1,14 +1,60 @@
-"""Texts in a terminal or in TensorBoard, skipped tokens struck out."""
+"""Texts in a terminal, in TensorBoard or on a page: tokens as words, skipped ones struck out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from tokenizers.decoders import ByteLevel
 
 #: What Markdown would take for markup.
 _MARKUP, _ESCAPED = re.compile(r"([\\`*_<])"), r"\\\1"
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _STRIKE, _PLAIN = "\x1b[9;2m", "\x1b[0m"
+#: What stands before the first token of a word: of byte-level tokenizers, and of SentencePiece.
+_BYTE_LEVEL = "Ġ"
+_BEGINS = (_BYTE_LEVEL, "▁")
+
+
+class Piece(NamedTuple):
+    """A token as a reader sees it.
+
+    Attributes:
+        text: Its characters.
+        begins: True if it begins a word, and False if it goes on with the one before.
+    """
+
+    text: str
+    begins: bool
+
+
+def pieces_of(tokens: Sequence[str]) -> list[Piece]:
+    """Return tokens as pieces of words.
+
+    Byte-level and SentencePiece tokenizers mark where a word begins, wordpiece ones where it goes on.
+
+    Args:
+        tokens: The tokens of a text, in order.
+
+    Example:
+        >>> [piece.text if piece.begins else "+" + piece.text for piece in pieces_of(["[CLS]", "play", "##ing"])]
+        ['[CLS]', 'play', '+ing']
+        >>> [piece.text if piece.begins else "+" + piece.text for piece in pieces_of(["ĠcafÃ©", "s"])]
+        ['café', '+s']
+    """
+    mark = next((mark for mark in _BEGINS if any(token.startswith(mark) for token in tokens)), None)
+    if mark is None:
+        return [Piece(token.removeprefix("##"), not token.startswith("##") or not place)
+                for place, token in enumerate(tokens)]  # fmt: skip
+    decode = _decoded if mark == _BYTE_LEVEL else str
+    return [Piece(decode(token.removeprefix(mark)), token.startswith(mark) or not place)
+            for place, token in enumerate(tokens)]  # fmt: skip
+
+
+def _decoded(token: str) -> str:
+    """The characters of a byte-level token, which stand for bytes."""
+    return str(ByteLevel().decode([token]))
 
 
 def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
@@ -22,15 +68,11 @@ def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
         >>> render_reduction(["[CLS]", "play", "##ing"], [True, True, False])
         '[CLS] play\x1b[9;2ming\x1b[0m'
     """
-    # Byte-level tokenizers mark where a word begins, wordpiece ones where it goes on.
-    byte_level = any(token.startswith("Ġ") for token in tokens)
-    pieces = []
-    for index, token in enumerate(tokens):
-        continues = not token.startswith("Ġ") if byte_level else token.startswith("##")
-        word = token.removeprefix("Ġ" if byte_level else "##")
-        shown = word if in_play[index] else f"{_STRIKE}{word}{_PLAIN}"
-        pieces.append(shown if continues or index == 0 else f" {shown}")
-    return "".join(pieces)
+    shown = []
+    for index, (word, begins) in enumerate(pieces_of(tokens)):
+        styled = word if in_play[index] else f"{_STRIKE}{word}{_PLAIN}"
+        shown.append(f" {styled}" if begins and index else styled)
+    return "".join(shown)
 
 
 def render_stops(tokens: Sequence[str], stops: Sequence[int], num_reductions: int) -> str:

@@ -23,6 +23,7 @@ from transformers.utils.generic import ModelOutput
 from trbert_env.data.records import SUBSET, columns
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText as EncodedText
+from trbert_env.tasks.reading import OwnField, TokenNotes, no_tokens, second_segments
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Task(ABC):
             token (``"first_tokens"``). First tokens never stop; exit offsets then pool what did.
         query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
         later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
+        part_names: Names of the first and of the second segment of a sequence, for readers.
+        own_fields: Fields in which a reader gives a text of their own; see :meth:`own_record`.
         max_tokens: The most tokens of one sequence, special tokens included.
     """
 
@@ -44,6 +47,8 @@ class Task(ABC):
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "tokens"
     query_segment: ClassVar[int] = 0
     later_settings: ClassVar[frozenset[str]] = frozenset()
+    part_names: ClassVar[tuple[str, str]] = ("text", "second text")
+    own_fields: ClassVar[tuple[OwnField, ...]] = ()
 
     max_tokens: int = 512
 
@@ -168,6 +173,54 @@ class Task(ABC):
             own = records.select([index for index, name in enumerate(names) if name == subset])
             found |= {f"{name}_{subset}": value for name, value in self.metrics(predictions, own).items()}
         return found
+
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell a reader what the tokens of a text are: here its two segments, and no tokens of answers.
+
+        Args:
+            text: A text of the record.
+            logits: Its logits.
+            record: The record.
+            prediction: The prediction for the record, as :meth:`predict` gives it.
+            tokenizer: The tokenizer that the text was encoded with.
+        """
+        parts = tuple(self.part_names[int(second)] for second in second_segments(text))
+        return TokenNotes(parts, no_tokens(text), no_tokens(text))
+
+    def gold_answer(self, record: Mapping[str, Any]) -> str:
+        """Return the gold answer of a record in words."""
+        return str(record.get("answer", record.get("label", "")))
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return a prediction for a record, as :meth:`predict` gives it, in words."""
+        return str(prediction)
+
+    def record_score(self, prediction: Any, record: Dataset) -> float | None:
+        """Return the main metric of one record, from 0 to 100; None where one record alone has none.
+
+        Args:
+            prediction: The prediction for the record, as :meth:`predict` gives it.
+            record: The one record.
+        """
+        return self.metrics({columns(record, "id")[0][0]: prediction}, record)[self.metric_names[0]]
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return the one record of a text of a reader's own; its gold answer means nothing.
+
+        Args:
+            values: Values of :attr:`own_fields` by name; a field that is not required may be left out.
+
+        Raises:
+            ValueError: The task declares no fields, or a value is missing, or of no use.
+        """
+        raise ValueError(f"{type(self).__name__} takes no text of one's own: it declares no own_fields")
 
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""

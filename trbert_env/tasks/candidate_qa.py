@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,14 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.records import columns
+from trbert_env.data.records import CANDIDATES, columns, records_of
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text
 from trbert_env.tasks.candidate_metrics import candidate_metrics
 from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.markers import marker_ids
+from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
 from trbert_env.tasks.slices import cut_into_slices
 from trbert_env.tasks.text_encoding import SequenceEncoder
 from trbert_env.tasks.token_task import TokenTask
@@ -44,6 +45,13 @@ class CandidateQA(TokenTask):
             half of it is left for the supports; so is a query that leaves candidates less than half of the rest.
         max_slices: The most sequences of a text: what fits none of them is cut.
     """
+
+    part_names: ClassVar[tuple[str, str]] = ("query", "support")
+    own_fields: ClassVar[tuple[OwnField, ...]] = (
+        OwnField("query", "Query", lines=1),
+        OwnField("candidates", "Candidates", "one a line", lines=4),
+        OwnField("supports", "Supporting passages", "one a line"),
+    )
 
     max_tokens: int = 512
     max_slices: int = 2
@@ -180,6 +188,43 @@ class CandidateQA(TokenTask):
             ValueError: There is no query.
         """
         return candidate_metrics(predictions, dict(zip(*columns(records, "id", "answer"), strict=True)))
+
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell query, candidates and supports apart, and mark the candidates that are right and chosen.
+
+        See :meth:`Task.notes`.
+        """
+        parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
+        gold, predicted = no_tokens(text), no_tokens(text)
+        which, places, right = text.target.T.tolist()
+        for number, place, is_right, following in zip(which, places, right, [*places[1:], len(text)], strict=True):
+            # The last candidate of a slice ends with its segment, any other where the next marker stands.
+            end = next((stop for stop in range(place, following) if parts[stop] == "support"), following)
+            end -= end < following
+            parts[place:end] = ["candidate"] * (end - place)
+            gold[place:end], predicted[place:end] = bool(is_right), number == prediction
+        return TokenNotes(tuple(parts), gold, predicted)
+
+    def gold_answer(self, record: Mapping[str, Any]) -> str:
+        """Return the right candidate."""
+        return str(record["candidates"][record["answer"]])
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return the chosen candidate."""
+        return str(record["candidates"][prediction])
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return a query with candidates and supports; see :meth:`Task.own_record`."""
+        found = checked_values(self.own_fields, values)
+        lists = {name: lines_of(found[name]) for name in ("candidates", "supports")}
+        return records_of([{"id": "own", "query": found["query"], **lists, "answer": 0}], CANDIDATES)
 
 
 def _check_supports(records: Dataset) -> None:

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from trbert_env.data.records import columns
+from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns, records_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
@@ -37,6 +37,7 @@ from trbert_env.tasks.labels import (
     unnamed_labels,
     write_labels,
 )
+from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 Head = Literal["classes", "relevance", "regression"]
@@ -65,6 +66,10 @@ class Classification(Task):
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+    own_fields: ClassVar[tuple[OwnField, ...]] = (
+        OwnField("text", "Text"),
+        OwnField("text_pair", "Second text", "only for models of pairs of texts", required=False, lines=3),
+    )
     later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
 
     max_tokens: int = 512
@@ -342,6 +347,48 @@ class Classification(Task):
             return class_metrics(found, right, self.labels if self.ordered else (), self._looked_for)
         scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
         return (relevance_metrics if self.head == "relevance" else regression_metrics)(scores, numbers)
+
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell the texts of a pair apart; see :meth:`Task.notes`."""
+        notes = super().notes(text, logits, record, prediction, tokenizer)
+        if record["text_pair"] is None:
+            return notes
+        first, _ = self.part_names
+        return TokenNotes(
+            tuple("first text" if part == first else part for part in notes.parts), notes.gold, notes.predicted
+        )
+
+    def gold_answer(self, record: Mapping[str, Any]) -> str:
+        """Return the label: a name, or a number."""
+        label = record["label"]
+        return label if isinstance(label, str) else f"{label:g}"
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return the class; of a single logit its name or the probability, of regression the number."""
+        if self.head == "classes":
+            return str(prediction)
+        if self.head == "regression":
+            return f"{prediction:.2f}"
+        probability = float(torch.tensor(prediction, dtype=torch.float64).sigmoid())
+        return f"{probability:.2f}" if self.names is None else self.names[int(prediction > 0)]
+
+    def record_score(self, prediction: Any, record: Dataset) -> float | None:
+        """Return 100 for the right class and 0 for another; None in regression, whose metrics are correlations."""
+        return None if self.head == "regression" else super().record_score(prediction, record)
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return a text or a pair of texts; see :meth:`Task.own_record`."""
+        found = checked_values(self.own_fields, values)
+        label: str | float = self._outputs[0] if self.label_kind == "class" else 0.0
+        row = {"id": "own", "text": found["text"], "text_pair": found["text_pair"] or None, "label": label}
+        return records_of([row], LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(num_sequences, num_logits)``; see :meth:`Task.stock_logits`."""

@@ -11,6 +11,10 @@ _FREE = (
 )
 
 
+#: All of these tokens.
+MARKERS = frozenset(marker for pair in _FREE for marker in pair)
+
+
 def marker_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     """Return the ids of two tokens that no text is made of.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.records import ANSWER_KINDS, columns
+from trbert_env.data.records import ANSWER_KINDS, MULTI_HOP, columns, records_of
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences, yes_no_divergence
@@ -23,6 +24,7 @@ from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
+from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, no_tokens, touched
 from trbert_env.tasks.span_decoding import best_among, best_of_all
 from trbert_env.tasks.span_encoding import frame_of
 from trbert_env.tasks.token_task import TokenTask
@@ -57,6 +59,12 @@ class MultiHopQA(TokenTask):
         max_answer_tokens: The most tokens of a predicted answer.
         support_weight: Weight of the supporting sentences in the likelihood; 0 leaves them out.
     """
+
+    part_names: ClassVar[tuple[str, str]] = ("question", "title")
+    own_fields: ClassVar[tuple[OwnField, ...]] = (
+        OwnField("question", "Question", lines=1),
+        OwnField("paragraphs", "Paragraphs", "blank lines between them; the first line of each is its title", lines=10),
+    )
 
     max_tokens: int = 512
     max_slices: int = 2
@@ -202,14 +210,22 @@ class MultiHopQA(TokenTask):
 
     def _best_span(self, row: Mapping[str, Any], text: MultiHopText, logits: npt.NDArray[np.float32]) -> str:
         tokens = text.tokens
-        scores = logits[tokens.places, :2]
-        if not len(scores):
+        found = self._best_tokens(text, logits)
+        if found is None:
             return ""
-        found = best_among(scores, tokens.stretches, self.num_best, self.max_answer_tokens)
-        # The best starts may all lie behind the best ends.
-        first, last = found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
+        first, last = found
         paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
         return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
+
+    def _best_tokens(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[int, int] | None:
+        """First and last of the tokens that are read of paragraphs; None where none is read."""
+        tokens = text.tokens
+        scores = logits[tokens.places, :2]
+        if not len(scores):
+            return None
+        found = best_among(scores, tokens.stretches, self.num_best, self.max_answer_tokens)
+        # The best starts may all lie behind the best ends.
+        return found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
 
     def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
         if not self.support_weight:
@@ -226,6 +242,58 @@ class MultiHopQA(TokenTask):
         found = {key: answer.supports for key, answer in predictions.items()}
         wanted = [list(zip(one["title"], one["sentence"], strict=True)) for one in supports]
         return hotpot_metrics(texts, right, found, dict(zip(ids, wanted, strict=True)))
+
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell question, titles and paragraphs apart, and mark answers in the paragraphs; see :meth:`Task.notes`."""
+        assert isinstance(text, MultiHopText), "texts of a multi-hop task are MultiHopTexts"
+        parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
+        tokens, spans = text.tokens, record["spans"]
+        for place in tokens.places.tolist():
+            parts[place] = "paragraph"
+        gold, predicted = no_tokens(text), no_tokens(text)
+        for index, start, answer in zip(spans["paragraph"], spans["start"], spans["text"], strict=True):
+            inside = (tokens.paragraphs == index) & touched(tokens.offsets, start, start + len(answer))
+            gold[tokens.places[inside]] = True
+        if prediction.text not in ("yes", "no") and (found := self._best_tokens(text, logits)) is not None:
+            predicted[tokens.places[found[0] : found[1] + 1]] = True
+        return TokenNotes(tuple(parts), gold, predicted)
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return the words of the answer."""
+        return str(prediction.text)
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return a question over paragraphs; see :meth:`Task.own_record`.
+
+        Raises:
+            ValueError: A field is empty, or a paragraph has a title alone.
+        """
+        found = checked_values(self.own_fields, values)
+        blocks = [block.strip() for block in re.split(r"\n\s*\n", found["paragraphs"].replace("\r\n", "\n"))]
+        parted = [block.partition("\n") for block in blocks]
+        if short := [title for title, _, body in parted if not body.strip()]:
+            raise ValueError(f"the paragraph {short[0]!r} has one line: give a title, and its text below it")
+        row: dict[str, Any] = {
+            "id": "own",
+            "question": found["question"],
+            "paragraphs": {
+                "title": [title.strip() for title, _, _ in parted],
+                "sentences": [[" ".join(body.split())] for _, _, body in parted],
+            },
+            "answer": "",
+            "kind": "span",
+            "spans": {"paragraph": [], "start": [], "text": []},
+            "supports": {"title": [], "sentence": []},
+            "subset": None,
+        }
+        return records_of([row], MULTI_HOP)
 
 
 def _kinds(logits: Tensor, layout: Layout) -> Tensor:

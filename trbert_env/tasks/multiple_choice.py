@@ -15,12 +15,13 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForMultipleChoice, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import MultipleChoiceModelOutput
 
-from trbert_env.data.records import columns
+from trbert_env.data.records import CHOICES, columns, records_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import padded_rows
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_divergence
 from trbert_env.tasks.heads import first_token_logits
+from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 #: What stands for the missing words of a question.
@@ -46,6 +47,12 @@ class MultipleChoice(Task):
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
     query_segment: ClassVar[int] = 1
     num_logits: ClassVar[int] = 1
+    part_names: ClassVar[tuple[str, str]] = ("article", "question")
+    own_fields: ClassVar[tuple[OwnField, ...]] = (
+        OwnField("article", "Article"),
+        OwnField("question", "Question", lines=1),
+        OwnField("options", "Options", "one a line", lines=4),
+    )
 
     max_tokens: int = 512
     max_question_tokens: int = 128
@@ -180,6 +187,48 @@ class MultipleChoice(Task):
             raise ValueError("there are no questions to score: give at least one record")
         hits = [predictions[key] == answer for key, answer in zip(*columns(records, "id", "answer"), strict=True)]
         return {"accuracy": 100.0 * sum(hits) / len(hits)}
+
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell article, question and option apart, and mark the options that are right and chosen.
+
+        An option that is written into the question's blank is a part of the question. See :meth:`Task.notes`.
+        """
+        parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
+        gold, predicted = no_tokens(text), no_tokens(text)
+        in_blank = self.fill_blanks and _BLANK in record["question"]
+
+        def count(string: str) -> int:
+            return len(tokenizer(string, add_special_tokens=False)["input_ids"])
+
+        end = 0
+        for number, (length, option) in enumerate(zip(text.sequence_lengths, record["options"], strict=True)):
+            first, end = end, end + length
+            asked = count(self._joined(record["question"], option)) - (0 if in_blank else count(f" {option}"))
+            own = slice(first + parts[first:end].index("question") + asked, end - 1)
+            parts[own] = ["option"] * len(parts[own])
+            gold[own], predicted[own] = number == record["answer"], number == prediction
+        return TokenNotes(tuple(parts), gold, predicted)
+
+    def gold_answer(self, record: Mapping[str, Any]) -> str:
+        """Return the right option."""
+        return str(record["options"][record["answer"]])
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return the chosen option."""
+        return str(record["options"][prediction])
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return a question with options; see :meth:`Task.own_record`."""
+        found = checked_values(self.own_fields, values)
+        row = {"id": "own", "group": "own", **found, "options": lines_of(found["options"]), "answer": 0}
+        return records_of([row], CHOICES)
 
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """One option a row: ``(num_sequences, 1, width)``; see :meth:`Task.stock_inputs`."""

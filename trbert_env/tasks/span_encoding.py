@@ -45,6 +45,11 @@ class SpanText(EncodedText):
     example_id: str
     pieces: tuple[Piece, ...]
 
+    @property
+    def record_id(self) -> str:
+        """The id of the question."""
+        return self.example_id
+
 
 class Row(NamedTuple):
     """One checked record; ``golds`` are the begin and end of its answers in the context, in characters."""

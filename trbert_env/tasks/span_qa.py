@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from trbert_env.data.records import columns
+from trbert_env.data.records import SPAN_QA, columns, records_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import padded_places, without_padding
 from trbert_env.tasks.base import EncodedText, Task
@@ -23,6 +23,7 @@ from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
+from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, checked_values, no_tokens, touched
 from trbert_env.tasks.span_decoding import BestSpan, SpanDecoder
 from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
@@ -30,6 +31,9 @@ from trbert_env.tasks.trivia_metrics import trivia_metrics
 from trbert_env.tasks.windows import Question, Windows
 
 __all__ = ["SpanQA", "SpanText"]
+
+#: What readers are told of a question that has no answer.
+NO_ANSWER = "no answer"
 
 
 @dataclass
@@ -55,6 +59,11 @@ class SpanQA(Task):
 
     auto_model: ClassVar[Any] = AutoModelForQuestionAnswering
     num_logits: ClassVar[int] = 2
+    part_names: ClassVar[tuple[str, str]] = ("question", "passage")
+    own_fields: ClassVar[tuple[OwnField, ...]] = (
+        OwnField("question", "Question", lines=1),
+        OwnField("context", "Context"),
+    )
     later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
 
     max_tokens: int = 384
@@ -199,6 +208,10 @@ class SpanQA(Task):
         teacher, _ = log_softmax_by_text(teacher_logits.detach() / temperature, layout.text_lengths)
         return divergence_by_text(student, teacher, real).mean(-1) * temperature**2
 
+    @property
+    def _decoder(self) -> SpanDecoder:
+        return SpanDecoder(self.num_best, self.max_answer_tokens, always=self.null_answer is False)
+
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
     ) -> dict[str, str]:
@@ -218,7 +231,7 @@ class SpanQA(Task):
         """
         if len(texts) != len(logits):
             raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
-        decoder = SpanDecoder(self.num_best, self.max_answer_tokens, always=self.null_answer is False)
+        decoder = self._decoder
         best: dict[str, BestSpan] = {}
         null: dict[str, float] = {}
         for text, scores in zip(texts, logits, strict=True):
@@ -251,6 +264,37 @@ class SpanQA(Task):
         measure = mrqa_metrics if self.metric == "mrqa" else trivia_metrics
         return measure(predictions, dict(zip(ids, golds, strict=True)))
 
+    def notes(
+        self,
+        text: EncodedText,
+        logits: npt.NDArray[np.float32],
+        record: Mapping[str, Any],
+        prediction: Any,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> TokenNotes:
+        """Tell question from passage, and mark the answers in the passage; see :meth:`Task.notes`."""
+        assert isinstance(text, SpanText), "texts of a span task are SpanTexts"
+        answers, best = record["answers"], self._decoder.best(text, logits)
+        golds = [
+            (start, start + len(answer)) for answer, start in zip(answers["text"], answers["answer_start"], strict=True)
+        ]
+        found = prediction and record["context"][best.start : best.end] == prediction
+        parts = super().notes(text, logits, record, prediction, tokenizer).parts
+        return TokenNotes(parts, _marked(text, golds), _marked(text, [(best.start, best.end)] if found else []))
+
+    def gold_answer(self, record: Mapping[str, Any]) -> str:
+        """Return the distinct answers, or that there is none."""
+        return " / ".join(dict.fromkeys(record["answers"]["text"])) or NO_ANSWER
+
+    def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
+        """Return the predicted answer, or that there is none."""
+        return str(prediction) or NO_ANSWER
+
+    def own_record(self, values: Mapping[str, str]) -> Dataset:
+        """Return a question without answers; see :meth:`Task.own_record`."""
+        row = {"id": "own", "answers": {"text": [], "answer_start": []}, **checked_values(self.own_fields, values)}
+        return records_of([row], SPAN_QA)
+
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""
         return without_padding(torch.stack([outputs.start_logits, outputs.end_logits], -1), layout)
@@ -261,3 +305,12 @@ class SpanQA(Task):
         padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, places, logits)
         start, end = padded.view(*shape, 2).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+
+
+def _marked(text: SpanText, spans: Sequence[tuple[int, int]]) -> Bools:
+    """``(n,)`` bool: the tokens of a text that touch spans of characters of the context."""
+    found = no_tokens(text)
+    for piece in text.pieces:
+        for start, end in spans:
+            found[piece.start : piece.start + len(piece.offsets)] |= touched(piece.offsets, start, end)
+    return found

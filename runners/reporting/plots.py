@@ -1,0 +1,176 @@
+"""The plots of a report: quality against speed, and the curves of training."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runners.cli.plots import metric_label
+from runners.evaluation.record import EvaluationRecord
+from runners.evaluation.summary import interval, shown_interval
+from runners.reporting.charts import Chart, Line, Mark, smoothed
+from runners.reporting.sources import LIKELIHOOD, LOSS, RETURN, SPEEDUP, Point, Source, main_metric, quality_of
+
+#: Name of the encoder that all is compared with.
+UNREDUCED = "unreduced"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ by their seed alone: the mean of each number, and half of its 95 % interval.
+
+    Attributes:
+        series: Line that they belong to.
+        target: FLOPs speed-up that was aimed at; 0 where none was.
+        runs: Number of runs.
+        examples: Examples that they were measured on.
+        quality: Main metric; None where the runs have none of their own.
+        quality_half: Half of its interval; NaN for a single run.
+        difference: Main metric less that of the unreduced encoder; None where ``quality`` is.
+        flops_speedup: FLOPs speed-up.
+        wall_speedup_stock: Wall speed-up over stock transformers; None where the clock was not read.
+        wall_speedup_packed: Wall speed-up over the packed encoder; None where the clock was not read.
+        kept: Kept fraction at each reduction; empty where nothing is skipped.
+    """
+
+    series: str
+    target: float
+    runs: int
+    examples: int
+    quality: float | None
+    quality_half: float
+    difference: float | None
+    flops_speedup: float
+    wall_speedup_stock: float | None
+    wall_speedup_packed: float | None
+    kept: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What was measured on one data set.
+
+    Attributes:
+        env: Name of the data set.
+        metric: Name of its main metric.
+        unreduced: Main metric of the unreduced encoders and the examples that it was measured on.
+        rows: One row a series and speed-up.
+        record: A record of it, for its conditions.
+    """
+
+    env: str
+    metric: str
+    unreduced: Sequence[tuple[float, int]]
+    rows: Sequence[Row]
+    record: EvaluationRecord
+
+    @property
+    def frontier(self) -> Chart | None:
+        """Quality against speed; None where there is a single point beside the unreduced encoder."""
+        shown = [row for row in self.rows if row.quality is not None]
+        if len(shown) < 2:
+            return None
+        starts = [Mark(1.0, value, label=f"{UNREDUCED}: {value:.2f}") for value, _ in self.unreduced]
+        lines = [Line(UNREDUCED, 0, starts)]
+        for style, series in enumerate(dict.fromkeys(row.series for row in shown), start=1):
+            own = sorted((row for row in shown if row.series == series), key=lambda row: row.flops_speedup)
+            lines.append(Line(series, style, [_mark(row) for row in own]))
+        label = metric_label(self.metric)
+        return Chart(f"{self.env}: quality against speed", "FLOPs speed-up", label, lines)
+
+
+def _mark(row: Row) -> Mark:
+    assert row.quality is not None
+    told = shown_interval(row.quality, row.quality_half)
+    return Mark(row.flops_speedup, row.quality, row.quality_half, f"{row.series}: {told} at {row.flops_speedup:.2f}x")
+
+
+def data_sets(sources: Sequence[Source]) -> list[DataSet]:
+    """Return what was measured on each data set, in the order in which they come.
+
+    Args:
+        sources: All folders of a report.
+    """
+    points = [point for source in sources for point in source.points]
+    envs = dict.fromkeys(point.record.conditions.env for point in points)
+    return [_data_set(env, [point for point in points if point.record.conditions.env == env]) for env in envs]
+
+
+def _data_set(env: str, points: Sequence[Point]) -> DataSet:
+    metric = main_metric(points[0].record)
+    alike = dict.fromkeys(point.alike for point in points)
+    rows = [_row([point for point in points if point.alike == key], metric) for key in alike]
+    full = [(quality_of(point.record.full, metric), examples_of(point.record)) for point in points]
+    unreduced = dict.fromkeys((value, count) for value, count in full if value is not None)
+    return DataSet(env, metric, list(unreduced), rows, max((point.record for point in points), key=examples_of))
+
+
+def examples_of(record: EvaluationRecord) -> int:
+    """Return the number of examples that a record was measured on; of texts where it does not tell.
+
+    Args:
+        record: Record of an evaluation.
+    """
+    return record.conditions.num_examples or record.conditions.num_texts
+
+
+def _row(points: Sequence[Point], metric: str) -> Row:
+    qualities = [quality_of(point.record.reduced.quality, metric) for point in points]
+    own = [value for value in qualities if value is not None]
+    mean, half = interval(own) if own else (None, math.nan)
+    full = [quality_of(point.record.full, metric) for point in points]
+    differences = [one - other for one, other in zip(qualities, full, strict=True) if None not in (one, other)]  # type: ignore[operator]
+    clocks = [point.record.clock for point in points if point.record.clock is not None]
+    fractions = [saved.kept_fractions for point in points if (saved := point.record.reduced.savings) is not None]
+    return Row(
+        points[0].series,
+        points[0].target,
+        len(points),
+        examples_of(points[0].record),
+        mean,
+        half,
+        statistics.fmean(differences) if differences else None,
+        statistics.fmean(point.flops_speedup for point in points),
+        statistics.fmean(clock.wall_speedup_stock for clock in clocks) if clocks else None,
+        statistics.fmean(clock.wall_speedup_packed for clock in clocks) if clocks else None,
+        tuple(statistics.fmean(column) for column in zip(*fractions, strict=True)) if fractions else (),
+    )
+
+
+def training_charts(sources: Sequence[Source]) -> list[Chart]:
+    """Return the curves of training: the return, or what the runs log of it, the speed, and quality on held-out texts.
+
+    Args:
+        sources: All folders of a report.
+    """
+    runs = [source for source in sources if source.curves]
+    metric = main_metric(runs[0].record) if runs else ""
+    held_out = f"held-out {metric_label(metric)}"
+    titles = {
+        RETURN: ("Return", "return a text, nats"),
+        SPEEDUP: ("Speed while training", "FLOPs speed-up"),
+        f"holdout/{metric}": ("Quality on held-out texts", held_out),
+        LIKELIHOOD: ("Log-likelihood", "log Pr(gold), nats"),
+        LOSS: ("Loss", "loss on gold labels, nats"),
+    }
+    charts = []
+    for key, (title, label) in titles.items():
+        lines = [
+            _curve(source, key, style)
+            for style, source in enumerate(runs, start=1)
+            if len(source.curves.get(key, ())) > 1
+        ]
+        if lines:
+            charts.append(Chart(title, "training texts", label, lines, floor=1.0 if key == SPEEDUP else None))
+    # The return says what likelihood and loss say, with the price of the tokens.
+    returns = any(chart.title == "Return" for chart in charts)
+    return [chart for chart in charts if not (returns and chart.title in ("Log-likelihood", "Loss"))]
+
+
+def _curve(source: Source, key: str, style: int) -> Line:
+    points = [(float(step), value) for step, value in source.curves[key]]
+    if len(points) <= 20:  # measured now and then: each point counts
+        return Line(source.name, style, [Mark(x, y, label=f"{y:.2f} at {x:,.0f} texts") for x, y in points])
+    return Line(source.name, style, path=smoothed(points, 40), behind=smoothed(points))

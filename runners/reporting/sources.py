@@ -1,0 +1,248 @@
+"""What folders hold for a report: runs with metrics and curves, and tables of runs that sweeps and the like leave."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runners.evaluation.record import REQUIRED, EvaluationRecord, Quality
+from runners.reproduction.published import CONTROL
+from runners.runs.files import read_record
+from runners.runs.models import is_token_reduced, unfinished
+from runners.runs.run_folder import RunFolder, options_digest
+from runners.runs.tracking import read_curves
+
+#: Tables of runs: of a sweep, and of a comparison or a reproduction.
+TABLES = ("frontier.csv", "runs.csv")
+#: Columns of such a table that name the line of a point, the first that is there.
+_NAMES = ("series", "system", "agent")
+
+#: Curves of training that a report draws.
+RETURN, SPEEDUP = "charts/episodic_return", "charts/flops_speedup"
+LIKELIHOOD, LOSS = "charts/log_likelihood", "losses/task_loss"
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured model: one point of a frontier.
+
+    Attributes:
+        series: Line that it belongs to.
+        target: FLOPs speed-up that was aimed at; 0 where none was.
+        seed: Seed of the run, or of the heuristic.
+        record: Record of the evaluation.
+        settings: What tells runs of one line and target apart that differ by more than their seed.
+    """
+
+    series: str
+    target: float
+    seed: int
+    record: EvaluationRecord
+    settings: str = ""
+
+    @property
+    def alike(self) -> tuple[str, float, str, str | None]:
+        """What the runs have in common whose mean is told."""
+        return self.series, self.target, self.settings, self.record.conditions.texts_fingerprint
+
+    @property
+    def flops_speedup(self) -> float:
+        """FLOPs speed-up that was reached; 1 of the control, which skips nothing."""
+        savings = self.record.reduced.savings
+        return 1.0 if savings is None or self.series == CONTROL else savings.flops_speedup
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder that a report is made of.
+
+    Attributes:
+        path: The folder.
+        name: Name of the run for readers.
+        config: Its ``config.json``.
+        points: What was measured: one point of a run, several of a sweep and the like.
+        curves: Curves of its training, by TensorBoard key; empty where nothing was trained.
+        is_run: True for a run, False for a table of runs.
+        has_policy: True if it holds a token-reduced model, whose tokens can be shown.
+    """
+
+    path: Path
+    name: str
+    config: Mapping[str, Any]
+    points: Sequence[Point]
+    curves: Curves
+    is_run: bool
+    has_policy: bool = False
+
+    def called(self, series: str) -> Source:
+        """Return a run under another name."""
+        (point,) = self.points
+        return replace(self, name=series, points=[replace(point, series=series)])
+
+    @property
+    def record(self) -> EvaluationRecord:
+        """Record of a run."""
+        return self.points[0].record
+
+    @property
+    def env(self) -> str:
+        """Name of the data set."""
+        return self.record.conditions.env
+
+
+def main_metric(record: EvaluationRecord) -> str:
+    """Return the name of the main metric of a record, which is the first one.
+
+    Args:
+        record: Record of an evaluation.
+    """
+    return next(iter(record.full.metrics or record.reduced.quality.metrics))
+
+
+def quality_of(quality: Quality, metric: str) -> float | None:
+    """Return a metric of a pass; None where the pass does not have it.
+
+    Args:
+        quality: Quality of the pass.
+        metric: Name of the metric.
+    """
+    found = quality.metrics.get(metric)
+    return None if found is None or found != found else found
+
+
+def read_sources(paths: Sequence[Path]) -> list[Source]:
+    """Read what folders hold; runs of one name that differ by more than their seed are told apart by their folders.
+
+    Args:
+        paths: Folders of runs, sweeps, comparisons and reproductions.
+
+    Raises:
+        FileNotFoundError: There is none, or it has not ended.
+        ValueError: It holds nothing that was evaluated on a task.
+    """
+    sources = [read_source(path) for path in paths]
+    settings: dict[tuple[str, str, float], set[str]] = {}
+    for source in sources:
+        if source.is_run:
+            settings.setdefault(_line_of(source), set()).add(source.points[0].settings)
+    return [
+        source.called(f"{source.points[0].series}, {source.path.resolve().name}")
+        if source.is_run and len(settings[_line_of(source)]) > 1
+        else source
+        for source in sources
+    ]
+
+
+def _line_of(source: Source) -> tuple[str, str, float]:
+    point = source.points[0]
+    return source.env, point.series, point.target
+
+
+def read_source(path: Path) -> Source:
+    """Read what a folder holds.
+
+    Args:
+        path: Folder of a run, a sweep, a comparison or a reproduction.
+
+    Raises:
+        FileNotFoundError: There is none, or it has not ended.
+        ValueError: It holds nothing that was evaluated on a task.
+    """
+    folder = RunFolder.open(path)
+    config = folder.read_config()
+    table = next((path / name for name in TABLES if (path / name).is_file()), None)
+    if table is not None:
+        return Source(path, f"{path.parent.name} {path.name}", config, read_table(table), {}, is_run=False)
+    if not folder.metrics_path.exists():
+        raise FileNotFoundError(f"{path} has no metrics.json: {unfinished(path) or 'the run has not ended'}")
+    flat = read_record(folder.metrics_path)
+    if missing := [name for name in REQUIRED if name not in flat]:
+        raise ValueError(
+            f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune, "
+            "train_baseline or evaluate, or the folder of a sweep, a comparison or a reproduction with a table of runs"
+        )
+    record, options = EvaluationRecord.from_flat(flat), config["options"]
+    series = series_of(path, record, options)
+    target, seed = float(options.get("target_speedup") or 0.0), int(options.get("seed", 0))
+    point = Point(series, target, seed, record, options_digest({**options, "seed": None}))
+    keys = {RETURN, SPEEDUP, LIKELIHOOD, LOSS, *(f"holdout/{name}" for name in _watched(record))}
+    return Source(
+        path,
+        f"{series}, seed {seed}",
+        config,
+        [point],
+        read_curves(folder.events_dir, keys),
+        is_run=True,
+        has_policy=is_token_reduced(str(folder.model_dir)),
+    )
+
+
+def _watched(record: EvaluationRecord) -> tuple[str, str]:
+    metric = main_metric(record)
+    return metric, f"keep_all_{metric}"
+
+
+def series_of(path: Path, record: EvaluationRecord, options: Mapping[str, Any]) -> str:
+    """Return the line of a frontier that a run belongs to.
+
+    Args:
+        path: Its folder, ``<stage>-<agent>/<time>-<seed>``.
+        record: Its record.
+        options: Its options.
+
+    Example:
+        >>> flat = {"env": "SQuAD2", "num_texts": 2, "full_f1": 60.0, "full_log_likelihood": -1.0}
+        >>> series_of(Path("runs/SQuAD2/policy-ppo/1-0"), EvaluationRecord.from_flat(flat), {})
+        'stage 2, ppo'
+    """
+    stage, _, agent = path.resolve().parent.name.partition("-")
+    if options.get("unreduced"):
+        return CONTROL
+    if stage == "policy":
+        return "stage 2" if agent == "reinforce" else f"stage 2, {agent}"
+    if stage == "joint":
+        return "joint"
+    if stage == "finetune":
+        return "fine-tuned"
+    return record.agent or ("evaluated model" if stage == "evaluate" else stage or path.name)
+
+
+def read_table(path: Path) -> list[Point]:
+    """Read the points of a table of runs.
+
+    Args:
+        path: ``frontier.csv`` or ``runs.csv``.
+
+    Raises:
+        ValueError: It has no rows, or one is no record of an evaluation.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: _value(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    if not rows:
+        raise ValueError(f"{path} has no rows: run what it is made of again")
+    return [_point(path, row) for row in rows]
+
+
+def _point(path: Path, row: Mapping[str, Any]) -> Point:
+    name = next((name for name in _NAMES if name in row), None)
+    if name is None:
+        raise ValueError(f"{path} has none of the columns {', '.join(_NAMES)}: it is no table of runs")
+    try:
+        record = EvaluationRecord.from_flat(row)
+    except ValueError as error:
+        raise ValueError(f"{path} has a row of {row[name]!r} that is no evaluation: {error}") from error
+    return Point(str(row[name]), float(row.get("target", 0.0)), int(row.get("seed", 0)), record)
+
+
+def _value(text: str) -> Any:
+    """A cell as JSON where it is some, else as it stands."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

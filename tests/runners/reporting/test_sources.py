@@ -1,0 +1,95 @@
+"""Runs and tables of runs, as a report reads them: means over seeds, and what cannot be reported on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runners.reporting.plots import data_sets
+from runners.reporting.sources import Point, read_sources
+from runners.reproduction.published import CONTROL
+from runners.runs.files import write_csv
+
+
+def write_run(root: Path, name: str, record: dict[str, Any], **options: Any) -> Path:
+    path = root / name
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"options": options, "facts": {}}))
+    full = {"full_f1": 60.0, "full_log_likelihood": -1.0, "log_likelihood": -1.0}
+    (path / "metrics.json").write_text(json.dumps({"env": "SQuAD2", "num_texts": 10, **full, **record}))
+    return path
+
+
+def test_seeds_are_one_row_and_other_settings_are_another(tmp_path: Path) -> None:
+    paths = [
+        write_run(
+            tmp_path, f"SQuAD2/joint-reinforce/{seed}-{texts}", {"f1": f1, "flops_speedup": 2.0}, seed=seed,
+            target_speedup=2.0, total_texts=texts,
+        )
+        for seed, texts, f1 in ((0, 100, 58.0), (1, 100, 60.0))
+    ]  # fmt: skip
+    (found,) = data_sets(read_sources(paths))
+    (row,) = found.rows
+    assert (row.series, row.runs, row.quality, row.difference) == ("joint", 2, 59.0, -1.0)
+    assert row.quality_half == pytest.approx(12.7062, abs=1e-3)  # t(0.975, 1) times 1
+    assert found.frontier is None
+    longer = write_run(
+        tmp_path, "SQuAD2/joint-reinforce/9", {"f1": 61.0, "flops_speedup": 2.0}, seed=0, target_speedup=2.0,
+        total_texts=200,
+    )  # fmt: skip
+    (found,) = data_sets(read_sources([*paths, longer]))
+    assert sorted(row.series for row in found.rows) == ["joint, 0-100", "joint, 1-100", "joint, 9"]
+    assert found.frontier is not None
+    assert found.frontier.lines[0].name == "unreduced"
+
+
+def test_a_table_of_runs(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "SQuAD2/reproduce-table2/1", {})
+    full = {"env": "SQuAD2", "num_texts": 10, "full_f1": 60.0, "full_log_likelihood": -1.0, "log_likelihood": -1.0}
+    write_csv(
+        path / "runs.csv",
+        [
+            {**full, "system": "ours", "target": 2.0, "seed": 0, "f1": 59.0, "flops_speedup": 2.1},
+            {**full, "system": "ours", "target": 2.0, "seed": 1, "f1": 58.0, "flops_speedup": 1.9},
+            {**full, "system": CONTROL, "target": 1.0, "seed": 0, "f1": 61.0, "flops_speedup": 0.99},
+            {**full, "system": "random", "target": 2.0, "seed": 0, "f1": 40.0, "flops_speedup": 2.0, "agent": "random"},
+        ],
+    )
+    (source,) = read_sources([path])
+    assert not source.is_run
+    assert [point.series for point in source.points] == ["ours", "ours", CONTROL, "random"]
+    (found,) = data_sets([source])
+    assert [(row.series, row.runs, row.quality, row.flops_speedup) for row in found.rows] == [
+        ("ours", 2, 58.5, 2.0),
+        (CONTROL, 1, 61.0, 1.0),
+        ("random", 1, 40.0, 2.0),
+    ]
+    assert found.frontier is not None
+    assert [line.name for line in found.frontier.lines] == ["unreduced", "ours", CONTROL, "random"]
+
+
+def test_what_cannot_be_reported_on(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no run folder"):
+        read_sources([tmp_path / "nowhere"])
+    run = write_run(tmp_path, "SQuAD2/pretrain-mlm/1", {})
+    (run / "metrics.json").write_text('{"env": "SQuAD2", "num_texts": 3}')
+    with pytest.raises(ValueError, match=r"no full_log_likelihood: name a run of"):
+        read_sources([run])
+    (run / "metrics.json").unlink()
+    with pytest.raises(FileNotFoundError, match="has not ended"):
+        read_sources([run])
+    (run / "runs.csv").write_text("env,f1\nSQuAD2,3\n")
+    with pytest.raises(ValueError, match="none of the columns series, system, agent"):
+        read_sources([run])
+    (run / "runs.csv").write_text("agent,f1\nrandom,3\n")
+    with pytest.raises(ValueError, match="a row of 'random' that is no evaluation: it has no env"):
+        read_sources([run])
+
+
+def test_a_point_that_skips_nothing(tmp_path: Path) -> None:
+    (source,) = read_sources([write_run(tmp_path, "SQuAD2/finetune-x/1", {"f1": 60.0})])
+    point: Point = source.points[0]
+    assert (point.series, point.flops_speedup) == ("fine-tuned", 1.0)
