@@ -169,6 +169,20 @@ class Task(ABC):
             found |= {f"{name}_{subset}": value for name, value in self.metrics(predictions, own).items()}
         return found
 
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Return what each record adds to the main metric, ``(n,)``, in the order of the records.
+
+        Their mean is the main metric, so that the difference of two models is a mean of paired differences.
+
+        Args:
+            predictions: As :meth:`predict` gives them.
+            records: The records.
+        """
+        main, (ids,) = self.metric_names[0], columns(records, "id")
+        return np.array(
+            [self.metrics({key: predictions[key]}, records.select([place]))[main] for place, key in enumerate(ids)]
+        )
+
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""
         return inputs
