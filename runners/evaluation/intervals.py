@@ -107,11 +107,13 @@ class Loss:
     Attributes:
         mean: Mean loss; negative where it gained.
         bound: One-sided upper bound of :data:`CONFIDENCE`; see :func:`loss_bound`.
+        half_width: Half the width of the two-sided interval; see :func:`loss_half_width`.
         spread: Spread that the bound follows from.
     """
 
     mean: float
     bound: float
+    half_width: float
     spread: Spread
 
     @classmethod
@@ -124,7 +126,7 @@ class Loss:
             groups: Passage of each record.
         """
         spread = Spread.of(full - reduced, groups)
-        return cls(spread.mean, loss_bound(spread), spread)
+        return cls(spread.mean, loss_bound(spread), loss_half_width(spread), spread)
 
     def texts_needed(self, most: float) -> int | None:
         """Return how many held-out texts would show that no more than ``most`` is lost, were all like these.
@@ -152,12 +154,31 @@ def loss_bound(spread: Spread) -> float:
         >>> round(loss_bound(Spread(0.0, 0.0, 1000)), 3)
         0.264
     """
-    count = spread.count
-    if count < 2:
-        return math.inf
-    mean = (count * spread.mean + WHOLE) / (count + 1)
-    squares = (count - 1) * spread.deviation**2 + count * (spread.mean - mean) ** 2 + (WHOLE - mean) ** 2
-    return mean + _quantile(CONFIDENCE, count) * math.sqrt(squares / count / (count + 1))
+    wider = _with_draws(spread, (WHOLE,))
+    return wider.mean + wider.error * _quantile(CONFIDENCE, wider.count - 1)
+
+
+def loss_half_width(spread: Spread) -> float:
+    """Return half the width of the two-sided interval of a mean loss, of :data:`CONFIDENCE`.
+
+    As :func:`loss_bound`, with two more draws: one that loses everything, and one that gains as much.
+
+    Args:
+        spread: Spread of the paired differences.
+    """
+    wider = _with_draws(spread, (WHOLE, -WHOLE))
+    return wider.error * _quantile((1 + CONFIDENCE) / 2, wider.count - 1)
+
+
+def _with_draws(spread: Spread, draws: tuple[float, ...]) -> Spread:
+    """The spread of what was drawn and some draws more."""
+    old, count = spread.count, spread.count + len(draws)
+    if old < 2:
+        return Spread(spread.mean, math.inf, count)
+    mean = (old * spread.mean + sum(draws)) / count
+    squares = (old - 1) * spread.deviation**2 + old * (spread.mean - mean) ** 2
+    squares += sum((draw - mean) ** 2 for draw in draws)
+    return Spread(mean, math.sqrt(squares / (count - 1)), count)
 
 
 #: More texts than anyone has.

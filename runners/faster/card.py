@@ -137,7 +137,8 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 {use}
 ```"""
 USES = {
-    "classification": """inputs = tokenizer(["A text.", "Another one."], padding=True, truncation=True, return_tensors="pt")
+    "classification": """texts = ["A text.", "Another one."]
+inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 logits = model(**inputs).logits""",
     "span_qa": """from trbert_env import answer_questions
 
@@ -181,14 +182,14 @@ def model_card(
         f"Licence of the base model: {licence}.",
         f"- {promise(choice, origin.max_loss, held_out, metric)}\n- {finding(found)}",
         "## Data",
-        f"{origin.data}. {origin.train_texts:,} records to train on, {held_out:,} held-out ones to choose the speed by, "
-        f"and {len(workload.examples):,} of the {workload.split} split to report on, by which nothing was chosen.",
+        f"{origin.data}. {origin.train_texts:,} records to train on, {held_out:,} held-out ones to choose the speed "
+        f"by, and {len(workload.examples):,} of the {workload.split} split to report on, by which nothing was chosen.",
         "## Quality and speed",
         f"On the {workload.split} texts, with 95 % intervals:",
         markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
         markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),
-        f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against the "
-        "base model, at most so many with 95 % confidence; `*` is what this folder is set to:",
+        f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against "
+        "the base model, at most so many with 95 % confidence; `*` is what this folder is set to:",
         markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),
         "## Use",
     ]
@@ -201,9 +202,9 @@ def model_card(
         ]
     blocks += [
         "## Limits",
-        "Speed-ups are means over texts like these; the clock was read on one machine, in batches of 32. Single requests "
-        "gain less, and short texts less than long ones. Losses are means too: a single text may change. On texts of "
-        "another kind, measure again.",
+        "Speed-ups are means over texts like these; the clock was read on one machine, in batches of 32. Single "
+        "requests gain less, and short texts less than long ones. Losses are means too: a single text may change. On "
+        "texts of another kind, measure again.",
         "## Made by",
         f"```\n{origin.command}\n```",
     ]

@@ -1,16 +1,17 @@
-"""What came out, on texts that nothing was chosen by: quality before and after, FLOPs and clock, promise and finding."""
+"""What came out, on texts that nothing was chosen by: quality, FLOPs and clock, promise and finding."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from runners.cli.display import Cell, print_table
-from runners.evaluation.intervals import CONFIDENCE, groups_of, mean_interval, ratio_interval
+from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, mean_interval, ratio_interval
 from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Clock, Conditions, EvaluationRecord, Identity
@@ -95,10 +96,10 @@ class Findings:
         """Name of the main metric."""
         return self.full.workload.task.metric_names[0]
 
-    @property
-    def change(self) -> tuple[float, float]:
-        """Change of the main metric, and half the width of its interval."""
-        return mean_interval(self.reduced.scores - self.full.scores, groups_of(self.full.workload.examples))
+    @cached_property
+    def loss(self) -> Loss:
+        """Loss of the main metric."""
+        return Loss.of(self.full.scores, self.reduced.scores, groups_of(self.full.workload.examples))
 
     @property
     def flops_speedup(self) -> tuple[float, float]:
@@ -131,7 +132,7 @@ def quality_rows(found: Findings) -> list[list[Cell]]:
         if name == found.metric:
             halves = [mean_interval(one.scores, groups)[1] for one in (found.full, found.reduced)]
             cells = [shown_interval(value, halves[0]), shown_interval(after[name], halves[1])]
-            cells.append(shown_interval(after[name] - value, found.change[1], sign=True))
+            cells.append(shown_interval(after[name] - value, found.loss.half_width, sign=True))
         rows.append([name.replace("_", " "), *cells])
     return rows
 
@@ -206,11 +207,10 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
 
 def finding(found: Findings) -> str:
     """Return what the evaluation texts say, in one sentence."""
-    change, half = found.change
     metric = found.metric.replace("_", " ")
     return (
-        f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {-change:.2f} ± {half:.2f} points of {metric} lost on "
-        f"{len(found.full.workload.examples):,} {found.full.workload.split} texts."
+        f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {found.loss.mean:.2f} ± {found.loss.half_width:.2f} points of "
+        f"{metric} lost on {len(found.full.workload.examples):,} {found.full.workload.split} texts."
     )
 
 
@@ -234,15 +234,14 @@ def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_los
         model: The model.
         max_loss: ``--max-loss``.
     """
-    (change, half), (_, flops_half) = found.change, found.flops_speedup
     extra: dict[str, Any] = {
         "outcome": choice.outcome,
         "promised_flops_speedup": choice.point.flops_speedup,
         "promised_loss": choice.point.loss.mean,
         "promised_loss_bound": choice.point.loss.bound,
-        "loss": -change,
-        "loss_half_width": half,
-        "flops_speedup_half_width": flops_half,
+        "loss": found.loss.mean,
+        "loss_half_width": found.loss.half_width,
+        "flops_speedup_half_width": found.flops_speedup[1],
         **({} if max_loss is None else {"max_loss": max_loss}),
     }
     for name, ratio in (("stock", found.stock), ("packed", found.packed)):
