@@ -28,7 +28,7 @@ USUAL_SPEEDUP = 2.0
 #: accuracy is better by it (RESULTS.md, section 3).
 STATES_WEIGHT = 1.0
 #: Evaluation texts of the records that the stages themselves keep; the final measurement takes all.
-GLANCE = 200
+GLANCE = 32
 
 
 @dataclass(frozen=True)

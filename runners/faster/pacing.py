@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
 from runners.faster.options import GLANCE, MakeFasterOptions
-from runners.faster.plan import Plan, Work
+from runners.faster.plan import Plan, TooLittleTimeError, Work
 from runners.faster.report import ROUNDS
 from runners.faster.texts import Parts
 from runners.finetune import FinetuneTrainingOptions, make_schedule
@@ -54,10 +55,11 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
     elapsed = time.monotonic() - started
     try:
         return work.within(60 * options.minutes - elapsed)
-    except ValueError as error:
+    except TooLittleTimeError as error:
+        needed = math.ceil(10 * (elapsed + error.seconds) / 60) / 10
         raise UserError(
-            f"--minutes {options.minutes:g} leaves too little time to train in on this machine: {error} (beside "
-            f"{elapsed / 60:.1f} to begin), or let it evaluate less (--max-eval-texts, --holdout-texts)"
+            f"--minutes {options.minutes:g} leaves too little time to train in on this machine: give at least "
+            f"{needed:g}, or let it evaluate less (--max-eval-texts, --holdout-texts)"
         ) from error
 
 
@@ -83,7 +85,11 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
     glance = min(GLANCE * parts.texts_per_record, evaluated)
     timed = min(TIMED_TEXTS, evaluated)
     ending = table + glance * REDUCED + STAGE_ROUNDS * timed * ROUND
-    probe = min(FIT_TEXTS[some.task.reads] + PROBED_TEXTS, train)
+    forward, exact = (
+        forward_pace(placed(some.backbone.model, device, number_format), some)
+        for number_format in (dtype, torch.float32)
+    )
+    probe = min(FIT_TEXTS[some.task.reads] + PROBED_TEXTS, train) * exact / forward  # always in float32
     return Work(
         holdout=len(parts.holdout),
         evaluation=len(parts.examples.validation),
@@ -91,7 +97,7 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
         policy=(usual2, policy_pace(stage2, some)),
         joint=(usual3, joint_pace(stage3, some, own_teacher(some, options.run.dtype, device))),
         most_joint=max(usual3, DEFAULT_TEXTS["cuda"]),
-        forward=forward_pace(placed(some.backbone.model, device, dtype), some),
+        forward=forward,
         first=stage1_seconds(options, parts) if parts.needs_stage1 else 0.0,
         overhead=(ending + glance + probe, ending + glance),
         reading=parts.seconds,

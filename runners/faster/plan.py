@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from runners.cli.display import Cell, print_table
@@ -17,6 +16,19 @@ LEAST_TRAINED = 320
 LEAST_MEASURED = 100
 #: Share of the time that each of the two may take.
 MEASURED_SHARE = 0.1
+
+
+class TooLittleTimeError(ValueError):
+    """A time that does not do.
+
+    Attributes:
+        seconds: Seconds that would.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the seconds."""
+        super().__init__(f"at least {seconds:.0f} seconds are needed")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,7 @@ class Work:
             seconds: Time that is left.
 
         Raises:
-            ValueError: It does not even do for :data:`LEAST_TRAINED` texts of each stage; the message has the time
-                that would.
+            TooLittleTimeError: It does not even do for :data:`LEAST_TRAINED` texts of each stage.
         """
         record = self.forward * self.per_record
         chosen_on = _most(self.holdout, MEASURED_SHARE * seconds / (record * self.passes))
@@ -104,7 +115,7 @@ class Work:
         training = PLANNED_SHARE * (seconds - fixed)
         least = LEAST_TRAINED * (self.policy[1] + self.joint[1])
         if training < least:
-            raise ValueError(f"give at least {math.ceil(10 * (fixed + least / PLANNED_SHARE) / 60) / 10:g} minutes")
+            raise TooLittleTimeError(fixed + least / PLANNED_SHARE)
         policy = int(max(LEAST_TRAINED, min(self.policy[0], STAGE2_SHARE * training / self.policy[1])))
         joint = int(max(LEAST_TRAINED, (training - policy * self.policy[1]) / self.joint[1]))
         return self._plan(chosen_on, evaluation, policy, min(joint, self.most_joint))
