@@ -17,7 +17,7 @@ import torch
 from runners.cli.display import announce, print_table
 from runners.cli.options import check_options, command_line, resolve_device
 from runners.cli.run import run
-from runners.evaluation.intervals import Spread, draws_needed, groups_of, loss_bound, mean_interval
+from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.card import Origin, hub_dataset, model_card
 from runners.faster.choice import choose, measure_points
@@ -43,9 +43,6 @@ from runners.runs.session import held
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-
-#: Standard errors by which the checkpoint must do better on held-out training texts to have learned from them.
-KNOWN_TEXTS = 3.0
 
 
 def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, Parts]:
@@ -145,14 +142,12 @@ def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReduced
 
 def announce_known_texts(full: MeasuredPass, found: Findings) -> None:
     """Say where the checkpoint seems to have been trained on the held-out texts: what is lost on these is no guide."""
-    (known, half), (new, other) = (
-        mean_interval(one.scores, groups_of(one.workload.examples)) for one in (full, found.full)
-    )
-    if known - new > KNOWN_TEXTS / 1.96 * (half**2 + other**2) ** 0.5:
+    known, new = (Spread.of(one.scores, groups_of(one.workload.examples)) for one in (full, found.full))
+    if clearly_greater(known, new):
         announce(
-            f"the checkpoint has {found.metric} {known:.1f} on held-out training texts and {new:.1f} on evaluation "
-            "texts: it was probably trained on the former, and what is lost on them says less of new texts. Give "
-            "texts that it has not seen as training data for a better promise"
+            f"the checkpoint has {found.metric} {known.mean:.1f} on held-out training texts and {new.mean:.1f} on "
+            "evaluation texts: it was probably trained on the former, and what is lost on them says less of new texts. "
+            "Give texts that it has not seen as training data for a better promise"
         )
 
 

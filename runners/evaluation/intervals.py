@@ -100,6 +100,22 @@ class Spread:
         return cls(mean, float(np.sqrt((sums**2).sum() / (count - 1)) / sizes.mean()), count)
 
 
+def clearly_greater(one: Spread, other: Spread) -> bool:
+    """Tell whether one mean is greater than another of other texts, by more than three standard errors.
+
+    Args:
+        one: Spread of the one.
+        other: Spread of the other.
+
+    Example:
+        >>> clearly_greater(Spread(95.0, 20.0, 1000), Spread(92.0, 25.0, 1000))
+        False
+        >>> clearly_greater(Spread(95.0, 20.0, 2000), Spread(92.0, 25.0, 2000))
+        True
+    """
+    return one.mean - other.mean > 3.0 * math.hypot(one.error, other.error)
+
+
 @dataclass(frozen=True)
 class Loss:
     """Loss of one model against another on the same texts, in points of the main metric.

@@ -134,18 +134,16 @@ from trbert_env import TokenReducedModel
 folder = "."  # this folder
 model = TokenReducedModel.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{use}
-```"""
+{use}```"""
 USES = {
     "classification": """texts = ["A text.", "Another one."]
 inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-logits = model(**inputs).logits""",
+logits = model(**inputs).logits
+""",
     "span_qa": """from trbert_env import answer_questions
 
-answers = answer_questions(model, tokenizer, ["Who sold drums?"], ["Ada sold drums."])""",
-    "multiple_choice": """question, options = "Who sold drums?", ["Ada", "Ben"]
-inputs = tokenizer([question] * len(options), options, padding=True, return_tensors="pt")
-logits = model(**{name: values[None] for name, values in inputs.items()}).logits  # one text of two sequences""",
+answers = answer_questions(model, tokenizer, ["Who sold drums?"], ["Ada sold drums."])
+""",
 }
 SPEED = """```python
 from trbert_env.reduction.decision import DecisionRule
@@ -193,8 +191,7 @@ def model_card(
         markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),
         "## Use",
     ]
-    if model.config.task in USES:
-        blocks.append(LOADING.format(use=USES[model.config.task]))
+    blocks.append(LOADING.format(use=USES.get(model.config.task, "")))
     if settable:
         blocks += [
             f"Another speed, from {low:.2f}x to {high:.2f}x, by its threshold:",

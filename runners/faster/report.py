@@ -221,7 +221,7 @@ def _rounded_up(count: int) -> int:
         >>> _rounded_up(7278), _rounded_up(95)
         (7300, 95)
     """
-    unit = 10 ** max(0, len(str(count)) - 2)
+    unit: int = 10 ** max(0, len(str(count)) - 2)
     return math.ceil(count / unit) * unit
 
 

@@ -42,24 +42,17 @@ class Parts:
         """Load all, so that a fault of any is known before the work begins.
 
         Raises:
-            UserError: There are too few texts.
-            ValueError: Data or checkpoint are malformed.
+            UserError: There are too few texts to train on.
+            ValueError: There are too few to hold any out, or data or checkpoint are malformed.
             FileNotFoundError: They are missing.
         """
         started = time.perf_counter()
         holdout = Holdout(options.holdout_texts, most=MOST_HELD_OUT, least=LEAST_TEXTS, use="to choose the speed by")
-        try:
-            examples = RunExamples.load(options.data, holdout)
-        except ValueError as error:
-            error.add_note(f"at least {LEAST_TEXTS} texts are held out, and as many must be left to train on")
-            raise
+        examples = RunExamples.load(options.data, holdout)
+        if len(examples.train) < LEAST_TEXTS:
+            raise UserError(f"{len(examples.train):,} texts are too few to train on: give at least {LEAST_TEXTS}")
         withheld = examples.holdout
         assert withheld is not None, "some are always held out"
-        if len(withheld) < LEAST_TEXTS or len(examples.train) < LEAST_TEXTS:
-            raise UserError(
-                f"too few texts: {len(withheld):,} to choose the speed by and {len(examples.train):,} to train on; "
-                f"give at least {LEAST_TEXTS} of each"
-            )
         checkpoint = examples.load_encoder(EncoderOptions(options.model), pretrained=True)
         return cls(examples, withheld, checkpoint, examples.encode_some(checkpoint), time.perf_counter() - started)
 

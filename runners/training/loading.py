@@ -65,8 +65,15 @@ class Holdout:
             dataset: The training split.
 
         Raises:
-            ValueError: More would be set aside than left to train on.
+            ValueError: More would be set aside than left to train on, or less than :attr:`least`.
         """
+        if len(dataset) < 2 * self.least:
+            raise ValueError(
+                f"{len(dataset):,} training texts are too few: at least {self.least} are held out {self.use}, and as "
+                f"many must be left to train on"
+            )
+        if self.texts is not None and self.texts < self.least:
+            raise ValueError(f"--holdout-texts is {self.texts}; at least {self.least} are needed {self.use}")
         default = max(self.least, min(self.most, int(LARGEST_SHARE * len(dataset))))
         try:
             train, withheld = hold_out(dataset, default if self.texts is None else self.texts)

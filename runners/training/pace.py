@@ -25,7 +25,8 @@ from trbert_env.data.workload import Workload
 from trbert_env.staged_model import StagedModel
 from trbert_env.system import UnreducedSystem
 
-#: Texts of a measured step, at most: more of them only take longer.
+#: Texts of a measured step on a CPU, at most: more of them only take longer. On a GPU a small step costs as much as a
+#: large one, and steps are measured as they are.
 STEP_TEXTS = 16
 #: Steps of each measurement; the first does not count, and the fastest of the others does.
 STEPS = 3
@@ -41,7 +42,7 @@ def supervised_pace(schedule: Schedule, some: Workload, device: torch.device, dt
         dtype: Number format that autocast computes in.
     """
     own = replace(some, backbone=replace(some.backbone, model=copy.deepcopy(some.backbone.model)))
-    small = replace(schedule, steps=STEPS, batch_size=min(STEP_TEXTS, schedule.batch_size))
+    small = replace(schedule, steps=STEPS, batch_size=_step_texts(schedule.batch_size, device))
     return _seconds_a_text(Finetuner(own, small, device, dtype, dropout=0.0, seed=0))
 
 
@@ -52,10 +53,11 @@ def policy_pace(options: TrainPolicyOptions, some: Workload) -> float:
         options: Its options.
         some: Training texts, with the encoder.
     """
-    size = min(STEP_TEXTS, options.training.texts_per_step)
+    device = resolve_device(options.run.device)
+    size = _step_texts(options.training.texts_per_step, device)
     training = replace(options.training, texts_per_step=size, total_texts=STEPS * size, cloning_texts=0)
     start = Start(some.backbone, replace(options, training=training))
-    return _seconds_a_text(PolicyTraining(start, some, str(resolve_device(options.run.device))))
+    return _seconds_a_text(PolicyTraining(start, some, str(device)))
 
 
 def joint_pace(options: JointFinetuneOptions, some: Workload, teacher: Teacher) -> float:
@@ -66,10 +68,12 @@ def joint_pace(options: JointFinetuneOptions, some: Workload, teacher: Teacher) 
         some: Training texts, with the encoder.
         teacher: Teacher to distil from.
     """
-    size = min(STEP_TEXTS, options.training.texts_per_step)
-    training = replace(options.training, texts_per_step=size, accumulate=1, total_texts=STEPS * size)
+    device, given = resolve_device(options.run.device), options.training
+    size = _step_texts(given.texts_per_step, device)
+    parts = 1 if size < given.texts_per_step else given.accumulate
+    training = replace(given, texts_per_step=size, accumulate=parts, total_texts=STEPS * size)
     start = Start(some.backbone, replace(options, training=training))
-    return _seconds_a_text(JointTraining(start, Splits(some, some), teacher, resolve_device(options.run.device)))
+    return _seconds_a_text(JointTraining(start, Splits(some, some), teacher, device))
 
 
 def forward_pace(model: PreTrainedModel, some: Workload) -> float:
@@ -94,6 +98,10 @@ def own_teacher(some: Workload, dtype: str, device: torch.device) -> Teacher:
     """
     model = move(copy.deepcopy(some.backbone.model), device, torch.float32).eval()
     return Teacher(model, some.task, training_dtype(dtype, device))
+
+
+def _step_texts(texts_per_step: int, device: torch.device) -> int:
+    return min(STEP_TEXTS, texts_per_step) if device.type == "cpu" else texts_per_step
 
 
 def _seconds_a_text(training: Training) -> float:

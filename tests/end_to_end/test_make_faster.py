@@ -89,6 +89,14 @@ def card(folder: Path) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(head), body
 
 
+def run_code(body: str) -> dict[str, Any]:
+    """Run the code blocks of a card, in their order; the names that they leave."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", body, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    return names
+
+
 def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = at_work.run("file", *at_work.file(), "--target-speedup", "1.5")
     said = capsys.readouterr()
@@ -151,15 +159,15 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert (options.model, options.target_speedup, options.total_texts) == (str(at_work.classifier), 1.5, 32)
 
     monkeypatch.chdir(folder / "model")
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", body, re.DOTALL):
-        exec(compile(block, "README.md", "exec"), names)
+    names = run_code(body)
     assert names["logits"].shape == (2, 2)
     assert names["model"].decision != TokenReducedModel.from_pretrained(".").decision  # its speed was changed
     assert capsys.readouterr().err == ""
 
 
-def test_a_question_answerer_by_its_loss(at_work: Engineer, data: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_question_answerer_by_its_loss(
+    at_work: Engineer, data: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = data.write(at_work.place.root / "questions", data.rows("train", 120), data.rows("validation", 24))
     options = ["--env", "SQuAD2", "--data-dir", str(folder), "--model", str(at_work.place.fine_tuned)]
     run_dir = at_work.run("loss", *options, "--max-loss", "60", "--holdout-texts", "40")
@@ -178,6 +186,9 @@ def test_a_question_answerer_by_its_loss(at_work: Engineer, data: Any, capsys: p
         ["rajpurkar/squad_v2"],
     )
     assert "Licence of the base model: unknown: see base model." in body
+    monkeypatch.chdir(run_dir / "model")
+    names = run_code(body)
+    assert names["answers"][0] in "Ada sold drums."  # "" too: no answer
 
 
 def test_a_time_and_a_loss_that_so_few_texts_cannot_show(at_work: Engineer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,8 +239,11 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
         ),
         (["--model", "FASTER", "--train-file", "REVIEWS"], "is a faster model already: give the checkpoint"),
         (["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--target-speedup", "40"], "40.0 is out of reach"),
-        (["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--holdout-texts", "5"], "too few texts: 5 to choose"),
-        (["--model", "CLASSIFIER", "--train-file", "FEW"], "at least 20 texts are held out, and as many must be left"),
+        (
+            ["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--holdout-texts", "5"],
+            "--holdout-texts is 5; at least 20 are needed",
+        ),
+        (["--model", "CLASSIFIER", "--train-file", "FEW"], "23 training texts are too few: at least 20 are held"),
         (["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--minutes", "3"], "leave --total-texts out"),
     ],
 )

@@ -114,7 +114,8 @@ def pearson_pseudo_values(predicted: Numbers, gold: Numbers) -> Numbers:
     squares_y = (y * y).sum() - y * y - sum_y**2 / (count - 1)
     scale = np.sqrt(np.clip(squares_x, 0.0, None) * np.clip(squares_y, 0.0, None))
     others = np.divide(products, scale, out=np.zeros(count), where=scale > 1e-12)
-    return count * whole - (count - 1) * 100.0 * others
+    values: Numbers = count * whole - (count - 1) * 100.0 * others
+    return values
 
 
 def _check_some(gold: Sequence[str] | Numbers) -> None:
