@@ -40,6 +40,7 @@ from runners.runs.files import replacing_folder, write_durably
 from runners.runs.models import load_model
 from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
+from runners.runs.tracking import track_end
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -123,7 +124,9 @@ def make_faster(options: MakeFasterOptions, plan: Plan, parts: Parts, folder: Ru
     print(finding(found))
     origin = origin_of(options, parts)
     save(model, reported, folder, model_card(model, origin, found, points, choice, count))
-    folder.write_metrics(record_of(found, choice, model, options.max_loss).to_flat())
+    flat = record_of(found, choice, model, options.max_loss).to_flat()
+    track_end(folder.events_dir, options, flat, plan.policy_texts + plan.joint_texts)
+    folder.write_metrics(flat)
 
 
 def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReducedModel) -> tuple[Workload, Workload]:

@@ -1,9 +1,9 @@
 """Choice of the speed, on held-out texts: which threshold gives it, what it loses, and how surely that is known.
 
 Speeds are tried from the slowest to the fastest, and the walk ends at the first whose bound exceeds what may be lost.
-So each bound counts as it stands, however many speeds are tried: the loss at the chosen speed is beyond what may be
-lost only if a true statement was rejected at the first false step, which happens with a probability of 5 % at most
-(fixed-sequence testing; Angelopoulos et al. 2021, "Learn then Test", section 2.2).
+So each bound counts as it stands, however many speeds are tried: the chosen speed loses too much only if the bound
+failed at the first speed of the walk that does, which has a probability of 5 % at most (fixed-sequence testing;
+Angelopoulos et al. 2021, "Learn then Test").
 """
 
 from __future__ import annotations

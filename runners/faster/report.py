@@ -195,7 +195,7 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
         return f"promised: a loss of at most {max_loss:g} with {CONFIDENCE:.0%} confidence, {speed}; {lost}, {bound}."
     if choice.outcome == "missed":
         return (
-            f"--max-loss {max_loss:g} IS NOT MET at any measured speed: this is the slowest, {speed}; {lost}. "
+            f"--max-loss {max_loss:g} is not met at any measured speed: this is the slowest, {speed}; {lost}. "
             "More texts to train on, or more time, would lose less."
         )
     needed = loss.texts_needed(max_loss)

@@ -52,7 +52,7 @@ def test_where_all_lose_more_the_slowest_is_chosen_and_said_so() -> None:
     choice = choose(points((1.25, 0.9, 1.3), (2.0, 1.5, 2.0)), None, 0.5)
     assert (choice.point.wanted, choice.outcome) == (1.25, "missed")
     said = promise(choice, 0.5, 1000, "accuracy")
-    assert "--max-loss 0.5 IS NOT MET at any measured speed: this is the slowest, 1.26x in FLOPs; 0.90 points" in said
+    assert "--max-loss 0.5 is not met at any measured speed: this is the slowest, 1.26x in FLOPs; 0.90 points" in said
 
 
 def test_what_is_measured_but_not_shown_says_how_many_texts_would_do() -> None:
