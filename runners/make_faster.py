@@ -19,7 +19,7 @@ from runners.cli.options import check_options, command_line, resolve_device
 from runners.cli.run import run
 from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
 from runners.evaluation.quality import MeasuredPass
-from runners.faster.card import Origin, hub_dataset, model_card
+from runners.faster.card import Origin, folder_name, hub_dataset, model_card
 from runners.faster.choice import choose, measure_points
 from runners.faster.options import MakeFasterOptions
 from runners.faster.pacing import make_plan
@@ -57,7 +57,7 @@ def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, 
     if options.max_loss is not None:
         announce_certainty(options.max_loss, parts)
     plan = make_plan(options, parts, started)
-    name = Path(str(options.model)).name or "model"
+    name = folder_name(parts.checkpoint.name)
     folder = RunFolder.create(options.run.output_dir, options.data.env, "faster", name, options.run.seed)
     folder.write_config(options, {**parts.facts, "plan": asdict(plan)})
     return folder, plan, parts

@@ -23,7 +23,7 @@ from runners.faster.report import (
     quality_rows,
     speed_rows,
 )
-from trbert_env.data.backbones import Backbone, model_folder
+from trbert_env.data.backbones import Backbone
 from trbert_env.data.readers import READERS
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.presets import Preset
@@ -64,8 +64,8 @@ class Origin:
     @property
     def base_model(self) -> str:
         """Hub name of the checkpoint; of a folder its name, for a path means nothing elsewhere."""
-        source = Path(model_folder(self.checkpoint.name))
-        return source.resolve().name if source.is_dir() else self.checkpoint.name
+        name = self.checkpoint.name
+        return folder_name(name) if Path(name).is_dir() else name
 
     @property
     def licence(self) -> str:
@@ -74,6 +74,20 @@ class Origin:
         data = _card_in(source) if source.is_dir() else _card_on_the_hub(self.checkpoint.source)
         named = data.get("license") or getattr(self.checkpoint.model.config, "license", None)
         return str(named) if named else UNKNOWN_LICENCE
+
+
+def folder_name(path: str) -> str:
+    """Return a name for what lies in a folder: the folder's, or of a run's ``model/`` the run's.
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> folder_name("checkpoints/reviews/"), folder_name("runs/IMDB/finetune-x/20261128-0/model")
+        ('reviews', '20261128-0')
+    """
+    folder = Path(path).absolute()
+    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def hub_dataset(preset: Preset, dataset: str | None) -> str:

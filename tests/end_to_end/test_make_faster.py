@@ -222,8 +222,12 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
     assert not (at_work.place.root / "hurry").exists()
 
     minutes, started = 1.5 * float(said[1]) + 0.1, time.monotonic()
-    run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", f"{minutes:.2f}", *place])
-    assert record(at_work.folder("hurry"))["outcome"] == "speed"
+    options = ["--minutes", f"{minutes:.2f}", "--max-loss", "0", "--target-speedup", "2"]
+    run(make_faster, MakeFasterOptions, [*at_work.file(), *options, *place])
+    found, told = record(at_work.folder("hurry")), " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert found["outcome"] == ("measured" if found["promised_loss"] <= 0 else "missed")
+    assert ("not shown" if found["outcome"] == "measured" else "--max-loss 0 is not met at any measured speed") in told
+    assert found["promised_loss_bound"] > 0
     # However busy the machine is, which may change: the planned work, and not the default.
     assert time.monotonic() - started < 60 * max(10 * minutes, 3)
 
