@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, replace
 
 import torch
+from datasets import Dataset
 
 from runners.cli.display import announce, print_table
 from runners.cli.options import check_options, command_line, resolve_device
@@ -54,9 +55,9 @@ def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, 
         started: Reading of ``time.monotonic`` when the command began.
     """
     parts = Parts.load(options)
-    if options.max_loss is not None:
-        announce_certainty(options.max_loss, parts)
     plan = make_plan(options, parts, started)
+    if options.max_loss is not None:
+        announce_certainty(options.max_loss, parts.holdout.select(range(plan.chosen_on)))
     name = folder_name(parts.checkpoint.name)
     folder = RunFolder.create(options.run.output_dir, options.data.env, "faster", name, options.run.seed)
     folder.write_config(options, {**parts.facts, "plan": asdict(plan)})
@@ -74,10 +75,14 @@ def go_on(options: MakeFasterOptions, folder: RunFolder) -> tuple[Plan, Parts]:
     return Plan(**folder.read_config()["facts"]["plan"]), parts
 
 
-def announce_certainty(max_loss: float, parts: Parts) -> None:
-    """Say before the work begins where no result could show that no more than ``--max-loss`` is lost."""
-    groups = groups_of(parts.holdout)
-    unchanged = Spread(0.0, 0.0, int(groups.max()) + 1)
+def announce_certainty(max_loss: float, held_out: Dataset) -> None:
+    """Say before the work begins where no result could show that no more than ``--max-loss`` is lost.
+
+    Args:
+        max_loss: Points of the main metric.
+        held_out: Held-out records that the speed will be chosen by.
+    """
+    unchanged = Spread(0.0, 0.0, int(groups_of(held_out).max()) + 1)
     if (bound := loss_bound(unchanged)) > max_loss:
         needed = draws_needed(unchanged, max_loss)
         more = "" if needed is None else f"; {needed:,} could, and more where answers change"

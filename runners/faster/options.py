@@ -9,7 +9,7 @@ from typing import Annotated
 from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, check_options, resolve_device
 from runners.cli.run import UserError
-from runners.faster.plan import Plan
+from runners.faster.plan import UNPLANNED, Plan
 from runners.finetune import FinetuneOptions
 from runners.runs.models import is_token_reduced
 from runners.training.joint import JointFinetuneOptions, measured_defaults
@@ -70,11 +70,10 @@ class MakeFasterOptions:
         if self.minutes is not None and self.total_texts is not None:
             raise UserError("--minutes chooses the number of texts to train on: leave --total-texts out")
         if self.data.env != AUTO:
-            plan = Plan(1, 1, 1, 1)
             for options in (
-                self.stage1(plan, 1, self.run),
-                self.stage2(plan, 1, self.run, self.model),
-                self.stage3(plan, 1, self.run, Path()),
+                self.stage1(1, self.run),
+                self.stage2(UNPLANNED, 1, self.run, self.model),
+                self.stage3(UNPLANNED, 1, self.run, Path()),
             ):
                 check_options(options)
         elif self.data.own.train_file is None and self.data.own.dataset is None:
@@ -107,11 +106,10 @@ class MakeFasterOptions:
 
     # -- the stages ----------------------------------------------------------------------------------------------
 
-    def stage1(self, plan: Plan, train_texts: int, run: RunOptions) -> FinetuneOptions:
+    def stage1(self, train_texts: int, run: RunOptions) -> FinetuneOptions:
         """Return the options of fine-tuning.
 
         Args:
-            plan: Numbers of texts.
             train_texts: Records to train on: all but those that are held out.
             run: Folder of the runs.
         """

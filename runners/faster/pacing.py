@@ -17,7 +17,7 @@ from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
 from runners.faster.options import GLANCE, MakeFasterOptions
-from runners.faster.plan import Plan, TooLittleTimeError, Work
+from runners.faster.plan import UNPLANNED, Plan, TooLittleTimeError, Work
 from runners.faster.report import ROUNDS
 from runners.faster.texts import Parts
 from runners.finetune import FinetuneTrainingOptions, make_schedule
@@ -48,7 +48,7 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
         ValueError: The speed-up is out of the encoder's reach.
         UserError: ``--minutes`` are too few.
     """
-    check_reach(options.stage2(Plan(1, 1, 1, 1), 1, options.run, str(options.model)), parts.some)
+    check_reach(options.stage2(UNPLANNED, 1, options.run, str(options.model)), parts.some)
     work = measure_work(options, parts)
     if options.minutes is None:
         return work.usual()
@@ -71,10 +71,9 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
         parts: Its texts.
     """
     device, some = resolve_device(options.run.device), parts.some
-    plan, cuts = Plan(len(parts.holdout), 1, 1, 1), earliest_cuts(some)
-    stage2 = options.stage2(plan, 1, options.run, str(options.model))
-    stage2 = replace(stage2, encoder=replace(stage2.encoder, reduction_layers=cuts))
-    stage3 = replace(options.stage3(plan, 1, options.run, options.run.output_dir), encoder=stage2.encoder)
+    stage2 = options.stage2(UNPLANNED, 1, options.run, str(options.model))
+    stage2 = replace(stage2, encoder=replace(stage2.encoder, reduction_layers=earliest_cuts(some)))
+    stage3 = replace(options.stage3(UNPLANNED, 1, options.run, options.run.output_dir), encoder=stage2.encoder)
     dtype = getattr(torch, evaluation_dtype(options.run.dtype))
     train, evaluated = (
         round(len(records) * parts.texts_per_record) for records in (parts.examples.train, parts.examples.validation)

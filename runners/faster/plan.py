@@ -61,6 +61,10 @@ class Plan:
         return sum(self.seconds[name] for name in names[names.index(stage) :])
 
 
+#: Stands for the plan where the options of a stage are asked for, and not how long it trains.
+UNPLANNED = Plan(1, 1, 1, 1)
+
+
 @dataclass(frozen=True)
 class Work:
     """What a plan is made of.

@@ -37,7 +37,7 @@ class Stages:
         """Return the folder or hub name of the fine-tuned checkpoint, after fine-tuning where that is to do."""
         if not self.parts.needs_stage1:
             return str(self.options.model)
-        options = self.options.stage1(self.plan, self._train_texts, self._run)
+        options = self.options.stage1(self._train_texts, self._run)
         return str(found_or_run(finetune, options, self._place, "finetune-*", self._notice("fine-tuning")))
 
     def unreduced(self) -> Backbone:
