@@ -151,11 +151,12 @@ class Finetuner(SupervisedTraining):
         """Nothing along the way."""
 
 
-def finetune(options: FinetuneOptions) -> Path | None:
-    """Run stage 1; returns the folder of the fine-tuned backbone, None where a resumed run had ended already."""
+def finetune(options: FinetuneOptions) -> RunFolder:
+    """Run stage 1 to its end; returns the run's folder. The fine-tuned backbone is left in the cache too."""
     with RunSession(options) as session:
-        if session.find_ended() is not None:
-            return None
+        ended = session.find_ended()
+        if ended is not None:
+            return ended
         options = session.options
         device = resolve_device(options.run.device)
         splits = load_splits(options)
@@ -178,7 +179,8 @@ def finetune(options: FinetuneOptions) -> Path | None:
             shown={"loss": "losses/task_loss"},
         )
         finish(trainer, folder, splits.validation, target, options)
-        return target
+        announce(f"environments with this backbone and data source now find the fine-tuned weights in {target}")
+        return folder
 
 
 def load_splits(options: FinetuneOptions) -> Splits:
@@ -211,9 +213,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, target: 
 
 def main(options: FinetuneOptions) -> None:
     """Stage 1: fine-tune an encoder on a task, packed, and leave it where environments find it."""
-    target = finetune(options)
-    if target is not None:
-        announce(f"environments with this backbone and data source now find the fine-tuned weights in {target}")
+    finetune(options)
 
 
 if __name__ == "__main__":

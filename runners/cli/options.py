@@ -257,6 +257,27 @@ def changed_options(options: Any) -> list[str]:
     return [flag(name) for name, value in option_values(options).items() if value != defaults[name]]
 
 
+def command_line(options: Any) -> list[str]:
+    """Return the arguments that give these options: those that are not at their default.
+
+    Example:
+        >>> command_line(RunOptions(seed=3, output_dir=Path("other")))
+        ['--seed', '3', '--output-dir', 'other']
+    """
+    values, changed = option_values(options), changed_options(options)
+    arguments: list[str] = []
+    for name, value in values.items():
+        if flag(name) not in changed:
+            continue
+        if isinstance(value, bool):
+            group, dot, own = name.rpartition(".")
+            arguments.append(flag(name if value else f"{group}{dot}no_{own}"))
+            continue
+        plain = _plain(value)
+        arguments += [flag(name), *map(str, plain if isinstance(plain, list) else [plain])]
+    return arguments
+
+
 # -- checks ------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,41 @@ from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.system import System
 
 
+@dataclass(frozen=True)
+class MeasuredPass:
+    """One pass of a system over a split, record by record.
+
+    Attributes:
+        measured: Quality and savings of the pass.
+        predictions: Prediction of each record, by id.
+        workload: The split.
+        flops: ``(num_texts,)`` FLOPs of each text.
+        full_flops: ``(num_texts,)`` FLOPs of the system's reference on it.
+    """
+
+    measured: Measured
+    predictions: Mapping[str, Any]
+    workload: Workload
+    flops: npt.NDArray[np.float64]
+    full_flops: npt.NDArray[np.float64]
+
+    @cached_property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """What each record adds to the main metric, ``(num_records,)``; see :meth:`Task.record_scores`."""
+        return self.workload.task.record_scores(self.predictions, self.workload.examples)
+
+
 def measure_quality(system: System, workload: Workload) -> Measured:
+    """Run a system once over a split; see :func:`measure_pass`.
+
+    Args:
+        system: System to measure, with the task of the workload.
+        workload: The split; its backbone is not run.
+    """
+    return measure_pass(system, workload).measured
+
+
+def measure_pass(system: System, workload: Workload) -> MeasuredPass:
     """Run a system once over a split.
 
     Texts run in the order of the split, and the last pass is filled up with the first text, as an environment's is:
@@ -32,7 +68,8 @@ def measure_quality(system: System, workload: Workload) -> Measured:
     rows = pass_rows(system.device)
     places = text_order(system, texts)
     logits: dict[int, npt.NDArray[np.float32]] = {}
-    full, spent, tokens, likelihood = 0.0, 0.0, 0.0, 0.0
+    costs = np.zeros((2, len(texts)))
+    tokens, likelihood = 0.0, 0.0
     kept = torch.zeros(0, dtype=torch.float64)
     with progress(system.name, len(texts)) as bar, torch.inference_mode():
         for first in range(0, len(places), rows):
@@ -47,8 +84,7 @@ def measure_quality(system: System, workload: Workload) -> Measured:
             likelihood += float(task.log_likelihood(output.logits, batch.layout, targets).cpu()[:count].sum())
             pieces = task.split(output.logits.float().cpu(), batch.layout)[:count]
             logits |= {place: piece.numpy() for place, piece in zip(own, pieces, strict=True)}
-            full += float(output.full_flops[:count].sum())
-            spent += float(output.flops[:count].sum())
+            costs[:, own] = output.flops[:count].cpu().numpy(), output.full_flops[:count].cpu().numpy()
             kept_here = output.kept_tokens[:count].sum(0).double()
             kept = kept + kept_here if first else kept_here
             tokens += float(batch.layout.text_lengths.cpu()[:count].sum())
@@ -56,7 +92,9 @@ def measure_quality(system: System, workload: Workload) -> Measured:
     predictions = task.predict(texts, [logits[place] for place in range(len(texts))], workload.examples)
     warn_of_one_answer(system.name, predictions)
     quality = Quality(task.metrics_with_subsets(predictions, workload.examples), likelihood / len(texts))
-    return Measured(quality, Savings(full / spent, tuple((kept / tokens).tolist())))
+    spent, full = costs
+    savings = Savings(float(full.sum() / spent.sum()), tuple((kept / tokens).tolist()))
+    return MeasuredPass(Measured(quality, savings), predictions, workload, spent, full)
 
 
 def warn_of_one_answer(name: str, predictions: Mapping[str, Any]) -> None:

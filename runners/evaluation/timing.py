@@ -173,10 +173,21 @@ def wall_speedups(systems: Mapping[str, System], texts: Sequence[EncodedText], r
         texts: Texts to take the sample from.
         rounds: Rounds that count.
     """
-    chosen = np.random.default_rng(0).permutation(len(texts))[:TIMED_TEXTS]
-    timings = time_systems(systems, [texts[index] for index in chosen], BATCH_SIZE, rounds)
+    timings = time_sample(systems, texts, rounds)
     stock, packed, reduced = (timings[name].median for name in ("stock", "packed", "reduced"))
     return Clock(stock / reduced, packed / reduced)
+
+
+def time_sample(systems: Mapping[str, System], texts: Sequence[EncodedText], rounds: int) -> dict[str, Timing]:
+    """Time systems in turns on a sample of the texts; see :func:`time_systems`.
+
+    Args:
+        systems: Systems by name, all of one number format and on one device.
+        texts: Texts to take the sample of :data:`TIMED_TEXTS` from.
+        rounds: Rounds that count.
+    """
+    chosen = np.random.default_rng(0).permutation(len(texts))[:TIMED_TEXTS]
+    return time_systems(systems, [texts[index] for index in chosen], BATCH_SIZE, rounds)
 
 
 def _wait(device: str) -> None:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from agents.distillation import Teacher
 from runners.cli.display import Cell, print_table
 from runners.cli.options import resolve_device
-from runners.evaluation.timing import BATCH_SIZE, TIMED_TEXTS, measure, system_pass
+from runners.evaluation.timing import TIMED_TEXTS
 from runners.finetune import make_schedule
 from runners.reproduction.field import Entrant, Field
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.published import CONTROL, OURS
-from runners.training.joint import JointTraining
-from runners.training.loading import Splits
-from runners.training.loop import Training
-from runners.training.policy import PolicyTraining
-from runners.training.precision import training_dtype
-from runners.training.start import Start
-from trbert_env.data.backbones import move
-from trbert_env.data.workload import Workload
-from trbert_env.staged_model import StagedModel
-from trbert_env.system import UnreducedSystem
+from runners.training.pace import forward_pace, joint_pace, own_teacher, policy_pace
+from trbert_env.data.backbones import placed
 
-#: Texts of a measured step, at most: more of them only take longer.
-STEP_TEXTS = 16
 #: Steps of compared systems in steps of the unreduced encoder, for each text; 1 where none is said. DynaBERT trains
 #: four widths in its first phase (2.5) and twelve networks in its second (5.6), LAT the whole and three reduced ones.
 FULL_STEPS = {"dynabert": 4.05, "length-adaptive": 2.8}
@@ -163,46 +150,15 @@ def measure_pace(options: ReproduceOptions, field: Field) -> Pace:
     device = resolve_device(options.run.device)
     some, target = field.some, options.target(field.env)
     run = replace(options.run, output_dir=Path())
-    splits, stage2 = Splits(some, some), options.stage2(field.env, target, run)
-    small = min(STEP_TEXTS, stage2.training.texts_per_step)
-    steps = replace(stage2.training, texts_per_step=small, total_texts=STEPS * small, cloning_texts=0)
-    stage2 = replace(stage2, training=steps)
-    model = move(copy.deepcopy(some.backbone.model), device, torch.float32).eval()
-    teacher = Teacher(model, some.task, training_dtype(options.run.dtype, device))
-
-    def joint(unreduced: bool) -> JointTraining:
-        given = options.stage3(field.env, target, run, Path(), 1)
-        given = options.control(field.env, run, 1) if unreduced else replace(given, encoder=stage2.encoder)
-        size = min(STEP_TEXTS, given.training.texts_per_step)
-        training = replace(given.training, texts_per_step=size, accumulate=1, total_texts=STEPS * size)
-        return JointTraining(Start(some.backbone, replace(given, training=training)), splits, teacher, device)
-
+    stage2 = options.stage2(field.env, target, run)
+    stage3 = replace(options.stage3(field.env, target, run, Path(), 1), encoder=stage2.encoder)
+    teacher = own_teacher(some, run.dtype, device)
     return Pace(
-        policy=_seconds_a_text(PolicyTraining(Start(some.backbone, stage2), some, str(device))),
-        joint=_seconds_a_text(joint(unreduced=False)),
-        unreduced=_seconds_a_text(joint(unreduced=True)),
-        forward=_forward_seconds(StagedModel(model, some.task), some),
+        policy=policy_pace(stage2, some),
+        joint=joint_pace(stage3, some, teacher),
+        unreduced=joint_pace(options.control(field.env, run, 1), some, teacher),
+        forward=forward_pace(placed(some.backbone.model, device, torch.float32), some),
     )
-
-
-#: Steps of each measurement; the first does not count, and the fastest of the others does.
-STEPS = 3
-
-
-def _seconds_a_text(training: Training) -> float:
-    """Seconds of the fastest step, for each of its texts; what else runs on the machine only slows steps down."""
-    found = []
-    for _ in range(STEPS):
-        before, started = training.texts_seen, time.perf_counter()
-        training.step()
-        found.append((time.perf_counter() - started) / (training.texts_seen - before))
-    return min(found[1:])
-
-
-def _forward_seconds(staged: StagedModel, some: Workload) -> float:
-    texts = [some.texts[index] for index in range(min(BATCH_SIZE, len(some.texts)))]
-    one_pass = system_pass(UnreducedSystem(staged), texts, BATCH_SIZE)
-    return measure({"forward": one_pass}, 1, str(staged.device))["forward"].median / len(texts)
 
 
 def print_plan(

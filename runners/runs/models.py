@@ -25,7 +25,12 @@ from trbert_env.tasks import Task
 
 
 #: Runners by the stage in the name of a run's folder.
-_RUNNERS = {"finetune": "finetune", "joint": "joint_finetune", "policy": "train_policy"}
+_RUNNERS = {
+    "faster": "make_faster",
+    "finetune": "finetune",
+    "joint": "joint_finetune",
+    "policy": "train_policy",
+}
 
 
 def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:

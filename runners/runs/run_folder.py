@@ -35,7 +35,7 @@ READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_sh
 #: The same, of options that the runs of earlier versions do not have.
 LATER_READ_WITH = ("reader_options",)
 #: Options that name a place, and nothing of what a run does with it.
-PLACES = ("data_dir", "output_dir", "backbone", "teacher", "policy", "full_from", "resume")
+PLACES = ("data_dir", "output_dir", "model", "backbone", "teacher", "policy", "full_from", "resume")
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,19 @@ SOME_RECORDS = 1000
 
 @dataclass(frozen=True)
 class Holdout:
-    """How many training records are set aside, to watch the quality on.
+    """How many training records are set aside, and what for.
 
     Attributes:
-        texts: ``--holdout-texts``; None for 500, but at most a tenth of the records.
+        texts: ``--holdout-texts``; None for a tenth of the records, within the next two.
+        most: The most records that are set aside where no number is given.
+        least: The least.
+        use: Use of them, for messages.
     """
 
     texts: int | None = None
+    most: int = DEFAULT_HOLDOUT
+    least: int = 0
+    use: str = "to watch the quality on"
 
     def split(self, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
         """Return the records to learn from, in random order, and those set aside, None for none; announce how many.
@@ -59,9 +65,16 @@ class Holdout:
             dataset: The training split.
 
         Raises:
-            ValueError: More would be set aside than left to train on.
+            ValueError: More would be set aside than left to train on, or less than :attr:`least`.
         """
-        default = min(DEFAULT_HOLDOUT, int(LARGEST_SHARE * len(dataset)))
+        if len(dataset) < 2 * self.least:
+            raise ValueError(
+                f"{len(dataset):,} training texts are too few: at least {self.least} are held out {self.use}, and as "
+                f"many must be left to train on"
+            )
+        if self.texts is not None and self.texts < self.least:
+            raise ValueError(f"--holdout-texts is {self.texts}; at least {self.least} are needed {self.use}")
+        default = max(self.least, min(self.most, int(LARGEST_SHARE * len(dataset))))
         try:
             train, withheld = hold_out(dataset, default if self.texts is None else self.texts)
         except ValueError as error:
@@ -74,8 +87,8 @@ class Holdout:
         if not len(withheld):
             return train, None
         announce(
-            f"{len(withheld):,} of {len(dataset):,} training texts are withheld from training, to watch the quality "
-            "on (--holdout-texts)"
+            f"{len(withheld):,} of {len(dataset):,} training texts are withheld from training, {self.use} "
+            "(--holdout-texts)"
         )
         return train, withheld
 

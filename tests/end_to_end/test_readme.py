@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from runners.cli.run import run
 from trbert_env.data.readers import READERS
@@ -35,6 +35,7 @@ NESTED = [f"--policy.{update}" for update in UPDATES]
 LOADED = ["--max-eval-texts 8", "--dtype float32"]
 TRAINED = ["--max-train-texts 16", *LOADED]
 SHORT: dict[str, list[str]] = {
+    "make_faster": ["--total-texts 16", *LOADED],
     "pretrain": ["--texts-per-step 4", "--max-eval-texts 4", "--dtype float32"],
     "finetune": [*TRAINED, "--epochs 1"],
     "train_policy": [*TRAINED, *(f"--{update}" for update in UPDATES)],
@@ -72,6 +73,7 @@ FEWER = {
     "reinforce rloo grpo ppo a2c random": "reinforce ppo random",
     "8_000": "128",
     "--total-steps 2000": "--total-steps 2",
+    "--minutes 30": "",  # a time is used up, however few the texts are
 }
 
 
@@ -94,6 +96,7 @@ class Reader:
 
     root: Path
     encoder: Path
+    checkpoint: Path
     data: Path
     monkeypatch: pytest.MonkeyPatch
     runs: dict[str, Path] = field(default_factory=dict)
@@ -101,6 +104,7 @@ class Reader:
     scores: Path | None = None
     pretrained: Path | None = None
     baseline: Path | None = None
+    faster: Path | None = None
 
     def follow(self, command: str) -> None:
         """Run a command with the placeholders filled in, small."""
@@ -117,6 +121,8 @@ class Reader:
             "RUN_DIR": str(run_dir),
             "PRETRAIN_RUN": str(self.pretrained),
             "BASELINE_RUN": str(self.baseline),
+            "CHECKPOINT": str(self.checkpoint),
+            "FASTER_RUN": str(self.faster),
         }
         arguments = [filled.get(argument, argument) for argument in arguments if argument not in ENDLESS]
         if "--resume" not in arguments:
@@ -134,6 +140,8 @@ class Reader:
             (self.pretrained,) = made
         if job == "train_baseline":
             (self.baseline,) = made
+        if job == "make_faster" and made:
+            (self.faster,) = made
         shipped = [folder for folder in made if folder.parent.name.startswith(("policy", "joint"))]
         for folder in shipped:
             if "--unreduced" not in arguments and (folder / "model").exists():
@@ -164,10 +172,12 @@ def reader(in_process: Any, data: Any, tmp_path: Path, monkeypatch: pytest.Monke
         max_position_embeddings=512,
     )
     encoder = data.save_backbone(tmp_path / "encoder", BertModel(config, add_pooling_layer=False))
+    config.num_labels = 3
+    checkpoint = data.save_backbone(tmp_path / "checkpoint", BertForSequenceClassification(config))
     rows = data.rows("train", 24)
     texts = [row["context"] for row in rows]
     for name, header, content in (
-        ("reviews.csv", ["body", "stars"], [[f"{text} {n}", n % 3 + 1] for n, text in enumerate(texts)]),
+        ("reviews.csv", ["body", "stars"], [[f"{texts[n % 24]} {n}", n % 3 + 1] for n in range(60)]),
         (
             "pairs.csv",
             ["query", "passage", "relevance"],
@@ -199,12 +209,12 @@ def reader(in_process: Any, data: Any, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "articles").mkdir()
     for number, text in enumerate(texts):
         (tmp_path / "articles" / f"{number}.txt").write_text(f"{text}\n" * 10)
-    folder = data.write(tmp_path / "data")
+    folder = data.write(tmp_path / "data", data.rows("train", 60))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.setenv("TRBERT_DATA", str(folder))
     monkeypatch.setenv("TRBERT_CACHE", str(tmp_path / "cache"))
-    return Reader(tmp_path, encoder, folder, monkeypatch)
+    return Reader(tmp_path, encoder, checkpoint, folder, monkeypatch)
 
 
 def test_the_page_runs_from_top_to_bottom(reader: Reader) -> None:

@@ -213,6 +213,20 @@ def load_backbone_from(
     return _load(source, name, task.auto_model, configure, unfit_head)
 
 
+def load_config(name: str) -> PreTrainedConfig:
+    """Load the configuration of a checkpoint, which tells its family and its head.
+
+    Args:
+        name: The folder of a model or of a run of stage 1, a hub name, or ``"embedded"``.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor to be had from the hub.
+        ValueError: The family is not supported, or it is a token-reduced model.
+    """
+    name = model_folder(name)
+    return _load_config(_locate(name), name)
+
+
 def load_language_model(name: str | None, length: int | None = None) -> Backbone:
     """Load an encoder to pre-train it further, with its masked-language-model head.
 

@@ -209,7 +209,7 @@ class Task(ABC):
             prediction: The prediction for the record, as :meth:`predict` gives it.
             record: The one record.
         """
-        return self.metrics({columns(record, "id")[0][0]: prediction}, record)[self.metric_names[0]]
+        return float(self.record_scores({columns(record, "id")[0][0]: prediction}, record)[0])
 
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return the one record of a text of a reader's own; its gold answer means nothing.
@@ -221,6 +221,20 @@ class Task(ABC):
             ValueError: The task declares no fields, or a value is missing, or of no use.
         """
         raise ValueError(f"{type(self).__name__} takes no text of one's own: it declares no own_fields")
+
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Return what each record adds to the main metric, ``(n,)``, in the order of the records.
+
+        Their mean is the main metric, so that the difference of two models is a mean of paired differences.
+
+        Args:
+            predictions: As :meth:`predict` gives them.
+            records: The records.
+        """
+        main, (ids,) = self.metric_names[0], columns(records, "id")
+        return np.array(
+            [self.metrics({key: predictions[key]}, records.select([place]))[main] for place, key in enumerate(ids)]
+        )
 
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""

@@ -91,6 +91,33 @@ def regression_metrics(predicted: Numbers, gold: Numbers) -> dict[str, float]:
     }
 
 
+def pearson_pseudo_values(predicted: Numbers, gold: Numbers) -> Numbers:
+    """Return the jackknife's pseudo-values of Pearson's correlation times 100: what each record adds to it.
+
+    A record's is n times the correlation of all records, less n - 1 times that of the others (Tukey 1958). Their mean
+    estimates the correlation, and their spread how far it is known.
+
+    Args:
+        predicted: ``(n,)``.
+        gold: ``(n,)``.
+
+    Returns:
+        ``(n,)``; of fewer than three records, the correlation for each.
+    """
+    whole, count = regression_metrics(predicted, gold)["pearson"], len(gold)
+    if count < 3:
+        return np.full(count, whole)
+    x, y = predicted - predicted.mean(), gold - gold.mean()
+    sum_x, sum_y = -x, -y  # of all but one: the sums of all are 0
+    products = (x * y).sum() - x * y - sum_x * sum_y / (count - 1)
+    squares_x = (x * x).sum() - x * x - sum_x**2 / (count - 1)
+    squares_y = (y * y).sum() - y * y - sum_y**2 / (count - 1)
+    scale = np.sqrt(np.clip(squares_x, 0.0, None) * np.clip(squares_y, 0.0, None))
+    others = np.divide(products, scale, out=np.zeros(count), where=scale > 1e-12)
+    values: Numbers = count * whole - (count - 1) * 100.0 * others
+    return values
+
+
 def _check_some(gold: Sequence[str] | Numbers) -> None:
     if not len(gold):
         raise ValueError("there are no records to score: give at least one")

@@ -390,6 +390,23 @@ class Classification(Task):
         row = {"id": "own", "text": found["text"], "text_pair": found["text_pair"] or None, "label": label}
         return records_of([row], LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
 
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """100 where the class is right, else 0; of regression the pseudo-values of Pearson's correlation.
+
+        See :meth:`Task.record_scores`, and :func:`~trbert_env.tasks.class_metrics.pearson_pseudo_values`, whose mean is
+        the correlation but for a bias of order 1/n.
+        """
+        from trbert_env.tasks.class_metrics import pearson_pseudo_values
+
+        (ids,) = columns(records, "id")
+        found, gold = [predictions[key] for key in ids], self._targets_of(records)
+        if self.head == "classes":
+            return np.array([100.0 * (name == self.labels[index]) for name, index in zip(found, gold, strict=True)])
+        scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
+        if self.head == "relevance":
+            return np.where((scores > 0) == (numbers == 1), 100.0, 0.0)
+        return pearson_pseudo_values(scores, numbers)
+
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(num_sequences, num_logits)``; see :meth:`Task.stock_logits`."""
         result: Tensor = outputs.logits

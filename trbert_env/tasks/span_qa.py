@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -34,6 +34,13 @@ __all__ = ["SpanQA", "SpanText"]
 
 #: What readers are told of a question that has no answer.
 NO_ANSWER = "no answer"
+
+#: Metrics by their name in the settings.
+_MEASURES: dict[str, Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], dict[str, float]]] = {
+    "squad": squad_metrics,
+    "mrqa": mrqa_metrics,
+    "trivia": trivia_metrics,
+}
 
 
 @dataclass
@@ -254,15 +261,22 @@ class SpanQA(Task):
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """F1 and exact match from 0 to 100, by the normalisation of a benchmark; see :attr:`metric`."""
+        return _MEASURES[self.metric](predictions, self._golds_of(records))
+
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Token F1 of each question, from 0 to 100; see :meth:`Task.record_scores`."""
+        measure, golds = _MEASURES[self.metric], self._golds_of(records)
+        return np.array([measure({key: predictions[key]}, {key: own})["f1"] for key, own in golds.items()])
+
+    def _golds_of(self, records: Dataset) -> dict[str, list[str]]:
+        """Return all right answers of each question, by id; where the metric knows aliases, those too."""
         ids, answers = columns(records, "id", "answers")
         texts = [answer["text"] for answer in answers]
-        if self.metric == "squad":
-            return squad_metrics(predictions, dict(zip(ids, texts, strict=True)))
-        has_aliases = "aliases" in records.column_names
-        aliases = columns(records, "aliases")[0] if has_aliases else [[] for _ in ids]
-        golds = [[*own, *others] for own, others in zip(texts, aliases, strict=True)]
-        measure = mrqa_metrics if self.metric == "mrqa" else trivia_metrics
-        return measure(predictions, dict(zip(ids, golds, strict=True)))
+        if self.metric == "squad" or "aliases" not in records.column_names:
+            return dict(zip(ids, texts, strict=True))
+        (aliases,) = columns(records, "aliases")
+        golds = ([*own, *others] for own, others in zip(texts, aliases, strict=True))
+        return dict(zip(ids, golds, strict=True))
 
     def notes(
         self,

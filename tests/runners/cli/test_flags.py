@@ -16,6 +16,7 @@ from runners import (
     finetune,
     fit_ranker,
     joint_finetune,
+    make_faster,
     pilot,
     pretrain,
     probe,
@@ -36,13 +37,18 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "evaluate": (evaluate.main, evaluate.EvaluateOptions),
     "benchmark": (benchmark.main, benchmark.BenchmarkOptions),
     "sweep": (sweep.main, sweep.SweepOptions),
+    "make_faster": (make_faster.main, make_faster.MakeFasterOptions),
     "compare": (compare.main, compare.CompareOptions),
     "fit_ranker": (fit_ranker.main, fit_ranker.FitRankerOptions),
     "pilot": (pilot.main, pilot.PilotOptions),
     "probe": (probe.main, probe.ProbeOptions),
 }
 #: Without these evaluate says that something else is missing.
-ALWAYS = {"evaluate": ["--agent", "keep-all"], "pretrain": ["--train-file", "x"]}
+ALWAYS = {
+    "evaluate": ["--agent", "keep-all"],
+    "pretrain": ["--train-file", "x"],
+    "make_faster": ["--model", "x", "--train-file", "x"],
+}
 
 #: Of every runner that works on a task.
 COMMON = (
@@ -50,8 +56,9 @@ COMMON = (
     "skip-bad-records no-skip-bad-records split-seed reader-options task-options max-length train-file validation-file "
     "dataset dataset-config columns label-kind validation-share"
 )
-#: Of a runner that works on none.
+#: Of a runner that works on none, or whose encoder is its model, with cuts that are always measured.
 WITHOUT_TASK = {
+    "make_faster": COMMON.replace("backbone reduction-layers ", ""),
     "pretrain": "backbone max-length device dtype seed output-dir",
     "fit_ranker": "device dtype seed output-dir",
 }
@@ -110,6 +117,7 @@ OWN = {
         "max-encoder-norm teacher remember-teacher no-remember-teacher total-texts texts-per-step holdout-texts watch "
         "checkpoint-every"
     ),
+    "make_faster": ("model target-speedup max-loss minutes holdout-texts total-texts resume"),
     "pilot": ("after-layer proportions strategies"),
     "probe": "",
 }
@@ -125,6 +133,7 @@ TITLES = {
     "benchmark": "data encoder run",
     "sweep": "data encoder run policy joint",
     "compare": "data encoder run policy",
+    "make_faster": "data run",
     "pilot": "data encoder run",
     "probe": "data encoder run",
 }
@@ -140,6 +149,7 @@ LINES = {
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
     "compare": "--agents ppo random --agent-options ppo.n_epochs=4 --policy.exploration 0.5 0.1 --max-eval-texts 9",
     "fit_ranker": "--questions 50 --passage-words 20 --data-dir x --seed 3",
+    "make_faster": "--model x --env IMDB --max-loss 0.5 --target-speedup 3 --minutes 30 --holdout-texts 900 --seed 3",
     "pilot": "--after-layer 2 --proportions 0.5 0.2 --strategies random --device cpu",
     "probe": "--backbone x --device cpu --skip-bad-records",
 }

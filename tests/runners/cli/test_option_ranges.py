@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 from agents.registry import AGENTS
-from runners import benchmark, compare, evaluate, finetune, joint_finetune, pilot, reproduce, sweep, train_policy
+from runners import (
+    benchmark,
+    compare,
+    evaluate,
+    finetune,
+    joint_finetune,
+    make_faster,
+    pilot,
+    reproduce,
+    sweep,
+    train_policy,
+)
 from runners.cli.run import run
 from trbert_env.ranges import Items, Range, check_ranges
 
@@ -23,11 +34,12 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "benchmark": (benchmark.main, benchmark.BenchmarkOptions),
     "sweep": (sweep.main, sweep.SweepOptions),
     "compare": (compare.main, compare.CompareOptions),
+    "make_faster": (make_faster.main, make_faster.MakeFasterOptions),
     "pilot": (pilot.main, pilot.PilotOptions),
     "reproduce": (reproduce.main, reproduce.ReproduceOptions),
 }
 #: Without these evaluate says that something else is missing.
-ALWAYS = {"evaluate": ["--agent", "keep-all"], "reproduce": ["--table", "2"]}
+ALWAYS = {"evaluate": ["--agent", "keep-all"], "reproduce": ["--table", "2"], "make_faster": ["--model", "x"]}
 
 #: For every runner.
 COMMON = [
@@ -101,13 +113,22 @@ OWN = {
         *("--num-texts 0", "--max-length 0", "--slices 8", "--policy.exploration 0 1", "--joint.temperature nan"),
         *("--baseline.encoder-rate inf", "--baseline.total-texts 0"),
     ],
+    "make_faster": [
+        *("--target-speedup 1", "--target-speedup nan", "--max-loss -0.1", "--max-loss 100", "--minutes 0"),
+        *("--minutes inf", "--holdout-texts 0", "--total-texts 0"),
+    ],
     "pilot": [
         *("--proportions", "--proportions 0.5 0.5", "--proportions 0", "--proportions 1", "--proportions nan"),
         *("--strategies", "--strategies random random", "--after-layer 0"),
     ],
 }
+#: Of these, what one runner does not have, or takes to be what it is without.
+NOT_OF = {
+    "pilot": ("--reduction-layers",),
+    "make_faster": tuple(words for words in COMMON if words.startswith("--reduction-layers")),
+}
 CASES = [
-    *((job, words) for job in JOBS for words in COMMON if (job, words) != ("pilot", "--reduction-layers")),
+    *((job, words) for job in JOBS for words in COMMON if words not in NOT_OF.get(job, ())),
     *((job, words) for job, cases in OWN.items() for words in cases),
 ]
 

@@ -1,0 +1,1 @@
+"""Parts of ``make_faster.py``: from anyone's checkpoint to a faster model."""

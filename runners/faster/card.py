@@ -1,0 +1,222 @@
+"""Model card of a faster model, in the hub's format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.repocard import metadata_load
+
+from runners.cli.display import markdown_table
+from runners.faster.choice import Choice, SpeedPoint
+from runners.faster.report import (
+    FRONTIER_COLUMNS,
+    Findings,
+    finding,
+    frontier_rows,
+    promise,
+    quality_rows,
+    speed_rows,
+)
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.readers import READERS
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.presets import Preset
+
+#: The hub's names of the kinds of task.
+PIPELINES = {
+    "classification": "text-classification",
+    "span_qa": "question-answering",
+    "multi_hop_qa": "question-answering",
+    "candidate_qa": "question-answering",
+    "multiple_choice": "multiple-choice",
+}
+UNKNOWN_LICENCE = "unknown: see base model"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a faster model comes from.
+
+    Attributes:
+        checkpoint: The user's checkpoint.
+        fine_tuned_here: True if it was fine-tuned in this run.
+        data: Description of the data, one line.
+        dataset: Their name on the hub; empty where they have none there.
+        train_texts: Records that were trained on.
+        command: Command that made it.
+        max_loss: ``--max-loss``.
+    """
+
+    checkpoint: Backbone
+    fine_tuned_here: bool
+    data: str
+    dataset: str
+    train_texts: int
+    command: str
+    max_loss: float | None
+
+    @property
+    def base_model(self) -> str:
+        """Hub name of the checkpoint; of a folder its name, for a path means nothing elsewhere."""
+        name = self.checkpoint.name
+        return folder_name(name) if Path(name).is_dir() else name
+
+    @property
+    def licence(self) -> str:
+        """Licence that the checkpoint's card or configuration names."""
+        source = Path(self.checkpoint.source)
+        data = _card_in(source) if source.is_dir() else _card_on_the_hub(self.checkpoint.source)
+        named = data.get("license") or getattr(self.checkpoint.model.config, "license", None)
+        return str(named) if named else UNKNOWN_LICENCE
+
+
+def folder_name(path: str) -> str:
+    """Return a name for what lies in a folder: the folder's, or of a run's ``model/`` the run's.
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> folder_name("checkpoints/reviews/"), folder_name("runs/IMDB/finetune-x/20261128-0/model")
+        ('reviews', '20261128-0')
+    """
+    folder = Path(path).absolute()
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
+def hub_dataset(preset: Preset, dataset: str | None) -> str:
+    """Return the name of the data on the hub; empty where they have none there.
+
+    Args:
+        preset: The data set's record.
+        dataset: ``--dataset``.
+    """
+    if dataset is not None:
+        return "" if Path(dataset).expanduser().exists() else dataset
+    return READERS[preset.dataset].hub.name if preset.dataset in READERS else ""
+
+
+def _card_in(folder: Path) -> dict[str, Any]:
+    path = folder / "README.md"
+    try:
+        return (metadata_load(path) or {}) if path.is_file() else {}
+    except (ValueError, yaml.YAMLError):  # a file of another kind, which says nothing of a licence
+        return {}
+
+
+def _card_on_the_hub(name: str) -> dict[str, Any]:
+    if HF_HUB_OFFLINE:
+        return {}
+    try:
+        found: dict[str, Any] = ModelCard.load(name).data.to_dict()
+    except (EntryNotFoundError, OSError, ValueError):  # no card, no network or a damaged card
+        return {}
+    return found
+
+
+def front_matter(model: TokenReducedModel, origin: Origin, metrics: list[str]) -> str:
+    """Return the card's head for the hub, between lines of dashes.
+
+    Args:
+        model: The faster model.
+        origin: Where it comes from.
+        metrics: Names of its metrics.
+    """
+    licence = origin.licence
+    values: dict[str, Any] = {
+        "library_name": "transformers",
+        "license": "unknown" if licence == UNKNOWN_LICENCE else licence,  # a list that the hub checks
+        "base_model": origin.base_model,
+        **({"datasets": [origin.dataset]} if origin.dataset else {}),
+        "metrics": [name for name in metrics if name in ("accuracy", "f1", "exact_match", "pearson", "spearman")],
+        "pipeline_tag": PIPELINES[model.config.task],
+        "tags": ["trbert", "token-reduction"],
+    }
+    return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n"
+
+
+LOADING = """```python
+from transformers import AutoTokenizer
+from trbert_env import TokenReducedModel
+
+folder = "."  # this folder
+model = TokenReducedModel.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{use}```"""
+USES = {
+    "classification": """texts = ["A text.", "Another one."]
+inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+logits = model(**inputs).logits
+""",
+    "span_qa": """from trbert_env import answer_questions
+
+answers = answer_questions(model, tokenizer, ["Who sold drums?"], ["Ada sold drums."])
+""",
+}
+SPEED = """```python
+from trbert_env.reduction.decision import DecisionRule
+
+model.set_decision(DecisionRule(threshold=model.speed_table.threshold({speed:.2f})))  # another FLOPs speed-up
+```"""
+
+
+def model_card(
+    model: TokenReducedModel, origin: Origin, found: Findings, points: list[SpeedPoint], choice: Choice, held_out: int
+) -> str:
+    """Return the card.
+
+    Args:
+        model: The faster model.
+        origin: Where it comes from.
+        found: Measurements on the evaluation texts.
+        points: The model at several speeds, on held-out texts.
+        choice: The speed that was chosen.
+        held_out: Held-out records that it was chosen by.
+    """
+    workload, metric = found.full.workload, found.metric
+    layers = " and ".join(map(str, model.encoder.reduction_layers))
+    licence = origin.licence
+    tuned = f", fine-tuned on {origin.train_texts:,} of the texts" if origin.fine_tuned_here else ""
+    speed = points[0].flops_speedup if choice.point is not points[0] else points[-1].flops_speedup
+    settable = len(model.speed_table.speedups) > 1
+    low, high = (model.speed_table.speedups[0], model.speed_table.speedups[-1]) if settable else (1.0, 1.0)
+    speed = min(max(speed, low), high)
+    blocks = [
+        front_matter(model, origin, list(found.full.measured.quality.metrics)) + f"# {origin.base_model}, faster",
+        f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
+        f"before layer {layers}, tokens that the answer does not need stop and keep the state that they have. "
+        f"Licence of the base model: {licence}.",
+        f"- {promise(choice, origin.max_loss, held_out, metric)}\n- {finding(found)}",
+        "## Data",
+        f"{origin.data}. {origin.train_texts:,} records to train on, {held_out:,} held-out ones to choose the speed "
+        f"by, and {len(workload.examples):,} of the {workload.split} split to report on, by which nothing was chosen.",
+        "## Quality and speed",
+        f"On the {workload.split} texts, with 95 % intervals:",
+        markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
+        markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),
+        f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against "
+        "the base model, at most so many with 95 % confidence; `*` is what this folder is set to:",
+        markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),
+        "## Use",
+    ]
+    blocks.append(LOADING.format(use=USES.get(model.config.task, "")))
+    if settable:
+        blocks += [
+            f"Another speed, from {low:.2f}x to {high:.2f}x, by its threshold:",
+            SPEED.format(speed=speed),
+        ]
+    blocks += [
+        "## Limits",
+        "Speed-ups are means over texts like these; the clock was read on one machine, in batches of 32. Single "
+        "requests gain less, and short texts less than long ones. Losses are means too: a single text may change. On "
+        "texts of another kind, measure again.",
+        "## Made by",
+        f"```\n{origin.command}\n```",
+    ]
+    return "\n\n".join(blocks) + "\n"

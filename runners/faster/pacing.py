@@ -1,0 +1,120 @@
+"""Measured pace of this machine, and the plan that follows from it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from runners.cli.options import resolve_device
+from runners.cli.run import UserError
+from runners.evaluation.layer_probe import FIT_TEXTS
+from runners.evaluation.layer_probe import MEASURED_TEXTS as PROBED_TEXTS
+from runners.evaluation.nested_runs import earliest_cuts
+from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
+from runners.evaluation.timing import TIMED_TEXTS
+from runners.faster.choice import SPEEDS
+from runners.faster.options import GLANCE, MakeFasterOptions
+from runners.faster.plan import UNPLANNED, Plan, TooLittleTimeError, Work
+from runners.faster.report import ROUNDS
+from runners.faster.texts import Parts
+from runners.finetune import FinetuneTrainingOptions, make_schedule
+from runners.training.joint import DEFAULT_TEXTS, stage3_texts
+from runners.training.pace import forward_pace, joint_pace, own_teacher, policy_pace, supervised_pace
+from runners.training.policy import PolicyTrainingOptions, stage2_texts
+from runners.training.precision import evaluation_dtype, training_dtype
+from runners.training.reach import check_reach
+from trbert_env.data.backbones import placed
+
+#: Cost of a reduced pass, of a padded stock pass and of the three systems of a clock's round, in passes of our encoder
+#: with nothing skipped.
+REDUCED, STOCK = 0.6, 1.4
+ROUND = 1.0 + STOCK + REDUCED
+#: Rounds of the clock that a stage reads when it ends, the one that warms up included.
+STAGE_ROUNDS = 4
+
+
+def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
+    """Measure the pace, and plan the texts of each stage.
+
+    Args:
+        options: Options of the run.
+        parts: Its texts.
+        started: Reading of ``time.monotonic`` when the command began.
+
+    Raises:
+        ValueError: The speed-up is out of the encoder's reach.
+        UserError: ``--minutes`` are too few.
+    """
+    check_reach(options.stage2(UNPLANNED, 1, options.run, str(options.model)), parts.some)
+    work = measure_work(options, parts)
+    if options.minutes is None:
+        return work.usual()
+    elapsed = time.monotonic() - started
+    try:
+        return work.within(60 * options.minutes - elapsed)
+    except TooLittleTimeError as error:
+        needed = math.ceil(10 * (elapsed + error.seconds) / 60) / 10
+        raise UserError(
+            f"--minutes {options.minutes:g} leaves too little time to train in on this machine: give at least "
+            f"{needed:g}, or let it evaluate less (--max-eval-texts, --holdout-texts)"
+        ) from error
+
+
+def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
+    """Measure a few steps of each stage on this machine.
+
+    Args:
+        options: Options of the run.
+        parts: Its texts.
+    """
+    device, some = resolve_device(options.run.device), parts.some
+    stage2 = options.stage2(UNPLANNED, 1, options.run, str(options.model))
+    stage2 = replace(stage2, encoder=replace(stage2.encoder, reduction_layers=earliest_cuts(some)))
+    stage3 = replace(options.stage3(UNPLANNED, 1, options.run, options.run.output_dir), encoder=stage2.encoder)
+    dtype = getattr(torch, evaluation_dtype(options.run.dtype))
+    train, evaluated = (
+        round(len(records) * parts.texts_per_record) for records in (parts.examples.train, parts.examples.validation)
+    )
+    usual2 = stage2_texts(PolicyTrainingOptions(total_texts=options.total_texts), some.data_source == "embedded", train)
+    usual3 = stage3_texts(replace(stage3.training, total_texts=options.total_texts), device.type, train)
+    table = 0.5 * TABLE_SIZE * MEASURED_TEXTS
+    glance = min(GLANCE * parts.texts_per_record, evaluated)
+    timed = min(TIMED_TEXTS, evaluated)
+    ending = table + glance * REDUCED + STAGE_ROUNDS * timed * ROUND
+    forward, exact = (
+        forward_pace(placed(some.backbone.model, device, number_format), some)
+        for number_format in (dtype, torch.float32)
+    )
+    probe = min(FIT_TEXTS[some.task.reads] + PROBED_TEXTS, train) * exact / forward  # always in float32
+    return Work(
+        holdout=len(parts.holdout),
+        evaluation=len(parts.examples.validation),
+        per_record=parts.texts_per_record,
+        policy=(usual2, policy_pace(stage2, some)),
+        joint=(usual3, joint_pace(stage3, some, own_teacher(some, options.run.dtype, device))),
+        most_joint=max(usual3, DEFAULT_TEXTS["cuda"]),
+        forward=forward,
+        first=stage1_seconds(options, parts) if parts.needs_stage1 else 0.0,
+        overhead=(ending + glance + probe, ending + glance),
+        reading=parts.seconds,
+        passes=1.0 + sum(1.0 / speed for speed in SPEEDS),
+        report_passes=1.0 + REDUCED,
+        timed=table + (ROUNDS + 1) * timed * ROUND,
+    )
+
+
+def stage1_seconds(options: MakeFasterOptions, parts: Parts) -> float:
+    """Return about how long fine-tuning takes.
+
+    Args:
+        options: Options of the run.
+        parts: Its texts.
+    """
+    device = resolve_device(options.run.device)
+    train = round(len(parts.examples.train) * parts.texts_per_record)
+    schedule = make_schedule(FinetuneTrainingOptions(), parts.some, train)
+    pace = supervised_pace(schedule, parts.some, device, training_dtype(options.run.dtype, device))
+    return schedule.steps * schedule.batch_size * pace + parts.seconds

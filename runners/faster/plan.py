@@ -1,0 +1,163 @@
+"""Plan of a run: the number of texts of each stage, and about how long each takes on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runners.cli.display import Cell, print_table
+
+#: Share of the time left that is planned to be trained in: a few measured steps are an estimate.
+PLANNED_SHARE = 0.85
+#: Share of the training time that stage 2 gets, up to its usual number of texts: the encoder learns for longer.
+STAGE2_SHARE = 0.25
+#: Texts that each of the two stages needs to come to anything.
+LEAST_TRAINED = 320
+#: Held-out and evaluation records that are measured at least, where --minutes limits them.
+LEAST_MEASURED = 100
+#: Share of the time that each of the two may take.
+MEASURED_SHARE = 0.1
+
+
+class TooLittleTimeError(ValueError):
+    """A time that does not do.
+
+    Attributes:
+        seconds: Seconds that would.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the seconds."""
+        super().__init__(f"at least {seconds:.0f} seconds are needed")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of texts, and seconds by stage.
+
+    Attributes:
+        holdout_texts: Records that are held out.
+        chosen_on: Records of them that the speed is chosen by.
+        policy_texts: Texts of stage 2.
+        joint_texts: Texts of stage 3.
+        evaluation_texts: Records of the evaluation split that are reported on; None for all.
+        seconds: About how long each stage takes, by name.
+    """
+
+    holdout_texts: int
+    chosen_on: int
+    policy_texts: int
+    joint_texts: int
+    evaluation_texts: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def left(self, stage: str) -> float:
+        """Return about how many seconds are left when a stage begins.
+
+        Args:
+            stage: Name of the stage.
+        """
+        names = list(self.seconds)
+        return sum(self.seconds[name] for name in names[names.index(stage) :])
+
+
+#: Stands for the plan where the options of a stage are asked for, and not how long it trains.
+UNPLANNED = Plan(1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a plan is made of.
+
+    Attributes:
+        holdout: Records that are held out.
+        evaluation: Records of the evaluation split.
+        per_record: Texts that a record makes.
+        policy: Usual texts of stage 2, and seconds a text.
+        joint: Usual texts of stage 3, and seconds a text.
+        most_joint: Texts of stage 3 beyond which more time brings little.
+        forward: Seconds a text of an evaluation that skips nothing.
+        first: Seconds before stage 2: fine-tuning, where it is needed.
+        overhead: Texts that stages 2 and 3 evaluate on their own, in passes that skip nothing.
+        reading: Seconds in which a stage reads its texts.
+        passes: Passes over the held-out texts, in passes that skip nothing.
+        report_passes: Passes over the evaluation texts, likewise.
+        timed: Texts that the closing clock runs, likewise.
+    """
+
+    holdout: int
+    evaluation: int
+    per_record: float
+    policy: tuple[int, float]
+    joint: tuple[int, float]
+    most_joint: int
+    forward: float
+    first: float
+    overhead: tuple[float, float]
+    reading: float
+    passes: float
+    report_passes: float
+    timed: float
+
+    def usual(self) -> Plan:
+        """Return the plan with all texts."""
+        return self._plan(self.holdout, None, self.policy[0], self.joint[0])
+
+    def within(self, seconds: float) -> Plan:
+        """Return the plan that fits a time.
+
+        Args:
+            seconds: Time that is left.
+
+        Raises:
+            TooLittleTimeError: It does not even do for :data:`LEAST_TRAINED` texts of each stage.
+        """
+        record = self.forward * self.per_record
+        chosen_on = _most(self.holdout, MEASURED_SHARE * seconds / (record * self.passes))
+        evaluation = _most(self.evaluation, MEASURED_SHARE * seconds / (record * self.report_passes))
+        fixed = sum(self._plan(chosen_on, evaluation, 0, 0).seconds.values())
+        training = PLANNED_SHARE * (seconds - fixed)
+        least = LEAST_TRAINED * (self.policy[1] + self.joint[1])
+        if training < least:
+            raise TooLittleTimeError(fixed + least / PLANNED_SHARE)
+        policy = int(max(LEAST_TRAINED, min(self.policy[0], STAGE2_SHARE * training / self.policy[1])))
+        joint = int(max(LEAST_TRAINED, (training - policy * self.policy[1]) / self.joint[1]))
+        return self._plan(chosen_on, evaluation, policy, min(joint, self.most_joint))
+
+    def _plan(self, chosen_on: int, evaluation: int | None, policy: int, joint: int) -> Plan:
+        record = self.forward * self.per_record
+        reported = self.evaluation if evaluation is None else evaluation
+        second, third = (self.forward * texts + self.reading for texts in self.overhead)
+        seconds = {
+            **({"fine-tuning": self.first} if self.first else {}),
+            "stage 2": policy * self.policy[1] + second,
+            "stage 3": joint * self.joint[1] + third + 0.6 * self.holdout * record,
+            "measuring": record * (chosen_on * self.passes + reported * self.report_passes) + self.forward * self.timed,
+        }
+        return Plan(self.holdout, chosen_on, policy, joint, evaluation, seconds)
+
+
+def _most(count: int, allowed: float) -> int:
+    """So many records as are allowed, but some."""
+    return min(count, max(LEAST_MEASURED, int(allowed)))
+
+
+def print_plan(plan: Plan, training_records: int) -> None:
+    """Print the stages with their texts and estimated minutes.
+
+    Args:
+        plan: The plan.
+        training_records: Records to train on.
+    """
+    texts = {"stage 2": f"{plan.policy_texts:,} texts", "stage 3": f"{plan.joint_texts:,} texts"}
+    what = {
+        "fine-tuning": "fine-tune the checkpoint on the task",
+        "stage 2": "learn which tokens can be skipped",
+        "stage 3": "train the model to do with fewer tokens",
+        "measuring": "choose the speed, measure quality and speed",
+    }
+    rows: list[list[Cell]] = [
+        [name, what[name], texts.get(name), seconds / 60] for name, seconds in plan.seconds.items()
+    ]
+    title = f"plan, about {sum(plan.seconds.values()) / 60:.1f} minutes; {training_records:,} training texts"
+    print_table(title, ["", "", "repeats counted", "minutes"], rows)

@@ -1,0 +1,257 @@
+"""What came out, on texts that nothing was chosen by: quality, FLOPs and clock, promise and finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from runners.cli.display import Cell, print_table
+from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, mean_interval, ratio_interval
+from runners.evaluation.passes import evaluation_conditions
+from runners.evaluation.quality import MeasuredPass, measure_pass
+from runners.evaluation.record import Clock, Conditions, EvaluationRecord, Identity
+from runners.evaluation.summary import shown_interval
+from runners.evaluation.timing import Timing, model_systems, placed_reduced, time_sample, timed_model
+from runners.faster.choice import Choice, SpeedPoint
+from trbert_env.data.backbones import placed
+from trbert_env.data.fingerprints import fingerprint_model
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.envs.settings import DType
+from trbert_env.staged_model import StagedModel
+from trbert_env.system import ReducedSystem, UnreducedSystem
+
+#: Rounds of the clock that count.
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A clock ratio of several rounds.
+
+    Attributes:
+        median: Ratio of the median times.
+        least: Least ratio of a round.
+        most: Greatest.
+    """
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, above: Timing, below: Timing) -> Ratio:
+        """Return how many times as long the one took as the other, in rounds that took turns."""
+        rounds = [one / other for one, other in zip(above.seconds, below.seconds, strict=True)]
+        return cls(above.median / below.median, min(rounds), max(rounds))
+
+    def __str__(self) -> str:
+        """Return the median and the range as text."""
+        return f"{self.median:.2f}x ({self.least:.2f}x to {self.most:.2f}x in {ROUNDS} rounds)"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The chosen model on the evaluation texts.
+
+    Attributes:
+        conditions: Texts, encoder and number format.
+        full: Pass of the unreduced model.
+        reduced: Pass of the faster model.
+        stock: Clock ratio against stock transformers.
+        packed: Clock ratio against our own encoder with nothing skipped.
+    """
+
+    conditions: Conditions
+    full: MeasuredPass
+    reduced: MeasuredPass
+    stock: Ratio
+    packed: Ratio
+
+    @classmethod
+    def measure(cls, model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Findings:
+        """Measure the model by its own decision rule.
+
+        Args:
+            model: The faster model.
+            workload: Evaluation texts; the backbone is the unreduced model.
+            dtype: Number format to compute in.
+            device: Device to compute on.
+        """
+        number_format = getattr(torch, dtype)
+        full = measure_unreduced_pass(workload, dtype, device)
+        reduced = measure_pass(ReducedSystem(placed_reduced(model, device, number_format)), workload)
+        timed = timed_model(model, model.decision, number_format, device)
+        timings = time_sample(model_systems(timed), workload.texts, ROUNDS)
+        ratios = [Ratio.of(timings[name], timings["reduced"]) for name in ("stock", "packed")]
+        return cls(evaluation_conditions(workload, dtype), full, reduced, *ratios)
+
+    @property
+    def metric(self) -> str:
+        """Name of the main metric."""
+        return self.full.workload.task.metric_names[0]
+
+    @cached_property
+    def loss(self) -> Loss:
+        """Loss of the main metric."""
+        return Loss.of(self.full.scores, self.reduced.scores, groups_of(self.full.workload.examples))
+
+    @property
+    def flops_speedup(self) -> tuple[float, float]:
+        """FLOPs speed-up, and half the width of its interval."""
+        return ratio_interval(self.reduced.full_flops, self.reduced.flops)
+
+
+def measure_unreduced_pass(workload: Workload, dtype: DType, device: str) -> MeasuredPass:
+    """Measure the unreduced model of a workload.
+
+    Args:
+        workload: Texts, with the model.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+    """
+    model = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
+    return measure_pass(UnreducedSystem(StagedModel(model, workload.task)), workload)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+def quality_rows(found: Findings) -> list[list[Cell]]:
+    """Return rows of metric, before, after, change; the main metric with intervals."""
+    groups = groups_of(found.full.workload.examples)
+    before, after = found.full.measured.quality.metrics, found.reduced.measured.quality.metrics
+    rows: list[list[Cell]] = []
+    for name, value in before.items():
+        cells = [shown_interval(value), shown_interval(after[name]), shown_interval(after[name] - value, sign=True)]
+        if name == found.metric:
+            halves = [mean_interval(one.scores, groups)[1] for one in (found.full, found.reduced)]
+            cells = [shown_interval(value, halves[0]), shown_interval(after[name], halves[1])]
+            cells.append(shown_interval(after[name] - value, found.loss.half_width, sign=True))
+        rows.append([name.replace("_", " "), *cells])
+    return rows
+
+
+def speed_rows(found: Findings) -> list[list[Cell]]:
+    """Return rows of a speed-up and its value, with its interval or range."""
+    flops, half = found.flops_speedup
+    return [
+        ["FLOPs", f"{flops:.2f}x ± {half:.2f}"],
+        ["clock, against stock transformers", str(found.stock)],
+        ["clock, against this project's encoder without padding", str(found.packed)],
+    ]
+
+
+def frontier_rows(points: Sequence[SpeedPoint], chosen: SpeedPoint, metric: str) -> list[list[Cell]]:
+    """Return rows of speed, metric, loss and its bound on held-out texts; a star marks the choice."""
+    return [
+        [
+            f"{point.flops_speedup:.2f}x{'*' if point is chosen else ''}",
+            f"{point.measured.quality[metric]:.2f}",
+            f"{point.loss.mean:.2f}",
+            f"{point.loss.bound:.2f}",
+            f"{point.decision.threshold:.4g}" if point.decision.keep_fractions is None else "",
+        ]
+        for point in points
+    ]
+
+
+FRONTIER_COLUMNS = ("FLOPs", "quality", "lost", "lost at most", "threshold")
+
+
+def print_findings(found: Findings) -> None:
+    """Print quality and speed as tables."""
+    on = found.full.workload
+    source = f"{on.preset.name} {on.split} ({on.data_source}), {len(on.examples):,} records"
+    title = f"quality on {source}, by which nothing was chosen (± 95 %)"
+    print_table(title, ["", "before", "after", "change"], quality_rows(found))
+    print_table("speed-up", ["", ""], speed_rows(found))
+
+
+# -- promise and finding -----------------------------------------------------------------------------------------
+
+
+def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) -> str:
+    """Return what was promised by held-out texts, in one or two sentences.
+
+    Args:
+        choice: The choice.
+        max_loss: ``--max-loss``.
+        held_out: Held-out records that the choice was made by.
+        metric: Name of the main metric.
+    """
+    point, loss = choice.point, choice.point.loss
+    speed = f"{point.flops_speedup:.2f}x in FLOPs"
+    lost = f"{loss.mean:.2f} points of {metric.replace('_', ' ')} lost on {held_out:,} held-out texts"
+    bound = f"at most {loss.bound:.2f} with {CONFIDENCE:.0%} confidence"
+    if max_loss is None:
+        return f"promised: {speed}; {lost}, {bound}."
+    if choice.outcome == "shown":
+        return f"promised: a loss of at most {max_loss:g} with {CONFIDENCE:.0%} confidence, {speed}; {lost}, {bound}."
+    if choice.outcome == "missed":
+        return (
+            f"--max-loss {max_loss:g} is not met at any measured speed: this is the slowest, {speed}; {lost}. "
+            "More texts to train on, or more time, would lose less."
+        )
+    needed = loss.texts_needed(max_loss)
+    would = (
+        "" if needed is None else f" About {_rounded_up(needed):,} held-out texts like these would (--holdout-texts)."
+    )
+    return f"measured, not shown: {speed}; {lost}, {bound}: too few texts to show {max_loss:g}.{would}"
+
+
+def finding(found: Findings) -> str:
+    """Return what the evaluation texts say, in one sentence."""
+    metric = found.metric.replace("_", " ")
+    return (
+        f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {found.loss.mean:.2f} ± {found.loss.half_width:.2f} points of "
+        f"{metric} lost on {len(found.full.workload.examples):,} {found.full.workload.split} texts."
+    )
+
+
+def _rounded_up(count: int) -> int:
+    """Two digits say all that such an estimate knows.
+
+    Example:
+        >>> _rounded_up(7278), _rounded_up(95)
+        (7300, 95)
+    """
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return math.ceil(count / unit) * unit
+
+
+def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_loss: float | None) -> EvaluationRecord:
+    """Return the record of ``metrics.json``: of the evaluation texts, and what was promised.
+
+    Args:
+        found: Measurements on the evaluation texts.
+        choice: The choice; its held-out quality stands behind ``holdout_``.
+        model: The model.
+        max_loss: ``--max-loss``.
+    """
+    extra: dict[str, Any] = {
+        "outcome": choice.outcome,
+        "promised_flops_speedup": choice.point.flops_speedup,
+        "promised_loss": choice.point.loss.mean,
+        "promised_loss_bound": choice.point.loss.bound,
+        "loss": found.loss.mean,
+        "loss_half_width": found.loss.half_width,
+        "flops_speedup_half_width": found.flops_speedup[1],
+        **({} if max_loss is None else {"max_loss": max_loss}),
+    }
+    for name, ratio in (("stock", found.stock), ("packed", found.packed)):
+        extra |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
+    return EvaluationRecord(
+        found.conditions,
+        found.reduced.measured,
+        found.full.measured.quality,
+        clock=Clock(found.stock.median, found.packed.median),
+        holdout=choice.point.measured,
+        identity=Identity(fingerprint_model(model)),
+        extra=extra,
+    )

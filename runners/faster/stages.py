@@ -1,0 +1,57 @@
+"""The stages of a run, nested in its folder: what is done is found, what was begun goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from runners.cli.options import EncoderOptions, RunOptions
+from runners.evaluation.nested_runs import found_or_run
+from runners.faster.options import MakeFasterOptions
+from runners.faster.plan import Plan
+from runners.faster.texts import Parts
+from runners.finetune import finetune
+from runners.joint_finetune import joint_finetune
+from runners.runs.run_folder import RunFolder
+from runners.train_policy import train_policy
+from trbert_env.data.backbones import Backbone
+
+
+class Stages:
+    """The stages that a checkpoint needs.
+
+    Args:
+        options: Options of the run.
+        plan: Numbers of texts.
+        parts: Its texts; no stage sees the held-out ones, and those to report on only to print a glance.
+        folder: Folder of the run; it holds ``stages/<env>/`` with theirs.
+    """
+
+    def __init__(self, options: MakeFasterOptions, plan: Plan, parts: Parts, folder: RunFolder) -> None:
+        self.options, self.plan, self.parts = options, plan, parts
+        self._run: RunOptions = replace(options.run, output_dir=folder.path / "stages")
+        self._place: Path = self._run.output_dir / options.data.env
+        self._train_texts = len(parts.examples.train)
+
+    def start(self) -> str:
+        """Return the folder or hub name of the fine-tuned checkpoint, after fine-tuning where that is to do."""
+        if not self.parts.needs_stage1:
+            return str(self.options.model)
+        options = self.options.stage1(self._train_texts, self._run)
+        return str(found_or_run(finetune, options, self._place, "finetune-*", self._notice("fine-tuning")))
+
+    def unreduced(self) -> Backbone:
+        """Return the fine-tuned checkpoint, which the faster model is compared with."""
+        return self.parts.examples.load_encoder(EncoderOptions(self.start()))
+
+    def trained(self) -> Path:
+        """Return the run of the last stage; runs what is missing."""
+        stage2 = self.options.stage2(self.plan, self._train_texts, self._run, self.start())
+        policy = found_or_run(train_policy, stage2, self._place, "policy-*", self._notice("stage 2"))
+        stage3 = self.options.stage3(self.plan, self._train_texts, self._run, policy)
+        stage3 = replace(stage3, full_from=policy)
+        return found_or_run(joint_finetune, stage3, self._place, "joint-*", self._notice("stage 3"))
+
+    def _notice(self, stage: str) -> str:
+        minutes, left = self.plan.seconds[stage] / 60, self.plan.left(stage) / 60
+        return f"{stage}: about {minutes:.1f} minutes; {left:.1f} are left in all"

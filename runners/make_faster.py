@@ -1,0 +1,210 @@
+"""From your checkpoint to a faster model: name it and your texts, and how fast it is to be or what it may lose."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+if __name__ == "__main__":  # before all other imports: see there
+    runpy.run_path(str(Path(__file__).with_name("script.py")))
+
+import shlex
+import time
+from dataclasses import asdict, replace
+
+import torch
+from datasets import Dataset
+
+from runners.cli.display import announce, print_table
+from runners.cli.options import check_options, command_line, resolve_device
+from runners.cli.run import run
+from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
+from runners.evaluation.quality import MeasuredPass
+from runners.faster.card import Origin, folder_name, hub_dataset, model_card
+from runners.faster.choice import choose, measure_points
+from runners.faster.options import MakeFasterOptions
+from runners.faster.pacing import make_plan
+from runners.faster.plan import Plan, print_plan
+from runners.faster.report import (
+    FRONTIER_COLUMNS,
+    Findings,
+    finding,
+    frontier_rows,
+    measure_unreduced_pass,
+    print_findings,
+    promise,
+    record_of,
+)
+from runners.faster.stages import Stages
+from runners.faster.texts import Parts
+from runners.runs.files import replacing_folder, write_durably
+from runners.runs.models import load_model
+from runners.runs.run_folder import RunFolder, reopen
+from runners.runs.session import held
+from runners.runs.tracking import track_end
+from runners.training.precision import evaluation_dtype
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.model import TokenReducedModel
+
+
+def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, Parts]:
+    """Load and plan a new run, so that what is wrong is said before there is a folder.
+
+    Args:
+        options: Options of the run.
+        started: Reading of ``time.monotonic`` when the command began.
+    """
+    parts = Parts.load(options)
+    plan = make_plan(options, parts, started)
+    if options.max_loss is not None:
+        announce_certainty(options.max_loss, parts.holdout.select(range(plan.chosen_on)))
+    name = folder_name(parts.checkpoint.name)
+    folder = RunFolder.create(options.run.output_dir, options.data.env, "faster", name, options.run.seed)
+    folder.write_config(options, {**parts.facts, "plan": asdict(plan)})
+    return folder, plan, parts
+
+
+def go_on(options: MakeFasterOptions, folder: RunFolder) -> tuple[Plan, Parts]:
+    """Load what a run goes on with.
+
+    Raises:
+        ValueError: It is something else than the run began with.
+    """
+    parts = Parts.load(options)
+    folder.check_recorded(parts.facts)
+    return Plan(**folder.read_config()["facts"]["plan"]), parts
+
+
+def announce_certainty(max_loss: float, held_out: Dataset) -> None:
+    """Say before the work begins where no result could show that no more than ``--max-loss`` is lost.
+
+    Args:
+        max_loss: Points of the main metric.
+        held_out: Held-out records that the speed will be chosen by.
+    """
+    unchanged = Spread(0.0, 0.0, int(groups_of(held_out).max()) + 1)
+    if (bound := loss_bound(unchanged)) > max_loss:
+        needed = draws_needed(unchanged, max_loss)
+        more = "" if needed is None else f"; {needed:,} could, and more where answers change"
+        announce(
+            f"--max-loss {max_loss:g}: even if no answer changed, {unchanged.count:,} held-out texts could show only a "
+            f"loss below {bound:.2f}{more} (--holdout-texts). The run goes on, and says what was measured"
+        )
+
+
+def make_faster(options: MakeFasterOptions, plan: Plan, parts: Parts, folder: RunFolder) -> None:
+    """Run the stages, choose the speed, measure what came out, and write the model with its card.
+
+    Args:
+        options: Options of the run.
+        plan: Numbers of texts.
+        parts: Its texts.
+        folder: Folder of the run.
+    """
+    print_plan(plan, len(parts.examples.train))
+    stages, device = Stages(options, plan, parts, folder), str(resolve_device(options.run.device))
+    dtype, metric = evaluation_dtype(options.run.dtype), parts.some.task.metric_names[0]
+    model, _ = load_model(stages.trained(), device)
+    print(f"measuring: about {plan.left('measuring') / 60:.1f} minutes", flush=True)
+    held_out, reported = measured_parts(plan, parts, stages, model)
+    full = measure_unreduced_pass(held_out, dtype, device)
+    table, points = measure_points(model, full, options.trained_speedup, getattr(torch, dtype), device)
+    target = options.trained_speedup if options.max_loss is None else options.target_speedup
+    choice = choose(points, target, options.max_loss)
+    model.speed_table = table
+    model.set_decision(choice.point.decision)
+
+    found = Findings.measure(model, reported, dtype, device)
+    if not parts.needs_stage1:
+        announce_known_texts(full, found)
+    count = len(held_out.examples)
+    print_table(
+        f"speeds on {count:,} held-out texts: {metric}, points of it lost, and at most with 95 % confidence (* chosen)",
+        FRONTIER_COLUMNS,
+        frontier_rows(points, choice.point, metric),
+    )
+    print_findings(found)
+    said = promise(choice, options.max_loss, count, metric)
+    (announce if choice.outcome in ("measured", "missed") else print)(said)
+    print(finding(found))
+    origin = origin_of(options, parts)
+    save(model, reported, folder, model_card(model, origin, found, points, choice, count))
+    flat = record_of(found, choice, model, options.max_loss).to_flat()
+    track_end(folder.events_dir, options, flat, plan.policy_texts + plan.joint_texts)
+    folder.write_metrics(flat)
+
+
+def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReducedModel) -> tuple[Workload, Workload]:
+    """Return the held-out and the evaluation texts, with the unreduced model, read as the faster one was trained."""
+    examples = replace(
+        parts.examples,
+        holdout=parts.holdout.select(range(plan.chosen_on)),
+        validation=parts.examples.validation.select(
+            range(len(parts.examples.validation) if plan.evaluation_texts is None else plan.evaluation_texts)
+        ),
+    )
+    splits = examples.encode(stages.unreduced(), model.task.settings)
+    assert splits.holdout is not None, "some are always held out"
+    return splits.holdout, splits.validation
+
+
+def announce_known_texts(full: MeasuredPass, found: Findings) -> None:
+    """Say where the checkpoint seems to have been trained on the held-out texts: what is lost on these is no guide."""
+    known, new = (Spread.of(one.scores, groups_of(one.workload.examples)) for one in (full, found.full))
+    if clearly_greater(known, new):
+        announce(
+            f"the checkpoint has {found.metric} {known.mean:.1f} on held-out training texts and {new.mean:.1f} on "
+            "evaluation texts: it was probably trained on the former, and what is lost on them says less of new texts. "
+            "Give texts that it has not seen as training data for a better promise"
+        )
+
+
+def origin_of(options: MakeFasterOptions, parts: Parts) -> Origin:
+    """Return where the model comes from, for its card."""
+    data, own = options.data, options.data.own
+    files = [str(path.name) for path in (own.train_file, own.validation_file) if path is not None]
+    told = ", ".join(files) or own.dataset or f"{data.env} ({parts.examples.source})"
+    return Origin(
+        checkpoint=parts.checkpoint,
+        fine_tuned_here=parts.needs_stage1,
+        data=told,
+        dataset="" if parts.examples.source == "embedded" else hub_dataset(parts.some.preset, own.dataset),
+        train_texts=len(parts.examples.train),
+        command=shlex.join(["python", "runners/make_faster.py", *command_line(options)]),
+        max_loss=options.max_loss,
+    )
+
+
+def save(model: TokenReducedModel, workload: Workload, folder: RunFolder, card: str) -> None:
+    """Write the model, its tokenizer and its card; the card stands in the run's folder too."""
+    with replacing_folder(folder.model_dir) as partial:
+        model.save_pretrained(partial)
+        workload.backbone.tokenizer.save_pretrained(partial)
+        write_durably(partial / "README.md", card)
+    write_durably(folder.path / "README.md", card)
+
+
+def main(options: MakeFasterOptions) -> None:
+    """From your checkpoint to a faster model: name it and your texts, and how fast it is to be or what it may lose."""
+    started = time.monotonic()
+    if options.resume is None:
+        options = options.settled()
+        check_options(options)
+        folder, plan, parts = begin(options, started)
+    else:
+        options, folder = reopen(options, options.resume)
+        if folder.ended:
+            print(f"{folder.path} has ended: its record is {folder.metrics_path}")
+            return
+        plan, parts = go_on(options, folder)
+    print(f"run folder: {folder.path}")
+    with held(folder):
+        make_faster(options, plan, parts, folder)
+    minutes = (time.monotonic() - started) / 60
+    print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes")
+    print(f'load it: TokenReducedModel.from_pretrained("{folder.model_dir}")')
+    print(f"measure it again: python runners/evaluate.py --model {folder.path}")
+
+
+if __name__ == "__main__":
+    run(main, MakeFasterOptions)

@@ -1,0 +1,307 @@
+"""From a checkpoint to a faster model through the command line: a file, a data set, a loss, a time, an interruption."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import BertConfig, BertForSequenceClassification
+
+from runners.cli.run import read_options, run
+from runners.evaluate import EvaluateOptions
+from runners.evaluate import main as evaluate
+from runners.faster.options import MakeFasterOptions
+from runners.make_faster import begin
+from runners.make_faster import main as make_faster
+from trbert_env import TokenReducedModel
+
+#: Two updates of stage 2, one of stage 3.
+SHORT = ["--total-texts", "32", "--dtype", "float32"]
+
+
+@dataclass(frozen=True)
+class Engineer:
+    """Someone with a checkpoint and a file of reviews.
+
+    Attributes:
+        place: A place with data and encoders.
+        reviews: Texts of two classes.
+        classifier: A checkpoint with a head for them.
+    """
+
+    place: Any
+    reviews: Path
+    classifier: Path
+
+    def run(self, output: str, *options: str) -> Path:
+        """Make a faster model; returns the run's folder."""
+        run(make_faster, MakeFasterOptions, [*options, *SHORT, "--output-dir", str(self.place.root / output)])
+        return self.folder(output)
+
+    def folder(self, output: str) -> Path:
+        """The one run below an output folder."""
+        (found,) = (self.place.root / output).glob("*/faster-*/*")
+        return found
+
+    def file(self) -> list[str]:
+        """The options of the classifier and its texts."""
+        return ["--model", str(self.classifier), "--train-file", str(self.reviews)]
+
+
+@pytest.fixture(scope="module")
+def engineer(place: Any, data: Any) -> Engineer:
+    """Reviews that a random classifier of two classes reads."""
+    reviews = place.root / "reviews.csv"
+    with open(reviews, "w", newline="") as file:
+        rows = [[f"{row['context']} {n}", ("bad", "good")[n % 2]] for n, row in enumerate(data.rows("train", 240))]
+        csv.writer(file).writerows([["text", "label"], *rows])
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(place.pretrained, num_labels=2)
+    folder = data.save_backbone(place.root / "classifier", BertForSequenceClassification(config))
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A classifier\n")
+    return Engineer(place, reviews, folder)
+
+
+@pytest.fixture
+def at_work(engineer: Engineer, in_process: Any) -> Engineer:
+    """The same, for runs in this process."""
+    return engineer
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def card(folder: Path) -> tuple[dict[str, Any], str]:
+    """The head and the text of the model card."""
+    text = (folder / "model" / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    return yaml.safe_load(head), body
+
+
+def run_code(body: str) -> dict[str, Any]:
+    """Run the code blocks of a card, in their order; the names that they leave."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", body, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    return names
+
+
+def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = at_work.run("file", *at_work.file(), "--target-speedup", "1.5")
+    said = capsys.readouterr()
+    told = " ".join(said.err.replace("│", " ").split())
+    assert "--env TextClassification: the checkpoint" in told
+    assert "21 of 216 training texts are withheld from training, to choose the speed by" in told
+    assert re.search(r"stage 3: about [\d.]+ minutes; [\d.]+ are left in all", told)
+    assert "plan, about" in said.out
+    assert "promised: " in said.out
+    assert "found: " in said.out
+
+    found = record(folder)
+    assert found["outcome"] == "speed"
+    assert found["flops_speedup"] == pytest.approx(1.5, rel=0.25)  # after two updates, thresholds tell little apart
+    assert found["promised_flops_speedup"] == pytest.approx(found["holdout_flops_speedup"])
+    assert found["loss"] == pytest.approx(found["full_accuracy"] - found["accuracy"])
+    assert found["promised_loss"] < found["promised_loss_bound"]
+    assert found["wall_speedup_stock_least"] <= found["wall_speedup_stock"] <= found["wall_speedup_stock_most"]
+    assert not list((folder / "stages").glob("*/finetune-*"))  # it has its head
+
+    # Stage 3 is held near the unreduced states, and no stage sees the held-out texts.
+    (config,) = (folder / "stages").glob("*/joint-*/*/config.json")
+    options = json.loads(config.read_text())["options"]
+    assert (options["states_weight"], options["holdout_texts"], options["max_train_texts"]) == (1.0, 21, 195)
+
+    # What is shipped is what was measured.
+    model = TokenReducedModel.from_pretrained(folder / "model")
+    assert model.decision.keep_fractions is None
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    run(evaluate, EvaluateOptions, ["--model", str(folder), "--output-dir", str(tmp_path), "--dtype", "float32"])
+    (again,) = tmp_path.glob("*/evaluate-*/*/metrics.json")
+    for name in ("accuracy", "full_accuracy", "flops_speedup", "texts_fingerprint"):
+        assert json.loads(again.read_text())[name] == pytest.approx(found[name])
+
+    run(make_faster, MakeFasterOptions, ["--resume", str(folder)])
+    assert "has ended" in capsys.readouterr().out
+
+
+def test_the_card_says_what_it_is_and_its_code_runs(
+    at_work: Engineer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = at_work.folder("file")
+    head, body = card(folder)
+    assert head == {
+        "library_name": "transformers",
+        "license": "mit",
+        "base_model": "classifier",
+        "metrics": ["accuracy"],
+        "pipeline_tag": "text-classification",
+        "tags": ["trbert", "token-reduction"],
+    }
+    assert (folder / "README.md").read_text() == (folder / "model" / "README.md").read_text()
+    found = record(folder)
+    assert f"| {found['accuracy']:.2f} ± " in body
+    assert f"found: {found['flops_speedup']:.2f}x in FLOPs" in body
+    assert "reviews.csv. 195 records to train on, 21 held-out ones" in body
+    command = re.search(r"^python runners/make_faster\.py (.*)$", body, re.MULTILINE)
+    assert command is not None
+    options = read_options(MakeFasterOptions, command[1].split())
+    assert (options.model, options.target_speedup, options.total_texts) == (str(at_work.classifier), 1.5, 32)
+
+    monkeypatch.chdir(folder / "model")
+    names = run_code(body)
+    assert names["logits"].shape == (2, 2)
+    assert names["model"].decision != TokenReducedModel.from_pretrained(".").decision  # its speed was changed
+    assert capsys.readouterr().err == ""
+
+
+def test_a_question_answerer_by_its_loss(
+    at_work: Engineer, data: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data.write(at_work.place.root / "questions", data.rows("train", 120), data.rows("validation", 24))
+    options = ["--env", "SQuAD2", "--data-dir", str(folder), "--model", str(at_work.place.fine_tuned)]
+    run_dir = at_work.run("loss", *options, "--max-loss", "60", "--holdout-texts", "40")
+    assert "even if no answer changed" not in capsys.readouterr().err
+    found = record(run_dir)
+    assert found["outcome"] == "shown"  # a random head answers nothing, and loses little
+    assert found["promised_loss_bound"] <= 60
+    assert found["max_loss"] == 60
+    assert found["loss"] == pytest.approx(found["full_f1"] - found["f1"])
+    (config,) = (run_dir / "stages").glob("*/joint-*/*/config.json")
+    assert json.loads(config.read_text())["options"]["states_weight"] == 0.0
+    head, body = card(run_dir)
+    assert (head["pipeline_tag"], head["license"], head["datasets"]) == (
+        "question-answering",
+        "unknown",
+        ["rajpurkar/squad_v2"],
+    )
+    assert "Licence of the base model: unknown: see base model." in body
+    monkeypatch.chdir(run_dir / "model")
+    names = run_code(body)
+    assert names["answers"][0] in "Ada sold drums."  # "" too: no answer
+
+
+def test_a_time_and_a_loss_that_so_few_texts_cannot_show(at_work: Engineer, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*at_work.file(), "--minutes", "20", "--max-loss", "1", "--env", "TextClassification"]
+    # Planned and not run: 20 minutes would be too long here, and a time is never shorter than the machine's pace.
+    place = ["--output-dir", str(at_work.place.root / "time"), "--dtype", "float32"]
+    parsed = read_options(MakeFasterOptions, [*options, *place])
+    folder, plan, parts = begin(parsed, time.monotonic())
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "--max-loss 1: even if no answer changed, 21 held-out texts could show only a loss below 12" in told
+    assert re.search(r"; 26\d could, and more where answers change", told)
+    assert sum(plan.seconds.values()) <= 20 * 60
+    assert plan.joint_texts > plan.policy_texts > 32
+    assert json.loads((folder.path / "config.json").read_text())["facts"]["plan"]["joint_texts"] == plan.joint_texts
+    # The three parts have no text in common.
+    names = [set(records["id"]) for records in (parts.examples.train, parts.holdout, parts.examples.validation)]
+    assert [len(each) for each in names] == [195, 21, 24]
+    assert not names[0] & names[1]
+    assert not names[2] & (names[0] | names[1])
+
+
+def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
+    at_work: Engineer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--output-dir", str(at_work.place.root / "hurry"), "--dtype", "float32"]
+    with pytest.raises(SystemExit):
+        run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", "0.01", *place])
+    last = capsys.readouterr().err.splitlines()[-1]
+    said = re.match(r"error: --minutes 0\.01 leaves too little time .*: give at least ([\d.]+), or let", last)
+    assert said is not None
+    assert not (at_work.place.root / "hurry").exists()
+
+    minutes, started = 1.5 * float(said[1]) + 0.1, time.monotonic()
+    options = ["--minutes", f"{minutes:.2f}", "--max-loss", "0", "--target-speedup", "2"]
+    run(make_faster, MakeFasterOptions, [*at_work.file(), *options, *place])
+    found, told = record(at_work.folder("hurry")), " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert found["outcome"] == ("measured" if found["promised_loss"] <= 0 else "missed")
+    assert ("not shown" if found["outcome"] == "measured" else "--max-loss 0 is not met at any measured speed") in told
+    assert found["promised_loss_bound"] > 0
+    # However busy the machine is, which may change: the planned work, and not the default.
+    assert time.monotonic() - started < 60 * max(10 * minutes, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give --model: the folder or the hub name of your checkpoint"),
+        (["--model", "CLASSIFIER"], "give your texts, by --train-file or --dataset, or name a data set by --env"),
+        (
+            ["--model", "PRETRAINED", "--train-file", "REVIEWS"],
+            "has no task head that tells the kind of task: give --env",
+        ),
+        (["--model", "FASTER", "--train-file", "REVIEWS"], "is a faster model already: give the checkpoint"),
+        (["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--target-speedup", "40"], "40.0 is out of reach"),
+        (
+            ["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--holdout-texts", "5"],
+            "--holdout-texts is 5; at least 20 are needed",
+        ),
+        (["--model", "CLASSIFIER", "--train-file", "FEW"], "23 training texts are too few: at least 20 are held"),
+        (["--model", "CLASSIFIER", "--train-file", "REVIEWS", "--minutes", "3"], "leave --total-texts out"),
+    ],
+)
+def test_errors_before_the_work(
+    options: list[str], said: str, at_work: Engineer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("".join(at_work.reviews.read_text().splitlines(keepends=True)[:26]))
+    filled = {
+        "CLASSIFIER": str(at_work.classifier),
+        "PRETRAINED": str(at_work.place.pretrained),
+        "FASTER": str(at_work.folder("file")),
+        "REVIEWS": str(at_work.reviews),
+        "FEW": str(few),
+    }
+    arguments = [filled.get(option, option) for option in options]
+    with pytest.raises(SystemExit) as caught:
+        run(make_faster, MakeFasterOptions, [*arguments, *SHORT, "--output-dir", str(tmp_path / "runs")])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+    assert not (tmp_path / "runs").exists()
+
+
+def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
+    options = ["--model", str(engineer.place.pretrained), "--train-file", str(engineer.reviews)]
+    options += ["--env", "TextClassification", *SHORT]
+    root = engineer.place.root
+    whole = engineer.place.start("make_faster", *options, "--output-dir", str(root / "whole"))
+    broken = engineer.place.start("make_faster", *options, "--output-dir", str(root / "broken"))
+    _, err = stopped(broken, root / "broken", "finetune-*", signal.SIGINT)
+    assert err.splitlines()[-1].endswith(f"go on with --resume {engineer.folder('broken')}")
+    again = engineer.place.start("make_faster", "--resume", str(engineer.folder("broken")))
+    status, _ = stopped(again, root / "broken", "policy-*", signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    engineer.place.command("make_faster", "--resume", str(engineer.folder("broken")))
+    _, err = whole.communicate(timeout=300)
+    assert whole.returncode == 0, err
+
+    first, second = engineer.folder("whole"), engineer.folder("broken")
+    assert (first / "model" / "model.safetensors").read_bytes() == (second / "model" / "model.safetensors").read_bytes()
+    clock = ("wall_", "backbone")
+    kept = [{k: v for k, v in record(folder).items() if not k.startswith(clock)} for folder in (first, second)]
+    assert kept[0] == kept[1]
+    assert len(list((second / "stages").glob("*/finetune-*/*/metrics.json"))) == 1
+    assert "fine-tuned on 195 of the texts" in card(second)[1]
+
+
+def stopped(process: Any, output: Path, stage: str, how: signal.Signals) -> tuple[int, str]:
+    """Send a signal once a stage has begun; the exit status and stderr."""
+    while not list(output.glob(f"*/faster-*/*/stages/*/{stage}/*/config.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
