@@ -23,7 +23,7 @@ from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
-from trbert_env.tasks.span_decoding import best_among, best_of_all
+from trbert_env.tasks.span_decoding import best_among, best_of_all, cut_out
 from trbert_env.tasks.span_encoding import frame_of
 from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
@@ -209,7 +209,7 @@ class MultiHopQA(TokenTask):
         # The best starts may all lie behind the best ends.
         first, last = found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
         paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
-        return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
+        return cut_out(paragraph, int(tokens.offsets[first, 0]), int(tokens.offsets[last, 1]))
 
     def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
         if not self.support_weight:
