@@ -33,7 +33,8 @@ class PolicyAgentOptions:
     """bernoulli: every token for itself, as in the paper; budgeted: exactly the keep fractions of every text."""
 
     keep_fractions: KeepFractions | None = None
-    """Kept fractions of the budgeted sampler, one a reduction; 0.5 0.2 by default, 0.89 0.12 in the demo."""
+    """Kept fractions of the budgeted sampler, one a reduction; 0.5 0.2 by default (0.5 for one reduction,
+    0.5 0.2 0.2 for three), 0.89 0.12 in the demo."""
 
     exploration: tuple[Annotated[float, Range(above=0)], Annotated[float, Range(above=0)]] = (0.5, 0.2)
     """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
@@ -60,14 +61,16 @@ class PolicyAgentOptions:
     """Largest norm of the policy's gradient, which is scaled down to it."""
 
     def fractions(self, num_reductions: int) -> tuple[float, ...]:
-        """Return the keep fractions, or their default.
+        """Return the keep fractions, or their default, which fits any number of reductions.
 
         Raises:
-            ValueError: There is not one for each reduction; the default of a sampler without a budget fits any number.
+            ValueError: Fractions were given, and not one for each reduction.
+
+        Example:
+            >>> PolicyAgentOptions().fractions(1), PolicyAgentOptions().fractions(3)
+            ((0.5,), (0.5, 0.2, 0.2))
         """
-        default = DEFAULT_KEEP_FRACTIONS
-        if self.sampler == "bernoulli":
-            default = (*default, default[-1])[:num_reductions]
+        default = (*DEFAULT_KEEP_FRACTIONS, DEFAULT_KEEP_FRACTIONS[-1])[:num_reductions]
         return check_keep_fractions(self.keep_fractions or default, num_reductions)
 
     @property

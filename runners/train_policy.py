@@ -10,9 +10,11 @@ if __name__ == "__main__":  # before all other imports: see there
 
 from dataclasses import replace
 
+from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce, print_end
 from runners.cli.options import EncoderOptions, resolve_device, spelled_out
 from runners.cli.run import run
+from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
@@ -40,8 +42,13 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
         ValueError: The options do not fit the backbone, or the target speed-up is out of its reach.
     """
     backbone = examples.load_encoder(options.encoder)
-    encoder = StagedEncoder(backbone.model, options.encoder.layers)
-    options.agent.fractions(encoder.num_reductions)
+    encoder = StagedEncoder(backbone.model, options.encoder.layers or earliest_cuts(backbone.model))
+    fractions = options.agent.fractions(encoder.num_reductions)
+    if options.agent.keep_fractions is None and len(fractions) != len(DEFAULT_KEEP_FRACTIONS):
+        announce(
+            f"tokens stop before {encoder.num_reductions} of {encoder.num_layers} layers: --keep-fractions "
+            f"{' '.join(map(str, fractions))} where no others are given"
+        )
     if backbone.fine_tuned:
         return backbone
     check_reach(options, examples.encode_some(backbone))

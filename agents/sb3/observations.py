@@ -36,6 +36,23 @@ def sb3_observation_space(
     return spaces.Dict(parts)
 
 
+def check_observation_space(space: spaces.Space[Any]) -> None:
+    """Refuse observations that are not those of :func:`sb3_observation_space`.
+
+    Stable-Baselines3's own ``make_vec_env`` steps the one-row view, whose observations lack what infos say.
+
+    Raises:
+        ValueError: They lack some; the message names them.
+    """
+    known = sb3_observation_space(1, 1, 1).spaces
+    missing = sorted(known.keys() - (space.keys() if isinstance(space, spaces.Dict) else set()))
+    if missing:
+        raise ValueError(
+            f"the observations lack {', '.join(missing)}: make the environment with gymnasium.make_vec(id, "
+            "num_envs=..., final_obs=True) and wrap it in agents.sb3.TokenReductionVecEnv, instead of make_vec_env"
+        )
+
+
 def sb3_observation(
     observation: dict[str, Any], infos: dict[str, Any], full_lengths: Tensor, half_precision: bool = False
 ) -> dict[str, Tensor]:

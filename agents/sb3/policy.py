@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler, bernoulli_entropy
+from agents.sb3.observations import check_observation_space
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
@@ -41,7 +42,8 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         kwargs: Settings of the optimiser: ``optimizer_class`` and ``optimizer_kwargs``.
 
     Raises:
-        ValueError: ``use_sde`` is True: its noise is for continuous actions.
+        ValueError: ``use_sde`` is True: its noise is for continuous actions; or the observations lack what infos
+            say of the tokens, which :class:`~agents.sb3.vec_env.TokenReductionVecEnv` adds to them.
     """
 
     sampler: Sampler
@@ -63,6 +65,7 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
     ) -> None:
         if use_sde:
             raise ValueError("use_sde is True: state-dependent noise is for continuous actions, leave it out")
+        check_observation_space(observation_space)
         # Adam's eps is 1e-5 in Stable-Baselines3; gradients of a mean over tokens are smaller than that.
         optimizer_kwargs = {"eps": 1e-8} | (kwargs.pop("optimizer_kwargs", None) or {})
         super().__init__(observation_space, action_space, lr_schedule, optimizer_kwargs=optimizer_kwargs, **kwargs)

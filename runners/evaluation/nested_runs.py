@@ -9,6 +9,7 @@ from pathlib import Path
 from agents.policy_agent import PolicyAgentOptions
 from runners.cli.display import announce
 from runners.cli.options import ResumableT, TaskOptions, resolve_device
+from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
 from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Identity
@@ -122,16 +123,6 @@ def kept_record(
     return EvaluationRecord.from_flat(record)
 
 
-def earliest_cuts(workload: Workload) -> tuple[int, ...]:
-    """Return the cuts that give the greatest speed-ups: what is out of their reach, no measured cuts give.
-
-    Args:
-        workload: Texts with the encoder.
-    """
-    depth = StagedEncoder(workload.backbone.model).num_layers
-    return tuple(range(2, min(3, depth) + 1))
-
-
 def heuristics_beside(
     stage2: TrainPolicyOptions, keep_fractions: tuple[float, ...] | None, speedups: Sequence[float]
 ) -> HeuristicPoints:
@@ -149,7 +140,7 @@ def heuristics_beside(
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = stage2.for_workload(validation)
     agent = replace(filled.agent, keep_fractions=keep_fractions or filled.agent.keep_fractions)
-    cuts = filled.encoder.layers or earliest_cuts(validation)
+    cuts = filled.encoder.layers or earliest_cuts(validation.backbone.model)
     return HeuristicPoints(stage2, validation, cuts, agent, speedups)
 
 

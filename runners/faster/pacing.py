@@ -10,9 +10,8 @@ import torch
 
 from runners.cli.options import resolve_device
 from runners.cli.run import UserError
-from runners.evaluation.layer_probe import FIT_TEXTS
+from runners.evaluation.layer_probe import FIT_TEXTS, earliest_cuts
 from runners.evaluation.layer_probe import MEASURED_TEXTS as PROBED_TEXTS
-from runners.evaluation.nested_runs import earliest_cuts
 from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
@@ -72,7 +71,7 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
     """
     device, some = resolve_device(options.run.device), parts.some
     stage2 = options.stage2(UNPLANNED, 1, options.run, str(options.model))
-    stage2 = replace(stage2, encoder=replace(stage2.encoder, reduction_layers=earliest_cuts(some)))
+    stage2 = replace(stage2, encoder=replace(stage2.encoder, reduction_layers=earliest_cuts(some.backbone.model)))
     stage3 = replace(options.stage3(UNPLANNED, 1, options.run, options.run.output_dir), encoder=stage2.encoder)
     dtype = getattr(torch, evaluation_dtype(options.run.dtype))
     train, evaluated = (

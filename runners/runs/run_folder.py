@@ -24,6 +24,7 @@ from runners.cli.options import (
     RunnerOptions,
     changed_options,
     group_from_json,
+    option_values,
     options_from_json,
     options_to_json,
 )
@@ -34,6 +35,8 @@ SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "d
 READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
 #: The same, of options that the runs of earlier versions do not have.
 LATER_READ_WITH = ("reader_options",)
+#: Options that are the name of a folder, or of something on the hub.
+NAMED_OR_PLACED = ("backbone", "teacher", "dataset")
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "model", "backbone", "teacher", "policy", "full_from", "resume")
 
@@ -125,8 +128,8 @@ class RunFolder:
         record = {
             "run_id": uuid.uuid4().hex,
             "format": FORMAT,
-            "options": options_to_json(options),
-            "options_digest": options_digest(options_to_json(options)),
+            "options": (saved := lasting_options(options)),
+            "options_digest": options_digest(saved),
             "facts": dict(facts or {}),
             "versions": versions(),
             "git_commit": git_commit(),
@@ -177,7 +180,7 @@ class RunFolder:
     def move_to(self, options: RunnerOptions) -> None:
         """Take over places from options that are the run's own otherwise: a folder of runs may have moved."""
         record = self.read_config()
-        now = options_to_json(options)
+        now = lasting_options(options)
         places = {name: now[name] for name in PLACES if name in record["options"] and name in now}
         if record["options"] | places != record["options"]:
             record["options"] |= places
@@ -220,6 +223,35 @@ class RunFolder:
         write_json(self.metrics_path, {name: _metric(name, value) for name, value in metrics.items()})
 
 
+def lasting_options(options: object) -> dict[str, Any]:
+    """Return options as JSON values that name the same inputs in any working folder: paths are absolute.
+
+    Args:
+        options: Options of a run, or a group of them.
+    """
+    kinds = option_values(options)
+    return {name: _lasting(name, kinds[name], value) for name, value in options_to_json(options).items()}
+
+
+def _lasting(name: str, kind: object, value: Any) -> Any:
+    """An option's JSON value, of a value that may be a path, the name of a folder or hold the names of files."""
+    last = name.rpartition(".")[2]
+    if last == "output_dir":  # a resumed run writes where it lies
+        return value
+    if isinstance(kind, Path) or (isinstance(value, str) and last in NAMED_OR_PLACED and Path(value).is_dir()):
+        return str(Path(value).expanduser().absolute())
+    if last == "reader_options":
+        return [_lasting_item(item) for item in value]
+    return value
+
+
+def _lasting_item(item: str) -> str:
+    """``name=value``, where the value may name a file, or the name of a file of such items."""
+    name, equals, value = item.rpartition("=")
+    file = Path(value).expanduser()
+    return f"{name}{equals}{file.absolute()}" if file.is_file() else item
+
+
 def options_digest(values: Mapping[str, Any]) -> str:
     """Return the digest of options as JSON values, without those that only say where something lies.
 
@@ -256,7 +288,7 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
         path: Folder of the run or of its model; None for none.
         given: The options given so far.
     """
-    defaults, named = options_to_json(DataOptions()), options_to_json(given)
+    defaults, named = options_to_json(DataOptions()), lasting_options(given)
     saved = None if path is None else _saved_options(path)
     if saved is None or not saved.keys() >= set(READ_WITH):
         return DataOptions()

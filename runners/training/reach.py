@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
-from runners.evaluation.nested_runs import earliest_cuts
 from runners.training.policy import TrainPolicyOptions
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
@@ -26,7 +26,8 @@ def check_reach(options: TrainPolicyOptions, workload: Workload) -> None:
     if target is None:
         return
     options = options.for_workload(workload)
-    encoder = StagedEncoder(workload.backbone.model, options.encoder.layers or earliest_cuts(workload))
+    model = workload.backbone.model
+    encoder = StagedEncoder(model, options.encoder.layers or earliest_cuts(model))
     cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, options.agent.policy_size))
     shape = options.agent.fractions(encoder.num_reductions)
     fractions_for_speedup(target, shape, cost, workload.texts)

@@ -79,8 +79,9 @@ def test_repr_says_what_it_is(make_env: Any) -> None:
     )
 
 
-def test_the_one_row_view_passes_gymnasiums_own_check(on_disk: dict[str, Any]) -> None:
-    env = gymnasium.make(ID, **on_disk, render_mode="ansi")
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_the_one_row_view_passes_gymnasiums_own_check(on_disk: dict[str, Any], mode: str) -> None:
+    env = gymnasium.make(ID, **on_disk, render_mode=mode)
     assert isinstance(env.unwrapped, TokenReductionEnv)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -158,6 +159,20 @@ def test_render_strikes_out_what_was_skipped(make_env: Any, workload: Workload) 
     assert make_env(2).render() is None
 
 
+def test_pictures_of_all_rows_have_one_size_and_show_what_was_skipped(make_env: Any) -> None:
+    env = make_env(2, order="once", render_mode="rgb_array")
+    env.reset()
+    before = env.render()
+    action = every(env)
+    action[0, 1] = False
+    env.step(action)
+    after = env.render()
+    assert {picture.shape for picture in (*before, *after)} == {before[0].shape}
+    assert before[0].dtype == np.uint8
+    assert (before[0] != after[0]).any()
+    assert np.array_equal(before[1], after[1])
+
+
 def test_token_strings(make_env: Any, workload: Workload) -> None:
     env = make_env(4, samples_per_text=2, order="once")
     env.reset()
@@ -178,7 +193,7 @@ def test_token_strings(make_env: Any, workload: Workload) -> None:
         ({"array_type": "jax"}, "array_type 'jax' is unknown: use one of 'numpy', 'torch'"),
         ({"autoreset_mode": "same_step"}, "autoreset_mode 'same_step' is unknown: use one of"),
         ({"info_scores": "gradient"}, "info_scores 'gradient' is unknown: use one of"),
-        ({"render_mode": "human"}, "render_mode 'human' is unknown: use one of None, 'ansi'"),
+        ({"render_mode": "human"}, "render_mode 'human' is unknown: use one of None, 'ansi', 'rgb_array'"),
         ({"dtype": "float16"}, "dtype 'float16' is unknown: use one of"),
         ({"penalty": "time"}, "penalty 'time' is unknown: use one of"),
         ({"order": "random"}, "order 'random' is unknown: use one of"),

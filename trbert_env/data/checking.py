@@ -40,7 +40,7 @@ def conforming(rows: Rows, schema: Schema, faults: Faults) -> Rows:
     check_types(rows.table.schema, schema, origin)
     kept = np.ones(len(rows), np.bool_)
     batches, first = [], 0
-    for batch in _batches(rows.table.select(list(schema.columns))):
+    for batch in _batches(schema.completed(rows.table)):
         batches.extend(_checked(batch, first, rows, schema, faults, kept))
         first += len(batch)
     table = pa.Table.from_batches(batches)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from trbert_env.data.kinds import Kind, Struct
+from trbert_env.data.kinds import Kind, Struct, Text
 
 #: The most characters of a found type that a message shows.
 _SHOWN = 120
@@ -15,11 +15,11 @@ _SHOWN = 120
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns that a table must have.
+    """The columns of a table.
 
     Attributes:
         name: The data set or form of record, for messages.
-        columns: The kind of each column, the key first.
+        columns: The kind of each column, the key first. One whose values may be null may be missing.
         key: The column whose values name the rows.
     """
 
@@ -28,15 +28,38 @@ class Schema:
     key: str = "id"
 
     def __str__(self) -> str:
-        """Return the names of the columns, with the fields of structs."""
+        """Return the names of the columns that must be there, with the fields of structs."""
         return ", ".join(
             f"{column}{{{', '.join(kind.fields)}}}" if isinstance(kind, Struct) else column
             for column, kind in self.columns.items()
+            if not _may_lack(kind)
         )
+
+    def found_in(self, table: pa.Schema) -> list[str]:
+        """Return the names of the declared columns that a table has; call :func:`check_columns` first.
+
+        Args:
+            table: The types of a file or table.
+        """
+        return [column for column in self.columns if column in table.names]
+
+    def completed(self, table: pa.Table) -> pa.Table:
+        """Return the declared columns of a table in their order, nulls for those that are missing.
+
+        Args:
+            table: A table for which :func:`check_columns` has passed.
+        """
+        missing = {name: pa.nulls(table.num_rows, kind.type) for name, kind in self.columns.items()}
+        values = [table.column(name) if name in table.column_names else missing[name] for name in self.columns]
+        return pa.table(values, names=list(self.columns))
+
+
+def _may_lack(kind: Kind) -> bool:
+    return isinstance(kind, Text) and kind.nullable
 
 
 def check_columns(found: pa.Schema, schema: Schema, origin: str) -> None:
-    """Check that each declared column, and each field of it, is there once.
+    """Check that each declared column, and each field of it, is there once; one that may be null may be missing.
 
     Args:
         found: The types of a file or table.
@@ -66,7 +89,8 @@ def check_types(found: pa.Schema, schema: Schema, origin: str) -> None:
     Raises:
         ValueError: A column is of a type that its kind does not accept.
     """
-    for column, kind in schema.columns.items():
+    for column in schema.found_in(found):
+        kind = schema.columns[column]
         for place, declared, present in _leaves(column, kind, found.field(column).type):
             if not declared.accepts(present):
                 shown = " ".join(str(present).split())
@@ -82,7 +106,8 @@ def _counts(found: pa.Schema, schema: Schema) -> Iterator[tuple[str, int]]:
     for column, kind in schema.columns.items():
         count = len(found.get_all_field_indices(column))
         if count != 1:
-            yield column, count
+            if count or not _may_lack(kind):
+                yield column, count
         elif isinstance(kind, Struct) and pa.types.is_struct(found.field(column).type):
             present = found.field(column).type
             counts = {field: len(present.get_all_field_indices(field)) for field in kind.fields}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trbert_env.data.list_records import as_lists, is_list_of_structs, type_as_lists
+from trbert_env.data.list_records import as_lists, filled_lists, is_list_of_structs, type_as_lists
 
 #: The largest offset of a character: arrow strings are at most 2 GiB long.
 MAX_OFFSET = 2**31 - 1
@@ -185,9 +185,11 @@ class ListOf(Kind):
 
     Attributes:
         item: The kind of every item.
+        optional: True if null stands for an empty list.
     """
 
     item: Kind
+    optional: bool = False
 
     @property
     def type(self) -> pa.DataType:
@@ -201,6 +203,8 @@ class ListOf(Kind):
 
     def accepts(self, found: pa.DataType) -> bool:
         """Accept lists whose items are accepted; lists that are all empty may have items of no type."""
+        if self.optional and pa.types.is_null(found):
+            return True
         # Not list views: arrow 26 casts slices of them wrongly.
         layouts = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
         if not any(is_layout(found) for is_layout in layouts):
@@ -208,9 +212,12 @@ class ListOf(Kind):
         return pa.types.is_null(found.value_type) or self.item.accepts(found.value_type)
 
     def conform(self, values: pa.Array) -> pa.Array:
-        """Refuse null lists and what the items' kind refuses."""
-        _refuse_nulls(values, "give a list, which may be empty")
-        values = values.cast(pa.list_(values.type.value_type))
+        """Refuse null lists, where they do not stand for empty ones, and what the items' kind refuses."""
+        if pa.types.is_null(values.type) and self.optional:
+            values = pa.nulls(len(values), self.type)
+        if not self.optional:
+            _refuse_nulls(values, "give a list, which may be empty")
+        values = filled_lists(values.cast(pa.list_(values.type.value_type)))
         offsets = pa.array([0], pa.int32()) if not len(values) else pc.subtract(values.offsets, values.offsets[0])
         items = values.flatten()
         if pa.types.is_null(items.type):  # then arrow knows nothing of what they would be
@@ -231,10 +238,12 @@ class Struct(Kind):
     Attributes:
         fields: The kind of each field.
         aligned: True if the fields are lists whose items belong together, so that all are of one length.
+        optional: True if null stands for a struct whose fields are null.
     """
 
     fields: Mapping[str, Kind]
     aligned: bool = False
+    optional: bool = False
 
     @property
     def type(self) -> pa.DataType:
@@ -248,6 +257,8 @@ class Struct(Kind):
 
     def accepts(self, found: pa.DataType) -> bool:
         """Accept structs that have every field once, each of an accepted type, and aligned ones as lists of structs."""
+        if self.optional and pa.types.is_null(found):
+            return True
         if self.aligned and is_list_of_structs(found):
             found = type_as_lists(found)
         return bool(pa.types.is_struct(found)) and all(
@@ -256,14 +267,18 @@ class Struct(Kind):
         )
 
     def conform(self, values: pa.Array) -> pa.Array:
-        """Refuse null structs, what a field's kind refuses and lists of different lengths."""
-        _refuse_nulls(values, f"give its {' and '.join(self.fields)}")
+        """Refuse null structs, where they do not stand for empty ones, faulty fields and lists of different lengths."""
+        if pa.types.is_null(values.type) and self.optional:
+            values = pa.nulls(len(values), self.type)
+        if not self.optional:
+            _refuse_nulls(values, f"give its {' and '.join(self.fields)}")
         if is_list_of_structs(values.type):
             values = as_lists(values)
+        found = dict(zip((field.name for field in values.type), values.flatten(), strict=True))  # null where it is null
         fields = {}
         for name, kind in self.fields.items():
             try:
-                fields[name] = kind.conform(values.field(name))
+                fields[name] = kind.conform(found[name])
             except FaultyValueError as fault:
                 raise FaultyValueError(fault.row, fault.problem, f".{name}{fault.path}") from None
         if self.aligned:

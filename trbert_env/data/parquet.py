@@ -72,14 +72,15 @@ def read_parquet(file: Path, schema: Schema) -> Iterator[Rows]:
         PermissionError: The file cannot be opened.
         ValueError: The file is no parquet, is damaged, lacks columns or rows, or has columns of other types.
     """
-    place, first = Place(str(file)), 0
+    place, first, columns = Place(str(file)), 0, list(schema.columns)
 
     def check(opened: pq.ParquetFile) -> None:
         check_columns(opened.schema_arrow, schema, str(file))
+        columns[:] = schema.found_in(opened.schema_arrow)
         if opened.metadata.num_rows:
             check_types(opened.schema_arrow, schema, str(file))
 
-    for piece in parquet_tables(file, list(schema.columns), check):
+    for piece in parquet_tables(file, columns, check):
         yield Rows.of(piece, place, first)
         first += piece.num_rows
     if not first:

@@ -39,14 +39,21 @@ SUBSET = "subset"
 #: What the answer of a multi-hop question is: words of a paragraph, or yes or no.
 ANSWER_KINDS = ("span", "yes", "no")
 
-#: Answers are spans of the context, ``answer_start`` in characters; no answer is two empty lists.
+#: Answers are spans of the context, ``answer_start`` in characters; no answer is two empty lists, or null.
 SPAN_QA = Schema(
     "span question answering",
     {
         "id": Text(unique=True),
         "context": Text(),
         "question": Text(),
-        "answers": Struct({"text": ListOf(Text()), "answer_start": ListOf(Integer(0, MAX_OFFSET))}, aligned=True),
+        "answers": Struct(
+            {
+                "text": ListOf(Text(), optional=True),
+                "answer_start": ListOf(Integer(0, MAX_OFFSET), optional=True),
+            },
+            aligned=True,
+            optional=True,
+        ),
     },
 )
 
@@ -115,7 +122,7 @@ CHOICES = Schema(
 #: ``subset`` is the kind of school, or null: the embedded corpus has none.
 RACE = Schema("RACE", {**CHOICES.columns, SUBSET: Text(nullable=True)})
 
-#: SQuAD as the hub has it; nothing reads the title, so it may be null.
+#: SQuAD as the hub has it; nothing reads the title, so it may be missing.
 SQUAD_V2 = Schema("squad_v2", {"id": SPAN_QA.columns["id"], "title": Text(nullable=True), **SPAN_QA.columns})
 
 

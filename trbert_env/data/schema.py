@@ -47,4 +47,5 @@ def checked_dataset(dataset: Dataset, schema: Schema, origin: str) -> pa.Table:
         ValueError: A column is missing or of another type, or a value is refused.
     """
     check_columns(dataset.features.arrow_schema, schema, origin)
-    return checked_table(dataset.select_columns(list(schema.columns)).with_format("arrow")[:], schema, origin)
+    present = schema.found_in(dataset.features.arrow_schema)
+    return checked_table(dataset.select_columns(present).with_format("arrow")[:], schema, origin)

@@ -32,6 +32,8 @@ Source = Literal["local", "hub", "embedded"]
 
 SOURCES = ("auto", "local", "hub", "embedded")
 DATA_DIR_VARIABLE = "TRBERT_DATA"
+#: Files that a message lists before it stops.
+_SHOWN = 8
 _INSTEAD = "give --data-dir or --data-source embedded"
 
 
@@ -79,6 +81,7 @@ def load_examples(
 
     Raises:
         FileNotFoundError: If the folder, the file of the split or the data set on the hub cannot be found.
+        NotADirectoryError: If a file is given as the folder.
         ValueError: If the data set, split or source is unknown, or the data lack columns or rows, or hold
             other types or values than the data set's form declares.
     """
@@ -122,6 +125,11 @@ def _load_local(reader: Reader, split: str, data_dir: str | None, faults: Faults
     if data_dir is None:
         raise ValueError(f"the local data source needs a folder: give --data-dir or set {DATA_DIR_VARIABLE}")
     root = Path(data_dir).expanduser()
+    if root.is_file():
+        raise NotADirectoryError(
+            f"data folder {root} is a file: give the folder that it lies in, with {reader.name}'s files, as --data-dir "
+            f"or {DATA_DIR_VARIABLE}"
+        )
     if not root.is_dir():
         raise FileNotFoundError(f"data folder {root} does not exist: check --data-dir or {DATA_DIR_VARIABLE}")
     folders = reader.folders(root)
@@ -136,17 +144,25 @@ def _load_local(reader: Reader, split: str, data_dir: str | None, faults: Faults
             official = reader.official(folder, split, faults)
             if official is not None:
                 return _finished(reader, official, "local", split, official.places[0].name, faults)
-    found = sorted(
-        path.name for folder in dict.fromkeys((root / reader.name, root)) for path in folder.glob("*.parquet")
-    )
     fix = (
         f"check --data-dir or {DATA_DIR_VARIABLE}, and the split, or put the official files there: "
         f"{reader.official_files}"
     )
     raise FileNotFoundError(
-        f"data folder {root} has no {reader.name}/{reader.splits.get(split, split)}.parquet (parquet files there: "
-        f"{', '.join(found) or 'none'}): {fix if split in reader.splits else _no_split(reader, split)}"
+        f"data folder {root} has no {reader.name}/{reader.splits.get(split, split)}.parquet and no official files of "
+        f"{split} (it has {_content(root, reader.name)}): "
+        f"{fix if split in reader.splits else _no_split(reader, split)}"
     )
+
+
+def _content(root: Path, name: str) -> str:
+    """What lies in a data folder, and in the data set's own folder there, for messages."""
+    own = root / name
+    names = [f"{name}/{path.name}" for path in own.iterdir()] if own.is_dir() else []
+    names += [path.name + "/" * path.is_dir() for path in root.iterdir() if path != own]
+    shown = sorted(names)[:_SHOWN]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "") if names else "no files"
 
 
 def _load_hub(reader: Reader, split: str, faults: Faults) -> Examples:
@@ -159,7 +175,8 @@ def _load_hub(reader: Reader, split: str, faults: Faults) -> Examples:
 def _pieces(dataset: Dataset, schema: Schema, origin: str) -> Iterator[Rows]:
     """The declared columns of a loaded data set, piece by piece."""
     check_columns(dataset.features.arrow_schema, schema, origin)
-    arrow, place = dataset.select_columns(list(schema.columns)).with_format("arrow"), Place(origin)
+    present = schema.found_in(dataset.features.arrow_schema)
+    arrow, place = dataset.select_columns(present).with_format("arrow"), Place(origin)
     size = rows_at_once(len(dataset.data), dataset.data.nbytes)
     for first in range(0, max(len(dataset), 1), size):
         yield Rows.of(arrow[first : first + size], place, first)

@@ -141,7 +141,7 @@ def _check_shapes(
     if not any_head:
         raise HeadMismatchError(
             f"{what} has a task head of {found[0]} outputs, and the task needs {wanted[0]} ({name})",
-            "give an encoder with such a head, or one without a head",
+            "fine-tune it with runners/finetune.py, which draws a new head, or give an encoder with such a head",
         )
 
 

@@ -14,10 +14,12 @@ from trbert_env.data.fingerprints import fingerprint_model, fingerprint_records,
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import sample
 from trbert_env.data.sources import Examples
+from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks import Task, make_task
+from trbert_env.tasks.fitting import fitted_settings
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,19 @@ def load_requested(
 
 
 def settled(preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str]) -> Preset:
-    """Return a preset whose settings say what encoder and records tell, such as the kind of head."""
+    """Return a preset whose settings say what encoder and records tell, such as the kind of head.
+
+    Where the encoder reads fewer tokens than the settings ask for, sequences are as long as it reads, with a warning:
+    a length that a user asks for extends the encoder before.
+    """
     task = make_task(preset)
     task.configure(backbone.model.config, examples, labels)
-    return replace(preset, settings=task.settings)
+    fitted = fitted_settings(task.settings, longest_sequence(backbone.model))
+    if fitted["max_tokens"] != task.max_tokens:
+        warnings.warn(
+            f"backbone '{backbone.name}' knows {fitted['max_tokens']} positions, and {preset.name} is read in "
+            f"sequences of {task.max_tokens} tokens: they are shortened to {fitted['max_tokens']} "
+            f"(--max-length {task.max_tokens} extends the encoder instead)",
+            stacklevel=2,
+        )
+    return replace(preset, settings=fitted)

@@ -45,8 +45,12 @@ def check_reduction_layers(layers: Sequence[int], num_layers: int) -> tuple[int,
     """Return ``layers`` as a tuple, or say what is wrong with them.
 
     Raises:
-        ValueError: Not 1 to 3 rising layers between 2 and the depth.
+        ValueError: Not 1 to 3 rising layers between 2 and the depth, or the encoder has a single layer.
     """
+    if num_layers < 2:
+        raise ValueError(
+            f"the encoder has {num_layers} layer, and tokens stop before layer 2 at the earliest: use one of at least 2"
+        )
     layers = tuple(int(layer) for layer in layers)
     if not 1 <= len(layers) <= 3 or list(layers) != sorted(set(layers)):
         raise ValueError(f"reduction_layers {layers}: name 1 to 3 different layers in rising order, such as 2 4")

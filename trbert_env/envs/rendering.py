@@ -1,4 +1,4 @@
-"""Texts in a terminal, in TensorBoard or on a page: tokens as words, skipped ones struck out."""
+"""Texts in a terminal, in TensorBoard, on a page or as an image: tokens as words, skipped ones struck out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 from tokenizers.decoders import ByteLevel
 
 #: What Markdown would take for markup.
@@ -55,6 +58,10 @@ def pieces_of(tokens: Sequence[str]) -> list[Piece]:
 def _decoded(token: str) -> str:
     """The characters of a byte-level token, which stand for bytes."""
     return str(ByteLevel().decode([token]))
+
+
+#: Width and height of a token's cell in an image, pixels; cells in a line; letters that fit into a cell.
+_CELL, _COLUMNS, _LETTERS = (84, 18), 8, 13
 
 
 def render_reduction(tokens: Sequence[str], in_play: Sequence[bool]) -> str:
@@ -115,6 +122,34 @@ def render_layers(tokens: Sequence[str], layers: Sequence[int], depth: int) -> s
         word = _MARKUP.sub(_ESCAPED, token)
         words.append(f"**{word}**" if layer == depth else f"{word}{str(layer).translate(_SUBSCRIPTS)}")
     return " ".join(words)
+
+
+def render_image(tokens: Sequence[str], in_play: Sequence[bool]) -> npt.NDArray[np.uint8]:
+    """Return a picture with one cell a token, in text order; those no longer in play are grey and struck out.
+
+    Args:
+        tokens: Tokens of a text.
+        in_play: True for each token that is still in play; as long as ``tokens`` or longer. Its length alone gives
+            the size of the picture, so that all texts of an environment have one size, as videos need.
+
+    Returns:
+        ``(height, width, 3)`` uint8, RGB.
+
+    Example:
+        >>> render_image(["[CLS]", "play", "##ing"], [True, True, False]).shape
+        (18, 672, 3)
+    """
+    (width, height), lines = _CELL, -(-len(in_play) // _COLUMNS)
+    picture = Image.new("RGB", (width * _COLUMNS, height * lines), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default()
+    for index, token in enumerate(tokens):
+        left, top = width * (index % _COLUMNS), height * (index // _COLUMNS)
+        # Pillow's own font knows Latin letters only.
+        shown = token[:_LETTERS].encode("latin-1", "replace").decode("latin-1")
+        draw.text((left + 2, top + 3), shown, fill="black" if in_play[index] else "darkgrey", font=font)
+        if not in_play[index]:
+            draw.line([(left + 1, top + height // 2), (left + width - 4, top + height // 2)], fill="darkgrey")
+    return np.asarray(picture, dtype=np.uint8)
 
 
 def _struck_out(token: str) -> str:

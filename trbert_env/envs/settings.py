@@ -38,7 +38,7 @@ class EnvSettings:
         info_scores: ``"residual"`` or ``"attention"`` adds ``infos["importance"]``; None adds nothing.
         order: ``"shuffle"``, or ``"once"`` for one pass over the split.
         final_obs: True to add ``infos["final_obs"]`` (SAME_STEP; a large copy).
-        render_mode: None or ``"ansi"``.
+        render_mode: None, ``"ansi"`` or ``"rgb_array"``.
 
     Raises:
         ValueError: A value is unknown or out of range; the message names it.
@@ -50,7 +50,7 @@ class EnvSettings:
         ValueError: num_envs 8 must be a positive multiple of samples_per_text 3
     """
 
-    render_modes: ClassVar[tuple[str, ...]] = ("ansi",)
+    render_modes: ClassVar[tuple[str, ...]] = ("ansi", "rgb_array")
 
     num_envs: int = 1
     samples_per_text: int = 1

@@ -77,8 +77,8 @@ class TokenReductionEnv(gymnasium.Env[Any, Any]):
         """The tokens of the text in work."""
         return self._vector_env.token_strings(0)
 
-    def render(self) -> str | None:
-        """With ``render_mode="ansi"``: the text, skipped tokens struck out."""
+    def render(self) -> Any:
+        """Show the text; see :meth:`TokenReductionVectorEnv.render`."""
         rendered = self._vector_env.render()
         return None if rendered is None else rendered[0]
 

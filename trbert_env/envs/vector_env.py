@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import gymnasium
@@ -17,7 +18,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.episode import Episode, Outcome
 from trbert_env.envs.packed import PackedObservation
-from trbert_env.envs.rendering import render_reduction
+from trbert_env.envs.rendering import render_image, render_reduction
 from trbert_env.envs.reward import LengthPrice, check_length_penalty
 from trbert_env.envs.settings import EnvSettings, InfoScores
 from trbert_env.envs.spaces import action_space, batched_observation_space, observation_space
@@ -356,12 +357,21 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         text = self._running.texts[row // self.samples_per_text]
         return list(self.workload.backbone.tokenizer.convert_ids_to_tokens(text.input_ids.tolist()))
 
-    def render(self) -> tuple[str, ...] | None:
-        """With ``render_mode="ansi"``: each row's text, skipped tokens struck out."""
+    def render(self) -> tuple[Any, ...] | None:
+        """Show each row's text, skipped tokens struck out.
+
+        Returns:
+            With ``render_mode="ansi"`` strings, with ``"rgb_array"`` pictures, ``(height, width, 3)`` uint8; None
+            without a mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Before the first reset.
+        """
         if self.render_mode is None:
             return None
+        show: Callable[..., Any] = render_reduction if self.render_mode == "ansi" else render_image
         in_play = self._running.observation(self.max_tokens).in_play.cpu()
-        return tuple(render_reduction(self.token_strings(row), in_play[row].tolist()) for row in range(self.num_envs))
+        return tuple(show(self.token_strings(row), in_play[row].tolist()) for row in range(self.num_envs))
 
     # -- going on later --------------------------------------------------------------------------------
 

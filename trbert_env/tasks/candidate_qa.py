@@ -116,7 +116,7 @@ class CandidateQA(TokenTask):
         order: np.random.Generator | None,
     ) -> EncodedText:
         ids = [encoder.ids(candidate) for candidate in row["candidates"]]
-        query, places = self._head(row["id"], encoder.ids(row["query"]), ids, markers[0])
+        query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0])
         supports = [_marked(markers[1], encoder.ids(support)) for support in row["supports"]]
         if order is not None:
             supports = [supports[place] for place in order.permutation(len(supports))]

@@ -111,8 +111,9 @@ class MultiHopEncoder:
         """
         titles, sentences = row["paragraphs"]["title"], row["paragraphs"]["sentences"]
         texts = ["".join(of_one) for of_one in sentences]
-        tokens_of = tokenise(self._backend, [row["question"], *titles, *texts])
-        query = tokens_of[row["question"]].ids[: self._max_question_tokens]
+        question = row["question"].lstrip()  # white space would take the place of its words
+        tokens_of = tokenise(self._backend, [question, *titles, *texts])
+        query = tokens_of[question].ids[: self._max_question_tokens]
         heads, bodies = ([tokens_of[string] for string in strings] for strings in (titles, texts))
         sizes = [2 + len(head.ids) + len(body.ids) for head, body in zip(heads, bodies, strict=True)]
         room = slice_room(query, self._frame, self._max_tokens) * self._max_slices

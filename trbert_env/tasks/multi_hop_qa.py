@@ -25,7 +25,7 @@ from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, no_tokens, touched
-from trbert_env.tasks.span_decoding import best_among, best_of_all
+from trbert_env.tasks.span_decoding import best_among, best_of_all, cut_out
 from trbert_env.tasks.span_encoding import frame_of
 from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
@@ -215,7 +215,7 @@ class MultiHopQA(TokenTask):
             return ""
         first, last = found
         paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
-        return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
+        return cut_out(paragraph, int(tokens.offsets[first, 0]), int(tokens.offsets[last, 1]))
 
     def _best_tokens(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[int, int] | None:
         """First and last of the tokens that are read of paragraphs; None where none is read."""

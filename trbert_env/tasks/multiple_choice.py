@@ -112,7 +112,9 @@ class MultipleChoice(Task):
             row = plain[index]
             article = encoder.ids(row["article"])
             pairs = [
-                encoder.around(article, encoder.ids(self._joined(row["question"], option)), self.max_question_tokens)
+                encoder.around(
+                    article, encoder.ids(self._joined(row["question"].lstrip(), option)), self.max_question_tokens
+                )
                 for option in row["options"]
             ]
             return text_of(row["id"], pairs, np.array([row["answer"]], dtype=np.int64))

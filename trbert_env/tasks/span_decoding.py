@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,3 +113,22 @@ def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) 
     equals = np.flatnonzero(of_starts == of_starts.max())
     first = int(equals[scores[equals, 0].argmax()])
     return first, first + int(totals[:, first].argmax())
+
+
+def cut_out(text: str, start: int, end: int) -> str:
+    r"""Return a span of a text with the combining marks behind it, which belong to its last character.
+
+    Uncased tokenizers drop accents, so that their tokens end before an accent that is a character of its own.
+
+    Args:
+        text: The text.
+        start: The first character.
+        end: One past the last character of the last token.
+
+    Example:
+        >>> cut_out("the cafe\u0301 there", 4, 8) == "cafe\u0301"
+        True
+    """
+    while start < end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return text[start:end]

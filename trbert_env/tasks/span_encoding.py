@@ -52,7 +52,10 @@ class SpanText(EncodedText):
 
 
 class Row(NamedTuple):
-    """One checked record; ``golds`` are the begin and end of its answers in the context, in characters."""
+    """One checked record, without white space before its question.
+
+    ``golds`` are the begin and end of its answers in the context, in characters.
+    """
 
     id: str
     question: str
@@ -100,7 +103,8 @@ def checked_rows(examples: Dataset) -> Iterator[Row]:
             for name, value in (("question", question), ("context", context)):
                 if not value.strip():
                     raise ValueError(f"example {key!r} has an empty {name}: fill it in or leave the example out")
-            yield Row(key, question, context, _gold_characters(key, context, answers))
+            # Byte-level tokenizers make tokens of white space: before a question it would take the place of its words.
+            yield Row(key, question.lstrip(), context, _gold_characters(key, context, answers))
 
 
 def _gold_characters(key: str, context: str, answers: Mapping[str, Sequence[Any]]) -> tuple[tuple[int, int], ...]:

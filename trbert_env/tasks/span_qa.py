@@ -24,7 +24,7 @@ from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
 from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, checked_values, no_tokens, touched
-from trbert_env.tasks.span_decoding import BestSpan, SpanDecoder
+from trbert_env.tasks.span_decoding import BestSpan, SpanDecoder, cut_out
 from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
 from trbert_env.tasks.trivia_metrics import trivia_metrics
@@ -255,7 +255,7 @@ class SpanQA(Task):
         return {
             key: ""
             if self.null_answer is not False and null[key] - best[key].score > self.null_threshold
-            else context[best[key].start : best[key].end]
+            else cut_out(context, best[key].start, best[key].end)
             for key, context in contexts.items()
         }
 

@@ -60,14 +60,38 @@ def test_the_config_holds_options_facts_and_versions(tmp_path: Path) -> None:
     )
     run = make_run(tmp_path, options)
     record = json.loads(run.config_path.read_text())
-    assert record["options"]["data_dir"] == "some/where"
+    assert record["options"]["data_dir"] == str(Path("some/where").absolute())
     assert record["options"]["reduction_layers"] == [2, 4]
     assert record["facts"] == {"data_source": "embedded"}
     assert record["versions"]["python"] == platform.python_version()
     assert record["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert {"transformers", "gymnasium", "stable-baselines3", "trbert-env"} <= record["versions"].keys()
     assert record["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", record["git_commit"])
-    assert RunFolder.open(run.path).read_options(JobOptions) == options
+    there = dataclasses.replace(options, data=DataOptions(data_dir=Path("some/where").absolute()))
+    assert RunFolder.open(run.path).read_options(JobOptions) == there
+
+
+def test_places_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("here/encoder", "there"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "here" / "order.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    data = DataOptions(data_dir=Path("data"), reader_options=("ranking=order.json", "config=fullwiki"))
+    run = make_run(tmp_path, JobOptions(data=data, encoder=EncoderOptions("encoder")))
+    monkeypatch.chdir(tmp_path / "there")
+    found = run.read_options(JobOptions)
+    assert found.data.data_dir == tmp_path / "here" / "data"
+    assert found.data.reader_options == (f"ranking={tmp_path}/here/order.json", "config=fullwiki")
+    assert found.encoder.backbone == str(tmp_path / "here" / "encoder")
+    assert data_of_run(run.path, DataOptions()).data_dir == tmp_path / "here" / "data"
+    monkeypatch.chdir(tmp_path / "here")  # where the same name is the same place
+    assert data_of_run(run.path, data).reader_options == found.data.reader_options
+
+
+@pytest.mark.parametrize("name", ["embedded", "google-bert/bert-base-uncased"])
+def test_names_that_are_no_folders_stay(name: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions(encoder=EncoderOptions(name)))
+    assert run.read_options(JobOptions).encoder.backbone == name
 
 
 def test_a_resume_restores_every_option(tmp_path: Path) -> None:
@@ -160,7 +184,7 @@ def test_options_of_another_format_are_refused_in_one_line(tmp_path: Path, form:
 
 
 def test_texts_of_an_earlier_run_are_the_default(tmp_path: Path) -> None:
-    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",))
+    own = OwnDataOptions(train_file=Path("pairs.csv").absolute(), columns=("label=verdict",))
     data = DataOptions("TextClassification", max_eval_texts=7, task_options=("max_tokens=99",), own=own)
     run = make_run(tmp_path, JobOptions(data=data))
     same = DataOptions("TextClassification", own=own)

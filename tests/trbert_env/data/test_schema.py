@@ -106,12 +106,6 @@ VALUES: dict[str, tuple[dict[str, pa.Array], str]] = {
         {"id": strings("b").dictionary_encode()},
         "row 3: id 'b' comes twice, first in row 1: make each id unique",
     ),
-    "null answers": (
-        {"answers": pa.array([*[{"text": [], "answer_start": []}] * 3, None, None], ANSWERS)},
-        "row 3, id 'q3': answers is null: give its text and answer_start",
-    ),
-    "null texts": ({"answers": answers(None, [])}, "row 3, id 'q3': answers.text is null: give a list"),
-    "null starts": ({"answers": answers([], None)}, "row 3, id 'q3': answers.answer_start is null: give a list"),
     "a null among the texts": (
         {"answers": answers(["Oslo", None], [0, 0])},
         f"row 3, id 'q3': answers.text[1] is null: {FILL}",
@@ -194,7 +188,6 @@ TYPES: dict[str, tuple[dict[str, pa.Array], str, str, str]] = {
     "nothing as context": ({"context": same(None)}, "context", "null", "string"),
     "nothing as id": ({"id": same(None)}, "id", "null", "string"),
     "numbers as title": ({"title": same(1)}, "title", "int64", "string"),
-    "nothing as answers": ({"answers": same(None)}, "answers", "null", STRUCT),
     "JSON as answers": ({"answers": same(JSON)}, "answers", "string", STRUCT),
     "a list as answers": (
         {"answers": same([{"text": "a", "answer_start": 0}], pa.list_(pa.struct([("text", pa.string())])))},
@@ -212,18 +205,6 @@ TYPES: dict[str, tuple[dict[str, pa.Array], str, str, str]] = {
         {"answers": of_fields(text=same(["Oslo"]), answer_start=same(0))},
         "answers.answer_start",
         "int64",
-        "list<int>",
-    ),
-    "no texts at all": (
-        {"answers": of_fields(text=same(None), answer_start=same([0]))},
-        "answers.text",
-        "null",
-        "list<string>",
-    ),
-    "no starts at all": (
-        {"answers": of_fields(text=same(["Oslo"]), answer_start=same(None))},
-        "answers.answer_start",
-        "null",
         "list<int>",
     ),
     "texts nested too deep": (
@@ -318,7 +299,6 @@ def test_there_are_many_faults() -> None:
 @pytest.mark.parametrize(
     ("changed", "missing"),
     [
-        ({"title": None}, "title"),
         ({"id": None, "answers": None}, "id, answers"),
         ({"answers": of_fields(text=same(["Oslo"]))}, "answers.answer_start"),
         ({"answers": of_fields(Text=same(["Oslo"]), answer_start=same([0]))}, "answers.text"),
@@ -328,8 +308,7 @@ def test_there_are_many_faults() -> None:
 def test_missing_columns(changed: dict[str, Any], missing: str, file: Path) -> None:
     pq.write_table(table(**changed), file)
     assert refused(file.parent) == (
-        f"{file} lacks the columns {missing}: "
-        "squad_v2 needs id, title, context, question, answers{text, answer_start}"
+        f"{file} lacks the columns {missing}: squad_v2 needs id, context, question, answers{{text, answer_start}}"
     )
 
 
@@ -531,6 +510,32 @@ def test_the_check_is_fast() -> None:
     begun = time.perf_counter()
     assert checked_table(many, SQUAD_V2, "here").num_rows == rows
     assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pa.array([*[{"text": [], "answer_start": []}] * 3, None, None], ANSWERS),
+        answers(None, []),
+        answers([], None),
+        answers(None, None),
+        same(None),
+        of_fields(text=same(None), answer_start=same(None)),
+        of_fields(text=same([], pa.list_(pa.null())), answer_start=same(None)),
+        same(None, pa.list_(pa.struct([("text", pa.string()), ("answer_start", pa.int64())]))),
+    ],
+)
+def test_null_stands_for_no_answer(answers: pa.Array, file: Path) -> None:
+    pq.write_table(table(answers=answers), file)
+    found = load_examples("squad_v2", "train", "local", str(file.parent)).dataset
+    assert found[3]["answers"] == {"text": [], "answer_start": []}
+    assert [row.golds for row in checked_rows(Dataset(table(answers=answers)))][3] == ()
+
+
+def test_texts_without_starts_are_refused(file: Path) -> None:
+    for missing in (answers(["Oslo"], None), of_fields(text=same(["Oslo"]), answer_start=same(None))):
+        pq.write_table(table(answers=missing), file)
+        assert "answers has 1 text but 0 answer_start: give as many of each" in refused(file.parent)
 
 
 # -- other ways in -------------------------------------------------------------------------------------------------

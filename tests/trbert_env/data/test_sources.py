@@ -85,11 +85,60 @@ def test_missing_and_empty_folders(folder: Path, tmp_path: Path, source: str) ->
         load_examples("squad_v2", "train", source, str(tmp_path / "nowhere"))
     one_line(error)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no squad_v2/train.parquet \(parquet files there: none\)") as error:
+    with pytest.raises(FileNotFoundError, match=r"no squad_v2/train.parquet .*\(it has no files\)") as error:
         load_examples("squad_v2", "train", source, str(tmp_path / "empty"))
     one_line(error)
-    with pytest.raises(FileNotFoundError, match=r"no squad_v2/test.parquet .*train.parquet, validation.parquet"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no squad_v2/test.parquet .*train.parquet, squad_v2/validation.parquet"
+    ):
         load_examples("squad_v2", "test", source, str(folder))
+
+
+@pytest.mark.parametrize("inside", ["", "squad_v2/"])
+def test_official_files_of_another_split_are_named(inside: str, tmp_path: Path) -> None:
+    (tmp_path / inside).mkdir(exist_ok=True)
+    (tmp_path / inside / "dev-v2.0.json").write_text("{}")
+    with pytest.raises(
+        FileNotFoundError, match=rf"no official files of train \(it has {inside}dev-v2.0.json\)"
+    ) as error:
+        load_examples("squad_v2", "train", "local", str(tmp_path))
+    one_line(error)
+
+
+def test_a_file_is_no_data_folder(folder: Path) -> None:
+    file = next(folder.rglob("train.parquet"))
+    with pytest.raises(
+        NotADirectoryError, match=f"^data folder {file} is a file: give the folder that it lies in"
+    ) as error:
+        load_examples("squad_v2", "train", "auto", str(file))
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        None,
+        {"text": None, "answer_start": None},
+        {"text": None, "answer_start": []},
+        {"text": [], "answer_start": None},
+    ],
+)
+def test_null_answers_are_none(answers: Any, tmp_path: Path) -> None:
+    """Some of the tools that convert from JSON write null for an empty list."""
+    given = [*rows(2), {**rows(3)[2], "answers": answers}]
+    write(tmp_path / "train.parquet", given)
+    found = load_examples("squad_v2", "train", "local", str(tmp_path)).dataset
+    assert found[2]["answers"] == {"text": [], "answer_start": []}
+    assert found["answers"][:2] == [row["answers"] for row in given[:2]]
+
+
+def test_a_column_that_nothing_reads_is_not_needed(tmp_path: Path) -> None:
+    write(
+        tmp_path / "train.parquet", [{name: value for name, value in row.items() if name != "title"} for row in rows(2)]
+    )
+    found = load_examples("squad_v2", "train", "local", str(tmp_path)).dataset
+    assert found["question"][:] == [row["question"] for row in rows(2)]
+    assert found["title"][:] == [None, None]
 
 
 def test_a_variable_that_names_a_missing_folder_is_an_error_too(

@@ -64,7 +64,9 @@ def _question(question: Any, paragraph: Any) -> dict[str, Any]:
     what = "the question"
     answers: list[Any] = []
     if not (isinstance(question, dict) and question.get("is_impossible")):
-        answers = value_of(question, "answers", list, what)
+        # Tools that convert write null for what is not there.
+        unanswered = isinstance(question, dict) and question.get("answers", "") is None
+        answers = [] if unanswered else value_of(question, "answers", list, what)
     return {
         "id": value_of(question, "id", str, what),
         "context": value_of(paragraph, "context", str, "the paragraph"),

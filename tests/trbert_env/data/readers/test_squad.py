@@ -39,6 +39,12 @@ def test_version_2(write: Any, tmp_path: Path) -> None:
     assert second["answers"] == {"text": [], "answer_start": []}
 
 
+def test_null_answers_are_none(write: Any, tmp_path: Path) -> None:
+    write("dev-v2.0.json", squad({**question("a"), "answers": None}))
+    found = load_examples("squad_v2", "validation", data_dir=str(tmp_path))
+    assert found.dataset["answers"][:] == [{"text": [], "answer_start": []}]
+
+
 @pytest.mark.parametrize("name", ["squad_v2/train-v1.1.json", "train-v1.1.json.gz"])
 def test_version_1(name: str, write: Any, tmp_path: Path) -> None:
     write(name, squad(question("a", ("Bern", 22))))
