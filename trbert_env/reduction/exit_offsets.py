@@ -84,9 +84,19 @@ class ExitOffsets(nn.Module):
         of_first = (layout.first_tokens * share[layout.text_index])[:, None] * offsets[-1]
         return of_stops + of_first
 
+    def of_stopped(self, states: Tensor, reduction: int) -> Tensor:
+        """What is added to the logits of tokens that stop at one reduction, ``(num_tokens, token_logits)`` float32.
+
+        Args:
+            states: ``(num_tokens, d)`` states that they stop with.
+            reduction: 0-based.
+        """
+        return self.offsets[reduction].float() + self._read(states)[:, reduction]
+
     def _read(self, states: Tensor) -> Tensor:
         """``(total_tokens, T, token_logits)`` float32: each depth's read-out of every state."""
         with torch.autocast(states.device.type, enabled=False):
-            normalised = nn.functional.layer_norm(states.float(), states.shape[-1:])
-            read = normalised @ self.weights.float().flatten(0, 1).T
-        return read.view(len(states), -1, self.token_logits)
+            normalised = nn.functional.layer_norm(states.float(), self.weights.shape[-1:])
+            read = nn.functional.linear(normalised, self.weights.float().flatten(0, 1))
+        # Not by the number of tokens, which a traced graph leaves free.
+        return read.unflatten(-1, self.weights.shape[:2])
