@@ -6,6 +6,7 @@ together, and what is left of them after a reduction is grouped anew.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,7 @@ def group_sequences(lengths: Array, call_tokens: int = CALL_TOKENS) -> list[Grou
     order = np.argsort(-lengths, kind="stable")
     starts = ends - lengths
     cuts = _best_cuts(lengths[order], call_tokens)
-    return [_group(order[first:last], lengths, starts) for first, last in zip(cuts, cuts[1:], strict=False)]
+    return [_group(order[first:last], lengths, starts) for first, last in itertools.pairwise(cuts)]
 
 
 def _best_cuts(falling: Array, call_tokens: int) -> list[int]:

@@ -115,7 +115,9 @@ def test_coarser_numbers(precision: str, backend: str, save: Callable[..., Any])
 
 def test_a_changed_model_refuses_its_export(backend: str, save: Callable[..., Any]) -> None:
     saved = save()
-    with pytest.raises(FileNotFoundError, match=f"holds no export: make it by .*--backend {backend} --precision float32"):
+    with pytest.raises(
+        FileNotFoundError, match=f"holds no export: make it by .*--backend {backend} --precision float32"
+    ):
         TokenReducedModel.from_pretrained(saved.folder, backend=backend)
     export_model(saved.folder, backend)
     # How it decides is no part of the graphs.
