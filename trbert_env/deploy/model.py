@@ -202,9 +202,7 @@ class TokenReducedModel(PreTrainedModel):
                 raise ValueError(f"backend {backend!r} takes a precision and no other option: leave the rest out")
             return ExportedModel.from_pretrained(pretrained_model_name_or_path, backend, precision)
         if precision != "float32":
-            raise ValueError(
-                f"precision {precision!r} is of an export: name its backend, or give dtype= of transformers"
-            )
+            raise ValueError(f"precision {precision!r} is of an export: name its backend, or give dtype= instead")
         source = str(pretrained_model_name_or_path)
         what = f"token-reduced model '{source}'"
         for name in ("use_safetensors", "ignore_mismatched_sizes"):

@@ -145,7 +145,7 @@ class StageGraph(nn.Module):
 
 
 def _layout_of(padded: Tensor) -> Layout:
-    """Return the layout of ``(sequences, width, ...)`` tensors, padding and all; its sizes are free in a traced graph."""
+    """Return the layout of ``(sequences, width, ...)``, padding and all; its sizes are free in a traced graph."""
     count, width = padded.shape[:2]
     one = torch.ones(count, dtype=torch.int64, device=padded.device)
     text_index = torch.arange(count, device=padded.device)[:, None].expand(count, width).flatten()

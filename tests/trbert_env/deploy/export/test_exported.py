@@ -31,7 +31,7 @@ FAMILIES_AND_KINDS = [
     ("bert", "multi-hop", True),
     ("roberta", "candidates", True),
 ]
-RULES = (DecisionRule(0.45), DecisionRule(keep_fractions=(0.7, 0.3)), DecisionRule(0.0), DecisionRule(1.0))
+RULES = (DecisionRule(0.45), DecisionRule(keep_fractions=(0.7, 0.3)), DecisionRule(1.0))
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = TOLERANCE) -> None:
@@ -43,7 +43,7 @@ def test_the_same_logits(family: str, kind: str, overlap: bool, backend: str, sa
     saved = save(kind, family, overlap=overlap)
     export_model(saved.folder, backend)
     exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
-    batches = [saved.texts, saved.texts[:1], saved.texts[2:3]]
+    batches = [saved.texts, saved.texts[:1]]
     with torch.no_grad():
         for texts in batches:
             batch = TextBatch.from_texts(texts)
@@ -55,10 +55,10 @@ def test_the_same_logits(family: str, kind: str, overlap: bool, backend: str, sa
                 assert found.full_flops.tolist() == expected.full_flops.tolist()
 
 
-def test_tokenised_batches(backend: str, save: Callable[..., Any]) -> None:
+def test_tokenised_batches(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save("choice")
-    export_model(saved.folder, backend)
-    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
     ids = torch.randint(5, 60, (2, 3, 11))
     mask = torch.ones_like(ids)
     mask[0, 1, 4:] = mask[1, 2] = 0
@@ -113,27 +113,27 @@ def test_coarser_numbers(precision: str, backend: str, save: Callable[..., Any])
     assert precision == "bfloat16" or float((found - expected).abs().max()) > TOLERANCE
 
 
-def test_a_changed_model_refuses_its_export(backend: str, save: Callable[..., Any]) -> None:
+def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
     with pytest.raises(
-        FileNotFoundError, match=f"holds no export: make it by .*--backend {backend} --precision float32"
+        FileNotFoundError, match=f"holds no export: make it by .*--backend {any_backend} --precision float32"
     ):
-        TokenReducedModel.from_pretrained(saved.folder, backend=backend)
-    export_model(saved.folder, backend)
+        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    export_model(saved.folder, any_backend)
     # How it decides is no part of the graphs.
     saved.model.set_decision(DecisionRule(keep_fractions=(0.5, 0.2)))
     saved.model.save_pretrained(saved.folder)
-    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
     assert exported.decision == DecisionRule(keep_fractions=(0.5, 0.2))
     next(saved.model.policy.parameters()).data[0] += 1.0
     saved.model.save_pretrained(saved.folder)
-    with pytest.raises(ValueError, match="is of other weights than .* now has: make it by"):
-        TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    with pytest.raises(ValueError, match=r"is of other weights than .* now has: make it by"):
+        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
 
 
-def test_a_damaged_record(backend: str, save: Callable[..., Any]) -> None:
+def test_a_damaged_record(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
-    path = export_model(saved.folder, backend) / "export.json"
+    path = export_model(saved.folder, any_backend) / "export.json"
     record = json.loads(path.read_text())
     for text, message in (
         ("{", "is damaged"),
@@ -142,13 +142,13 @@ def test_a_damaged_record(backend: str, save: Callable[..., Any]) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
-            TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+            TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
 
 
-def test_too_long_a_sequence(backend: str, save: Callable[..., Any]) -> None:
+def test_too_long_a_sequence(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
-    export_model(saved.folder, backend)
-    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
     with pytest.raises(ValueError, match="a sequence has 401 tokens, and the encoder has 400 positions"):
         exported(torch.full((1, 401), 7))
 
@@ -166,12 +166,12 @@ def test_what_is_refused(save: Callable[..., Any], monkeypatch: pytest.MonkeyPat
         export_model(saved.folder, "openvino")
 
 
-def test_texts_go_with_int8_alone(backend: str, save: Callable[..., Any]) -> None:
+def test_texts_go_with_int8_alone(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
     with pytest.raises(ValueError, match="needs texts to fit scales to"):
-        export_model(saved.folder, backend, "int8")
+        export_model(saved.folder, any_backend, "int8")
     with pytest.raises(ValueError, match="fits no scales: leave texts out"):
-        export_model(saved.folder, backend, texts=saved.texts)
+        export_model(saved.folder, any_backend, texts=saved.texts)
 
 
 def test_the_configuration_tells_the_decision() -> None:
