@@ -40,6 +40,8 @@ SHORT: dict[str, list[str]] = {
     "train_baseline": [*TRAINED, *(f"--{update}" for update in UPDATES[:2]), "--holdout-texts 4", "--watch 1"],
     "evaluate": LOADED,
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
+    "export": [],
+    "benchmark_export": ["--num-texts 4", "--rounds 1", "--max-eval-texts 8", "--precisions int8-dynamic"],
     "probe": [],
     "pilot": [*LOADED, "--strategies random", "--proportions 0.5"],
     "compare": [*TRAINED, *NESTED],
@@ -58,8 +60,8 @@ SHORT["reproduce"] = [
     *(f"--{group}.holdout-texts 4" for group in ("joint", "baseline")),
     "--baseline.texts-per-step 4",
 ]
-#: Of these, what --lengths of the benchmark refuses.
-NOT_OF_LENGTHS = ("--num-texts 4",)
+#: Of these, what a flag of the command refuses.
+NOT_WITH = {"--lengths": ("--num-texts 4",), "--backend": ("--dtype float32",)}
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
@@ -117,7 +119,8 @@ class Reader:
         }
         arguments = [filled.get(argument, argument) for argument in arguments]
         if "--resume" not in arguments:
-            short = [option for option in SHORT[job] if "--lengths" not in arguments or option not in NOT_OF_LENGTHS]
+            refused = {option for flag in NOT_WITH if flag in arguments for option in NOT_WITH[flag]}
+            short = [option for option in SHORT[job] if option not in refused]
             arguments += shlex.split(" ".join(short))
             if not {"--backbone", "--policy", "--model"} & set(arguments):
                 arguments += ["--backbone", str(self.encoder)]

@@ -109,7 +109,7 @@ def check_precision(name: str, precision: str) -> Precision:
     known = backend_of(name).PRECISIONS
     if precision not in known:
         raise ValueError(f"precision {precision!r}: backend {name!r} has {', '.join(known)}")
-    return cast(Precision, precision)
+    return precision
 
 
 def plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
