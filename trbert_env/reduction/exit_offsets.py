@@ -85,16 +85,16 @@ class ExitOffsets(nn.Module):
         return of_stops + of_first
 
     def of_stopped(self, states: Tensor, reduction: int) -> Tensor:
-        """What is added to the logits of tokens that stop at one reduction, ``(num_tokens, token_logits)`` float32.
+        """What is added to the logits of tokens that stop at one reduction, ``(..., token_logits)`` float32.
 
         Args:
-            states: ``(num_tokens, d)`` states that they stop with.
+            states: ``(..., d)`` states that they stop with.
             reduction: 0-based.
         """
-        return self.offsets[reduction].float() + self._read(states)[:, reduction]
+        return self.offsets[reduction].float() + self._read(states)[..., reduction, :]
 
     def _read(self, states: Tensor) -> Tensor:
-        """``(total_tokens, T, token_logits)`` float32: each depth's read-out of every state."""
+        """``(..., T, token_logits)`` float32: each depth's read-out of every state."""
         with torch.autocast(states.device.type, enabled=False):
             normalised = nn.functional.layer_norm(states.float(), self.weights.shape[-1:])
             read = nn.functional.linear(normalised, self.weights.float().flatten(0, 1))

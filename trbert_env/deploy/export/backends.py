@@ -18,6 +18,9 @@ BackendName = Literal["onnx", "openvino"]
 #: Arrays by the names of :mod:`trbert_env.deploy.export.graphs`.
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+#: Products with a weight that has fewer rows or columns stay in float32: quantising their inputs costs more.
+SMALL_PRODUCT = 16
+
 _MODULES: dict[str, str] = {
     "onnx": "trbert_env.deploy.export.onnx_backend",
     "openvino": "trbert_env.deploy.export.openvino_backend",
@@ -45,6 +48,8 @@ class Backend(Protocol):
 
     #: Number formats that it has.
     PRECISIONS: tuple[Precision, ...]
+    #: Widths are padded to multiples of it; 1 for any.
+    WIDTH_STEP: int
 
     def write(self, source: Path, target: Path, precision: Precision, calibration: Sequence[Arrays]) -> str:
         """Write a graph in a number format.

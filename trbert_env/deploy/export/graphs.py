@@ -115,16 +115,14 @@ class StageGraph(nn.Module):
         states = self.encoder.run_padded(states, bias, stage.first, stage.last)
         if stage.reduction is None:
             return (self._last_logits(states, given.get("skipped_share")),)
-        overlap = given.get("overlap")
-        flat = states.flatten(0, 1)
-        keep = self.policy(flat, stage.reduction, None if overlap is None else overlap.flatten(0, 1))
-        outputs = (states, keep.view(mask.shape))
+        outputs = (states, self.policy(states, stage.reduction, given.get("overlap")))
         if self.task.reads != "tokens":
             return outputs
-        logits = self.task.logits(self.backbone, flat, _layout_of(states))
+        # Heads that read every token do so alike in any shape; a change of shape would cost the runtimes time.
+        logits = self.task.logits(self.backbone, states, _layout_of(states))
         if self.exit_offsets is not None:
-            logits = logits + self.exit_offsets.of_stopped(flat, stage.reduction)
-        return (*outputs, logits.view(*mask.shape, -1))
+            logits = logits + self.exit_offsets.of_stopped(states, stage.reduction)
+        return (*outputs, logits)
 
     def _embed(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """``(sequences, width, hidden)``."""
@@ -134,10 +132,9 @@ class StageGraph(nn.Module):
 
     def _last_logits(self, states: Tensor, skipped_share: Tensor | None) -> Tensor:
         """The task's logits of what ran to the end."""
-        logits = self.task.logits(self.backbone, states.flatten(0, 1), _layout_of(states))
         if self.task.reads != "tokens":
-            return logits
-        logits = logits.view(*states.shape[:2], -1)
+            return self.task.logits(self.backbone, states.flatten(0, 1), _layout_of(states))
+        logits = self.task.logits(self.backbone, states, _layout_of(states))
         if skipped_share is None or self.exit_offsets is None:
             return logits
         first = (torch.arange(states.shape[1], device=states.device) == 0)[None, :, None]

@@ -16,11 +16,12 @@ from transformers.utils.generic import ModelOutput
 from trbert_env.data.weights import check_files
 from trbert_env.deploy.export.backends import Graph, Precision, backend_of, check_precision
 from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
-from trbert_env.deploy.export.runtime import StagedRuntime
+from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.model import ReducedOutput, TokenReducedConfig, decide
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.decision import DecisionRule, logit
 from trbert_env.reduction.overlap import lexical_overlap
 
 
@@ -47,8 +48,9 @@ class ExportedModel:
         graphs: Sequence[Graph],
         norms: npt.NDArray[np.float32] | None,
     ) -> None:
+        widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
         self.config, self.manifest, self.task = config, manifest, config.make_task()
-        self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads)
+        self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
 
     def __repr__(self) -> str:
@@ -115,20 +117,23 @@ class ExportedModel:
         Raises:
             ValueError: A sequence has more tokens than the encoder has positions.
         """
-        longest, known = int(batch.layout.sequence_lengths.max()), self.manifest.longest_sequence
+        longest, known = int(batch.layout.sequence_lengths.numpy().max()), self.manifest.longest_sequence
         if longest > known:
             raise ValueError(
                 f"a sequence has {longest} tokens, and the encoder has {known} positions: truncate it, as by "
                 f"tokenizer(..., truncation=True, max_length={known})"
             )
         rule = self.decision if decision is None else decision
-        found = self._runtime.run(batch, self._overlap(batch), partial(decide, rule))
-        return ReducedOutput(found.logits, found.layouts, found.keep_masks, found.keep_logits)
+        found = self._runtime.run(batch, self._overlap(batch), partial(_mask, rule))
+        masks, keep_logits = ([torch.from_numpy(one) for one in each] for each in (found.keep_masks, found.keep_logits))
+        return ReducedOutput(torch.from_numpy(found.logits), found.layouts, masks, keep_logits)
 
-    def _overlap(self, batch: TextBatch) -> Tensor | None:
+    def _overlap(self, batch: TextBatch) -> npt.NDArray[np.float32] | None:
         if self._norms is None:
             return None
-        return lexical_overlap(batch, self._norms[batch.input_ids], self.task.query_segment)
+        features = lexical_overlap(batch, self._norms[batch.input_ids], self.task.query_segment)
+        found: npt.NDArray[np.float32] = features.numpy()
+        return found
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -146,3 +151,12 @@ class ExportedModel:
     def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
         """Run :meth:`forward`."""
         return self.forward(*arguments, **named)
+
+
+def _mask(rule: DecisionRule, logits: npt.NDArray[Any], layout: Layout, reduction: int) -> npt.NDArray[np.bool_]:
+    """Return the packed mask of a decision rule; first tokens may be left to who applies it."""
+    if rule.keep_fractions is None:  # each token for itself: nothing to lay side by side
+        above: npt.NDArray[np.bool_] = logits >= logit(rule.threshold)
+        return above
+    chosen: npt.NDArray[np.bool_] = decide(rule, torch.from_numpy(logits), layout, reduction).numpy()
+    return chosen

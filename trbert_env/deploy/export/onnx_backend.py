@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy.typing as npt
+import onnx
 import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -16,18 +18,32 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from trbert_env.deploy.export.backends import Arrays, Precision, plain
+from trbert_env.deploy.export.backends import SMALL_PRODUCT, Arrays, Precision, plain
 
 #: Its processor kernels have no bfloat16.
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "int8-dynamic")
+#: A new shape costs it nothing.
+WIDTH_STEP = 1
 #: Products with weights are quantised; those of attention have none, and embeddings are looked up.
 _QUANTISED: dict[str, Any] = {
     "op_types_to_quantize": ["MatMul", "Gemm"],
     "weight_type": QuantType.QInt8,
     "per_channel": True,
+    "extra_options": {"MatMulConstBOnly": True},
 }
-_OPTIONS = {"MatMulConstBOnly": True}
+
+
+def _small(source: Path) -> list[str]:
+    """Names of the products that are too small to gain: heads of a few logits, features of a few columns."""
+    graph = onnx.load(source).graph
+    shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if any(len(shapes.get(name, ())) == 2 and min(shapes[name]) < SMALL_PRODUCT for name in node.input)
+    ]
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -44,22 +60,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def write(source: Path, target: Path, precision: Precision, calibration: Sequence[Arrays]) -> str:
     """Write a graph; see :meth:`.backends.Backend.write`."""
     path = target.with_suffix(".onnx")
-    if precision == "int8-dynamic":
-        quantize_dynamic(source, path, extra_options=_OPTIONS, **_QUANTISED)
-    elif precision == "int8":
-        names = _names(onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"]))
-        reader = _Reader({name: plain(inputs[name]) for name in names} for inputs in calibration)
-        quantize_static(
-            source,
-            path,
-            reader,
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            extra_options=_OPTIONS,
-            **_QUANTISED,
-        )
-    else:
+    if precision == "float32":
         shutil.copyfile(source, path)
+        return path.name
+    with TemporaryDirectory() as made:
+        prepared = Path(made) / "prepared.onnx"
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        common = {**_QUANTISED, "nodes_to_exclude": _small(prepared)}
+        if precision == "int8-dynamic":
+            quantize_dynamic(prepared, path, **common)
+        else:
+            names = _names(onnxruntime.InferenceSession(str(prepared), providers=["CPUExecutionProvider"]))
+            reader = _Reader({name: plain(inputs[name]) for name in names} for inputs in calibration)
+            formats = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8}
+            quantize_static(prepared, path, reader, **formats, **common)
     return path.name
 
 

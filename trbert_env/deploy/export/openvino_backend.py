@@ -10,9 +10,11 @@ from typing import Any
 import numpy.typing as npt
 import openvino
 
-from trbert_env.deploy.export.backends import Arrays, Precision, plain
+from trbert_env.deploy.export.backends import SMALL_PRODUCT, Arrays, Precision, plain
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "int8-dynamic")
+#: It builds kernels for each new shape, which takes several times as long as to run them.
+WIDTH_STEP = 16
 
 
 def write(source: Path, target: Path, precision: Precision, calibration: Sequence[Arrays]) -> str:
@@ -21,7 +23,7 @@ def write(source: Path, target: Path, precision: Precision, calibration: Sequenc
     if precision == "int8":
         model = _quantised(model, calibration)
     elif precision == "int8-dynamic":
-        model = _nncf().compress_weights(model)
+        model = _nncf().compress_weights(model, ignored_scope=_small(model))
     path = target.with_suffix(".xml")
     openvino.save_model(model, path, compress_to_fp16=False)
     return path.name
@@ -32,14 +34,34 @@ def _quantised(model: Any, calibration: Sequence[Arrays]) -> Any:
     nncf = _nncf()
     names = [value.get_any_name() for value in model.inputs]
     data = nncf.Dataset([{name: plain(inputs[name]) for name in names} for inputs in calibration])
-    return nncf.quantize(model, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(calibration))
+    return nncf.quantize(
+        model,
+        data,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(calibration),
+        ignored_scope=_small(model),
+    )
+
+
+def _small(model: Any) -> Any:
+    """The products that are too small to gain: heads of a few logits, features of a few columns."""
+    names = [
+        operation.get_friendly_name()
+        for operation in model.get_ops()
+        if operation.get_type_name() == "MatMul"
+        and any(
+            value.get_node().get_type_name() == "Constant" and min(value.get_shape()) < SMALL_PRODUCT
+            for value in operation.input_values()
+        )
+    ]
+    return _nncf().IgnoredScope(names=names)
 
 
 def _nncf() -> Any:
     """The package that quantises; loaded where it is needed, for that takes seconds."""
     import nncf
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
+    nncf.set_log_level(logging.ERROR)
     return nncf
 
 

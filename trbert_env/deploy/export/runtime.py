@@ -7,6 +7,7 @@ together, and what is left of them after a reduction is grouped anew.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from trbert_env.deploy.export.backends import Graph
 from trbert_env.encoder.packing import Layout
@@ -44,7 +44,7 @@ class Group:
     def pad(self, packed: Array) -> Array:
         """Return ``(count, width, ...)`` of packed values; 0 on padding."""
         shape = (len(self.sequences), self.width, *packed.shape[1:])
-        if isinstance(self.slots, slice):
+        if isinstance(self.slots, slice) and self.slots.stop == shape[0] * shape[1]:
             return packed[self.tokens].reshape(shape)
         padded = np.zeros((shape[0] * shape[1], *packed.shape[1:]), packed.dtype)
         padded[self.slots] = packed[self.tokens]
@@ -62,25 +62,44 @@ class Group:
         return mask.reshape(-1, self.width)
 
 
-def group_sequences(lengths: Array, call_tokens: int = CALL_TOKENS) -> list[Group]:
+@dataclass(frozen=True)
+class Widths:
+    """The widths that a graph runs at.
+
+    Attributes:
+        step: Widths are multiples of it: a runtime that builds kernels for every new shape should see few. 1 for any.
+        most: The largest width, a multiple or not.
+    """
+
+    step: int = 1
+    most: int = sys.maxsize
+
+    def of(self, lengths: Array) -> Array:
+        """Return the width of each length."""
+        return np.minimum(-(-lengths // self.step) * self.step, self.most)
+
+
+def group_sequences(lengths: Array, widths: Widths = Widths(), call_tokens: int = CALL_TOKENS) -> list[Group]:
     """Divide sequences into groups, so that padding and calls together cost the least.
 
     Args:
         lengths: ``(num_sequences,)`` int64 tokens of each.
+        widths: Widths that there are.
         call_tokens: Cost of a call, in tokens.
 
     Example:
         >>> [group.sequences.tolist() for group in group_sequences(np.array([100, 8, 98, 9]))]
         [[0, 2], [3, 1]]
     """
-    ends = np.cumsum(lengths)
     if len(lengths) == 1:
-        whole = slice(0, int(ends[0]))
-        return [Group(np.zeros(1, np.int64), int(lengths[0]), whole, slice(0, int(lengths[0])))]
+        length, (width,) = int(lengths[0]), widths.of(lengths)
+        # A view: nothing is copied where nothing is padded.
+        return [Group(np.zeros(1, np.int64), int(width), slice(0, length), slice(0, length))]
     order = np.argsort(-lengths, kind="stable")
-    starts = ends - lengths
-    cuts = _best_cuts(lengths[order], call_tokens)
-    return [_group(order[first:last], lengths, starts) for first, last in itertools.pairwise(cuts)]
+    starts = np.cumsum(lengths) - lengths
+    padded = widths.of(lengths[order])
+    cuts = _best_cuts(padded, call_tokens)
+    return [_group(order[first:last], int(padded[first]), lengths, starts) for first, last in itertools.pairwise(cuts)]
 
 
 def _best_cuts(falling: Array, call_tokens: int) -> list[int]:
@@ -98,15 +117,52 @@ def _best_cuts(falling: Array, call_tokens: int) -> list[int]:
     return cuts[::-1]
 
 
-def _group(sequences: Array, lengths: Array, starts: Array) -> Group:
+def _group(sequences: Array, width: int, lengths: Array, starts: Array) -> Group:
     own = lengths[sequences]
-    width = int(own[0])
     ends = np.cumsum(own)
     inside = np.arange(ends[-1])
     tokens = inside + np.repeat(starts[sequences] - (ends - own), own)
     slots = inside + np.repeat(np.arange(len(own)) * width - (ends - own), own)
     whole = slice(0, len(inside)) if len(inside) == len(own) * width else slots
     return Group(sequences, width, tokens, whole)
+
+
+@dataclass(frozen=True)
+class InPlay:
+    """The tokens that run through a stage, as :class:`~trbert_env.encoder.packing.Layout` has them.
+
+    Attributes:
+        places: ``(total,)`` int64 places of the tokens in the full texts, laid end to end.
+        layout: Their layout.
+        lengths: ``(num_sequences,)`` int64 tokens of each sequence; never 0.
+    """
+
+    places: Array
+    layout: Layout
+    lengths: Array
+
+    @classmethod
+    def all_of(cls, layout: Layout) -> InPlay:
+        """Every token of full texts."""
+        return cls(np.arange(layout.total_tokens), layout, layout.sequence_lengths.numpy())
+
+    @property
+    def starts(self) -> Array:
+        """``(num_sequences,)`` int64 places of first tokens among those in play."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def select(self, kept: Array) -> InPlay:
+        """Return the tokens where a mask is True, first tokens among them; takes half as long as the layout's own."""
+        lengths = np.add.reduceat(kept, self.starts, dtype=np.int64)
+        old = self.layout
+        layout = Layout(
+            torch.from_numpy(old.text_index.numpy()[kept]),
+            torch.from_numpy(old.positions.numpy()[kept]),
+            torch.from_numpy(lengths),
+            old.sequences_per_text,
+            old.text_lengths,
+        )
+        return InPlay(self.places[kept], layout, lengths)
 
 
 @dataclass(frozen=True)
@@ -120,14 +176,14 @@ class Pass:
         keep_logits: The T packed policy logits.
     """
 
-    logits: Tensor
+    logits: Array
     layouts: list[Layout]
-    keep_masks: list[Tensor]
-    keep_logits: list[Tensor]
+    keep_masks: list[Array]
+    keep_logits: list[Array]
 
 
 #: Turns logits of keeping into the packed mask of a reduction: logits, layout of the tokens in play, reduction.
-Decide = Callable[[Tensor, Layout, int], Tensor]
+Decide = Callable[[Array, Layout, int], Array]
 
 
 @dataclass(frozen=True)
@@ -138,13 +194,15 @@ class StagedRuntime:
         graphs: T + 1 graphs; see :mod:`trbert_env.deploy.export.graphs`.
         num_logits: Logits of each token or sequence.
         reads: Input of the task head; see :attr:`trbert_env.tasks.base.Task.reads`.
+        widths: Widths that the graphs run at.
     """
 
     graphs: Sequence[Graph]
     num_logits: int
     reads: str
+    widths: Widths
 
-    def run(self, batch: TextBatch, overlap: Tensor | None, decide: Decide) -> Pass:
+    def run(self, batch: TextBatch, overlap: Array | None, decide: Decide) -> Pass:
         """Run a batch.
 
         Args:
@@ -152,46 +210,43 @@ class StagedRuntime:
             overlap: ``(total_tokens, num_features)`` float32 lexical overlap; None where no graph reads it.
             decide: Function that chooses the tokens that go on; first tokens go on in any case.
         """
-        layout = batch.layout
-        rows = layout.total_tokens if self.reads == "tokens" else len(layout.sequence_lengths)
-        found = Pass(torch.empty(rows, self.num_logits), [layout], [], [])
-        logits = found.logits.numpy()
+        full = tokens = InPlay.all_of(batch.layout)
+        rows = len(full.places) if self.reads == "tokens" else len(full.lengths)
+        found = Pass(np.empty((rows, self.num_logits), np.float32), [full.layout], [], [])
         features = {"input_ids": batch.input_ids.numpy(), "token_type_ids": batch.token_type_ids.numpy()}
         if overlap is not None:
-            features["overlap"] = overlap.numpy()
-        place = np.arange(layout.total_tokens)
+            features["overlap"] = overlap
         for reduction, graph in enumerate(self.graphs[:-1]):
-            groups = group_sequences(layout.sequence_lengths.numpy())
+            groups = group_sequences(tokens.lengths, self.widths)
             outputs = _run(graph, groups, features, {})
-            keep_logits = np.empty(len(place), np.float32)
-            for group, output in zip(groups, outputs, strict=True):
-                keep_logits[group.tokens] = group.unpad(output["keep_logits"])
-                if self.reads == "tokens":  # those of tokens that go on are overwritten later
-                    logits[place[group.tokens]] = group.unpad(output["logits"])
-            found.keep_logits.append(torch.from_numpy(keep_logits))
-            mask = decide(found.keep_logits[-1], layout, reduction) | layout.first_tokens
-            kept = mask.numpy()
-            features = {name: values[kept] for name, values in features.items() if name == "overlap"}
-            features["states"] = _selected(groups, [output["last_states"] for output in outputs], kept)
-            place, layout = place[kept], layout.select(mask)
-            found.keep_masks.append(mask)
-            found.layouts.append(layout)
-        groups = group_sequences(layout.sequence_lengths.numpy())
-        for group, output in zip(groups, self._last(groups, features, found.layouts), strict=True):
-            if self.reads == "tokens":
-                logits[place[group.tokens]] = group.unpad(output["logits"])
-            else:
-                logits[group.sequences] = output["logits"]
+            keep_logits = _packed(groups, outputs, "keep_logits")
+            if self.reads == "tokens":  # those of tokens that go on are overwritten later
+                found.logits[tokens.places] = _packed(groups, outputs, "logits")
+            kept = decide(keep_logits, tokens.layout, reduction)
+            kept[tokens.starts] = True
+            features = {"overlap": overlap[kept]} if overlap is not None else {}
+            overlap = features.get("overlap")
+            features["states"] = _selected(groups, outputs, kept)
+            tokens = tokens.select(kept)
+            found.keep_logits.append(keep_logits.copy())  # the graph may write over its own
+            found.keep_masks.append(kept)
+            found.layouts.append(tokens.layout)
+        groups = group_sequences(tokens.lengths, self.widths)
+        if self.reads == "tokens":
+            outputs = _run(self.graphs[-1], groups, features, {"skipped_share": _skipped_share(full, tokens)})
+            found.logits[tokens.places] = _packed(groups, outputs, "logits")
+            return found
+        for group, output in zip(groups, _run(self.graphs[-1], groups, features, {}), strict=True):
+            found.logits[group.sequences] = output["logits"]
         return found
 
-    def _last(
-        self, groups: Sequence[Group], features: Mapping[str, Array], layouts: Sequence[Layout]
-    ) -> list[Mapping[str, Array]]:
-        """Outputs of the last graph."""
-        full = layouts[0]
-        skipped = 1.0 - layouts[-1].token_counts / full.token_counts
-        share = skipped.float().repeat_interleave(full.sequences_per_text).numpy()
-        return _run(self.graphs[-1], groups, features, {"skipped_share": share})
+
+def _skipped_share(full: InPlay, last: InPlay) -> Array:
+    """``(num_sequences,)`` float32: the share of its text that was skipped before the last stage."""
+    per_text = full.layout.sequences_per_text.numpy()
+    firsts = np.cumsum(per_text) - per_text
+    share = 1.0 - np.add.reduceat(last.lengths, firsts) / np.add.reduceat(full.lengths, firsts)
+    return share.astype(np.float32).repeat(per_text)
 
 
 def _run(
@@ -208,12 +263,24 @@ def _run(
     return found
 
 
-def _selected(groups: Sequence[Group], padded: Sequence[Array], kept: Array) -> Array:
-    """Packed states of the tokens that go on, ``(kept, hidden)``."""
+def _packed(groups: Sequence[Group], outputs: Sequence[Mapping[str, Array]], name: str) -> Array:
+    """Return an output of all tokens, without padding."""
+    if len(groups) == 1 and isinstance(groups[0].tokens, slice):
+        return groups[0].unpad(outputs[0][name])
+    tail = outputs[0][name].shape[2:]
+    packed = np.empty((sum(len(group.tokens) for group in groups), *tail), np.float32)
+    for group, output in zip(groups, outputs, strict=True):
+        packed[group.tokens] = group.unpad(output[name])
+    return packed
+
+
+def _selected(groups: Sequence[Group], outputs: Sequence[Mapping[str, Array]], kept: Array) -> Array:
+    """Packed states of the tokens that go on, ``(kept, hidden)``: only these are copied."""
+    padded = [output["last_states"] for output in outputs]
     if len(groups) == 1 and isinstance(groups[0].tokens, slice):
         return groups[0].unpad(padded[0])[kept]
     target = np.cumsum(kept) - 1
-    selected = np.empty((int(target[-1]) + 1, padded[0].shape[-1]), padded[0].dtype)
+    selected = np.empty((int(target[-1]) + 1, padded[0].shape[-1]), np.float32)
     for group, states in zip(groups, padded, strict=True):
         slots = np.arange(states.shape[0] * states.shape[1])[group.slots]
         own = kept[group.tokens]

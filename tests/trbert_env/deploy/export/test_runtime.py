@@ -35,7 +35,7 @@ def test_every_token_has_one_place(seed: int) -> None:
 @pytest.mark.parametrize("call", [1, 24, 500])
 def test_no_other_groups_cost_less(seed: int, call: int) -> None:
     lengths = np.random.default_rng(seed).integers(1, 100, 7)
-    found = cost([lengths[group.sequences].tolist() for group in group_sequences(lengths, call)], call)
+    found = cost([lengths[group.sequences].tolist() for group in group_sequences(lengths, call_tokens=call)], call)
     falling = sorted(lengths.tolist(), reverse=True)
     ways = []
     for cuts in itertools.product([False, True], repeat=len(falling) - 1):
