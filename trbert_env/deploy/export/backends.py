@@ -18,6 +18,11 @@ BackendName = Literal["onnx", "openvino"]
 #: Arrays by the names of :mod:`trbert_env.deploy.export.graphs`.
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+#: Names of all inputs and outputs of graphs.
+TENSORS = frozenset(
+    {"input_ids", "token_type_ids", "states", "attention_mask", "overlap", "skipped_share"}
+    | {"last_states", "keep_logits", "logits"}
+)
 #: Products with a weight that has fewer rows or columns stay in float32: quantising their inputs costs more.
 SMALL_PRODUCT = 16
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 import openvino
 
-from trbert_env.deploy.export.backends import SMALL_PRODUCT, Arrays, Precision, plain
+from trbert_env.deploy.export.backends import SMALL_PRODUCT, TENSORS, Arrays, Precision, plain
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "int8-dynamic")
 #: It builds kernels for each new shape, which takes several times as long as to run them.
@@ -32,7 +32,7 @@ def write(source: Path, target: Path, precision: Precision, calibration: Sequenc
 def _quantised(model: Any, calibration: Sequence[Arrays]) -> Any:
     """A graph whose activations have scales that fit the calibration inputs."""
     nncf = _nncf()
-    names = [value.get_any_name() for value in model.inputs]
+    names = _names(model.inputs)
     data = nncf.Dataset([{name: plain(inputs[name]) for name in names} for inputs in calibration])
     return nncf.quantize(
         model,
@@ -41,6 +41,11 @@ def _quantised(model: Any, calibration: Sequence[Arrays]) -> Any:
         subset_size=len(calibration),
         ignored_scope=_small(model),
     )
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """Names of inputs or outputs; where nothing happens to a value, it has the names of others too."""
+    return [next(iter(TENSORS & value.get_names())) for value in values]
 
 
 def _small(model: Any) -> Any:
@@ -78,8 +83,7 @@ class _Compiled:
         if precision == "int8-dynamic":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(2**32 - 1)  # a scale for each row
         compiled = openvino.Core().compile_model(path, "CPU", settings)
-        self._inputs = [value.get_any_name() for value in compiled.inputs]
-        self._outputs = [value.get_any_name() for value in compiled.outputs]
+        self._inputs, self._outputs = _names(compiled.inputs), _names(compiled.outputs)
         self._request = compiled.create_infer_request()
 
     def __call__(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
