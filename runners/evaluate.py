@@ -25,7 +25,13 @@ from runners.cli.options import (
 )
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import evaluate_heuristic, evaluate_model, evaluate_system, measure_keep_all
+from runners.evaluation.passes import (
+    evaluate_exported,
+    evaluate_heuristic,
+    evaluate_model,
+    evaluate_system,
+    measure_keep_all,
+)
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
 from runners.runs.models import check_settled, load_first, load_model, load_original
@@ -35,6 +41,8 @@ from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.backbones import model_folder
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
+from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
@@ -69,6 +77,12 @@ class EvaluateOptions:
     original: str | None = None
     """With --model of joint training: folder or hub name of the encoder that it began with, if that was moved."""
 
+    backend: Literal["torch"] | BackendName = "torch"
+    """With --model: the runtime of an export that export.py made, instead of torch."""
+
+    precision: Precision = "float32"
+    """With --backend onnx or openvino: number format of the export; --dtype is that of torch."""
+
     slices: Annotated[int, Range(16)] | None = None
     """Compare FLOPs with the unreduced encoder over slices of so many tokens too, as for long texts."""
 
@@ -99,6 +113,13 @@ class EvaluateOptions:
             raise UserError("--original is the encoder that --model began with: leave it out without --model")
         if self.match is not None and self.model is not None:
             raise UserError("--match finds the fractions of an --agent: leave it out with --model")
+        if self.backend == "torch" and self.precision != "float32":
+            raise UserError(f"--precision {self.precision} is of an export: name its --backend, or give --dtype")
+        if self.backend != "torch":
+            if self.model is None:
+                raise UserError(f"--backend {self.backend} runs an export of --model: leave it out with --agent")
+            refuse_given(self, ("--dtype", "--device"), f"--backend {self.backend} has --precision and the CPU")
+            check_precision(self.backend, self.precision)
         needs_fractions = self.agent not in (None, "stock", "keep-all")
         if self.agent is not None and not needs_fractions and (self.keep_fractions or self.match):
             raise UserError(f"--agent {self.agent} skips nothing: leave --keep-fractions and --match out")
@@ -125,9 +146,17 @@ def threshold_for(model: TokenReducedModel, speedup: float) -> float:
         raise
 
 
+def load_export(options: EvaluateOptions) -> ExportedModel | None:
+    """Return the export of ``--backend``; None for torch."""
+    if options.backend == "torch":
+        return None
+    return ExportedModel.from_pretrained(model_folder(str(options.model)), options.backend, options.precision)
+
+
 def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--model``."""
     assert options.model is not None
+    exported = load_export(options)
     model, backbone = load_model(options.model, device)
     check_settled(options, model.config.env)
     decision = model.decision
@@ -143,7 +172,10 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     workload = load_split(options.data, original or backbone, options.split, trained=TrainedOn.of(model))
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     slices = None if options.slices is None else slices_speedup(workload, options.slices)
-    record = evaluate_model(model, workload, dtype, device, decision, earlier)
+    if exported is None:
+        record = evaluate_model(model, workload, dtype, device, decision, earlier)
+    else:
+        record = evaluate_exported(exported, model, workload, decision, earlier)
     if options.slices is not None and slices is not None:
         record = with_slices(record, options.slices, slices)
     if original is None:
@@ -158,7 +190,7 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
         ValueError: An option is of token-reduced models only, or the encoder that it began with is another.
         FileNotFoundError: That encoder is not there.
     """
-    unread = ("--threshold", "--speedup", "--keep-fractions", "--slices")
+    unread = ("--threshold", "--speedup", "--keep-fractions", "--slices", "--backend")
     refuse_given(options, unread, f"{options.model} is a compared system, which runs in one way")
     system, own, record = load_system(folder)
     check_settled(options, record.env)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
@@ -107,12 +108,12 @@ class ReducedSystem:
     """A token-reduced model.
 
     Attributes:
-        model: Model that is measured; left as it is.
+        model: Model that is measured, or its export; left as it is.
         decision: Decision rule to apply; None for the model's own.
         name: Name in tables and progress bars.
     """
 
-    model: TokenReducedModel
+    model: TokenReducedModel | ExportedModel
     decision: DecisionRule | None = None
     name: str = "reduced model"
 

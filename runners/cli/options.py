@@ -187,11 +187,16 @@ class RunnerOptions(Protocol):
         ...
 
 
-class TaskOptions(RunnerOptions, Protocol):
-    """The options of a runner that works on a task."""
+class TextOptions(RunnerOptions, Protocol):
+    """The options of a runner that reads texts."""
 
     @property
     def data(self) -> DataOptions: ...  # noqa: D102
+
+
+class TaskOptions(TextOptions, Protocol):
+    """The options of a runner that works on a task."""
+
     @property
     def encoder(self) -> EncoderOptions: ...  # noqa: D102
 

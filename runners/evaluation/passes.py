@@ -14,10 +14,11 @@ from agents.trained import TrainedPolicy
 from baselines.base import ComparedSystem
 from runners.cli.display import Cell, print_table, progress
 from runners.evaluation.quality import measure_quality
-from runners.evaluation.record import Conditions, EvaluationRecord, Measured, Quality, Savings
+from runners.evaluation.record import Conditions, EvaluationRecord, Identity, Measured, Quality, Savings
 from runners.evaluation.timing import against, model_systems, placed_reduced, timed_model, wall_speedups
 from trbert_env.data.backbones import move, placed
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.staged import StagedEncoder
@@ -178,6 +179,32 @@ def evaluate_model(
     clock = wall_speedups(model_systems(timed), workload.texts)
     full = _full_quality(workload, dtype, device, earlier)
     return _printed(EvaluationRecord(conditions, reduced, full, clock=clock))
+
+
+def evaluate_exported(
+    exported: ExportedModel,
+    model: TokenReducedModel,
+    workload: Workload,
+    decision: DecisionRule,
+    earlier: EvaluationRecord | None = None,
+) -> EvaluationRecord:
+    """Measure quality, FLOPs and clock of a model's export on a split, and print them; see :func:`evaluate_model`.
+
+    Args:
+        exported: Export that is measured.
+        model: Model that it was made from, whose encoder the clock is compared with, in float32.
+        workload: The split; its backbone is the unreduced model that quality is compared with.
+        decision: Decision rule to apply.
+        earlier: Record to take the unreduced backbone's metrics from.
+    """
+    conditions = _checked_conditions(workload, "float32", earlier)
+    system = ReducedSystem(exported, decision, exported.name)
+    measured = measure_quality(system, workload)
+    unreduced = placed(model.backbone, torch.device("cpu"), torch.float32)
+    clock = wall_speedups(against(unreduced, system), workload.texts)
+    full = _full_quality(workload, "float32", "cpu", earlier)
+    identity = Identity(backend=exported.manifest.backend, precision=exported.manifest.precision)
+    return _printed(EvaluationRecord(conditions, measured, full, clock=clock, identity=identity))
 
 
 def measure_system(system: ComparedSystem[Any], workload: Workload, dtype: DType, device: str) -> Measured:

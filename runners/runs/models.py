@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from runners.cli.options import TaskOptions, changed_options, refuse_unused
+from runners.cli.options import TextOptions, changed_options, refuse_unused
 from runners.runs.files import read_record
 from trbert_env.data.backbones import (
     Backbone,
@@ -72,7 +72,7 @@ def unfinished(path: Path) -> str:
     return f"the run has not ended; wait for it, or go on with it by {runner} --resume {path}"
 
 
-def check_settled(options: TaskOptions, trained_on: str) -> None:
+def check_settled(options: TextOptions, trained_on: str) -> None:
     """Refuse options that a model settles.
 
     Args:

@@ -44,6 +44,8 @@ SHORT: dict[str, list[str]] = {
     "evaluate": LOADED,
     "report": ["--num-texts 2"],
     "benchmark": ["--num-texts 4", "--rounds 1", "--no-training", "--dtype float32"],
+    "export": [],
+    "benchmark_export": ["--num-texts 4", "--rounds 1", "--max-eval-texts 8", "--precisions int8-dynamic"],
     "probe": [],
     "pilot": [*LOADED, "--strategies random", "--proportions 0.5"],
     "compare": [*TRAINED, *NESTED],
@@ -62,8 +64,8 @@ SHORT["reproduce"] = [
     *(f"--{group}.holdout-texts 4" for group in ("joint", "baseline")),
     "--baseline.texts-per-step 4",
 ]
-#: Of these, what --lengths of the benchmark refuses.
-NOT_OF_LENGTHS = ("--num-texts 4",)
+#: Of these, what a flag of the command refuses.
+NOT_WITH = {"--lengths": ("--num-texts 4",), "--backend": ("--dtype float32",)}
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",
@@ -126,7 +128,8 @@ class Reader:
         }
         arguments = [filled.get(argument, argument) for argument in arguments if argument not in ENDLESS]
         if "--resume" not in arguments:
-            short = [option for option in SHORT[job] if "--lengths" not in arguments or option not in NOT_OF_LENGTHS]
+            refused = {option for flag in NOT_WITH if flag in arguments for option in NOT_WITH[flag]}
+            short = [option for option in SHORT[job] if option not in refused]
             arguments += shlex.split(" ".join(short))
             if job != "report" and not {"--backbone", "--policy", "--model"} & set(arguments):
                 arguments += ["--backbone", str(self.encoder)]

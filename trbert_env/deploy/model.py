@@ -105,6 +105,11 @@ class TokenReducedConfig(PreTrainedConfig):
         task.configure(self.backbone_config())
         return task
 
+    @property
+    def decision(self) -> DecisionRule:
+        """How the model decides."""
+        return DecisionRule(self.threshold, None if self.keep_fractions is None else tuple(self.keep_fractions))
+
     def backbone_config(self) -> PreTrainedConfig:
         """The configuration of the task model."""
         values = dict(self.backbone)
@@ -170,15 +175,34 @@ class TokenReducedModel(PreTrainedModel):
         pretrained_model_name_or_path: str | Path,
         *arguments: Any,
         output_loading_info: bool = False,
+        backend: str = "torch",
+        precision: str = "float32",
         **options: Any,
     ) -> Any:
         """Load a saved model, whole or not at all; arguments are those of transformers.
 
+        Args:
+            pretrained_model_name_or_path: A folder or a hub name.
+            arguments: Handed on to transformers.
+            output_loading_info: True to return a report too, as transformers does.
+            backend: ``"torch"``; or ``"onnx"`` or ``"openvino"`` for an export beside the model, which gives a
+                :class:`~trbert_env.deploy.export.model.ExportedModel`.
+            precision: Number format of the export.
+            options: Handed on to transformers.
+
         Raises:
-            FileNotFoundError: There is no model, or its weights are a pickle.
+            FileNotFoundError: There is no model, or its weights are a pickle; or there is no such export.
             ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
-                configuration is of no use.
+                configuration is of no use; or the export is of other weights.
         """
+        if backend != "torch":
+            from trbert_env.deploy.export.model import ExportedModel  # which is built upon this module
+
+            if arguments or options or output_loading_info:
+                raise ValueError(f"backend {backend!r} takes a precision and no other option: leave the rest out")
+            return ExportedModel.from_pretrained(pretrained_model_name_or_path, backend, precision)
+        if precision != "float32":
+            raise ValueError(f"precision {precision!r} is of an export: name its backend, or give dtype= instead")
         source = str(pretrained_model_name_or_path)
         what = f"token-reduced model '{source}'"
         for name in ("use_safetensors", "ignore_mismatched_sizes"):
@@ -251,8 +275,7 @@ class TokenReducedModel(PreTrainedModel):
     @property
     def decision(self) -> DecisionRule:
         """How it decides."""
-        fractions = self.config.keep_fractions
-        return DecisionRule(self.config.threshold, None if fractions is None else tuple(fractions))
+        return self.config.decision
 
     @property
     def speed_table(self) -> SpeedTable:
@@ -303,7 +326,7 @@ class TokenReducedModel(PreTrainedModel):
             if keep_masks is None:
                 logits = self.policy(forward.tokens.states, forward.reduction, forward.overlap)
                 policy_logits.append(logits)
-                mask = _decide(rule, logits, layout, forward.reduction)
+                mask = decide(rule, logits, layout, forward.reduction)
             else:
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
@@ -336,8 +359,15 @@ class TokenReducedModel(PreTrainedModel):
         return self.task.model_output(output.logits, batch.layout, input_ids.shape)
 
 
-def _decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
-    """Return the packed mask of a decision rule."""
+def decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
+    """Return the packed mask of a decision rule.
+
+    Args:
+        rule: Decision rule.
+        logits: Packed logits of keeping.
+        layout: Layout of the tokens in play.
+        reduction: 0-based.
+    """
     width = int(layout.text_lengths.max())
     in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
     forced = layout.pad(layout.first_tokens, width)

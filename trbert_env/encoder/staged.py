@@ -140,6 +140,20 @@ class StagedEncoder:
         """
         return self._run(tokens, range(first, last), self._layer, None if received is None else Recorder(received))
 
+    def run_padded(self, states: Tensor, bias: Tensor, first: int, last: int) -> Tensor:
+        """Run layers ``first`` to ``last - 1`` (0-based) on padded sequences, by the stock layers' own attention.
+
+        Args:
+            states: ``(num_sequences, width, hidden)``.
+            bias: ``(num_sequences, 1, 1, width)`` to add to the scores of attention: 0 for tokens, far below
+                zero for padding.
+            first: The first layer.
+            last: One past the last layer.
+        """
+        for layer in self._layers[first:last]:
+            states = layer(states, attention_mask=bias)
+        return states
+
     def run_attention(self, tokens: PackedTokens, index: int, recorder: Recorder | None = None) -> PackedTokens:
         """Run the first half of a layer: attention, residual connection and norm.
 

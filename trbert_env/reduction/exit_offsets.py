@@ -86,11 +86,25 @@ class ExitOffsets(nn.Module):
         of_first = (layout.first_tokens * share[layout.text_index])[:, None] * offsets[-1]
         return of_stops + of_first
 
+    def of_stopped(self, states: Tensor, reduction: int) -> Tensor:
+        """Return what is added to the logits of tokens that stop at one reduction, ``(..., num_logits)`` float32.
+
+        Args:
+            states: ``(..., d)`` states that they stop with.
+            reduction: 0-based.
+        """
+        return self.offsets[reduction].float() + self._read(states)[..., reduction, :]
+
     def _read(self, states: Tensor) -> Tensor:
-        """``(total_tokens, T, num_logits)`` float32: each depth's read-out of every state."""
+        """``(..., T, num_logits)`` float32: each depth's read-out of every state."""
         with torch.autocast(states.device.type, enabled=False):
-            read = _normalised(states) @ self.weights.float().flatten(0, 1).T
-        return read.view(len(states), -1, self.num_logits)
+            read: Tensor = nn.functional.linear(self._normalised(states), self.weights.float().flatten(0, 1))
+        # Not by the number of tokens, which a traced graph leaves free.
+        return read.unflatten(-1, self.weights.shape[:2])
+
+    def _normalised(self, states: Tensor) -> Tensor:
+        # By the weights' size: that of traced states is free.
+        return nn.functional.layer_norm(states.float(), self.weights.shape[-1:])
 
 
 class PooledExitOffsets(ExitOffsets):
@@ -116,13 +130,17 @@ class PooledExitOffsets(ExitOffsets):
         bins = (torch.repeat_interleave(lengths) * kinds + stops).index_select(0, stopped)
         count = len(lengths) * kinds
         with torch.autocast(states.device.type, enabled=False):
-            normalised = _normalised(states.index_select(0, stopped))
+            normalised = self._normalised(states.index_select(0, stopped))
             sums = normalised.new_zeros(count, states.shape[-1]).index_add(0, bins, normalised)
             pooled = sums.view(len(lengths), -1) / lengths[:, None]
             read = pooled @ self.weights.float().transpose(1, 2).flatten(0, 1)
         shares = torch.bincount(bins, minlength=count).view(-1, kinds) / lengths[:, None]
         offsets = self.offsets.float()
         return read + shares @ (offsets[:-1] + offsets[-1])
+
+    def of_stopped(self, states: Tensor, reduction: int) -> Tensor:
+        """See :meth:`ExitOffsets.of_stopped`; a sequence of n tokens has one n-th of it added for each."""
+        return super().of_stopped(states, reduction) + self.offsets[-1].float()
 
 
 def make_exit_offsets(
@@ -138,7 +156,3 @@ def make_exit_offsets(
     """
     kind = ExitOffsets if reads == "tokens" else PooledExitOffsets
     return kind(num_reductions, num_logits, hidden_size)
-
-
-def _normalised(states: Tensor) -> Tensor:
-    return nn.functional.layer_norm(states.float(), states.shape[-1:])

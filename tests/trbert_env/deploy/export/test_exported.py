@@ -1,0 +1,189 @@
+"""An exported model answers as the model that it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trbert_env.deploy.export.backends import backend_of
+from trbert_env.deploy.export.export import export_model
+from trbert_env.deploy.export.model import ExportedModel
+from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.system import ReducedSystem
+
+TOLERANCE = 1e-4
+FAMILIES_AND_KINDS = [
+    ("bert", "span", True),
+    ("distilbert", "span", True),
+    ("electra", "span", False),
+    ("roberta", "span", True),
+    ("bert", "classes", False),
+    ("distilbert", "classes", True),
+    ("electra", "choice", True),
+    ("roberta", "choice", False),
+    ("bert", "multi-hop", True),
+    ("roberta", "candidates", True),
+]
+RULES = (DecisionRule(0.45), DecisionRule(keep_fractions=(0.7, 0.3)), DecisionRule(1.0))
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("family", "kind", "overlap"), FAMILIES_AND_KINDS)
+def test_the_same_logits(family: str, kind: str, overlap: bool, backend: str, save: Callable[..., Any]) -> None:
+    saved = save(kind, family, overlap=overlap)
+    export_model(saved.folder, backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    batches = [saved.texts, saved.texts[:1]]
+    with torch.no_grad():
+        for texts in batches:
+            batch = TextBatch.from_texts(texts)
+            for rule in RULES:
+                expected, found = (ReducedSystem(model, rule).run(batch) for model in (saved.model, exported))
+                close(found.logits, expected.logits)
+                assert found.kept_tokens.tolist() == expected.kept_tokens.tolist()
+                assert found.flops.tolist() == expected.flops.tolist()
+                assert found.full_flops.tolist() == expected.full_flops.tolist()
+
+
+def test_tokenised_batches(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save("choice")
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    ids = torch.randint(5, 60, (2, 3, 11))
+    mask = torch.ones_like(ids)
+    mask[0, 1, 4:] = mask[1, 2] = 0
+    with torch.no_grad():
+        expected, found = (model(input_ids=ids, attention_mask=mask) for model in (saved.model, exported))
+    assert type(found) is type(expected)
+    close(found.logits, expected.logits)
+
+
+def test_one_and_three_reductions(backend: str, save: Callable[..., Any]) -> None:
+    for layers in ((3,), (2, 3, 4)):
+        saved = save(layers=layers)
+        export_model(saved.folder, backend)
+        batch = TextBatch.from_texts(saved.texts)
+        exported = ExportedModel.from_pretrained(saved.folder, backend)
+        with torch.no_grad():
+            expected, found = (model.forward_packed(batch) for model in (saved.model, exported))
+        close(found.logits, expected.logits)
+        assert len(found.layouts) == len(expected.layouts) == len(layers) + 1
+        for masks in ("keep_masks", "policy_logits"):
+            for one, other in zip(getattr(found, masks), getattr(expected, masks), strict=True):
+                close(one.float(), other.float())
+
+
+def test_nothing_skipped(backend: str, save: Callable[..., Any]) -> None:
+    saved = save(overlap=True)
+    export_model(saved.folder, backend, unreduced=True)
+    exported = ExportedModel.from_pretrained(saved.folder, backend, unreduced=True)
+    batch = TextBatch.from_texts(saved.texts)
+    output = ReducedSystem(exported).run(batch)
+    with torch.no_grad():
+        close(output.logits, saved.model.staged(batch))
+    assert output.flops.tolist() == output.full_flops.tolist() == saved.model.cost.full(batch.layout).tolist()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8-dynamic"])
+def test_coarser_numbers(precision: str, backend: str, save: Callable[..., Any]) -> None:
+    if precision not in backend_of(backend).PRECISIONS:
+        with pytest.raises(ValueError, match="precision 'bfloat16': backend 'onnx' has float32, int8, int8-dynamic"):
+            export_model("no model", backend, precision)
+        return
+    saved = save(overlap=True)
+    export_model(saved.folder, backend, precision, texts=saved.texts if precision == "int8" else ())
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend, precision=precision)
+    batch = TextBatch.from_texts(saved.texts)
+    rule = DecisionRule(0.0)
+    with torch.no_grad():
+        expected = saved.model.forward_packed(batch, decision=rule).logits
+    found = exported.forward_packed(batch, rule).logits
+    assert torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1] > 0.95
+    # Quantised for certain: float32 is closer by orders of magnitude. Not every processor has bfloat16.
+    assert precision == "bfloat16" or float((found - expected).abs().max()) > TOLERANCE
+
+
+def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    with pytest.raises(
+        FileNotFoundError, match=f"holds no export: make it by .*--backend {any_backend} --precision float32"
+    ):
+        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    export_model(saved.folder, any_backend)
+    # How it decides is no part of the graphs.
+    saved.model.set_decision(DecisionRule(keep_fractions=(0.5, 0.2)))
+    saved.model.save_pretrained(saved.folder)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    assert exported.decision == DecisionRule(keep_fractions=(0.5, 0.2))
+    next(saved.model.policy.parameters()).data[0] += 1.0
+    saved.model.save_pretrained(saved.folder)
+    with pytest.raises(ValueError, match=r"is of other weights than .* now has: make it by"):
+        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+
+
+def test_a_damaged_record(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    path = export_model(saved.folder, any_backend) / "export.json"
+    record = json.loads(path.read_text())
+    for text, message in (
+        ("{", "is damaged"),
+        (json.dumps(record | {"format": 0}), "has format 0, this version reads 1"),
+        (json.dumps({name: value for name, value in record.items() if name != "cost"}), "is damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+
+
+def test_too_long_a_sequence(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    with pytest.raises(ValueError, match="a sequence has 401 tokens, and the encoder has 400 positions"):
+        exported(torch.full((1, 401), 7))
+
+
+def test_what_is_refused(save: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = save()
+    with pytest.raises(ValueError, match="backend 'tflite': give one of onnx, openvino"):
+        export_model(saved.folder, "tflite")
+    with pytest.raises(ValueError, match="precision 'int8' is of an export: name its backend"):
+        TokenReducedModel.from_pretrained(saved.folder, precision="int8")
+    with pytest.raises(ValueError, match="backend 'onnx' takes a precision and no other option"):
+        TokenReducedModel.from_pretrained(saved.folder, backend="onnx", dtype=torch.float32)
+    monkeypatch.setattr("trbert_env.deploy.export.backends.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'trbert-env\[openvino\]'"):
+        export_model(saved.folder, "openvino")
+
+
+def test_texts_go_with_int8_alone(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    with pytest.raises(ValueError, match="needs texts to fit scales to"):
+        export_model(saved.folder, any_backend, "int8")
+    with pytest.raises(ValueError, match="fits no scales: leave texts out"):
+        export_model(saved.folder, any_backend, texts=saved.texts)
+
+
+def test_the_configuration_tells_the_decision() -> None:
+    config = TokenReducedConfig(threshold=0.3, keep_fractions=[0.5, 0.2])
+    assert config.decision == DecisionRule(0.3, (0.5, 0.2))
+
+
+def test_texts_do_not_touch_each_other(backend: str, save: Callable[..., Any]) -> None:
+    saved = save(overlap=True)
+    export_model(saved.folder, backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    together = exported.forward_packed(TextBatch.from_texts(saved.texts))
+    alone = [exported.forward_packed(TextBatch.from_texts([text])).logits for text in saved.texts]
+    close(together.logits, torch.cat(alone), 1e-5)
+    assert np.isfinite(together.logits.numpy()).all()

@@ -1,0 +1,162 @@
+"""ExportedModel: an exported model, used like the one that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers.utils.generic import ModelOutput
+
+from trbert_env.data.weights import check_files
+from trbert_env.deploy.export.backends import Graph, Precision, backend_of, check_precision
+from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
+from trbert_env.deploy.export.runtime import StagedRuntime, Widths
+from trbert_env.deploy.model import ReducedOutput, TokenReducedConfig, decide
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.decision import DecisionRule, logit
+from trbert_env.reduction.overlap import lexical_overlap
+
+
+class ExportedModel:
+    """A model as graphs of another runtime, on the CPU, for inference.
+
+    Args:
+        config: Configuration of the model.
+        manifest: Record of the export.
+        graphs: Graphs of its stages.
+        norms: ``(vocabulary,)`` float32 norms of the word embeddings; None where the policy sees no overlap.
+
+    Example:
+        >>> model = ExportedModel.from_pretrained("runs/SQuAD2/.../model", "openvino", "int8")  # doctest: +SKIP
+        >>> outputs = model(**tokenizer(question, context, return_tensors="pt"))  # doctest: +SKIP
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        config: TokenReducedConfig,
+        manifest: Manifest,
+        graphs: Sequence[Graph],
+        norms: npt.NDArray[np.float32] | None,
+    ) -> None:
+        widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
+        self.config, self.manifest, self.task = config, manifest, config.make_task()
+        self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
+        self._norms = None if norms is None else torch.from_numpy(norms)
+
+    def __repr__(self) -> str:
+        """Name backend and number format."""
+        of = self.manifest
+        return f"ExportedModel({of.backend}, {of.precision}{', unreduced' if of.unreduced else ''})"
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, backend: str, precision: str = "float32", *, unreduced: bool = False
+    ) -> ExportedModel:
+        """Load what :func:`~trbert_env.deploy.export.export.export_model` wrote.
+
+        Threads to compute with are as many as torch has at this time; see ``torch.set_num_threads``.
+
+        Args:
+            folder: Folder of the model that was exported.
+            backend: ``"onnx"`` or ``"openvino"``.
+            precision: Number format.
+            unreduced: True for the export with nothing skipped.
+
+        Raises:
+            FileNotFoundError: There is no model, or no such export of it.
+            ValueError: The backend is unknown or not installed, it does not have the number format, or the model has
+                changed since it was exported.
+        """
+        source = Path(folder)
+        if not source.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder: an export lies in the folder of its model, so give that")
+        check_files(source, f"token-reduced model '{source}'")
+        runtime, found = backend_of(backend), check_precision(backend, precision)
+        exported = export_folder(source, backend, precision, unreduced)
+        manifest = Manifest.read(exported)
+        manifest.check_model(exported, source)
+        threads = torch.get_num_threads()
+        graphs = [runtime.load(exported / name, cast(Precision, found), threads) for name in manifest.graphs]
+        config = TokenReducedConfig.from_pretrained(source)
+        norms = np.load(exported / NORMS, allow_pickle=False) if manifest.sees_overlap else None
+        return cls(config, manifest, graphs, norms)
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+        kind = "unreduced" if self.manifest.unreduced else "reduced"
+        return f"{kind}, {self.manifest.backend} {self.manifest.precision}"
+
+    @property
+    def cost(self) -> CostModel:
+        """What its passes cost, the policy included."""
+        return self.manifest.cost
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How it decides: as the model does now."""
+        return self.config.decision
+
+    def forward_packed(self, batch: TextBatch, decision: DecisionRule | None = None) -> ReducedOutput:
+        """Run a packed batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward_packed`.
+
+        Args:
+            batch: Texts, on the CPU.
+            decision: Decision rule to apply instead of the model's own.
+
+        Raises:
+            ValueError: A sequence has more tokens than the encoder has positions.
+        """
+        longest, known = int(batch.layout.sequence_lengths.numpy().max()), self.manifest.longest_sequence
+        if longest > known:
+            raise ValueError(
+                f"a sequence has {longest} tokens, and the encoder has {known} positions: truncate it, as by "
+                f"tokenizer(..., truncation=True, max_length={known})"
+            )
+        rule = self.decision if decision is None else decision
+        found = self._runtime.run(batch, self._overlap(batch), partial(_mask, rule))
+        masks, keep_logits = ([torch.from_numpy(one) for one in each] for each in (found.keep_masks, found.keep_logits))
+        return ReducedOutput(torch.from_numpy(found.logits), found.layouts, masks, keep_logits)
+
+    def _overlap(self, batch: TextBatch) -> npt.NDArray[np.float32] | None:
+        if self._norms is None:
+            return None
+        features = lexical_overlap(batch, self._norms[batch.input_ids], self.task.query_segment)
+        found: npt.NDArray[np.float32] = features.numpy()
+        return found
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> ModelOutput:
+        """Run a tokenizer's padded batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward`.
+
+        Args:
+            input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape.
+            token_type_ids: Token type ids of the same shape.
+        """
+        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
+        return self.task.model_output(self.forward_packed(batch).logits, batch.layout, input_ids.shape)
+
+    def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
+        """Run :meth:`forward`."""
+        return self.forward(*arguments, **named)
+
+
+def _mask(rule: DecisionRule, logits: npt.NDArray[Any], layout: Layout, reduction: int) -> npt.NDArray[np.bool_]:
+    """Return the packed mask of a decision rule; first tokens may be left to who applies it."""
+    if rule.keep_fractions is None:  # each token for itself: nothing to lay side by side
+        above: npt.NDArray[np.bool_] = logits >= logit(rule.threshold)
+        return above
+    chosen: npt.NDArray[np.bool_] = decide(rule, torch.from_numpy(logits), layout, reduction).numpy()
+    return chosen
