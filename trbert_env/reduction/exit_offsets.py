@@ -99,4 +99,5 @@ class ExitOffsets(nn.Module):
             normalised = nn.functional.layer_norm(states.float(), self.weights.shape[-1:])
             read = nn.functional.linear(normalised, self.weights.float().flatten(0, 1))
         # Not by the number of tokens, which a traced graph leaves free.
-        return read.unflatten(-1, self.weights.shape[:2])
+        by_depth: Tensor = read.unflatten(-1, self.weights.shape[:2])
+        return by_depth
