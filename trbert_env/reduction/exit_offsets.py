@@ -100,7 +100,8 @@ class ExitOffsets(nn.Module):
         with torch.autocast(states.device.type, enabled=False):
             read: Tensor = nn.functional.linear(self._normalised(states), self.weights.float().flatten(0, 1))
         # Not by the number of tokens, which a traced graph leaves free.
-        return read.unflatten(-1, self.weights.shape[:2])
+        by_depth: Tensor = read.unflatten(-1, self.weights.shape[:2])
+        return by_depth
 
     def _normalised(self, states: Tensor) -> Tensor:
         # By the weights' size: that of traced states is free.

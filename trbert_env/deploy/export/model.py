@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import check_files
-from trbert_env.deploy.export.backends import Graph, Precision, backend_of, check_precision
+from trbert_env.deploy.export.backends import Graph, backend_of, check_precision
 from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
 from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.model import ReducedOutput, TokenReducedConfig, decide
@@ -86,7 +86,7 @@ class ExportedModel:
         manifest = Manifest.read(exported)
         manifest.check_model(exported, source)
         threads = torch.get_num_threads()
-        graphs = [runtime.load(exported / name, cast(Precision, found), threads) for name in manifest.graphs]
+        graphs = [runtime.load(exported / name, found, threads) for name in manifest.graphs]
         config = TokenReducedConfig.from_pretrained(source)
         norms = np.load(exported / NORMS, allow_pickle=False) if manifest.sees_overlap else None
         return cls(config, manifest, graphs, norms)

@@ -76,7 +76,8 @@ class Widths:
 
     def of(self, lengths: Array) -> Array:
         """Return the width of each length."""
-        return np.minimum(-(-lengths // self.step) * self.step, self.most)
+        widths: Array = np.minimum(-(-lengths // self.step) * self.step, self.most)
+        return widths
 
 
 def group_sequences(lengths: Array, widths: Widths = Widths(), call_tokens: int = CALL_TOKENS) -> list[Group]:
@@ -269,10 +270,10 @@ def _packed(groups: Sequence[Group], outputs: Sequence[Mapping[str, Array]], nam
     """Return an output of all tokens, without padding."""
     if len(groups) == 1 and isinstance(groups[0].tokens, slice):
         return groups[0].unpad(outputs[0][name])
-    tail = outputs[0][name].shape[2:]
-    packed = np.empty((sum(len(group.tokens) for group in groups), *tail), np.float32)
-    for group, output in zip(groups, outputs, strict=True):
-        packed[group.tokens] = group.unpad(output[name])
+    pieces = [group.unpad(output[name]) for group, output in zip(groups, outputs, strict=True)]
+    packed = np.empty((sum(map(len, pieces)), *pieces[0].shape[1:]), np.float32)
+    for group, piece in zip(groups, pieces, strict=True):
+        packed[group.tokens] = piece
     return packed
 
 
