@@ -250,7 +250,7 @@ def _shown(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:+.2f}"
+    return "–" if value is None or math.isnan(value) else f"{round(value, 2) + 0.0:+.2f}"  # no -0.00
 
 
 def _factor(value: float | None) -> str:

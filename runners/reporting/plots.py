@@ -67,24 +67,32 @@ class DataSet:
     record: EvaluationRecord
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether the unreduced encoders do not agree: other examples, or another encoder."""
+        return len(self.unreduced) > 1
+
+    @property
     def frontier(self) -> Chart | None:
-        """Quality against speed; None where there is a single point beside the unreduced encoder."""
-        shown = [row for row in self.rows if row.quality is not None]
+        """Quality against speed; None where there is a single point beside the unreduced encoder.
+
+        Where the unreduced encoders do not agree, it is the change of quality, for qualities cannot be compared.
+        """
+        shown = [row for row in self.rows if row.difference is not None]
         if len(shown) < 2:
             return None
-        starts = [Mark(1.0, value, label=f"{UNREDUCED}: {value:.2f}") for value, _ in self.unreduced]
-        lines = [Line(UNREDUCED, 0, starts)]
+        start = 0.0 if self.is_mixed else self.unreduced[0][0]
+        lines = [Line(UNREDUCED, 0, [Mark(1.0, start, label=UNREDUCED)])]
         for style, series in enumerate(dict.fromkeys(row.series for row in shown), start=1):
             own = sorted((row for row in shown if row.series == series), key=lambda row: row.flops_speedup)
-            lines.append(Line(series, style, [_mark(row) for row in own]))
-        label = metric_label(self.metric)
+            lines.append(Line(series, style, [self._mark(row) for row in own]))
+        label = f"change of {metric_label(self.metric)}" if self.is_mixed else metric_label(self.metric)
         return Chart(f"{self.env}: quality against speed", "FLOPs speed-up", label, lines)
 
-
-def _mark(row: Row) -> Mark:
-    assert row.quality is not None
-    told = shown_interval(row.quality, row.quality_half)
-    return Mark(row.flops_speedup, row.quality, row.quality_half, f"{row.series}: {told} at {row.flops_speedup:.2f}x")
+    def _mark(self, row: Row) -> Mark:
+        height = row.difference if self.is_mixed else row.quality
+        assert height is not None, "a row with a difference has a quality"
+        told = shown_interval(height, row.quality_half, sign=self.is_mixed)
+        return Mark(row.flops_speedup, height, row.quality_half, f"{row.series}: {told} at {row.flops_speedup:.2f}x")
 
 
 def data_sets(sources: Sequence[Source]) -> list[DataSet]:

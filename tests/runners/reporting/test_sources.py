@@ -71,6 +71,22 @@ def test_a_table_of_runs(tmp_path: Path) -> None:
     assert [line.name for line in found.frontier.lines] == ["unreduced", "ours", CONTROL, "random"]
 
 
+def test_runs_on_other_examples_are_compared_by_their_change(tmp_path: Path) -> None:
+    paths = [
+        write_run(tmp_path, f"SQuAD2/{name}/1", {"f1": f1, "full_f1": full, "flops_speedup": 2.0, "num_texts": count})
+        for name, f1, full, count in (("policy-reinforce", 61.0, 62.0, 10), ("joint-reinforce", 80.0, 82.5, 20))
+    ]
+    (found,) = data_sets(read_sources(paths))
+    assert found.unreduced == [(62.0, 10), (82.5, 20)]
+    assert found.frontier is not None
+    assert found.frontier.y_label == "change of F1"
+    assert [(line.name, line.marks[0].y) for line in found.frontier.lines] == [
+        ("unreduced", 0.0),
+        ("stage 2", -1.0),
+        ("joint", -2.5),
+    ]
+
+
 def test_what_cannot_be_reported_on(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no run folder"):
         read_sources([tmp_path / "nowhere"])
