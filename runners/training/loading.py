@@ -47,7 +47,7 @@ class Holdout:
     """How many training records are set aside, to watch the quality on.
 
     Attributes:
-        texts: ``--holdout-texts``; None for 500, but at most a tenth of the records.
+        texts: ``--holdout-texts``; None for 500. At most a tenth of the records, but of a given number at least one.
     """
 
     texts: int | None = None
@@ -59,17 +59,20 @@ class Holdout:
             dataset: The training split.
 
         Raises:
-            ValueError: More would be set aside than left to train on.
+            ValueError: Nothing would be left to train on.
         """
-        default = min(DEFAULT_HOLDOUT, int(LARGEST_SHARE * len(dataset)))
+        tenth = int(LARGEST_SHARE * len(dataset))
+        wanted = min(DEFAULT_HOLDOUT, tenth) if self.texts is None else min(self.texts, max(tenth, 1))
+        if self.texts is not None and wanted < self.texts:
+            announce(f"--holdout-texts {self.texts:,} is more than a tenth of {len(dataset):,} training texts")
         try:
-            train, withheld = hold_out(dataset, default if self.texts is None else self.texts)
+            train, withheld = hold_out(dataset, wanted)
         except ValueError as error:
             raise ValueError(f"{error} (--holdout-texts, 0 for none)") from error
-        if len(withheld) > len(train):
+        if len(withheld) > len(train):  # as groups stay together
             raise ValueError(
                 f"--holdout-texts sets {len(withheld):,} of {len(dataset):,} training texts aside, which leaves "
-                f"{len(train):,} to train on: set at most half of them aside, or none with 0"
+                f"{len(train):,} to train on: set fewer aside, or none with 0"
             )
         if not len(withheld):
             return train, None

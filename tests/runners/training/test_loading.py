@@ -7,7 +7,9 @@ from datasets import Dataset
 
 from runners.cli.options import DataOptions
 from runners.training.loading import Holdout, RunExamples, check_holdout
+from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import sample
+from trbert_env.data.sources import Examples
 
 
 def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> RunExamples:
@@ -46,18 +48,24 @@ def test_by_default_at_most_a_tenth_is_held_out_and_the_number_is_said(
     assert (f"{withheld:,} of {records:,} training texts are withheld" in said) == bool(withheld)
 
 
-def test_a_number_that_is_given_stays() -> None:
-    train, held_out = Holdout(500).split(Dataset.from_dict({"id": range(1_350)}))
+@pytest.mark.parametrize(
+    ("records", "given", "withheld"), [(1_350, 500, 135), (9_000, 800, 800), (24, 10**6, 2), (8, 2, 1)]
+)
+def test_a_number_that_is_given_is_cut_at_a_tenth_which_is_said(
+    records: int, given: int, withheld: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, held_out = Holdout(given).split(Dataset.from_dict({"id": range(records)}))
     assert held_out is not None
-    assert (len(train), len(held_out)) == (850, 500)
+    assert (len(train), len(held_out)) == (records - withheld, withheld)
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    told = f"--holdout-texts {given:,} is more than a tenth of {records:,} training texts" in said
+    assert told == (withheld < given)
+    assert f"{withheld:,} of {records:,} training texts are withheld" in said
 
 
-@pytest.mark.parametrize(("count", "said"), [(10**6, "cannot be held out"), (501, "leaves 499 to train on")])
-def test_a_number_that_leaves_too_few_is_refused(count: int, said: str) -> None:
+def test_groups_that_leave_too_few_are_refused_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_group = Examples(Dataset.from_dict({"id": range(30), "group": ["a"] * 30}), "local", "")
+    monkeypatch.setattr(DataRequest, "load", lambda *_: one_group)
+    said = r"cannot be held out, as groups stay together.*\(--holdout-texts, 0 for none\)"
     with pytest.raises(ValueError, match=said):
-        Holdout(count).split(Dataset.from_dict({"id": range(1_000)}))
-
-
-def test_too_many_held_out_are_refused_before_anything_else() -> None:
-    with pytest.raises(ValueError, match="cannot be held out"):
-        check_holdout(DataOptions(data_source="embedded"), Holdout(10**6))
+        check_holdout(DataOptions(), Holdout(2))
