@@ -123,6 +123,8 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     #: Class of its options.
     options_class: ClassVar[type[SystemOptions]] = SystemOptions
     pads: ClassVar[bool] = False
+    #: Names of its modules beside the task model that it needs in use.
+    own_modules: ClassVar[tuple[str, ...]] = ()
     #: Options of training that it does not read, by name, and why.
     unread: ClassVar[tuple[str, ...]] = ()
     unread_because: ClassVar[str] = ""
@@ -242,8 +244,22 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.options).items()
         }
 
+    @property
+    def own_weights(self) -> dict[str, Tensor]:
+        """Weights of :attr:`own_modules` by name, which are saved in a file of their own."""
+        return {
+            name: values for name, values in self.state_dict().items() if name.partition(".")[0] in self.own_modules
+        }
+
     @classmethod
-    def restore(cls, model: PreTrainedModel, task: Task, settings: Mapping[str, Any], reference: Reference) -> Self:
+    def restore(
+        cls,
+        model: PreTrainedModel,
+        task: Task,
+        settings: Mapping[str, Any],
+        reference: Reference,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Self:
         """Make a trained system again.
 
         Args:
@@ -251,8 +267,18 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
             task: Its task.
             settings: As :attr:`settings` gave them.
             reference: The unreduced encoder.
+            weights: As :attr:`own_weights` gave them; None for a system that has none.
+
+        Raises:
+            ValueError: The weights are not those of such a system.
         """
-        return cls(model, task, cast(OptionsT, options_from(cls.options_class, settings)), reference)
+        system = cls(model, task, cast(OptionsT, options_from(cls.options_class, settings)), reference)
+        found, wanted = dict(weights or {}), system.own_weights
+        shapes = [{name: tuple(values.shape) for name, values in one.items()} for one in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"weights of {cls.title} have the shapes {shapes[0]}: give {shapes[1]}")
+        system.load_state_dict(found, strict=False)
+        return system
 
     def load_settings(self, settings: Mapping[str, Any]) -> None:
         """Take over what training found so far, where a run is resumed.

@@ -125,13 +125,14 @@ class Deformer(ComparedSystem[DeformerOptions]):
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield gold answers, soft targets and the distance of upper states, by their weights."""
         options = self.options
+        shown = lesson.teacher_states if options.beta else ()  # before the logits: see there
         output = self(lesson.batch, states=options.beta > 0)
         loss = options.gamma * lesson.gold_loss(output.logits)
         if options.alpha:
             loss = loss + options.alpha * lesson.soft_loss(output.logits, temperature=TEMPERATURE)
         if options.beta:
             upper = slice(self.layers + 1, None)
-            distance = state_distance(output.states[upper], lesson.teacher_states[upper])
+            distance = state_distance(output.states[upper], shown[upper])
             loss = loss + options.beta * distance / (self.encoder.num_layers - self.layers)
         yield loss
 

@@ -92,10 +92,11 @@ class Distilled(ComparedSystem[DistilledOptions]):
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the mix of gold answers and soft targets, and the distance of states where it is wanted."""
         weight = self.options.states_weight
+        shown = lesson.teacher_states if weight else ()  # before the logits: see there
         output = self(lesson.batch, states=weight > 0)
         loss = lesson.loss(output.logits)
         if weight:
-            taught = [lesson.teacher_states[layer] for layer in self.layers]
+            taught = [shown[layer] for layer in self.layers]
             loss = loss + weight * state_distance(output.states[1:], taught)
         yield loss
 

@@ -220,7 +220,8 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the loss of each sub-network, from the largest to the smallest."""
         if phase == 0:
-            yield from self._distilled(lesson, NETWORKS[: len(WIDTHS)], lesson.teacher_logits, lesson.teacher_states, 0)
+            states = lesson.teacher_states  # before the logits: see there
+            yield from self._distilled(lesson, NETWORKS[: len(WIDTHS)], lesson.teacher_logits, states, 0)
         elif phase == 1:
             yield from self._distilled(lesson, NETWORKS, *self._first_lesson(lesson.batch), 1)
         else:

@@ -11,14 +11,12 @@ the linear one. Here they are DeeBERT's (Xin et al. 2020) without its pooler, wh
 
 from __future__ import annotations
 
-import base64
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -63,6 +61,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
     """
 
     title = "early-exit"
+    own_modules = ("ramps",)
     options_class = EarlyExitOptions
     unread = ("encoder_rate", "max_encoder_norm", "distillation", "temperature", "teacher", "remember_teacher")
     unread_because = "trains off-ramps alone, on what its own last head says"
@@ -212,26 +211,6 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         found = [self.ramp_logits(layer, states[layer + 1], batch.layout) for layer in range(len(self.ramps))]
         return torch.stack([normalised_entropy(logits, batch.layout).cpu() for logits in found], 1)
 
-    # -- on the disk -------------------------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Options, and the weights of the off-ramps: float32 in base64, since a stock model has no place for them."""
-        weights = nn.utils.parameters_to_vector(self.ramps.parameters()).detach().float().cpu().numpy()
-        return super().settings | {"ramps": base64.b64encode(weights.astype("<f4").tobytes()).decode("ascii")}
-
-    @classmethod
-    def restore(cls, model: PreTrainedModel, task: Task, settings: Mapping[str, Any], reference: Reference) -> Self:
-        """Make a trained system again; see :meth:`ComparedSystem.restore`."""
-        system = super().restore(model, task, _without_ramps(settings), reference)
-        weights = np.frombuffer(base64.b64decode(settings["ramps"]), "<f4").astype(np.float32)
-        nn.utils.vector_to_parameters(torch.from_numpy(weights).to(system.device), system.ramps.parameters())
-        return system
-
-    def load_settings(self, settings: Mapping[str, Any]) -> None:
-        """Take over the options; the off-ramps are in the module's state. See :meth:`ComparedSystem.load_settings`."""
-        super().load_settings(_without_ramps(settings))
-
 
 def normalised_entropy(logits: Tensor, layout: Layout) -> Tensor:
     """Return the entropy of each text's classes over that of a uniform distribution, ``(num_texts,)``.
@@ -290,7 +269,3 @@ def _in_order(logits: Sequence[Tensor], texts: Sequence[Tensor], full: Layout) -
     """Rows of logits in the order of the batch, from those of the texts that left behind each layer."""
     order = torch.repeat_interleave(torch.cat(list(texts)), full.sequences_per_text[torch.cat(list(texts))])
     return torch.cat(list(logits))[torch.argsort(order, stable=True).to(full.device)]
-
-
-def _without_ramps(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "ramps"}

@@ -17,13 +17,16 @@ from trbert_env.tasks.base import Task
 class Lesson:
     """A batch of training texts with what they teach.
 
+    The teacher runs once: a system that learns from its states asks for these before the logits, which are then read
+    off the last of them.
+
     Attributes:
         batch: The texts.
         task: Their task.
         targets: Gold answers, as ``task.targets`` gives them.
         share: Share of the teacher's soft targets in the loss, in [0, 1]; the rest is of the gold answers.
         temperature: Divisor of both logits in the soft loss.
-        teach: Function that computes the teacher's float32 logits.
+        teach: Function that computes the teacher's float32 logits, from its last states where they are given.
         show: Function that computes the teacher's states behind the embeddings and each layer, ``(total_tokens,
             hidden)`` each, without gradients.
     """
@@ -33,13 +36,14 @@ class Lesson:
     targets: Tensor
     share: float
     temperature: float
-    teach: Callable[[], Tensor]
+    teach: Callable[[Tensor | None], Tensor]
     show: Callable[[], Sequence[Tensor]]
 
     @cached_property
     def teacher_logits(self) -> Tensor:
         """Logits of the teacher."""
-        return self.teach()
+        shown: Sequence[Tensor] | None = self.__dict__.get("teacher_states")  # cached, where it was asked for
+        return self.teach(None if shown is None else shown[-1])
 
     @cached_property
     def teacher_states(self) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""A trained compared system on the disk: a stock task model, and ``system.json`` beside it."""
+"""A trained compared system on the disk: a stock task model, with ``system.json`` and weights of its own beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from baselines.base import ComparedSystem, Reference
@@ -16,6 +18,8 @@ from trbert_env.tasks import task_name, task_of
 
 #: File that tells a compared system's folder from that of an encoder.
 FILE = "system.json"
+#: File of the weights that a stock task model has no place for; there is none where a system has none.
+OWN_WEIGHTS = "system.safetensors"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ def save_system(
     """
     system.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    own = {name: values.detach().cpu().contiguous() for name, values in system.own_weights.items()}
+    if own:
+        save_file(own, folder / OWN_WEIGHTS)
     (folder / FILE).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
 
@@ -91,7 +98,7 @@ def load_system(folder: Path) -> tuple[ComparedSystem[Any], Backbone, SystemReco
         folder: A folder that :func:`save_system` wrote.
 
     Raises:
-        ValueError: The record is damaged, or of an unknown system.
+        ValueError: The record or the system's own weights are damaged, or it is an unknown system.
         FileNotFoundError: The model is missing.
     """
     path = folder / FILE
@@ -102,5 +109,9 @@ def load_system(folder: Path) -> tuple[ComparedSystem[Any], Backbone, SystemReco
         raise ValueError(f"{path} is damaged ({error}): restore it, or train the system again") from error
     task = task_of(record.task, record.task_settings)
     backbone = load_backbone_from(str(folder), task, f"{record.system} of {reference.name}")
-    system = system_class(record.system).restore(backbone.model, task, record.settings, reference)
+    try:
+        own = load_file(folder / OWN_WEIGHTS) if (folder / OWN_WEIGHTS).exists() else {}
+        system = system_class(record.system).restore(backbone.model, task, record.settings, reference, own)
+    except (TypeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} is damaged ({error}): restore it, or train the system again") from error
     return system.eval(), backbone, record

@@ -292,7 +292,10 @@ def evaluate_agent(
         exit_offsets=exit_offsets,
     )
     measured = run_pass(env, agent, name)
-    full = _full_quality(workload, dtype, device, earlier)
+    assert measured.savings is not None
+    skips_nothing = all(fraction == 1.0 for fraction in measured.savings.kept_fractions)
+    # A pass that skips nothing is that of the unreduced backbone.
+    full = measured.quality if skips_nothing and earlier is None else _full_quality(workload, dtype, device, earlier)
     return _printed(EvaluationRecord(conditions, measured, full, agent=name))
 
 

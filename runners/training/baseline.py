@@ -65,7 +65,7 @@ class BaselineTrainingOptions:
     """Texts of one update."""
 
     holdout_texts: Annotated[int, Range(0)] | None = None
-    """Training examples that are set aside, to watch the quality on along the way; when not given, 500, but at most a
+    """Training examples that are set aside, to watch the quality on along the way; 500 when not given, and at most a
     tenth of them."""
 
     watch: Annotated[int, Range(0)] = 4
@@ -266,10 +266,11 @@ class BaselineTraining:
             with torch.no_grad(), computing_in(self.dtype, self.device):
                 return run_with_states(self._teacher.encoder, batch)
 
+        def teach(states: Tensor | None) -> Tensor:
+            return self._teacher.logits(texts, states)
+
         targets = task.targets(texts).to(self.device)
-        return Lesson(
-            batch, task, targets, learning.distillation, learning.temperature, lambda: self._teacher.logits(texts), show
-        )
+        return Lesson(batch, task, targets, learning.distillation, learning.temperature, teach, show)
 
     def watch(self, tracker: Tracker) -> None:
         """Quality on the held-out texts, now and then."""

@@ -104,7 +104,7 @@ class JointTrainingOptions:
     """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
 
     holdout_texts: Annotated[int, Range(0)] | None = None
-    """Training examples that are set aside, to watch the quality on along the way; when not given, 500, but at most a
+    """Training examples that are set aside, to watch the quality on along the way; 500 when not given, and at most a
     tenth of them."""
 
     watch: Annotated[int, Range(0)] = 4

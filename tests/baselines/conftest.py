@@ -88,9 +88,9 @@ def make_lesson() -> MakeLesson:
     def make(model: PreTrainedModel, task: Task, texts: Sequence[EncodedText], share: float = 0.5) -> Lesson:
         batch, staged = TextBatch.from_texts(texts), StagedModel(model, task)
 
-        def teach() -> Tensor:
+        def teach(states: Tensor | None) -> Tensor:
             with torch.no_grad():
-                return staged(batch)
+                return staged(batch) if states is None else task.logits(model, states, batch.layout)
 
         def show() -> list[Tensor]:
             with torch.no_grad():

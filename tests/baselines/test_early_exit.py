@@ -142,18 +142,20 @@ def test_the_threshold_is_set_for_a_speedup_once_training_is_over(
 
 @only
 @torch.no_grad()
-def test_settings_are_json_and_hold_the_off_ramps(classifier: Kind, texts: list[EncodedText]) -> None:
+def test_off_ramps_are_weights_of_its_own(classifier: Kind, texts: list[EncodedText]) -> None:
     system, batch = made(classifier, threshold=0.6), TextBatch.from_texts(texts)
     for parameter in system.ramps.parameters():
         parameter.mul_(1.5)
-    settings = json.loads(json.dumps(system.settings))
-    again = EarlyExit.restore(
-        copy.deepcopy(classifier[0]), classifier[1], settings, Reference.of(classifier[0], "whole")
-    )
+    settings, weights = json.loads(json.dumps(system.settings)), system.own_weights
+    assert sum(values.numel() for values in weights.values()) == sum(p.numel() for p in system.ramps.parameters())
+    model, whole = copy.deepcopy(classifier[0]), Reference.of(classifier[0], "whole")
+    again = EarlyExit.restore(model, classifier[1], settings, whole, weights)
     assert torch.equal(again.eval().run(batch).logits, system.run(batch).logits)
     other = made(classifier)
     other.load_settings(settings)
     assert other.options == system.options
+    with pytest.raises(ValueError, match=r"^weights of early-exit have the shapes \{\}: give \{'ramps"):
+        EarlyExit.restore(model, classifier[1], settings, whole)
 
 
 @only

@@ -137,7 +137,11 @@ def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[En
 def test_a_trained_system_is_the_same_when_it_is_made_again(name: str, kind: Kind, texts: list[EncodedText]) -> None:
     system, batch = made(name, kind, ACTIVE[name]), TextBatch.from_texts(texts)
     reference = Reference.of(kind[0], "whole")
-    again = type(system).restore(copy.deepcopy(system.model), kind[1], system.settings, reference).eval()
+    again = (
+        type(system)
+        .restore(copy.deepcopy(system.model), kind[1], system.settings, reference, system.own_weights)
+        .eval()
+    )
     found, expected = again.run(batch), system.run(batch)
     assert torch.equal(found.logits, expected.logits)
     assert found.flops.tolist() == expected.flops.tolist()
