@@ -1,4 +1,7 @@
-"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it."""
+"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it.
+
+It is a model of transformers: the classes of :mod:`trbert_env.deploy.heads` are what the auto classes give.
+"""
 
 from __future__ import annotations
 
@@ -6,113 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from trbert_env.data.weights import check_nothing_missing, load_weights
+from trbert_env.data.weights import WrongClassError, check_nothing_missing, load_weights
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.inputs import PaddedInputs, refuse
+from trbert_env.deploy.losses import task_loss
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import TextBatch
-from trbert_env.presets import get_preset
+from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.exit_offsets import ExitOffsets
-from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
+from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.reduction.speed_table import SpeedTable
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import Task, make_task, task_name, task_of
-
-
-class TokenReducedConfig(PreTrainedConfig):
-    """What a token-reduced model is made of.
-
-    Args:
-        backbone: The configuration of the task model, as a dict; names of classes are taken from it.
-        env: The name of the data set that it was trained for.
-        task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`; empty for the data set's own.
-        task_settings: Settings of the task.
-        reduction_layers: 1-based; None for the default.
-        policy_size: Width of the policy heads.
-        weighted_overlap: True if the policy sees lexical overlap.
-        threshold: Keep a token whose probability is at least this.
-        keep_fractions: If given, keep exactly these fractions of every text instead.
-        trained_fractions: Keep fractions of the budget that it was trained under; further training starts from them.
-        speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
-        thresholds: The thresholds.
-        backbone_name: Name of the backbone in records.
-        original_backbone: Folder or hub name of the encoder that joint training began with; empty where the
-            model's own encoder is as it was.
-        original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.data.fingerprints`.
-        kwargs: Handed on to transformers.
-
-    Raises:
-        ValueError: It is an earlier version's, whose policies saw a lexical overlap of other weights.
-    """
-
-    model_type = "trbert"
-
-    def __init__(
-        self,
-        backbone: dict[str, Any] | None = None,
-        env: str = "SQuAD2",
-        task: str = "",
-        task_settings: dict[str, Any] | None = None,
-        reduction_layers: Sequence[int] | None = None,
-        policy_size: int = DEFAULT_POLICY_SIZE,
-        weighted_overlap: bool = False,
-        threshold: float = 0.5,
-        keep_fractions: Sequence[float] | None = None,
-        trained_fractions: Sequence[float] | None = None,
-        speedups: Sequence[float] = (),
-        thresholds: Sequence[float] = (),
-        backbone_name: str = "",
-        original_backbone: str = "",
-        original_fingerprint: str = "",
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = {"model_type": "bert"} if backbone is None else backbone
-        self.env = env
-        self.task, self.task_settings = task, task_settings
-        self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
-        self.policy_size = policy_size
-        if kwargs.pop("overlap", False):
-            raise ValueError(
-                "the configuration has 'overlap', as an earlier version saved it: its policy saw other numbers, "
-                "so train the policy again"
-            )
-        self.weighted_overlap = weighted_overlap
-        self.threshold = threshold
-        self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
-        self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
-        self.speedups, self.thresholds = list(speedups), list(thresholds)
-        self.backbone_name = backbone_name
-        self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
-        # A classifier's users look the names of classes up here, as in any model of transformers.
-        labels = {name: self.backbone[name] for name in ("id2label", "label2id") if name in self.backbone}
-        super().__init__(**{**labels, **kwargs})
-
-    def make_task(self) -> Task:
-        """Make the task, with labels and the like as the configuration of the task model has them.
-
-        Raises:
-            ValueError: The task or one of its settings is unknown.
-        """
-        task = task_of(self.task, self.task_settings or {}) if self.task else make_task(get_preset(self.env))
-        task.configure(self.backbone_config())
-        return task
-
-    def backbone_config(self) -> PreTrainedConfig:
-        """The configuration of the task model."""
-        values = dict(self.backbone)
-        return AutoConfig.for_model(values.pop("model_type"), **values)
-
-
-# Else AutoTokenizer, which reads the configuration beside a tokenizer, would warn of a type that it does not know.
-AutoConfig.register(TokenReducedConfig.model_type, TokenReducedConfig, exist_ok=True)
+from trbert_env.tasks import Task, task_name
 
 
 @dataclass(frozen=True)
@@ -121,12 +39,14 @@ class ReducedOutput:
 
     Attributes:
         logits: The task's logits, rows of texts end to end.
+        states: Every token's last state in text order, ``(sum of text lengths, hidden)``.
         layouts: The tokens of each of the T + 1 stages.
         keep_masks: The T packed masks that were applied.
         policy_logits: The T packed policy logits; empty where masks were given.
     """
 
     logits: Tensor
+    states: Tensor
     layouts: list[Layout]
     keep_masks: list[Tensor]
     policy_logits: list[Tensor]
@@ -135,8 +55,16 @@ class ReducedOutput:
 class TokenReducedModel(PreTrainedModel):
     """A fine-tuned encoder that skips the tokens its policy finds unimportant.
 
+    Making or loading one gives the class of its kind of task, such as
+    :class:`~trbert_env.deploy.heads.TokenReducedForQuestionAnswering`, which is also what the auto class of that kind
+    gives. Padded calls take what stock models take, labels included; packed calls are :meth:`forward_packed`.
+
     Args:
         config: Its configuration.
+
+    Raises:
+        WrongClassError: It is made by the class of another kind of task.
+        ValueError: The configuration cannot be built.
 
     Example:
         >>> model = TokenReducedModel.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
@@ -147,12 +75,50 @@ class TokenReducedModel(PreTrainedModel):
     base_model_prefix = "trbert"
     # The attention function is set by StagedEncoder, for packed and stock calls alike.
     _supports_sdpa = True
+    #: Trainer: losses are means over the texts of a call.
+    accepts_loss_kwargs = False
     config: TokenReducedConfig
+
+    #: The auto class of transformers that gives this class; None for any.
+    auto_model: ClassVar[Any] = None
+    #: The class of each auto class.
+    _classes: ClassVar[dict[Any, Any]] = {}
+
+    def __init_subclass__(cls, auto_model: Any = None, **kwargs: Any) -> None:
+        """Note which auto class gives the class."""
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
+        if auto_model is not None:
+            cls.auto_model = auto_model
+            TokenReducedModel._classes[auto_model] = cls
+
+    @classmethod
+    def classes(cls) -> dict[Any, type[TokenReducedModel]]:
+        """Return the class of each auto class of transformers."""
+        return dict(TokenReducedModel._classes)
+
+    def __new__(cls, config: TokenReducedConfig | None = None, *arguments: Any, **options: Any) -> TokenReducedModel:
+        """Make the class of the configuration's kind of task; copies give no configuration."""
+        if config is None:
+            return super().__new__(cls)
+        wanted = config.task_class.auto_model
+        if cls.auto_model not in (None, wanted):
+            raise WrongClassError(
+                f"the model's task is {config.task_class.__name__}: load it by {wanted.__name__} or TokenReducedModel, "
+                f"not by {cls.auto_model.__name__}"
+            )
+        kind: type[TokenReducedModel] = TokenReducedModel._classes.get(wanted, cls)
+        return super().__new__(kind)
 
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
         self.task = config.make_task()
-        self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
+        backbone_config = config.backbone_config()
+        if config.num_labels != backbone_config.num_labels:
+            raise ValueError(
+                f"num_labels is {config.num_labels}, and the model has {backbone_config.num_labels} outputs: "
+                "leave num_labels out"
+            )
+        self.backbone: PreTrainedModel = self.task.auto_model.from_config(backbone_config)
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
         self._check_decision(self.decision, encoder.num_reductions)
         self.policy = TokenPolicy(
@@ -176,6 +142,7 @@ class TokenReducedModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: There is no model, or its weights are a pickle.
+            WrongClassError: It is loaded by the class of another kind of task.
             ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
                 configuration is of no use.
         """
@@ -264,6 +231,55 @@ class TokenReducedModel(PreTrainedModel):
         """Save it with the model."""
         self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
 
+    @property
+    def threshold(self) -> float:
+        """Keep probability from which on a token is kept; setting it lets it decide, in place of keep fractions.
+
+        Raises:
+            ValueError: It is no probability.
+        """
+        return self.config.threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        """Save it with the model."""
+        self.set_decision(DecisionRule(threshold=threshold))
+
+    @property
+    def keep_fractions(self) -> tuple[float, ...] | None:
+        """Fractions of every text that the reductions keep; None where the threshold decides.
+
+        Raises:
+            ValueError: They are not one for each reduction, falling within (0, 1].
+        """
+        return self.decision.keep_fractions
+
+    @keep_fractions.setter
+    def keep_fractions(self, fractions: Sequence[float] | None) -> None:
+        """Save them with the model."""
+        self.set_decision(DecisionRule(self.threshold, None if fractions is None else tuple(fractions)))
+
+    @property
+    def speedup(self) -> float | None:
+        """FLOPs speed-up that its threshold gave on training texts; None where fractions decide, or none was measured.
+
+        Setting it looks the threshold up in the speed table.
+
+        Raises:
+            ValueError: The model has no speed table, or it does not reach so far.
+        """
+        return None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
+
+    @speedup.setter
+    def speedup(self, speedup: float) -> None:
+        """Save the threshold with the model."""
+        if not self.config.speedups:
+            raise ValueError(
+                "the model has no speed table, so that no speed-up can be set: set its threshold or keep_fractions, or "
+                "train it by runners/train_policy.py"
+            )
+        self.threshold = self.speed_table.threshold(speedup)
+
     @staticmethod
     def _check_decision(decision: DecisionRule, num_reductions: int) -> None:
         if decision.keep_fractions is not None:
@@ -309,31 +325,104 @@ class TokenReducedModel(PreTrainedModel):
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
         logits, _ = self.staged.read(forward)
-        return ReducedOutput(logits, forward.layouts, masks, policy_logits)
+        return ReducedOutput(logits, forward.final_states()[0], forward.layouts, masks, policy_logits)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> ModelOutput:
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> ModelOutput | tuple[Tensor, ...]:
         """Run a tokenizer's padded batch; the padding is taken out and costs nothing.
 
         Args:
-            input_ids: ``(num_texts, width)``, padded on the right; ``(num_texts, sequences, width)`` where a text has
+            input_ids: ``(num_texts, width)``, padded on either side; ``(num_texts, sequences, width)`` where a text has
                 several: the options of a choice, the slices of a long text. Of a text that has fewer, the last are all
                 padding.
-            attention_mask: 1 for tokens, 0 for padding, of the same shape.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None.
             token_type_ids: Token type ids of the same shape.
+            position_ids: Positions of the same shape, which must count from each sequence's first token on, as they do
+                where it is None.
+            labels: Gold answers, for a loss: of classes, numbers and options as stock models take them,
+                ``(num_texts,)``; of token classifiers as :meth:`Task.targets` gives them.
+            output_hidden_states: True to return each token's last state too; None for what the configuration says.
+            return_dict: False to return a tuple; None for what the configuration says.
+            others: Other inputs of stock models, which are refused by name.
 
         Returns:
-            Outputs of the stock model of the task: for questions ``start_logits`` and ``end_logits``, shaped like
-            ``input_ids``, minus infinity on padding; else ``logits``, one row a text, or of multi-hop questions and
-            candidates one a token.
+            Outputs of the stock model of the task: ``loss`` where labels are given; for questions ``start_logits`` and
+            ``end_logits``, shaped like ``input_ids``, minus infinity on padding, else ``logits``, one row a text, or of
+            multi-hop questions and candidates one a token; and ``hidden_states``, one tensor of the shape of
+            ``input_ids`` and the hidden size, 0 on padding. Logits are float32.
 
         Raises:
-            ValueError: A sequence has more tokens than the encoder has positions, or the batch holds no text.
+            ValueError: An input is not supported, the batch cannot be read as texts, or a sequence has more tokens than
+                the encoder has positions.
         """
-        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
-        output = self.forward_packed(batch)
-        return self.task.model_output(output.logits, batch.layout, input_ids.shape)
+        refuse(others, type(self).__name__)
+        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids)
+        packed = self.forward_packed(inputs.batch)
+        output = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
+        loss = None if labels is None else self._loss(output, packed, labels)
+        return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
+
+    def _read(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+    ) -> PaddedInputs:
+        inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
+        if position_ids is not None:
+            inputs.check_positions(position_ids, first_position(self.backbone))
+        return inputs
+
+    def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
+        """Loss of a padded call."""
+        return task_loss(self.task, packed.logits, packed.layouts[0], labels)
+
+    def _outputs(
+        self,
+        output: ModelOutput,
+        loss: Tensor | None,
+        packed: ReducedOutput,
+        inputs: PaddedInputs,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> ModelOutput | tuple[Tensor, ...]:
+        """What a padded call returns."""
+        config = self.config
+        refuse({"output_attentions": config.output_attentions}, type(self).__name__)
+        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = (spread(packed.states, inputs.mask),) if wants_states else None
+        output = type(output)(**{**output, "loss": loss, "hidden_states": states})
+        as_dict = config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the encoder."""
+        found: nn.Module = self.backbone.get_input_embeddings()
+        return found
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Exchange the word embeddings of the encoder.
+
+        Args:
+            value: The new ones.
+        """
+        self.backbone.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, *arguments: Any, **options: Any) -> nn.Embedding:
+        """Resize the word embeddings of the encoder; arguments are those of transformers."""
+        found: nn.Embedding = self.backbone.resize_token_embeddings(*arguments, **options)
+        self.config.backbone = {**self.config.backbone, "vocab_size": found.num_embeddings}
+        return found
 
 
 def _decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:

@@ -207,7 +207,7 @@ class MultiHopQA(TokenTask):
             return ""
         found = best_among(scores, tokens.stretches, self.num_best, self.max_answer_tokens)
         # The best starts may all lie behind the best ends.
-        first, last = found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
+        first, last = found[0] if found else best_of_all(scores, tokens.stretches, self.max_answer_tokens)
         paragraph = "".join(row["paragraphs"]["sentences"][tokens.paragraphs[first]])
         return paragraph[tokens.offsets[first, 0] : tokens.offsets[last, 1]]
 
