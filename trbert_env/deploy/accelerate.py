@@ -40,19 +40,22 @@ def accelerate(model: ModelT, policy: TokenReducedModel | Path | str) -> Any:
         >>> model = AutoModelForSequenceClassification.from_pretrained("my-classifier")  # doctest: +SKIP
         >>> faster = accelerate(model, policy="runs/TextClassification/policy-reinforce/...")  # doctest: +SKIP
     """
-    if not isinstance(policy, TokenReducedModel):
-        policy = TokenReducedModel.from_pretrained(model_folder(str(policy)))
-    if isinstance(model, TokenReducedModel):
-        raise TypeError("the model is token-reduced already: set its speedup, threshold or keep_fractions")
     if isinstance(model, PreTrainedModel):
-        return _around(model, policy)
+        return _around(model, _loaded(policy))
     if (holder := _transformer_of(model)) is not None:
-        holder.model = _around(holder.model, policy)
+        holder.model = _around(holder.model, _loaded(policy))
         return model
     raise TypeError(
         f"{type(model).__name__} cannot be accelerated: give a model of transformers, or a CrossEncoder of "
         "sentence-transformers that holds one"
     )
+
+
+def _loaded(policy: TokenReducedModel | Path | str) -> TokenReducedModel:
+    if isinstance(policy, TokenReducedModel):
+        return policy
+    found: TokenReducedModel = TokenReducedModel.from_pretrained(model_folder(str(policy)))
+    return found
 
 
 def _transformer_of(model: Any) -> Any:
@@ -83,8 +86,11 @@ def _check_encoder(model: PreTrainedModel, policy: TokenReducedModel) -> None:
 
     Raises:
         ValueError: It was, or its encoder was trained with it.
+        TypeError: The model is token-reduced already.
     """
     config, own = policy.config, policy.backbone
+    if isinstance(model, TokenReducedModel):
+        raise TypeError("the model is token-reduced already: set its speedup, threshold or keep_fractions")
     if config.original_fingerprint or config.backbone_name.endswith(", joint"):
         raise ValueError(
             "the policy's encoder was trained with it, so that it needs weights of its own: load the whole model, by "
@@ -92,7 +98,8 @@ def _check_encoder(model: PreTrainedModel, policy: TokenReducedModel) -> None:
         )
     if type(model) is not type(own):
         raise ValueError(
-            f"the policy was trained for a {type(own).__name__}, and the model is a {type(model).__name__}"
+            f"the policy was trained for a {type(own).__name__}, and the model is a {type(model).__name__}: give a model "
+            "of that class"
         )
     same_form = own
     if own.dtype != model.dtype:

@@ -118,5 +118,5 @@ class TokenPolicy(nn.Module):
 
 
 def _input_type(module: nn.Module) -> torch.dtype:
-    """The float type that a module computes in; layers without parameters, as dynamic quantisation makes, take float32."""
+    """The float type that a module computes in; dynamically quantised layers have no parameters, and take float32."""
     return next((values.dtype for values in module.parameters()), torch.float32)
