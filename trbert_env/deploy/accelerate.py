@@ -69,10 +69,9 @@ def _transformer_of(model: Any) -> Any:
 def _around(model: PreTrainedModel, policy: TokenReducedModel) -> TokenReducedModel:
     """A token-reduced model that shares its encoder and head with ``model``, and nothing with ``policy``."""
     _check_encoder(model, policy)
-    # Whoever copies a model with this memo gets the loaded one in place of its own.
-    memo: dict[int, Any] = {id(policy.backbone): model, id(policy.__dict__.get("staged")): None}
-    reduced = copy.deepcopy(policy, memo)
-    reduced.__dict__.pop("staged", None)
+    policy.__dict__.pop("staged", None)  # a cache of parts of the encoder, which would be copied too
+    # By this memo, what is copied gets the loaded model in place of its own.
+    reduced = copy.deepcopy(policy, {id(policy.backbone): model})
     for part in (reduced.policy, reduced.calibration):
         if part is not None:
             move(part, model.device, model.dtype)
@@ -98,8 +97,8 @@ def _check_encoder(model: PreTrainedModel, policy: TokenReducedModel) -> None:
         )
     if type(model) is not type(own):
         raise ValueError(
-            f"the policy was trained for a {type(own).__name__}, and the model is a {type(model).__name__}: give a model "
-            "of that class"
+            f"the policy was trained for a {type(own).__name__}, and the model is a {type(model).__name__}: give a "
+            "model of that class"
         )
     same_form = own
     if own.dtype != model.dtype:

@@ -29,7 +29,6 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.generic import ModelOutput
 
 from trbert_env.deploy.answering import Answer, answer
 from trbert_env.deploy.config import TokenReducedConfig, class_name
@@ -98,7 +97,7 @@ class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelFo
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **others: Any,
-    ) -> ModelOutput | tuple[Tensor, ...]:
+    ) -> Any:
         """Run a tokenizer's padded batch; see :meth:`TokenReducedModel.forward`.
 
         Args:

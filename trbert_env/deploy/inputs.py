@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trbert_env.encoder.texts import TextBatch, token_mask
@@ -92,7 +91,9 @@ class PaddedInputs:
             ValueError: They are others, or of a shape that does not fit.
         """
         shape = self.mask.shape
-        if torch.broadcast_shapes(position_ids.shape, shape) != shape:
+        # From the last dimension on, as torch broadcasts.
+        fitting = [size in (1, wanted) for size, wanted in zip(position_ids.shape[::-1], shape[::-1], strict=False)]
+        if position_ids.dim() > len(shape) or not all(fitting):
             raise ValueError(f"position_ids have the shape {tuple(position_ids.shape)}: give {tuple(shape)}")
         expected = self.batch.sequence_positions + first
         wrong = (position_ids.expand(shape)[self.mask] != expected).nonzero()

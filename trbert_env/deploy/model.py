@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from trbert_env.data.weights import WrongClassError, check_nothing_missing, load_weights
+from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_weights
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.losses import task_loss
@@ -63,7 +63,7 @@ class TokenReducedModel(PreTrainedModel):
         config: Its configuration.
 
     Raises:
-        WrongClassError: It is made by the class of another kind of task.
+        WrongLoadError: It is made by the class of another kind of task, or with another number of labels.
         ValueError: The configuration cannot be built.
 
     Example:
@@ -102,7 +102,7 @@ class TokenReducedModel(PreTrainedModel):
             return super().__new__(cls)
         wanted = config.task_class.auto_model
         if cls.auto_model not in (None, wanted):
-            raise WrongClassError(
+            raise WrongLoadError(
                 f"the model's task is {config.task_class.__name__}: load it by {wanted.__name__} or TokenReducedModel, "
                 f"not by {cls.auto_model.__name__}"
             )
@@ -114,9 +114,9 @@ class TokenReducedModel(PreTrainedModel):
         self.task = config.make_task()
         backbone_config = config.backbone_config()
         if config.num_labels != backbone_config.num_labels:
-            raise ValueError(
-                f"num_labels is {config.num_labels}, and the model has {backbone_config.num_labels} outputs: "
-                "leave num_labels out"
+            raise WrongLoadError(
+                f"num_labels is {config.num_labels}, and the model has {backbone_config.num_labels} outputs: leave "
+                "num_labels out, or restore its config.json"
             )
         self.backbone: PreTrainedModel = self.task.auto_model.from_config(backbone_config)
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
@@ -142,7 +142,7 @@ class TokenReducedModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: There is no model, or its weights are a pickle.
-            WrongClassError: It is loaded by the class of another kind of task.
+            WrongLoadError: It is loaded by the class of another kind of task, or with another number of labels.
             ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
                 configuration is of no use.
         """
@@ -337,7 +337,7 @@ class TokenReducedModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **others: Any,
-    ) -> ModelOutput | tuple[Tensor, ...]:
+    ) -> Any:
         """Run a tokenizer's padded batch; the padding is taken out and costs nothing.
 
         Args:

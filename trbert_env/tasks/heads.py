@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.nn import Linear
 from torch.nn.functional import relu
 from transformers import PreTrainedModel
 
@@ -65,7 +64,8 @@ def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
         ValueError: The model has no such head.
     """
     dropout, head = getattr(model, "dropout", None), getattr(model, "classifier", None)
-    if dropout is None or not isinstance(head, Linear):
+    # A token classifier reads states by one layer, in whatever form; sequence classifiers have heads of their own.
+    if dropout is None or not hasattr(head, "in_features"):
         raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")
     result: Tensor = head(dropout(states)).float()
     return result
