@@ -133,7 +133,7 @@ def test_what_cannot_be_supported_is_refused_by_name(
 
 def test_other_refusals(shipped: MakeShipped, padded: MakeInputs) -> None:
     model, inputs = shipped("questions"), padded("questions")
-    with pytest.raises(ValueError, match="does not support labels .*: give start_positions and end_positions"):
+    with pytest.raises(ValueError, match=r"does not support labels .*: give start_positions and end_positions"):
         model(**inputs, labels=torch.zeros(4))
     with pytest.raises(ValueError, match="one of start_positions and end_positions is missing: give both"):
         model(**inputs, start_positions=torch.zeros(4))

@@ -50,7 +50,7 @@ def test_a_speedup_that_was_not_measured(model: Any, speedup: float) -> None:
 def test_a_model_without_a_table(shipped: Callable[..., Any]) -> None:
     model = shipped("classes")
     assert model.speedup is None
-    with pytest.raises(ValueError, match="the model has no speed table, .*: set its threshold or keep_fractions"):
+    with pytest.raises(ValueError, match=r"the model has no speed table, .*: set its threshold or keep_fractions"):
         model.speedup = 2.0
 
 
