@@ -76,8 +76,8 @@ class PaddedInputs:
         """
         if input_ids is None:
             raise ValueError("input_ids are missing: give token ids, as a tokenizer returns them")
-        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
-        return cls(batch, token_mask(input_ids, attention_mask))
+        mask = token_mask(input_ids, attention_mask)
+        return cls(TextBatch.from_padded(input_ids, mask, token_type_ids), mask)
 
     def check_positions(self, position_ids: Tensor, first: int) -> None:
         """Refuse positions other than those that the encoder reads: one after the other, from each first token on.

@@ -139,6 +139,8 @@ def token_mask(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
     if attention_mask is None:
         return torch.ones_like(input_ids, dtype=torch.bool)
     check_shape("attention_mask", attention_mask, input_ids.shape)
+    if attention_mask.dtype == torch.bool:
+        return attention_mask
     mask = attention_mask.bool()
     if bool((attention_mask != mask).any()):
         value = attention_mask[attention_mask != mask][0].item()
