@@ -71,7 +71,7 @@ def span_loss(start_logits: Tensor, end_logits: Tensor, start_positions: Tensor,
         ("end_positions", end_logits.flatten(1), end_positions),
     ):
         behind = logits.shape[1]
-        places = _one_a_text(places, len(logits), name).to(logits.device).clamp(0, behind)
+        places = _one_a_text(places, len(logits), name).to(logits.device).long().clamp(0, behind)
         loss = cross_entropy(logits, places, ignore_index=behind)
         if bool(torch.isinf(loss)):
             raise ValueError(f"{name} names a place on padding: count from the beginning of the padded row")
@@ -102,7 +102,7 @@ def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
     wrong = labels[(labels != _IGNORED) & ((labels < 0) | (labels >= logits.shape[1]))]
     if len(wrong):
         raise ValueError(f"labels hold {wrong[0].item()}, and there are {logits.shape[1]} classes: count from 0")
-    return cross_entropy(logits, labels, ignore_index=_IGNORED)
+    return cross_entropy(logits, labels.long(), ignore_index=_IGNORED)
 
 
 def _one_a_text(values: Tensor, count: int, name: str = "labels") -> Tensor:

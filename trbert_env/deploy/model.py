@@ -20,15 +20,15 @@ from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.losses import task_loss
+from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import TokenPolicy
-from trbert_env.reduction.speed_table import SpeedTable
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Task, task_name
 
@@ -52,7 +52,7 @@ class ReducedOutput:
     policy_logits: list[Tensor]
 
 
-class TokenReducedModel(PreTrainedModel):
+class TokenReducedModel(TradeOff, PreTrainedModel):
     """A fine-tuned encoder that skips the tokens its policy finds unimportant.
 
     Making or loading one gives the class of its kind of task, such as
@@ -120,7 +120,7 @@ class TokenReducedModel(PreTrainedModel):
             )
         self.backbone: PreTrainedModel = self.task.auto_model.from_config(backbone_config)
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
-        self._check_decision(self.decision, encoder.num_reductions)
+        self.decision.check(encoder.num_reductions)
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.weighted_overlap
         )
@@ -214,87 +214,6 @@ class TokenReducedModel(PreTrainedModel):
     def cost(self) -> CostModel:
         """What its passes cost, the policy included."""
         return self.staged.cost
-
-    @property
-    def decision(self) -> DecisionRule:
-        """How it decides."""
-        fractions = self.config.keep_fractions
-        return DecisionRule(self.config.threshold, None if fractions is None else tuple(fractions))
-
-    @property
-    def speed_table(self) -> SpeedTable:
-        """Which threshold gives which speed-up; empty where none was measured."""
-        return SpeedTable(tuple(self.config.speedups), tuple(self.config.thresholds))
-
-    @speed_table.setter
-    def speed_table(self, table: SpeedTable) -> None:
-        """Save it with the model."""
-        self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
-
-    @property
-    def threshold(self) -> float:
-        """Keep probability from which on a token is kept; setting it lets it decide, in place of keep fractions.
-
-        Raises:
-            ValueError: It is no probability.
-        """
-        return self.config.threshold
-
-    @threshold.setter
-    def threshold(self, threshold: float) -> None:
-        """Save it with the model."""
-        self.set_decision(DecisionRule(threshold=threshold))
-
-    @property
-    def keep_fractions(self) -> tuple[float, ...] | None:
-        """Fractions of every text that the reductions keep; None where the threshold decides.
-
-        Raises:
-            ValueError: They are not one for each reduction, falling within (0, 1].
-        """
-        return self.decision.keep_fractions
-
-    @keep_fractions.setter
-    def keep_fractions(self, fractions: Sequence[float] | None) -> None:
-        """Save them with the model."""
-        self.set_decision(DecisionRule(self.threshold, None if fractions is None else tuple(fractions)))
-
-    @property
-    def speedup(self) -> float | None:
-        """FLOPs speed-up that its threshold gave on training texts; None where fractions decide, or none was measured.
-
-        Setting it looks the threshold up in the speed table.
-
-        Raises:
-            ValueError: The model has no speed table, or it does not reach so far.
-        """
-        return None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
-
-    @speedup.setter
-    def speedup(self, speedup: float) -> None:
-        """Save the threshold with the model."""
-        if not self.config.speedups:
-            raise ValueError(
-                "the model has no speed table, so that no speed-up can be set: set its threshold or keep_fractions, or "
-                "train it by runners/train_policy.py"
-            )
-        self.threshold = self.speed_table.threshold(speedup)
-
-    @staticmethod
-    def _check_decision(decision: DecisionRule, num_reductions: int) -> None:
-        if decision.keep_fractions is not None:
-            check_keep_fractions(decision.keep_fractions, num_reductions)
-
-    def set_decision(self, decision: DecisionRule) -> None:
-        """Decide by another rule from now on, and when loaded again.
-
-        Raises:
-            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
-        """
-        self._check_decision(decision, self.encoder.num_reductions)
-        fractions = decision.keep_fractions
-        self.config.threshold = decision.threshold
-        self.config.keep_fractions = None if fractions is None else list(fractions)
 
     def forward_packed(
         self,

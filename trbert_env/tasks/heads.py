@@ -63,7 +63,8 @@ def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     Raises:
         ValueError: The model has no such head.
     """
-    dropout, head = getattr(model, "dropout", None), getattr(model, "classifier", None)
+    dropout: Any = getattr(model, "dropout", None)
+    head: Any = getattr(model, "classifier", None)
     # A token classifier reads states by one layer, in whatever form; sequence classifiers have heads of their own.
     if dropout is None or not hasattr(head, "in_features"):
         raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")

@@ -146,3 +146,13 @@ def test_trainer_trains_it_further(kind: str, shipped: MakeShipped, padded: Make
     loaded = type(model).from_pretrained(tmp_path / "model")
     with torch.no_grad():
         assert loaded(**inputs)[0].equal(model.eval()(**inputs)[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["questions", "classes", "choice"])
+def test_labels_of_other_integer_types(kind: str, shipped: MakeShipped, padded: MakeInputs) -> None:
+    model, inputs = shipped(kind), padded(kind)
+    expected = model(**inputs, **LABELS[kind]).loss
+    for dtype in (torch.int32, torch.uint8):
+        found = model(**inputs, **{name: values[:, None].to(dtype) for name, values in LABELS[kind].items()})
+        assert found.loss.equal(expected)
