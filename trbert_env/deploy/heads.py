@@ -32,7 +32,7 @@ from transformers import (
 
 from trbert_env.deploy.answering import Answer, answer
 from trbert_env.deploy.config import TokenReducedConfig, class_name
-from trbert_env.deploy.inputs import refuse
+from trbert_env.deploy.inputs import not_compiled, refuse
 from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.tasks import Classification, MultipleChoice
@@ -86,6 +86,7 @@ class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelFo
     """
 
     # The names of labels are how Trainer knows them, and those of other heads are not its.
+    @not_compiled
     def forward(  # type: ignore[override]
         self,
         input_ids: Tensor | None = None,

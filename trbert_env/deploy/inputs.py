@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from trbert_env.encoder.texts import TextBatch, token_mask
+
+CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 _LEAVE_OUT = "leave it out"
 #: Inputs and options of stock models that a token-reduced model cannot take, each with the reason and what to do.
@@ -24,6 +27,18 @@ _REFUSED = {
     "start_positions": ("it has no start logits", "give labels"),
     "end_positions": ("it has no end logits", "give labels"),
 }
+
+
+def not_compiled(call: CallT) -> CallT:
+    """Let ``torch.compile`` leave a padded call as it is, so that a compiled model gives the same at the same speed.
+
+    Lengths differ from call to call and from stage to stage. Compiled all the same, a call falls into dozens of graphs,
+    which take minutes to make and then run slower than without (RESULTS.md).
+
+    Args:
+        call: The ``forward`` of a model.
+    """
+    return cast(CallT, torch.compiler.disable(call, reason="packed sequences change their lengths at every stage"))
 
 
 def refuse(others: Mapping[str, Any], model: str) -> None:

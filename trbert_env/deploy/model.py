@@ -18,7 +18,7 @@ from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_weights
 from trbert_env.deploy.config import TokenReducedConfig
-from trbert_env.deploy.inputs import PaddedInputs, refuse
+from trbert_env.deploy.inputs import PaddedInputs, not_compiled, refuse
 from trbert_env.deploy.losses import task_loss
 from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.packing import Layout
@@ -246,6 +246,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         logits, _ = self.staged.read(forward)
         return ReducedOutput(logits, forward.final_states()[0], forward.layouts, masks, policy_logits)
 
+    @not_compiled
     def forward(
         self,
         input_ids: Tensor | None = None,

@@ -111,3 +111,14 @@ def test_an_upload_is_a_folder_that_loads(
     with torch.no_grad():
         loaded = TokenReducedModel.from_pretrained(tmp_path)
         assert loaded(**inputs).start_logits.equal(model(**inputs).start_logits)
+
+
+@torch.no_grad()
+def test_a_compiled_model_is_the_model(kind: str, shipped: MakeShipped, padded: MakeInputs) -> None:
+    def backend(graph: Any, inputs: Any) -> Any:
+        raise AssertionError("a graph of packed sequences was to be compiled")
+
+    model, inputs = shipped(kind), padded(kind)
+    compiled: Any = torch.compile(model, backend=backend)
+    for _ in range(2):
+        assert compiled(**inputs)[0].equal(model(**inputs)[0])
