@@ -32,7 +32,7 @@ from transformers import (
 
 from trbert_env.deploy.answering import Answer, answer
 from trbert_env.deploy.config import TokenReducedConfig, class_name
-from trbert_env.deploy.inputs import not_compiled, refuse
+from trbert_env.deploy.inputs import not_compiled
 from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.tasks import Classification, MultipleChoice
@@ -116,10 +116,9 @@ class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelFo
         Raises:
             ValueError: An input is not supported, or the batch cannot be read as texts.
         """
-        refuse(others, type(self).__name__)
         if (start_positions is None) != (end_positions is None):
             raise ValueError("one of start_positions and end_positions is missing: give both, or none for no loss")
-        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids)
+        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
         packed = self.forward_packed(inputs.batch)
         output: Any = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
         loss = None

@@ -5,7 +5,7 @@ It is a model of transformers: the classes of :mod:`trbert_env.deploy.heads` are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.inputs import PaddedInputs, not_compiled, refuse
 from trbert_env.deploy.losses import task_loss
 from trbert_env.deploy.trade_off import TradeOff
+from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.staged import StagedEncoder
@@ -111,6 +112,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
 
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
+        _check_attention(config._attn_implementation)
         self.task = config.make_task()
         backbone_config = config.backbone_config()
         if config.num_labels != backbone_config.num_labels:
@@ -229,9 +231,16 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             keep_masks: T packed bool masks to apply instead of the policy's own.
             samples: Rows of each text; they share the first stage.
             decision: Decision rule to apply instead of the model's own.
+
+        Raises:
+            ValueError: A sequence has more tokens than the encoder has positions, or another attention function was
+                set.
         """
+        staged = self.staged
+        # Any other function would attend from one text to the next.
+        _check_attention(self.backbone.config._attn_implementation, PACKED_ATTENTION)
         rule = self.decision if decision is None else decision
-        forward = self.staged.start(batch, samples)
+        forward = staged.start(batch, samples)
         masks, policy_logits = [], []
         while not forward.done:
             layout = forward.tokens.layout
@@ -243,7 +252,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
-        logits, _ = self.staged.read(forward)
+        logits, _ = staged.read(forward)
         return ReducedOutput(logits, forward.final_states()[0], forward.layouts, masks, policy_logits)
 
     @not_compiled
@@ -284,8 +293,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             ValueError: An input is not supported, the batch cannot be read as texts, or a sequence has more tokens than
                 the encoder has positions.
         """
-        refuse(others, type(self).__name__)
-        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids)
+        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
         packed = self.forward_packed(inputs.batch)
         output = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
         loss = None if labels is None else self._loss(output, packed, labels)
@@ -297,7 +305,10 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
+        others: Mapping[str, Any],
     ) -> PaddedInputs:
+        """Texts of a padded call, whose other inputs are refused."""
+        refuse(others, type(self).__name__)
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         if position_ids is not None:
             inputs.check_positions(position_ids, first_position(self.backbone))
@@ -318,12 +329,23 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
     ) -> ModelOutput | tuple[Tensor, ...]:
         """What a padded call returns."""
         config = self.config
-        refuse({"output_attentions": config.output_attentions}, type(self).__name__)
         wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states = (spread(packed.states, inputs.mask),) if wants_states else None
         output = type(output)(**{**output, "loss": loss, "hidden_states": states})
         as_dict = config.return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()
+
+    def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
+        """Refuse any attention function but its own.
+
+        Args:
+            attn_implementation: Name of a function.
+            allow_all_kernels: Not needed here.
+
+        Raises:
+            WrongLoadError: It is another one.
+        """
+        _check_attention(attn_implementation)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the word embeddings of the encoder."""
@@ -343,6 +365,19 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         found: nn.Embedding = self.backbone.resize_token_embeddings(*arguments, **options)
         self.config.backbone = {**self.config.backbone, "vocab_size": found.num_embeddings}
         return found
+
+
+def _check_attention(name: Any, own: str = "sdpa") -> None:
+    """Refuse an attention function that knows nothing of packed texts.
+
+    Raises:
+        WrongLoadError: It is one.
+    """
+    if name != own:
+        raise WrongLoadError(
+            f"attn_implementation {name!r} is not supported: a token-reduced model attends within packed texts, by "
+            "scaled_dot_product_attention; leave it out, or load the model again where it was set"
+        )
 
 
 def _decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:

@@ -145,6 +145,21 @@ def test_other_refusals(shipped: MakeShipped, padded: MakeInputs) -> None:
         model(**{**inputs, "token_type_ids": inputs["token_type_ids"][:, :2]})
 
 
+def test_attention_is_its_own(shipped: MakeShipped, padded: MakeInputs, folder_of: Any) -> None:
+    model, inputs = shipped("classes"), padded("classes")
+    expected = model(**inputs).logits
+    model.set_attn_implementation("sdpa")
+    message = "attn_implementation 'eager' is not supported: a token-reduced model attends within packed texts"
+    with pytest.raises(ValueError, match=message):
+        model.set_attn_implementation("eager")
+    assert model(**inputs).logits.equal(expected)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        type(model).from_pretrained(folder_of("classes"), attn_implementation="eager")
+    model.backbone.set_attn_implementation("eager")
+    with pytest.raises(ValueError, match=message):
+        model(**inputs)
+
+
 @torch.no_grad()
 def test_word_embeddings_are_those_of_the_encoder(shipped: MakeShipped, padded: MakeInputs, tmp_path: Any) -> None:
     model, inputs = shipped("classes"), padded("classes")
