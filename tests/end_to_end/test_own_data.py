@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from sentence_transformers import CrossEncoder
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from runners.cli.run import run
@@ -213,7 +212,10 @@ def quality_elsewhere(name: str, folder: Path, held_out: Path) -> float:
     with held_out.open(newline="", encoding="utf-8") as opened:
         table = [list(row.values()) for row in csv.DictReader(opened)]
     if name == "relevance":
-        scores = CrossEncoder(str(folder), device="cpu").predict([(query, passage) for query, passage, _ in table])
+        library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+        scores = library.CrossEncoder(str(folder), device="cpu").predict(
+            [(query, passage) for query, passage, _ in table]
+        )
         hits = [(score > 0.5) == (label == "1") for score, (*_, label) in zip(scores, table, strict=True)]
     else:
         pairs = [{"text": first, "text_pair": second} for first, second, _ in table]

@@ -69,7 +69,7 @@ class TokenReducedForMultipleChoice(TokenReducedModel, auto_model=AutoModelForMu
     def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
         if isinstance(self.task, MultipleChoice) and self.task.form == "softmax":
             return choice_loss(output.logits, labels)
-        return super()._loss(output, packed, labels)
+        return super()._loss(output, packed, labels.reshape(-1, 1))
 
 
 class TokenReducedForTokenClassification(TokenReducedModel, auto_model=AutoModelForTokenClassification):

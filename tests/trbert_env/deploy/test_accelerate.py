@@ -85,6 +85,9 @@ def test_a_cross_encoder_is_wrapped(
     assert isinstance(encoder.model, TokenReducedModel)
     reduced = library.CrossEncoder(str(folder_of(kind)), device="cpu", activation_fn=identity).predict(PAIRS)
     assert encoder.predict(PAIRS).tolist() == reduced.tolist()
+    encoder.save_pretrained(str(tmp_path / "faster"))
+    saved = library.CrossEncoder(str(tmp_path / "faster"), device="cpu")
+    assert saved.predict(PAIRS).tolist() == reduced.tolist()
     encoder.model.keep_fractions = (1.0, 1.0)
     assert encoder.predict(PAIRS).tolist() == pytest.approx(plain.tolist(), abs=1e-5)
     assert len(encoder.rank(PAIRS[0][0], [PAIRS[0][1], PAIRS[1][1]])) == 2

@@ -156,3 +156,17 @@ def test_labels_of_other_integer_types(kind: str, shipped: MakeShipped, padded: 
     for dtype in (torch.int32, torch.uint8):
         found = model(**inputs, **{name: values[:, None].to(dtype) for name, values in LABELS[kind].items()})
         assert found.loss.equal(expected)
+
+
+@torch.no_grad()
+def test_options_that_are_taken_each_for_itself(shipped: MakeShipped, padded: MakeInputs) -> None:
+    """Right or wrong, the mean over the options of a text: no stock head has this loss."""
+    model, inputs = shipped("choice"), padded("choice")
+    model.task.form = "independent"
+    output = model(**inputs, labels=torch.tensor([0, 1, 2, 1]))
+    expected = []
+    for row, gold in zip(output.logits, (0, 1, 2, 1), strict=True):
+        options = row[torch.isfinite(row)].sigmoid()
+        right = torch.tensor([float(yes if place == gold else 1 - yes) for place, yes in enumerate(options)])
+        expected.append(-right.log().mean())
+    torch.testing.assert_close(output.loss, torch.stack(expected).mean(), rtol=0, atol=1e-5)
