@@ -93,7 +93,8 @@ def test_positions_that_the_encoder_reads_are_accepted(
     family: str, side: str, shipped: MakeShipped, padded: MakeInputs
 ) -> None:
     model, inputs = shipped("questions", family), padded("questions", family, side=side)
-    first = 2 if family == "roberta" else 0  # RoBERTa counts from behind its padding's id, 1
+    # Families of the RoBERTa kind count from behind the id of their padding.
+    first = model.backbone.config.pad_token_id + 1 if "roberta" in family or family == "mpnet" else 0
     places = inputs["attention_mask"].cumsum(1) - 1 + first
     assert model(**inputs, position_ids=places).start_logits.equal(model(**inputs).start_logits)
     with pytest.raises(ValueError, match="position_ids of row 0 are not supported: each row's tokens must count from"):
