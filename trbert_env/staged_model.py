@@ -81,8 +81,9 @@ class StagedModel(nn.Module):
 
     def _embedding_norms(self, batch: TextBatch) -> Tensor:
         """``(total_tokens,)`` float32 norms of the tokens' word embeddings, as they are now."""
-        table = cast(nn.Embedding, self.model.get_input_embeddings()).weight.detach()
-        norms: Tensor = torch.linalg.vector_norm(table.index_select(0, batch.input_ids.long()).float(), dim=1)
+        # Called, not read off their table: quantised and adapted embeddings have none.
+        vectors = self.model.get_input_embeddings()(batch.input_ids).detach()
+        norms: Tensor = torch.linalg.vector_norm(vectors.float(), dim=1)
         return norms
 
     def read(self, forward: StagedForward) -> tuple[Tensor, Tensor]:

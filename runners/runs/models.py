@@ -19,7 +19,8 @@ from trbert_env.data.backbones import (
     move,
 )
 from trbert_env.data.fingerprints import fingerprint_model
-from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.tasks import Task
 

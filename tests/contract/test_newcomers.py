@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -139,7 +138,7 @@ class Tagging(Task):
         found: Tensor = outputs.logits
         return found
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> SequenceClassifierOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> SequenceClassifierOutput:
         return SequenceClassifierOutput(logits=logits)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
@@ -25,6 +25,7 @@ from runners.train_policy import main as train_policy
 from runners.training.joint import JointFinetuneOptions
 from runners.training.policy import TrainPolicyOptions
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.tasks.squad_metrics import squad_metrics
 
 RUNNERS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
     "finetune": (finetune, FinetuneOptions),
@@ -194,8 +195,33 @@ def test_from_files_to_a_faster_model(
         assert (model.config.id2label, model.config.num_labels) == (kind.labels, len(kind.labels))
         assert model.config.label2id == {label: index for index, label in kind.labels.items()}
     _check_long_texts(model, tokenizer)
+    measured = quality_elsewhere(name, policy / "model", held_out)
+    assert measured == pytest.approx(later[kind.metric], abs=1e-9)
     if kind.env == "SpanQA":
         assert model.task.null_answer is False  # every question of the file has an answer
+
+
+def quality_elsewhere(name: str, folder: Path, held_out: Path) -> float:
+    """The main metric of a shipped model, as programs get it that know nothing of this project's evaluations."""
+    if name == "questions":
+        rows = [json.loads(line) for line in held_out.read_text().splitlines()]
+        model = AutoModelForQuestionAnswering.from_pretrained(folder)
+        found = model.answer([row["question"] for row in rows], [row["context"] for row in rows])
+        predictions = {str(number): answer.text for number, answer in enumerate(found)}
+        return squad_metrics(predictions, {str(number): [row["answer"]] for number, row in enumerate(rows)})["f1"]
+    with held_out.open(newline="", encoding="utf-8") as opened:
+        table = [list(row.values()) for row in csv.DictReader(opened)]
+    if name == "relevance":
+        library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+        scores = library.CrossEncoder(str(folder), device="cpu").predict(
+            [(query, passage) for query, passage, _ in table]
+        )
+        hits = [(score > 0.5) == (label == "1") for score, (*_, label) in zip(scores, table, strict=True)]
+    else:
+        pairs = [{"text": first, "text_pair": second} for first, second, _ in table]
+        answers = pipeline("text-classification", model=str(folder))(pairs, batch_size=4)
+        hits = [answer["label"] == label for answer, (*_, label) in zip(answers, table, strict=True)]
+    return 100.0 * sum(hits) / len(hits)
 
 
 def _check_long_texts(model: Any, tokenizer: Any) -> None:

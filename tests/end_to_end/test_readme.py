@@ -157,6 +157,8 @@ class Reader:
             block = block.replace(long, short)
         names: dict[str, Any] = {"run_dir": self.latest, "__name__": "readme"}
         names |= {"score_run": self.scores, "question_run": self.runs.get("SpanQA")}
+        if self.scores is not None:
+            names["my_reranker"] = json.loads((self.scores / "config.json").read_text())["facts"]["backbone"]
         # A module, for dataclasses look theirs up.
         self.monkeypatch.setitem(sys.modules, "readme", type(sys)("readme"))
         exec(compile(block, "README.md", "exec"), names)

@@ -185,8 +185,9 @@ def test_a_padded_call_equals_the_packed_one(model: PreTrainedModel, texts: list
     ("mask", "message"),
     [
         ([[1, 1, 1], [0, 0, 0]], "row 1 of input_ids has no tokens"),
-        ([[1, 1, 1], [0, 1, 1]], "in row 1: pad on the right"),
-        ([[1, 0, 1], [1, 1, 1]], "in row 0: pad on the right"),
+        ([[1, 0, 1], [1, 1, 1]], "attention_mask has a 0 between two 1s in row 0: pad on the left or on the right"),
+        ([[1, 2, 1], [1, 1, 1]], "attention_mask holds 2: give 1 for tokens and 0 for padding"),
+        ([[1, 1], [1, 1]], r"attention_mask has the shape \(2, 2\), and input_ids \(2, 3\): they must agree"),
     ],
 )
 def test_a_padded_call_refuses_masks_it_would_misread(

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedModel
 
 from trbert_env.data.backbones import move
-from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets

@@ -33,6 +33,10 @@ CONFIG_ERRORS = (ValueError, TypeError, KeyError, AttributeError, StrictDataclas
 _LOADING_ERRORS = (RuntimeError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, AssertionError)
 
 
+class WrongLoadError(ValueError):
+    """A saved model is asked to be what it is not: of another kind of task, or with other outputs."""
+
+
 def load_weights(
     load: Callable[..., Any],
     source: str,
@@ -60,6 +64,7 @@ def load_weights(
         ValueError: A file is damaged, the configuration cannot be built or run, or a weight has another shape than
             the configuration says, is unknown to it or is not finite.
         HeadMismatchError: A weight of a backbone's task head has another shape than the configuration says.
+        WrongLoadError: The class of ``load`` is of another kind of task, or other outputs are asked for.
     """
     folder = Path(source, options.get("subfolder") or "")
     check_files(folder, what)
@@ -77,6 +82,8 @@ def load_weights(
             f"the config.json of {what} asks for a package that is not installed ({_first_line(error)}): "
             "save the model without it, or install the package"
         ) from error
+    except WrongLoadError:
+        raise
     except (*CONFIG_ERRORS, *_LOADING_ERRORS) as error:
         reason = _first_line(error)
         raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error

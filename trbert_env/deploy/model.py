@@ -1,128 +1,42 @@
-"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it."""
+"""TokenReducedModel: a fine-tuned encoder with its policy, as users save, load and run it.
+
+It is a model of transformers: the classes of :mod:`trbert_env.deploy.heads` are what the auto classes give.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from trbert_env.data.weights import check_nothing_missing, load_weights
+from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_weights
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.inputs import PaddedInputs, not_compiled, refuse
+from trbert_env.deploy.losses import task_loss
+from trbert_env.deploy.trade_off import TradeOff
+from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import TextBatch
-from trbert_env.presets import get_preset
+from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets, make_exit_offsets
-from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
-from trbert_env.reduction.speed_table import SpeedTable
+from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.staged_model import StagedModel
-from trbert_env.tasks import Task, make_task, task_name, task_of
-
-
-class TokenReducedConfig(PreTrainedConfig):
-    """What a token-reduced model is made of.
-
-    Args:
-        backbone: The configuration of the task model, as a dict; names of classes are taken from it.
-        env: The name of the data set that it was trained for.
-        task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`; empty for the data set's own.
-        task_settings: Settings of the task.
-        reduction_layers: 1-based; None for the default.
-        policy_size: Width of the policy heads.
-        weighted_overlap: True if the policy sees lexical overlap.
-        threshold: Keep a token whose probability is at least this.
-        keep_fractions: If given, keep exactly these fractions of every text instead.
-        trained_fractions: Keep fractions of the budget that it was trained under; further training starts from them.
-        speedups: FLOPs speed-ups that thresholds were measured to give, rising; see :class:`SpeedTable`.
-        thresholds: The thresholds.
-        backbone_name: Name of the backbone in records.
-        original_backbone: Folder or hub name of the encoder that joint training began with; empty where the
-            model's own encoder is as it was.
-        original_fingerprint: Fingerprint of that encoder; see :mod:`trbert_env.data.fingerprints`.
-        kwargs: Handed on to transformers.
-
-    Raises:
-        ValueError: It is an earlier version's, whose policies saw a lexical overlap of other weights.
-    """
-
-    model_type = "trbert"
-
-    def __init__(
-        self,
-        backbone: dict[str, Any] | None = None,
-        env: str = "SQuAD2",
-        task: str = "",
-        task_settings: dict[str, Any] | None = None,
-        reduction_layers: Sequence[int] | None = None,
-        policy_size: int = DEFAULT_POLICY_SIZE,
-        weighted_overlap: bool = False,
-        threshold: float = 0.5,
-        keep_fractions: Sequence[float] | None = None,
-        trained_fractions: Sequence[float] | None = None,
-        speedups: Sequence[float] = (),
-        thresholds: Sequence[float] = (),
-        backbone_name: str = "",
-        original_backbone: str = "",
-        original_fingerprint: str = "",
-        **kwargs: Any,
-    ) -> None:
-        self.backbone = {"model_type": "bert"} if backbone is None else backbone
-        self.env = env
-        self.task, self.task_settings = task, task_settings
-        self.reduction_layers = None if reduction_layers is None else list(reduction_layers)
-        self.policy_size = policy_size
-        if kwargs.pop("overlap", False):
-            raise ValueError(
-                "the configuration has 'overlap', as an earlier version saved it: its policy saw other numbers, "
-                "so train the policy again"
-            )
-        self.weighted_overlap = weighted_overlap
-        self.threshold = threshold
-        self.keep_fractions = None if keep_fractions is None else list(keep_fractions)
-        self.trained_fractions = None if trained_fractions is None else list(trained_fractions)
-        self.speedups, self.thresholds = list(speedups), list(thresholds)
-        self.backbone_name = backbone_name
-        self.original_backbone, self.original_fingerprint = original_backbone, original_fingerprint
-        # A classifier's users look the names of classes up here, as in any model of transformers.
-        labels = {name: self.backbone[name] for name in ("id2label", "label2id") if name in self.backbone}
-        super().__init__(**{**labels, **kwargs})
-
-    def make_task(self) -> Task:
-        """Make the task, with labels and the like as the configuration of the task model has them.
-
-        Raises:
-            ValueError: The task or one of its settings is unknown.
-        """
-        task = task_of(self.task, self.task_settings or {}) if self.task else make_task(get_preset(self.env))
-        task.configure(self.backbone_config())
-        return task
-
-    @property
-    def decision(self) -> DecisionRule:
-        """How the model decides."""
-        return DecisionRule(self.threshold, None if self.keep_fractions is None else tuple(self.keep_fractions))
-
-    def backbone_config(self) -> PreTrainedConfig:
-        """The configuration of the task model."""
-        values = dict(self.backbone)
-        return AutoConfig.for_model(values.pop("model_type"), **values)
-
-
-# Else AutoTokenizer, which reads the configuration beside a tokenizer, would warn of a type that it does not know.
-AutoConfig.register(TokenReducedConfig.model_type, TokenReducedConfig, exist_ok=True)
+from trbert_env.tasks import Task, task_name
 
 
 @dataclass(frozen=True)
-class ReducedOutput:
-    """What a packed forward pass gives.
+class PackedOutput:
+    """What a packed pass of a model or of its export gives.
 
     Attributes:
         logits: The task's logits, rows of texts end to end.
@@ -137,11 +51,30 @@ class ReducedOutput:
     policy_logits: list[Tensor]
 
 
-class TokenReducedModel(PreTrainedModel):
+@dataclass(frozen=True)
+class ReducedOutput(PackedOutput):
+    """What a packed forward pass gives.
+
+    Attributes:
+        states: Every token's last state in text order, ``(sum of text lengths, hidden)``.
+    """
+
+    states: Tensor
+
+
+class TokenReducedModel(TradeOff, PreTrainedModel):
     """A fine-tuned encoder that skips the tokens its policy finds unimportant.
+
+    Making or loading one gives the class of its kind of task, such as
+    :class:`~trbert_env.deploy.heads.TokenReducedForQuestionAnswering`, which is also what the auto class of that kind
+    gives. Padded calls take what stock models take, labels included; packed calls are :meth:`forward_packed`.
 
     Args:
         config: Its configuration.
+
+    Raises:
+        WrongLoadError: It is made by the class of another kind of task, or with another number of labels.
+        ValueError: The configuration cannot be built.
 
     Example:
         >>> model = TokenReducedModel.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
@@ -152,14 +85,53 @@ class TokenReducedModel(PreTrainedModel):
     base_model_prefix = "trbert"
     # The attention function is set by StagedEncoder, for packed and stock calls alike.
     _supports_sdpa = True
+    #: Trainer: losses are means over the texts of a call.
+    accepts_loss_kwargs = False
     config: TokenReducedConfig
+
+    #: The auto class of transformers that gives this class; None for any.
+    auto_model: ClassVar[Any] = None
+    #: The class of each auto class.
+    _classes: ClassVar[dict[Any, Any]] = {}
+
+    def __init_subclass__(cls, auto_model: Any = None, **kwargs: Any) -> None:
+        """Note which auto class gives the class."""
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
+        if auto_model is not None:
+            cls.auto_model = auto_model
+            TokenReducedModel._classes[auto_model] = cls
+
+    @classmethod
+    def classes(cls) -> dict[Any, type[TokenReducedModel]]:
+        """Return the class of each auto class of transformers."""
+        return dict(TokenReducedModel._classes)
+
+    def __new__(cls, config: TokenReducedConfig | None = None, *arguments: Any, **options: Any) -> TokenReducedModel:
+        """Make the class of the configuration's kind of task; copies give no configuration."""
+        if config is None:
+            return super().__new__(cls)
+        wanted = config.task_class.auto_model
+        if cls.auto_model not in (None, wanted):
+            raise WrongLoadError(
+                f"the model's task is {config.task_class.__name__}: load it by {wanted.__name__} or TokenReducedModel, "
+                f"not by {cls.auto_model.__name__}"
+            )
+        kind: type[TokenReducedModel] = TokenReducedModel._classes.get(wanted, cls)
+        return super().__new__(kind)
 
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
+        _check_attention(config._attn_implementation)
         self.task = config.make_task()
-        self.backbone: PreTrainedModel = self.task.auto_model.from_config(config.backbone_config())
+        backbone_config = config.backbone_config()
+        if config.num_labels != backbone_config.num_labels:
+            raise WrongLoadError(
+                f"num_labels is {config.num_labels}, and the model has {backbone_config.num_labels} outputs: leave "
+                "num_labels out, or restore its config.json"
+            )
+        self.backbone: PreTrainedModel = self.task.auto_model.from_config(backbone_config)
         encoder = StagedEncoder(self.backbone, config.reduction_layers)
-        self._check_decision(self.decision, encoder.num_reductions)
+        self.decision.check(encoder.num_reductions)
         self.policy = TokenPolicy(
             encoder.hidden_size, encoder.num_reductions, config.policy_size, overlap=config.weighted_overlap
         )
@@ -192,6 +164,7 @@ class TokenReducedModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: There is no model, or its weights are a pickle; or there is no such export.
+            WrongLoadError: It is loaded by the class of another kind of task, or with another number of labels.
             ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
                 configuration is of no use; or the export is of other weights.
         """
@@ -272,37 +245,6 @@ class TokenReducedModel(PreTrainedModel):
         """What its passes cost, the policy included."""
         return self.staged.cost
 
-    @property
-    def decision(self) -> DecisionRule:
-        """How it decides."""
-        return self.config.decision
-
-    @property
-    def speed_table(self) -> SpeedTable:
-        """Which threshold gives which speed-up; empty where none was measured."""
-        return SpeedTable(tuple(self.config.speedups), tuple(self.config.thresholds))
-
-    @speed_table.setter
-    def speed_table(self, table: SpeedTable) -> None:
-        """Save it with the model."""
-        self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
-
-    @staticmethod
-    def _check_decision(decision: DecisionRule, num_reductions: int) -> None:
-        if decision.keep_fractions is not None:
-            check_keep_fractions(decision.keep_fractions, num_reductions)
-
-    def set_decision(self, decision: DecisionRule) -> None:
-        """Decide by another rule from now on, and when loaded again.
-
-        Raises:
-            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
-        """
-        self._check_decision(decision, self.encoder.num_reductions)
-        fractions = decision.keep_fractions
-        self.config.threshold = decision.threshold
-        self.config.keep_fractions = None if fractions is None else list(fractions)
-
     def forward_packed(
         self,
         batch: TextBatch,
@@ -317,9 +259,16 @@ class TokenReducedModel(PreTrainedModel):
             keep_masks: T packed bool masks to apply instead of the policy's own.
             samples: Rows of each text; they share the first stage.
             decision: Decision rule to apply instead of the model's own.
+
+        Raises:
+            ValueError: A sequence has more tokens than the encoder has positions, or another attention function was
+                set.
         """
+        staged = self.staged
+        # Any other function would attend from one text to the next.
+        _check_attention(self.backbone.config._attn_implementation, PACKED_ATTENTION)
         rule = self.decision if decision is None else decision
-        forward = self.staged.start(batch, samples)
+        forward = staged.start(batch, samples)
         masks, policy_logits = [], []
         while not forward.done:
             layout = forward.tokens.layout
@@ -331,32 +280,132 @@ class TokenReducedModel(PreTrainedModel):
                 mask = keep_masks[forward.reduction]
             masks.append(mask | layout.first_tokens)
             forward.advance(mask)
-        logits, _ = self.staged.read(forward)
-        return ReducedOutput(logits, forward.layouts, masks, policy_logits)
+        logits, _ = staged.read(forward)
+        return ReducedOutput(logits, forward.layouts, masks, policy_logits, forward.final_states()[0])
 
+    @not_compiled
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
-    ) -> ModelOutput:
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
         """Run a tokenizer's padded batch; the padding is taken out and costs nothing.
 
         Args:
-            input_ids: ``(num_texts, width)``, padded on the right; ``(num_texts, sequences, width)`` where a text has
+            input_ids: ``(num_texts, width)``, padded on either side; ``(num_texts, sequences, width)`` where a text has
                 several: the options of a choice, the slices of a long text. Of a text that has fewer, the last are all
                 padding.
-            attention_mask: 1 for tokens, 0 for padding, of the same shape.
+            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None.
             token_type_ids: Token type ids of the same shape.
+            position_ids: Positions of the same shape, which must count from each sequence's first token on, as they do
+                where it is None.
+            labels: Gold answers, for a loss: of classes, numbers and options as stock models take them,
+                ``(num_texts,)``; of token classifiers as :meth:`Task.targets` gives them.
+            output_hidden_states: True to return each token's last state too; None for what the configuration says.
+            return_dict: False to return a tuple; None for what the configuration says.
+            others: Other inputs of stock models, which are refused by name.
 
         Returns:
-            Outputs of the stock model of the task: for questions ``start_logits`` and ``end_logits``, shaped like
-            ``input_ids``, minus infinity on padding; else ``logits``, one row a text, or of multi-hop questions and
-            candidates one a token.
+            Outputs of the stock model of the task: ``loss`` where labels are given; for questions ``start_logits`` and
+            ``end_logits``, shaped like ``input_ids``, minus infinity on padding, else ``logits``, one row a text, or of
+            multi-hop questions and candidates one a token; and ``hidden_states``, one tensor of the shape of
+            ``input_ids`` and the hidden size, 0 on padding. Logits are float32.
 
         Raises:
-            ValueError: A sequence has more tokens than the encoder has positions, or the batch holds no text.
+            ValueError: An input is not supported, the batch cannot be read as texts, or a sequence has more tokens than
+                the encoder has positions.
         """
-        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
-        output = self.forward_packed(batch)
-        return self.task.model_output(output.logits, batch.layout, input_ids.shape)
+        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
+        packed = self.forward_packed(inputs.batch)
+        output = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
+        loss = None if labels is None else self._loss(output, packed, labels)
+        return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
+
+    def _read(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        others: Mapping[str, Any],
+    ) -> PaddedInputs:
+        """Texts of a padded call, whose other inputs are refused."""
+        refuse(others, type(self).__name__)
+        inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
+        if position_ids is not None:
+            inputs.check_positions(position_ids, first_position(self.backbone))
+        return inputs
+
+    def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
+        """Loss of a padded call."""
+        return task_loss(self.task, packed.logits, packed.layouts[0], labels)
+
+    def _outputs(
+        self,
+        output: ModelOutput,
+        loss: Tensor | None,
+        packed: ReducedOutput,
+        inputs: PaddedInputs,
+        output_hidden_states: bool | None,
+        return_dict: bool | None,
+    ) -> ModelOutput | tuple[Tensor, ...]:
+        """What a padded call returns."""
+        config = self.config
+        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = (spread(packed.states, inputs.mask),) if wants_states else None
+        output = type(output)(**{**output, "loss": loss, "hidden_states": states})
+        as_dict = config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
+
+    def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
+        """Refuse any attention function but its own.
+
+        Args:
+            attn_implementation: Name of a function.
+            allow_all_kernels: Not needed here.
+
+        Raises:
+            WrongLoadError: It is another one.
+        """
+        _check_attention(attn_implementation)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the encoder."""
+        found: nn.Module = self.backbone.get_input_embeddings()
+        return found
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Exchange the word embeddings of the encoder.
+
+        Args:
+            value: The new ones.
+        """
+        self.backbone.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, *arguments: Any, **options: Any) -> nn.Embedding:
+        """Resize the word embeddings of the encoder; arguments are those of transformers."""
+        found: nn.Embedding = self.backbone.resize_token_embeddings(*arguments, **options)
+        self.config.backbone = {**self.config.backbone, "vocab_size": found.num_embeddings}
+        return found
+
+
+def _check_attention(name: Any, own: str = "sdpa") -> None:
+    """Refuse an attention function that knows nothing of packed texts.
+
+    Raises:
+        WrongLoadError: It is one.
+    """
+    if name != own:
+        raise WrongLoadError(
+            f"attn_implementation {name!r} is not supported: a token-reduced model attends within packed texts, by "
+            "scaled_dot_product_attention; leave it out, or load the model again where it was set"
+        )
 
 
 def decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trbert_env.encoder.packing import Layout, segment_starts
+from trbert_env.encoder.packing import Layout
 
 
 @dataclass(frozen=True)
@@ -85,32 +85,28 @@ class TextBatch:
 
         Args:
             input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
-            attention_mask: 1 for tokens, 0 for padding, of the same shape; all are tokens where it is None. A text may
-                have fewer sequences than others: the last ones are then all padding.
+            attention_mask: 1 for tokens, 0 for padding on either side, of the same shape; all are tokens where it is
+                None. A text may have fewer sequences than others: the last ones are then all padding.
             token_type_ids: Token type ids of the same shape; all 0 where it is None.
 
         Raises:
-            ValueError: There is no row, or one is padded anywhere but on the right; or a text is empty, or has an empty
-                sequence before another.
+            ValueError: There is no row, or one has padding between its tokens; a text is empty, or has an empty
+                sequence before another; or the shapes differ.
         """
         if input_ids.dim() not in (2, 3) or not input_ids.numel():
             raise ValueError(
                 f"input_ids have the shape {tuple(input_ids.shape)}: give (num_texts, width) or (num_texts, sequences, "
                 "width), all above 0"
             )
-        num_texts, width = input_ids.shape[0], input_ids.shape[-1]
-        input_ids = input_ids.reshape(-1, width)
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.reshape(-1, width)
-        mask = mask.bool()
+        mask = token_mask(input_ids, attention_mask).flatten(end_dim=-2)
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        check_shape("token_type_ids", types, input_ids.shape)
         lengths = mask.sum(1).cpu()
-        per_text = _sequence_counts(lengths.view(num_texts, -1))
-        late = (mask[:, 1:] & ~mask[:, :-1]).any(1).tolist()
-        if any(late):
-            raise ValueError(f"attention_mask has a 0 before a 1 in row {late.index(True)}: pad on the right")
-        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids.reshape(-1, width)
-        positions = torch.arange(width, device=input_ids.device).expand_as(input_ids)
+        per_text = _sequence_counts(lengths.view(len(input_ids), -1))
+        _check_holes(mask)
         layout = Layout.from_lengths(lengths[lengths > 0].tolist(), per_text, input_ids.device)
-        return cls(input_ids[mask], types[mask], positions[mask], layout)
+        positions = mask.cumsum(1) - 1
+        return cls(input_ids.view(mask.shape)[mask], types.reshape(mask.shape)[mask], positions[mask], layout)
 
 
 def full_layout(texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> Layout:
@@ -135,38 +131,73 @@ def without_padding(padded: Tensor, layout: Layout) -> Tensor:
     return padded[torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]]
 
 
-def padded_places(layout: Layout, shape: torch.Size) -> Tensor:
-    """Return where each token of full texts stands in padded token ids, once these are flat.
+def token_mask(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return which entries of padded token ids are tokens: a bool mask of their shape.
 
     Args:
-        layout: The layout of the full texts.
-        shape: The shape of the token ids, ``(num_texts, width)`` or ``(num_texts, sequences, width)``.
+        input_ids: Token ids.
+        attention_mask: 1 for tokens, 0 for padding, of any type; None where all are tokens.
 
-    Returns:
-        ``(total_tokens,)`` int64 on the CPU.
+    Raises:
+        ValueError: The mask is of another shape, or has other values.
+    """
+    if attention_mask is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    check_shape("attention_mask", attention_mask, input_ids.shape)
+    if attention_mask.dtype == torch.bool:
+        return attention_mask
+    mask = attention_mask.bool()
+    if bool((attention_mask != mask).any()):
+        value = attention_mask[attention_mask != mask][0].item()
+        raise ValueError(f"attention_mask holds {value}: give 1 for tokens and 0 for padding")
+    return mask
+
+
+def check_shape(name: str, values: Tensor, shape: torch.Size) -> None:
+    """Refuse values that do not lie beside token ids.
+
+    Args:
+        name: Name of the values.
+        values: The values.
+        shape: Shape of the token ids.
+
+    Raises:
+        ValueError: They are of another shape.
+    """
+    if values.shape != shape:
+        raise ValueError(f"{name} has the shape {tuple(values.shape)}, and input_ids {tuple(shape)}: they must agree")
+
+
+def spread(values: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
+    """Put values that lie end to end where a mask is True: ``(*mask.shape, ...)``, with gradients.
+
+    Args:
+        values: ``(number of True entries, ...)``.
+        mask: A bool mask of any shape.
+        fill: Value of all other entries.
 
     Example:
-        >>> padded_places(Layout.from_lengths([2, 1, 2], [1, 2]), torch.Size([2, 2, 3])).tolist()
-        [0, 1, 6, 9, 10]
+        >>> mask = torch.tensor([[True, True, False], [False, True, False]])
+        >>> spread(torch.tensor([1.0, 2.0, 3.0]), mask, -1.0).tolist()
+        [[1.0, 2.0, -1.0], [-1.0, 3.0, -1.0]]
     """
-    sequence = torch.repeat_interleave(layout.sequence_lengths)
-    inside = torch.arange(len(sequence)) - layout.sequence_starts[sequence]
-    return padded_rows(layout, shape)[sequence] * shape[-1] + inside
+    places = mask.flatten().nonzero().squeeze(1).to(values.device)
+    spread_out = values.new_full((mask.numel(), *values.shape[1:]), fill).index_copy(0, places, values)
+    return spread_out.view(*mask.shape, *values.shape[1:])
 
 
-def padded_rows(layout: Layout, shape: torch.Size) -> Tensor:
-    """Return the row of each sequence in padded token ids, once their rows lie end to end.
+def _check_holes(mask: Tensor) -> None:
+    """Refuse rows with padding between their tokens, ``(rows, width)`` bool.
 
-    Args:
-        layout: The layout of the full texts.
-        shape: The shape of the token ids, as :func:`padded_places` takes it.
-
-    Returns:
-        ``(num_sequences,)`` int64 on the CPU.
+    Raises:
+        ValueError: A row has some.
     """
-    text = torch.repeat_interleave(layout.sequences_per_text)
-    number = torch.arange(len(text)) - segment_starts(layout.sequences_per_text)[text]
-    return text * (shape[:-1].numel() // shape[0]) + number
+    begins = mask[:, 0] + (mask[:, 1:] & ~mask[:, :-1]).sum(1)
+    broken = (begins > 1).tolist()
+    if any(broken):
+        raise ValueError(
+            f"attention_mask has a 0 between two 1s in row {broken.index(True)}: pad on the left or on the right"
+        )
 
 
 def _sequence_counts(lengths: Tensor) -> list[int]:

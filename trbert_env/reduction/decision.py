@@ -95,6 +95,18 @@ class DecisionRule:
         if not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold {self.threshold}: it is a probability, so give 0 to 1")
 
+    def check(self, num_reductions: int) -> None:
+        """Refuse keep fractions that are not one for each reduction.
+
+        Args:
+            num_reductions: T.
+
+        Raises:
+            ValueError: They are not, or do not fall within (0, 1].
+        """
+        if self.keep_fractions is not None:
+            check_keep_fractions(self.keep_fractions, num_reductions)
+
     def __call__(
         self, logits: Tensor, token_mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int
     ) -> Tensor:

@@ -96,7 +96,7 @@ class TokenPolicy(nn.Module):
             ValueError: ``overlap`` is needed and missing.
         """
         head = cast(nn.Sequential, self.heads[reduction])
-        dtype = next(head.parameters()).dtype
+        dtype = _input_type(head)
         if not self.overlap:
             logits: Tensor = head(states.to(dtype))
             return logits.squeeze(-1).float()
@@ -115,3 +115,8 @@ class TokenPolicy(nn.Module):
         output.weight.div_(scale)
         if self.overlap:
             self.priors[reduction]["logit"].weight.div_(scale)  # type: ignore[index]
+
+
+def _input_type(module: nn.Module) -> torch.dtype:
+    """The float type that a module computes in; dynamically quantised layers have no parameters, and take float32."""
+    return next((values.dtype for values in module.parameters()), torch.float32)

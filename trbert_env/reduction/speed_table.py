@@ -38,3 +38,19 @@ class SpeedTable:
         share = math.log(speedup / low) / math.log(high / low)
         odds = [logit(value) for value in self.thresholds[right - 1 : right + 1]]
         return 1.0 / (1.0 + math.exp(-(odds[0] + share * (odds[1] - odds[0]))))
+
+    def speedup(self, threshold: float) -> float | None:
+        """The speed-up of a threshold, interpolated as :meth:`threshold` does; None where the table does not reach.
+
+        Example:
+            >>> table = SpeedTable(speedups=(1.0, 4.0), thresholds=(0.2, 0.8))
+            >>> round(table.speedup(0.5), 6), table.speedup(0.9)
+            (2.0, None)
+        """
+        if len(self.thresholds) < 2 or not self.thresholds[0] <= threshold <= self.thresholds[-1]:
+            return None
+        right = max(1, next(i for i, value in enumerate(self.thresholds) if value >= threshold))
+        low, high = self.speedups[right - 1], self.speedups[right]
+        before, after = (logit(value) for value in self.thresholds[right - 1 : right + 1])
+        share = (logit(threshold) - before) / (after - before) if after > before else 1.0
+        return low * math.exp(share * math.log(high / low))

@@ -250,13 +250,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> ModelOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> ModelOutput:
         """Put logits into the output of the stock model.
 
         Args:
             logits: As :meth:`logits` gives them.
             layout: The layout of the full texts.
-            shape: The shape of the padded token ids.
+            mask: Bool mask of the tokens among the padded token ids, ``(num_texts, width)`` or ``(num_texts, sequences,
+                width)``.
         """
 
     def row_counts(self, layout: Layout) -> Tensor:

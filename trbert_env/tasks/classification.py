@@ -412,7 +412,7 @@ class Classification(Task):
         result: Tensor = outputs.logits
         return result
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> SequenceClassifierOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> SequenceClassifierOutput:
         """``logits``, ``(num_texts, num_logits)``; see :meth:`Task.model_output`."""
         return SequenceClassifierOutput(logits=max_over_sequences(logits, layout))
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.nn import Linear
 from torch.nn.functional import relu
 from transformers import PreTrainedModel
 
@@ -64,8 +63,10 @@ def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     Raises:
         ValueError: The model has no such head.
     """
-    dropout, head = getattr(model, "dropout", None), getattr(model, "classifier", None)
-    if dropout is None or not isinstance(head, Linear):
+    dropout: Any = getattr(model, "dropout", None)
+    head: Any = getattr(model, "classifier", None)
+    # A token classifier reads states by one layer, in whatever form; sequence classifiers have heads of their own.
+    if dropout is None or not hasattr(head, "in_features"):
         raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")
     result: Tensor = head(dropout(states)).float()
     return result

@@ -225,7 +225,7 @@ class MultiHopQA(TokenTask):
             return None
         found = best_among(scores, tokens.stretches, self.num_best, self.max_answer_tokens)
         # The best starts may all lie behind the best ends.
-        return found or best_of_all(scores, tokens.stretches, self.max_answer_tokens)
+        return found[0] if found else best_of_all(scores, tokens.stretches, self.max_answer_tokens)
 
     def _supports(self, text: MultiHopText, logits: npt.NDArray[np.float32]) -> tuple[Sentence, ...]:
         if not self.support_weight:

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import MultipleChoiceModelOutput
 
 from trbert_env.data.records import CHOICES, columns, records_of
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_rows
+from trbert_env.encoder.texts import spread
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_divergence
 from trbert_env.tasks.heads import first_token_logits
@@ -241,11 +241,9 @@ class MultipleChoice(Task):
         result: Tensor = outputs.logits.reshape(-1, 1)
         return result
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> MultipleChoiceModelOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> MultipleChoiceModelOutput:
         """``logits``, ``(num_texts, options)``, minus infinity for options that a text does not have.
 
         See :meth:`Task.model_output`.
         """
-        rows = padded_rows(layout, shape).to(logits.device)
-        padded = logits.new_full((shape[:-1].numel(),), -torch.inf).index_copy(0, rows, logits.squeeze(1))
-        return MultipleChoiceModelOutput(logits=padded.view(shape[:-1]))
+        return MultipleChoiceModelOutput(logits=spread(logits.squeeze(1), mask.any(-1), -torch.inf))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,37 @@ class BestSpan(NamedTuple):
     start: int
     end: int
 
+    def whole(self, context: str) -> BestSpan:
+        """Return the span with the combining marks behind it, which belong to its last character.
+
+        Uncased tokenizers drop accents, so that their tokens end before an accent that is a character of its own.
+
+        Args:
+            context: The context.
+        """
+        return self._replace(end=self.start + len(cut_out(context, self.start, self.end)))
+
+    def of(self, context: str) -> str:
+        """Return the words of the span in its context; see :meth:`whole`."""
+        return cut_out(context, self.start, self.end)
+
+
+class FoundSpans(NamedTuple):
+    """The best spans of a question.
+
+    Attributes:
+        spans: Spans, best first, at least one; its score is minus infinity where there is none.
+        null: Score of no answer: the sum of the logits of a text's first token, the least over the texts.
+    """
+
+    spans: tuple[BestSpan, ...]
+    null: float
+
+    @property
+    def best(self) -> BestSpan:
+        """The best span."""
+        return self.spans[0]
+
 
 @dataclass(frozen=True)
 class SpanDecoder:
@@ -37,55 +69,82 @@ class SpanDecoder:
     always: bool
 
     def best(self, text: SpanText, scores: Scores) -> BestSpan:
-        """Return the best span of a text; its score is minus infinity where there is none.
+        """Return the best span of a text; see :meth:`ranked`."""
+        return self.ranked(text, scores, 1)[0]
+
+    def ranked(self, text: SpanText, scores: Scores, count: int) -> list[BestSpan]:
+        """Return the best spans of a text, best first; the score is minus infinity where there is none.
 
         Args:
             text: The text.
             scores: Its logits, ``(n, 2)``.
+            count: The most spans of a piece.
 
         Raises:
             ValueError: The logits are of another shape, or NaN.
         """
         if scores.shape != (len(text), 2) or np.isnan(scores).any():
             raise ValueError(f"logits of text {text.text_id!r} are {scores.shape}: give ({len(text)}, 2) without NaN")
-        return max((self._best_of(piece, scores) for piece in text.pieces), key=lambda span: span.score)
+        return ranked_spans([span for piece in text.pieces for span in self._best_of(piece, scores, count)], count)
 
-    def _best_of(self, piece: Piece, scores: Scores) -> BestSpan:
+    def _best_of(self, piece: Piece, scores: Scores, count: int) -> list[BestSpan]:
         inside = scores[piece.start : piece.start + len(piece.offsets)]
         one_stretch = np.zeros(len(inside), dtype=np.int64)
-        found = best_among(inside, one_stretch, self.num_best, self.max_answer_tokens)
-        if found is None:
+        found = best_among(inside, one_stretch, self.num_best, self.max_answer_tokens, count)
+        if not found:
             if not self.always:
-                return BestSpan(-np.inf, 0, 0)
-            found = best_of_all(inside, one_stretch, self.max_answer_tokens)
-        first, last = found
-        score = float(inside[first, 0] + inside[last, 1])
-        return BestSpan(score, int(piece.offsets[first, 0]), int(piece.offsets[last, 1]))
+                return [BestSpan(-np.inf, 0, 0)]
+            found = [best_of_all(inside, one_stretch, self.max_answer_tokens)]
+        return [
+            BestSpan(
+                float(inside[first, 0] + inside[last, 1]), int(piece.offsets[first, 0]), int(piece.offsets[last, 1])
+            )
+            for first, last in found
+        ]
 
 
-def best_among(scores: Scores, stretches: npt.NDArray[np.int64], num_best: int, longest: int) -> tuple[int, int] | None:
-    """Return first and last token of the best span of the best starts and ends; None where no two go together.
+def ranked_spans(spans: Sequence[BestSpan], count: int) -> list[BestSpan]:
+    """Return the best spans, best first, each once; of equals, the earlier comes first.
+
+    Args:
+        spans: Spans of one context, of which windows that overlap may give the same twice.
+        count: The most that are returned.
+
+    Example:
+        >>> ranked_spans([BestSpan(1.0, 0, 2), BestSpan(3.0, 4, 5), BestSpan(0.5, 0, 2)], 2)
+        [BestSpan(score=3.0, start=4, end=5), BestSpan(score=1.0, start=0, end=2)]
+    """
+    best: dict[tuple[int, int], BestSpan] = {}
+    for span in sorted(spans, key=lambda span: -span.score):
+        best.setdefault((span.start, span.end), span)
+    return list(best.values())[:count]
+
+
+def best_among(
+    scores: Scores, stretches: npt.NDArray[np.int64], num_best: int, longest: int, count: int = 1
+) -> list[tuple[int, int]]:
+    """Return first and last tokens of the best spans of the best starts and ends; none where no two go together.
 
     Args:
         scores: Start and end logits, ``(n, 2)``.
         stretches: ``(n,)``, rising: a span lies within one.
         num_best: Starts and ends that are combined.
         longest: The most tokens of a span.
+        count: The most spans.
 
     Example:
         >>> scores = np.array([[0, 9], [1, 2], [5, 0]], dtype=np.float32)
         >>> best_among(scores, np.zeros(3, dtype=np.int64), 1, 2), best_among(scores, np.zeros(3, dtype=np.int64), 3, 2)
-        (None, (0, 0))
+        ([], [(0, 0)])
     """
     order = np.argsort(-scores, axis=0, kind="stable")[:num_best]
     starts, ends = order[:, 0], order[:, 1]
     lengths = ends[None, :] - starts[:, None] + 1
     valid = (lengths >= 1) & (lengths <= longest) & (stretches[ends][None, :] == stretches[starts][:, None])
-    if not valid.any():
-        return None
     totals = np.where(valid, scores[starts, 0][:, None] + scores[ends, 1][None, :], -np.inf)
-    row, column = np.unravel_index(np.argmax(totals), totals.shape)
-    return int(starts[row]), int(ends[column])
+    places = np.argsort(-totals, axis=None, kind="stable")[: min(count, int(valid.sum()))]
+    rows, columns = np.unravel_index(places, totals.shape)
+    return [(int(starts[row]), int(ends[column])) for row, column in zip(rows, columns, strict=True)]
 
 
 def best_of_all(scores: Scores, stretches: npt.NDArray[np.int64], longest: int) -> tuple[int, int]:

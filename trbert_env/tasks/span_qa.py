@@ -17,14 +17,14 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.data.records import SPAN_QA, columns, records_of
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_places, without_padding
+from trbert_env.encoder.texts import spread, without_padding
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
 from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, checked_values, no_tokens, touched
-from trbert_env.tasks.span_decoding import BestSpan, SpanDecoder, cut_out
+from trbert_env.tasks.span_decoding import BestSpan, FoundSpans, SpanDecoder, ranked_spans
 from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
 from trbert_env.tasks.trivia_metrics import trivia_metrics
@@ -236,28 +236,53 @@ class SpanQA(Task):
         Raises:
             ValueError: If the three do not belong together, or logits are NaN.
         """
+        contexts = dict(zip(*columns(records, "id", "context"), strict=True))
+        found = self.decode(texts, logits, list(contexts))
+        return {key: "" if self.has_none(one) else one.best.of(contexts[key]) for key, one in found.items()}
+
+    def decode(
+        self,
+        texts: Sequence[EncodedText],
+        logits: Sequence[npt.NDArray[np.float32]],
+        ids: Sequence[str],
+        count: int = 1,
+    ) -> dict[str, FoundSpans]:
+        """Find the best spans of every question over all of its windows; see :meth:`predict`.
+
+        Args:
+            texts: All texts of the questions, as made by :meth:`encode`, in any order.
+            logits: ``(n, 2)`` for each text.
+            ids: The questions, in the order of the result.
+            count: The most spans of a question.
+
+        Raises:
+            ValueError: If the three do not belong together, or logits are NaN.
+        """
         if len(texts) != len(logits):
             raise ValueError(f"{len(texts)} texts but {len(logits)} arrays of logits: give one for each text")
         decoder = self._decoder
-        best: dict[str, BestSpan] = {}
+        spans: dict[str, list[BestSpan]] = {}
         null: dict[str, float] = {}
         for text, scores in zip(texts, logits, strict=True):
             if not isinstance(text, SpanText):
                 raise ValueError(f"text {text.text_id!r} is a {type(text).__name__}: give the texts of encode()")
-            span, key = decoder.best(text, scores), text.example_id
+            key = text.example_id
+            spans.setdefault(key, []).extend(decoder.ranked(text, scores, count))
             null[key] = min(null.get(key, np.inf), float(scores[0, 0]) + float(scores[0, 1]))
-            if key not in best or span.score > best[key].score:
-                best[key] = span
-        contexts = dict(zip(*columns(records, "id", "context"), strict=True))
-        wrong = sorted(null.keys() ^ contexts.keys())
+        wrong = sorted(null.keys() ^ set(ids))
         if wrong:
             raise ValueError(f"question {wrong[0]!r} is not in both texts and records: give all windows of all records")
-        return {
-            key: ""
-            if self.null_answer is not False and null[key] - best[key].score > self.null_threshold
-            else cut_out(context, best[key].start, best[key].end)
-            for key, context in contexts.items()
-        }
+        return {key: FoundSpans(tuple(ranked_spans(spans[key], count)), null[key]) for key in ids}
+
+    def has_none(self, found: FoundSpans, threshold: float | None = None) -> bool:
+        """Tell whether a question is predicted to have no answer.
+
+        Args:
+            found: Its spans.
+            threshold: Threshold to apply instead of :attr:`null_threshold`.
+        """
+        least = self.null_threshold if threshold is None else threshold
+        return self.null_answer is not False and found.null - found.best.score > least
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """F1 and exact match from 0 to 100, by the normalisation of a benchmark; see :attr:`metric`."""
@@ -292,7 +317,7 @@ class SpanQA(Task):
         golds = [
             (start, start + len(answer)) for answer, start in zip(answers["text"], answers["answer_start"], strict=True)
         ]
-        found = prediction and record["context"][best.start : best.end] == prediction
+        found = prediction and best.of(record["context"]) == prediction
         parts = super().notes(text, logits, record, prediction, tokenizer).parts
         return TokenNotes(parts, _marked(text, golds), _marked(text, [(best.start, best.end)] if found else []))
 
@@ -313,11 +338,9 @@ class SpanQA(Task):
         """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""
         return without_padding(torch.stack([outputs.start_logits, outputs.end_logits], -1), layout)
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> QuestionAnsweringModelOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> QuestionAnsweringModelOutput:
         """``start_logits`` and ``end_logits``, shaped like the token ids; minus infinity on padding."""
-        places = padded_places(layout, shape).to(logits.device)
-        padded = logits.new_full((shape.numel(), 2), -torch.inf).index_copy(0, places, logits)
-        start, end = padded.view(*shape, 2).unbind(-1)
+        start, end = spread(logits, mask, -torch.inf).unbind(-1)
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import padded_places, without_padding
+from trbert_env.encoder.texts import spread, without_padding
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.heads import token_logits
 from trbert_env.tasks.labels import HeadMismatchError, has_head, labels_of, listed, write_labels
@@ -62,8 +61,6 @@ class TokenTask(Task):
         """``(total_tokens, num_logits)``; see :meth:`Task.stock_logits`."""
         return without_padding(outputs.logits, layout)
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> TokenClassifierOutput:
-        """``logits``, ``(*shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
-        places = padded_places(layout, shape).to(logits.device)
-        padded = logits.new_zeros((shape.numel(), self.num_logits)).index_copy(0, places, logits)
-        return TokenClassifierOutput(logits=padded.view(*shape, self.num_logits))
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> TokenClassifierOutput:
+        """``logits``, ``(*mask.shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
+        return TokenClassifierOutput(logits=spread(logits, mask))

@@ -89,7 +89,7 @@ class IdentityTask(Task):
         """
         raise NotImplementedError("no stock model has the toy's head")
 
-    def model_output(self, logits: Tensor, layout: Layout, shape: torch.Size) -> ModelOutput:
+    def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> ModelOutput:
         """No stock model has this head.
 
         Raises:

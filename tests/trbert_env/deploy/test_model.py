@@ -12,7 +12,8 @@ from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.decision import DecisionRule
 

@@ -225,7 +225,7 @@ def test_decoding_a_long_text_takes_no_memory_by_the_square_of_its_length() -> N
     scores = np.stack([ends, -ends], 1).astype(np.float32)  # all best starts lie behind all best ends
     scores[700, 0] = scores[702, 1] = 3 * count
     tracemalloc.start()
-    found = SpanDecoder(num_best=1, max_answer_tokens=2, always=True).best(text, scores)
+    found = SpanDecoder(num_best=1, max_answer_tokens=2, always=True).ranked(text, scores, 1)[0]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * 2**20

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, Value
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.texts import TextBatch, padded_places, padded_rows
+from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.tasks import Classification
 
 FEATURES = Features({name: Value("string") for name in ("id", "text", "text_pair", "label")})
@@ -94,7 +94,7 @@ def test_the_greatest_logit_of_each_class_counts_everywhere() -> None:
     assert likelihood.equal(whole.log_likelihood(greatest(logits), flat, targets))
     divergence = sliced.divergence(logits, teacher, LAYOUT, targets, 2.0)
     assert divergence.equal(whole.divergence(greatest(logits), greatest(teacher), flat, targets, 2.0))
-    output = sliced.model_output(logits, LAYOUT, torch.Size([3, 2, 4]))
+    output = sliced.model_output(logits, LAYOUT, torch.ones(3, 2, 4, dtype=torch.bool))
     assert output.logits is not None
     assert output.logits.equal(greatest(logits))
     data = records("x", "y", "z")
@@ -117,7 +117,7 @@ def test_a_single_logit_is_the_greatest_too() -> None:
     [
         ([[[1, 1], [1, 0]], [[0, 0], [1, 1]]], "row 1 of input_ids has no tokens: leave empty texts out"),
         ([[[1, 1], [0, 0]], [[0, 0], [0, 0]]], "row 1 of input_ids has no tokens: leave empty texts out"),
-        ([[[1, 1], [0, 1]], [[1, 0], [0, 0]]], "attention_mask has a 0 before a 1 in row 1: pad on the right"),
+        ([[[1, 1, 1], [1, 0, 1]], [[1, 0, 0], [0, 0, 0]]], "attention_mask has a 0 between two 1s in row 1: pad on"),
         ([[[1, 0], [0, 0], [1, 1]]], "text 0 of input_ids has an empty sequence before another: put it last"),
     ],
 )
@@ -127,9 +127,13 @@ def test_padded_texts_that_would_be_misread(mask: list[list[list[int]]], message
         TextBatch.from_padded(torch.full_like(tensor, 5), tensor)
 
 
-def test_places_in_padded_token_ids() -> None:
-    shape = torch.Size([3, 2, 4])
-    grid = torch.zeros(shape.numel(), dtype=torch.int64).index_fill(0, padded_places(LAYOUT, shape), 1).view(shape)
-    assert grid.sum(-1).tolist() == [[3, 2], [4, 0], [1, 0]]
-    assert grid.tolist() == grid.sort(-1, descending=True).values.tolist()
-    assert padded_rows(LAYOUT, shape).tolist() == [0, 1, 2, 4]
+def test_values_are_spread_to_where_their_tokens_stand() -> None:
+    mask = torch.tensor([[[0, 1, 1], [1, 0, 0]], [[1, 1, 1], [0, 0, 0]]], dtype=torch.bool)
+    values = torch.arange(12.0).view(6, 2).requires_grad_()
+    found = spread(values, mask, -1.0)
+    assert found.shape == (2, 2, 3, 2)
+    assert found[mask].equal(values)
+    assert bool((found[~mask] == -1.0).all())
+    found.sum().backward()
+    assert values.grad is not None
+    assert bool((values.grad == 1.0).all())

@@ -14,10 +14,12 @@ from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import check_files
+from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.export.backends import Graph, backend_of, check_precision
 from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
 from trbert_env.deploy.export.runtime import StagedRuntime, Widths
-from trbert_env.deploy.model import ReducedOutput, TokenReducedConfig, decide
+from trbert_env.deploy.inputs import PaddedInputs, refuse
+from trbert_env.deploy.model import PackedOutput, decide
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
@@ -107,7 +109,7 @@ class ExportedModel:
         """How it decides: as the model does now."""
         return self.config.decision
 
-    def forward_packed(self, batch: TextBatch, decision: DecisionRule | None = None) -> ReducedOutput:
+    def forward_packed(self, batch: TextBatch, decision: DecisionRule | None = None) -> PackedOutput:
         """Run a packed batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward_packed`.
 
         Args:
@@ -126,7 +128,7 @@ class ExportedModel:
         rule = self.decision if decision is None else decision
         found = self._runtime.run(batch, self._overlap(batch), partial(_mask, rule))
         masks, keep_logits = ([torch.from_numpy(one) for one in each] for each in (found.keep_masks, found.keep_logits))
-        return ReducedOutput(torch.from_numpy(found.logits), found.layouts, masks, keep_logits)
+        return PackedOutput(torch.from_numpy(found.logits), found.layouts, masks, keep_logits)
 
     def _overlap(self, batch: TextBatch) -> npt.NDArray[np.float32] | None:
         if self._norms is None:
@@ -136,7 +138,11 @@ class ExportedModel:
         return found
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **others: Any,
     ) -> ModelOutput:
         """Run a tokenizer's padded batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward`.
 
@@ -144,9 +150,15 @@ class ExportedModel:
             input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
             attention_mask: 1 for tokens, 0 for padding, of the same shape.
             token_type_ids: Token type ids of the same shape.
+            others: Other inputs of stock models, which are refused by name.
+
+        Raises:
+            ValueError: An input is not supported, or the batch cannot be read as texts.
         """
-        batch = TextBatch.from_padded(input_ids, attention_mask, token_type_ids)
-        return self.task.model_output(self.forward_packed(batch).logits, batch.layout, input_ids.shape)
+        refuse(others, type(self).__name__)
+        inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
+        logits = self.forward_packed(inputs.batch).logits
+        return self.task.model_output(logits, inputs.batch.layout, inputs.mask)
 
     def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
         """Run :meth:`forward`."""

@@ -1,0 +1,173 @@
+"""The classes that auto classes of transformers give, one a kind of head, with the loss of the stock head.
+
+========================================  ======================================
+auto class                                class
+========================================  ======================================
+``AutoModelForSequenceClassification``    :class:`TokenReducedForSequenceClassification`
+``AutoModelForQuestionAnswering``         :class:`TokenReducedForQuestionAnswering`
+``AutoModelForMultipleChoice``            :class:`TokenReducedForMultipleChoice`
+``AutoModelForTokenClassification``       :class:`TokenReducedForTokenClassification`
+========================================  ======================================
+
+Other auto classes that encoders have refuse to load a token-reduced model, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction,
+    AutoModelForPreTraining,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedTokenizerBase,
+)
+
+from trbert_env.deploy.answering import Answer, answer
+from trbert_env.deploy.config import TokenReducedConfig, class_name
+from trbert_env.deploy.inputs import not_compiled
+from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss
+from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
+from trbert_env.tasks import Classification, MultipleChoice
+
+#: How transformers names the losses of a sequence classifier, by the kind of head.
+_PROBLEM_TYPES = {
+    "classes": "single_label_classification",
+    "relevance": "multi_label_classification",
+    "regression": "regression",
+}
+#: How sentence-transformers is told that the logit itself is the score.
+_IDENTITY = {"activation_fn": "torch.nn.modules.linear.Identity"}
+
+
+class TokenReducedForSequenceClassification(TokenReducedModel, auto_model=AutoModelForSequenceClassification):
+    """A token-reduced classifier, reranker or regression model; see :class:`TokenReducedModel`."""
+
+    def __init__(self, config: TokenReducedConfig) -> None:
+        super().__init__(config)
+        if isinstance(self.task, Classification) and self.task.head is not None:
+            config.problem_type = _PROBLEM_TYPES[self.task.head]  # type: ignore[assignment]
+            if self.task.head == "regression" and getattr(config, "sentence_transformers", None) is None:
+                config.sentence_transformers = _IDENTITY
+
+    def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
+        if isinstance(self.task, Classification):
+            return classification_loss(self.task, output.logits, labels)
+        return super()._loss(output, packed, labels)
+
+
+class TokenReducedForMultipleChoice(TokenReducedModel, auto_model=AutoModelForMultipleChoice):
+    """A token-reduced multiple-choice model; see :class:`TokenReducedModel`."""
+
+    def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
+        if isinstance(self.task, MultipleChoice) and self.task.form == "softmax":
+            return choice_loss(output.logits, labels)
+        return super()._loss(output, packed, labels.reshape(-1, 1))
+
+
+class TokenReducedForTokenClassification(TokenReducedModel, auto_model=AutoModelForTokenClassification):
+    """A token-reduced model whose head gives every token logits; see :class:`TokenReducedModel`."""
+
+
+class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelForQuestionAnswering):
+    """A token-reduced model that answers questions by spans of contexts; see :class:`TokenReducedModel`.
+
+    Example:
+        >>> model = TokenReducedForQuestionAnswering.from_pretrained("runs/SQuAD2/.../model")  # doctest: +SKIP
+        >>> model.answer(question="Who sold drums?", context="Ada sold drums.").text  # doctest: +SKIP
+        'Ada'
+    """
+
+    # The names of labels are how Trainer knows them, and those of other heads are not its.
+    @not_compiled
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **others: Any,
+    ) -> Any:
+        """Run a tokenizer's padded batch; see :meth:`TokenReducedModel.forward`.
+
+        Args:
+            input_ids: Token ids.
+            attention_mask: 1 for tokens, 0 for padding.
+            token_type_ids: Token type ids.
+            position_ids: Positions, which must be those that the encoder reads.
+            start_positions: Places of the first tokens of answers, for a loss; see
+                :func:`~trbert_env.deploy.losses.span_loss`.
+            end_positions: Places of their last tokens.
+            output_hidden_states: True to return each token's last state too.
+            return_dict: False to return a tuple.
+            others: Other inputs of stock models, which are refused by name.
+
+        Raises:
+            ValueError: An input is not supported, or the batch cannot be read as texts.
+        """
+        if (start_positions is None) != (end_positions is None):
+            raise ValueError("one of start_positions and end_positions is missing: give both, or none for no loss")
+        inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
+        packed = self.forward_packed(inputs.batch)
+        output: Any = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = span_loss(output.start_logits, output.end_logits, start_positions, end_positions)
+        return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
+
+    @overload
+    def answer(
+        self,
+        question: str,
+        context: str,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = ...,
+        null_threshold: float | None = ...,
+        top_k: None = ...,
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = ...,
+        null_threshold: float | None = ...,
+        top_k: int | None = ...,
+    ) -> Any: ...
+
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        null_threshold: float | None = None,
+        top_k: int | None = None,
+    ) -> Any:
+        """Answer one question or many; see :func:`~trbert_env.deploy.answering.answer`."""
+        return answer(self, question, context, tokenizer=tokenizer, null_threshold=null_threshold, top_k=top_k)
+
+
+def _register() -> None:
+    """Make transformers know the classes, and refuse by name what has no head for it."""
+    for auto_model in (AutoModel, AutoModelForMaskedLM, AutoModelForNextSentencePrediction, AutoModelForPreTraining):
+        # Never made: their auto class is that of no task.
+        type(class_name(auto_model), (TokenReducedModel,), {"__module__": __name__}, auto_model=auto_model)
+    for auto_model, kind in TokenReducedModel.classes().items():
+        auto_model.register(TokenReducedConfig, kind, exist_ok=True)
+
+
+_register()

@@ -1,0 +1,101 @@
+"""The trade-off between quality and speed, as attributes of a model that are checked and saved with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.speed_table import SpeedTable
+
+
+class TradeOff:
+    """What a token-reduced model keeps: by a threshold, which a speed-up may name, or by fractions of every text.
+
+    Example:
+        >>> model.speedup = 2.0  # doctest: +SKIP
+        >>> model.keep_fractions = (0.5, 0.2)  # doctest: +SKIP
+    """
+
+    config: TokenReducedConfig
+
+    @property
+    def encoder(self) -> StagedEncoder:
+        """The encoder, whose reductions are decided on."""
+        raise NotImplementedError
+
+    @property
+    def decision(self) -> DecisionRule:
+        """How it decides."""
+        return self.config.decision
+
+    @property
+    def speed_table(self) -> SpeedTable:
+        """Which threshold gives which speed-up; empty where none was measured."""
+        return SpeedTable(tuple(self.config.speedups), tuple(self.config.thresholds))
+
+    @speed_table.setter
+    def speed_table(self, table: SpeedTable) -> None:
+        """Save it with the model."""
+        self.config.speedups, self.config.thresholds = list(table.speedups), list(table.thresholds)
+
+    @property
+    def threshold(self) -> float:
+        """Keep probability from which on a token is kept; setting it lets it decide, in place of keep fractions.
+
+        Raises:
+            ValueError: It is no probability.
+        """
+        return self.config.threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        """Save it with the model."""
+        self.set_decision(DecisionRule(threshold=threshold))
+
+    @property
+    def keep_fractions(self) -> tuple[float, ...] | None:
+        """Fractions of every text that the reductions keep; None where the threshold decides.
+
+        Raises:
+            ValueError: They are not one for each reduction, falling within (0, 1].
+        """
+        return self.decision.keep_fractions
+
+    @keep_fractions.setter
+    def keep_fractions(self, fractions: Sequence[float] | None) -> None:
+        """Save them with the model."""
+        self.set_decision(DecisionRule(self.threshold, None if fractions is None else tuple(fractions)))
+
+    @property
+    def speedup(self) -> float | None:
+        """FLOPs speed-up that its threshold gave on training texts; None where fractions decide, or none was measured.
+
+        Setting it looks the threshold up in the speed table.
+
+        Raises:
+            ValueError: The model has no speed table, or it does not reach so far.
+        """
+        return None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
+
+    @speedup.setter
+    def speedup(self, speedup: float) -> None:
+        """Save the threshold with the model."""
+        if not self.config.speedups:
+            raise ValueError(
+                "the model has no speed table, so that no speed-up can be set: set its threshold or keep_fractions, or "
+                "train it by runners/train_policy.py"
+            )
+        self.threshold = self.speed_table.threshold(speedup)
+
+    def set_decision(self, decision: DecisionRule) -> None:
+        """Decide by another rule from now on, and when loaded again.
+
+        Raises:
+            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
+        """
+        decision.check(self.encoder.num_reductions)
+        fractions = decision.keep_fractions
+        self.config.threshold = decision.threshold
+        self.config.keep_fractions = None if fractions is None else list(fractions)
