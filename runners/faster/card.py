@@ -154,15 +154,11 @@ USES = {
 inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 logits = model(**inputs).logits
 """,
-    "span_qa": """from trbert_env import answer_questions
-
-answers = answer_questions(model, tokenizer, ["Who sold drums?"], ["Ada sold drums."])
+    "span_qa": """answer = model.answer(question="Who sold drums?", context="Ada sold drums.")
 """,
 }
 SPEED = """```python
-from trbert_env.reduction.decision import DecisionRule
-
-model.set_decision(DecisionRule(threshold=model.speed_table.threshold({speed:.2f})))  # another FLOPs speed-up
+model.speedup = {speed:.2f}  # another FLOPs speed-up, by the threshold that was measured for it
 ```"""
 
 
