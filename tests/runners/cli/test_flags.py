@@ -88,7 +88,9 @@ OWN = {
         "texts-per-step accumulate samples-per-text length-penalty penalty calibration-rate holdout-texts watch "
         "checkpoint-every"
     ),
-    "evaluate": ("model agent keep-fractions match threshold speedup full-from original backend precision slices split"),
+    "evaluate": (
+        "model agent keep-fractions match threshold speedup full-from original backend precision slices split"
+    ),
     "benchmark": ("model keep-fractions architecture batch-size num-texts rounds lengths training no-training"),
     "export": "model backend precision unreduced no-unreduced calibration-texts",
     "benchmark_export": "model backend precisions batch-sizes num-texts rounds threads calibration-texts",
