@@ -68,10 +68,7 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
     own = weight[word] * _significance(norms, words, sequence)
     # A question's own words would make its first neighbours in the passage look like matches.
     passage = own * ~query
-    neighbourhoods = [
-        _relative(_neighbourhood(passage, starts, lengths, sequence, radius), sequence) for radius in RADII
-    ]
-    columns = [(query | separators).float(), own, *neighbourhoods]
+    columns = [(query | separators).float(), own, *_neighbourhoods(passage, starts, lengths, sequence)]
     return torch.stack(columns, 1) * paired[sequence][:, None]
 
 
@@ -84,16 +81,16 @@ def _significance(norms: Tensor, words: Tensor, sequence: Tensor) -> Tensor:
     return torch.where(words, scaled, 0.0)
 
 
-def _neighbourhood(values: Tensor, starts: Tensor, lengths: Tensor, sequence: Tensor, radius: int) -> Tensor:
-    """Mean over the tokens at most ``radius`` away in the same sequence."""
+def _neighbourhoods(values: Tensor, starts: Tensor, lengths: Tensor, sequence: Tensor) -> Tensor:
+    """``(len(RADII), total_tokens)`` means over the tokens within a radius in the same sequence, over the greatest.
+
+    All radii at once: for a single text, the number of calls is the cost.
+    """
     place = torch.arange(len(values), device=values.device)
-    low = torch.maximum(place - radius, starts[sequence])
-    high = torch.minimum(place + radius + 1, (starts + lengths)[sequence])
+    radii = torch.tensor(RADII, device=values.device)[:, None]
+    low = torch.maximum(place - radii, starts[sequence])
+    high = torch.minimum(place + radii + 1, (starts + lengths)[sequence])
     sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
-    return ((sums[high] - sums[low]) / (high - low)).float().clamp(min=0.0)
-
-
-def _relative(values: Tensor, sequence: Tensor) -> Tensor:
-    """Over the greatest of each sequence."""
-    greatest = values.new_zeros(int(sequence[-1]) + 1).scatter_reduce(0, sequence, values, "amax")
-    return values / greatest.clamp(min=1e-6)[sequence]
+    means = ((sums[high] - sums[low]) / (high - low)).float().clamp(min=0.0)
+    greatest = means.new_zeros(len(RADII), len(lengths)).scatter_reduce(1, sequence.expand_as(means), means, "amax")
+    return means / greatest.clamp(min=1e-6)[:, sequence]

@@ -11,8 +11,10 @@ import pytest
 from agents.registry import AGENTS
 from runners import (
     benchmark,
+    benchmark_export,
     compare,
     evaluate,
+    export,
     finetune,
     fit_ranker,
     joint_finetune,
@@ -36,6 +38,8 @@ JOBS: dict[str, tuple[Any, Any]] = {
     "train_baseline": (train_baseline.main, train_baseline.TrainBaselineOptions),
     "evaluate": (evaluate.main, evaluate.EvaluateOptions),
     "benchmark": (benchmark.main, benchmark.BenchmarkOptions),
+    "benchmark_export": (benchmark_export.main, benchmark_export.BenchmarkExportOptions),
+    "export": (export.main, export.ExportOptions),
     "sweep": (sweep.main, sweep.SweepOptions),
     "make_faster": (make_faster.main, make_faster.MakeFasterOptions),
     "compare": (compare.main, compare.CompareOptions),
@@ -48,6 +52,8 @@ ALWAYS = {
     "evaluate": ["--agent", "keep-all"],
     "pretrain": ["--train-file", "x"],
     "make_faster": ["--model", "x", "--train-file", "x"],
+    "export": ["--model", "x"],
+    "benchmark_export": ["--model", "x"],
 }
 
 #: Of every runner that works on a task.
@@ -61,6 +67,7 @@ WITHOUT_TASK = {
     "make_faster": COMMON.replace("backbone reduction-layers ", ""),
     "pretrain": "backbone max-length device dtype seed output-dir",
     "fit_ranker": "device dtype seed output-dir",
+    **dict.fromkeys(("export", "benchmark_export"), COMMON.replace("backbone reduction-layers ", "")),
 }
 #: Of one runner: people have scripts, so that a flag that is here stays.
 OWN = {
@@ -85,8 +92,12 @@ OWN = {
         "texts-per-step accumulate samples-per-text length-penalty penalty calibration-rate holdout-texts watch "
         "checkpoint-every"
     ),
-    "evaluate": ("model agent keep-fractions match threshold speedup full-from original slices split"),
+    "evaluate": (
+        "model agent keep-fractions match threshold speedup full-from original backend precision slices split"
+    ),
     "benchmark": ("model keep-fractions architecture batch-size num-texts rounds lengths training no-training"),
+    "export": "model backend precision unreduced no-unreduced calibration-texts",
+    "benchmark_export": "model backend precisions batch-sizes num-texts rounds threads calibration-texts",
     "sweep": (
         "speedups seeds stage heuristics one-model resume policy.agent policy.agent-options policy.baseline "
         "policy.log-probability policy.learning-rate policy.sampler policy.keep-fractions policy.exploration "
@@ -131,6 +142,8 @@ TITLES = {
     "train_baseline": "data encoder run learning training",
     "evaluate": "data encoder run",
     "benchmark": "data encoder run",
+    "benchmark_export": "data run",
+    "export": "data run",
     "sweep": "data encoder run policy joint",
     "compare": "data encoder run policy",
     "make_faster": "data run",
@@ -146,6 +159,8 @@ LINES = {
     "train_baseline": "--system distilled --layers 1 3 --system-options states_weight=0.1 --temperature 2 --seed 3",
     "evaluate": "--agent attention --keep-fractions 0.5 0.2 --split train --reduction-layers 2 4 --full-from runs/a",
     "benchmark": "--rounds 2 --no-training --architecture bert-base --dtype bfloat16",
+    "export": "--model x --backend onnx --precision int8 --calibration-texts 7 --unreduced",
+    "benchmark_export": "--model x --backend onnx --precisions float32 int8 --batch-sizes 1 8 --threads 2 --seed 3",
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
     "compare": "--agents ppo random --agent-options ppo.n_epochs=4 --policy.exploration 0.5 0.1 --max-eval-texts 9",
     "fit_ranker": "--questions 50 --passage-words 20 --data-dir x --seed 3",

@@ -93,9 +93,10 @@ def group_sequences(lengths: Array, widths: Widths = Widths(), call_tokens: int 
         [[0, 2], [3, 1]]
     """
     if len(lengths) == 1:
-        length, (width,) = int(lengths[0]), widths.of(lengths)
-        # A view: nothing is copied where nothing is padded.
-        return [Group(np.zeros(1, np.int64), int(width), slice(0, length), slice(0, length))]
+        length = int(lengths[0])
+        width = min(-(-length // widths.step) * widths.step, widths.most)
+        # Views: nothing is copied where nothing is padded.
+        return [Group(np.zeros(1, np.int64), width, slice(0, length), slice(0, length))]
     order = np.argsort(-lengths, kind="stable")
     starts = np.cumsum(lengths) - lengths
     padded = widths.of(lengths[order])
