@@ -46,7 +46,7 @@ def export_model(
 
     Raises:
         ValueError: The backend is unknown or not installed, it does not have the number format, or texts are missing
-            where these are needed.
+            where these are needed; or the encoder's family cannot be exported.
         FileNotFoundError: There is no model in the folder.
 
     Example:
@@ -59,6 +59,11 @@ def export_model(
         raise ValueError(f"precision {precision!r} {needs}")
     model = TokenReducedModel.from_pretrained(model_folder)
     model.eval()
+    if model.encoder.family.reads_positions:
+        raise ValueError(
+            f"family '{model.backbone.config.model_type}' cannot be exported (its layers read where tokens stood, "
+            "which exported stages are not told): run the model in torch"
+        )
     folder = export_folder(model_folder, backend, precision, unreduced)
     _clear(folder)
     manifest = Manifest(

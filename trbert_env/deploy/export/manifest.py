@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trbert_env.data.fingerprints import fingerprint, fingerprint_file
+from trbert_env.encoder.families import LayerSize
 from trbert_env.reduction.cost import CostModel
 
 #: Name of the record.
@@ -98,8 +99,8 @@ class Manifest:
 
 
 def _cost(values: Mapping[str, Any]) -> CostModel:
-    cost = CostModel(**values)
-    return replace(cost, stage_depths=tuple(cost.stage_depths))
+    own = {"size": LayerSize(**values["size"]), "stage_depths": tuple(values["stage_depths"])}
+    return CostModel(**{**values, **own})
 
 
 def export_folder(model_folder: Path, backend: str, precision: str, unreduced: bool = False) -> Path:

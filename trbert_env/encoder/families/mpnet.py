@@ -1,0 +1,63 @@
+"""MPNet: BERT's layers with one bias of relative positions, which all layers add to their scores."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from trbert_env.encoder.attention import PackedSequences, PositionBias, packed_attention
+from trbert_env.encoder.families.base import Family
+
+
+class MPNet(Family):
+    """MPNet; kept tokens have the bias of where they stood."""
+
+    reads_token_types = False
+    attention_interface = False
+    reads_positions = True
+    projections = (
+        "attention.attn.q",
+        "attention.attn.k",
+        "attention.attn.v",
+        "attention.attn.o",
+        "intermediate.dense",
+        "output.dense",
+    )
+
+    def embed(self, base: Any, input_ids: Tensor, token_types: Tensor, positions: Tensor) -> Tensor:
+        """Return embeddings; see :meth:`Family.embed`."""
+        return cast(Tensor, base.embeddings(input_ids=input_ids, position_ids=positions))
+
+    def prepare(self, base: Any, states: Tensor, packed: PackedSequences) -> PositionBias:
+        """Return the bias of every pair of tokens of each sequence, ``(heads, n, n)``."""
+        distances = packed.distances()
+        table = base.encoder.relative_attention_bias(base.encoder.relative_position_bucket(distances))
+        return PositionBias.from_table(table.t(), packed)
+
+    def layer(self, layer: Any, states: Tensor, packed: PackedSequences, shared: PositionBias) -> Tensor:
+        """Run a stock layer; see :meth:`Family.layer`."""
+        return self.feed_forward_half(layer, self.attention_half(layer, states, packed, shared))
+
+    def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: PositionBias) -> Tensor:
+        """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
+        stock = layer.attention.attn
+        shape = (*states.shape[:2], -1, stock.attention_head_size)
+        query, key, value = (part(states).view(shape).transpose(1, 2) for part in (stock.q, stock.k, stock.v))
+        attended, _ = packed_attention(stock, query, key, value, None, packed=packed, bias=shared)
+        output = layer.attention.dropout(stock.o(attended.flatten(2)))
+        return cast(Tensor, layer.attention.LayerNorm(output + states))
+
+    def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
+        """Run feed-forward network, residual connection and norm; see :meth:`Family.feed_forward_half`."""
+        return cast(Tensor, layer.output(layer.intermediate(states), states))
+
+    def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
+        """Return the logits of its head; see :meth:`Family.masked_token_head`."""
+        return cast(Tensor, model.lm_head(states))
+
+    def first_token_head(self, model: Any, first: Tensor) -> Tensor:
+        """Return the logits of its classification head; multiple choice has a pooler."""
+        if getattr(model.base_model, "pooler", None) is not None:
+            return super().first_token_head(model, first)
+        return cast(Tensor, model.classifier(first[:, None]))
