@@ -108,7 +108,7 @@ def _masked(layer: Any, in_play: Tensor) -> Callable[..., Any]:
 
 @pytest.fixture
 def masked_stock() -> MaskedStock:
-    """``masked_stock(stock, in_play)``: inside it, each layer of a stock model sees its ``(n,)`` tokens in play only."""
+    """``masked_stock(stock, in_play)``: inside it, each stock layer sees its ``(n,)`` tokens in play only."""
 
     @contextmanager
     def patched(stock: Any, in_play: Sequence[Tensor]) -> Iterator[None]:
