@@ -174,7 +174,8 @@ def test_rows_padded_for_bfloat16_change_nothing(
     exact = play(StagedForward(StagedEncoder(model, (2, 3)), batch), masks).final_states()[0]
     encoder = StagedEncoder(move(model, "cpu", torch.bfloat16), (2, 3))
     rows = []
-    handle = encoder._layers[0].register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
+    norm = next(module for module in encoder._layers[0].modules() if isinstance(module, torch.nn.LayerNorm))
+    handle = norm.register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
     padded = StagedForward(encoder, batch, record_attention=True)
     monkeypatch.setattr("trbert_env.encoder.staged.pads_rows", lambda states: False)
     plain = StagedForward(encoder, batch, record_attention=True)

@@ -95,18 +95,31 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, weights
+    return attend(query, key, value, packed, scaling), None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None = None) -> Tensor:
+    """Attention within each packed sequence: ``(1, total_tokens, heads, head_dim)``.
+
+    Args:
+        query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
+        key: See ``query``.
+        value: See ``query``.
+        packed: The sequences; what tokens receive is recorded where it says so.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+    """
     recorder = packed.recorder
     if recorder is not None and recorder.once:
         output, received = attention_with_received(query, key, value, packed.lengths, scaling, recorder.diagonal)
         recorder.found.append(received)
-        return output, None
+        return output
     if recorder is not None:
         recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal))
     if query.device.type == "cpu":
-        return _by_sequence(query, key, value, packed.lengths, scaling), None
+        return _by_sequence(query, key, value, packed.lengths, scaling)
     if _fits_varlen(query):
-        return _varlen(query, key, value, packed, scaling), None
-    return _padded(query, key, value, packed.lengths, scaling), None
+        return _varlen(query, key, value, packed, scaling)
+    return _padded(query, key, value, packed.lengths, scaling)
 
 
 def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
@@ -130,7 +143,7 @@ def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], 
             outputs.append(scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2))
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
-    return torch.cat(outputs, dim=1)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -156,7 +156,7 @@ class StagedEncoder:
         return self._run(tokens, range(index, index + 1), self._feed_forward, None)
 
     def _layer(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
-        return cast(Tensor, self._layers[index](states, attention_mask=None, packed=packed))
+        return self._feed_forward(index, self._attention(index, states, packed), packed)
 
     def _attention(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
         return attention_half(self._layers[index], states, packed)
