@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.lesson import Lesson
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -34,12 +35,16 @@ class Reference:
         hidden_size: d.
         intermediate_size: f.
         num_layers: L.
+        matrices: Matrices of a feed-forward network.
+        position_rows: Embeddings of relative positions that scores are made with.
     """
 
     name: str
     hidden_size: int
     intermediate_size: int
     num_layers: int
+    matrices: int = 2
+    position_rows: int = 0
 
     @classmethod
     def of(cls, model: PreTrainedModel, name: str) -> Reference:
@@ -50,12 +55,15 @@ class Reference:
             name: Its name in records.
         """
         encoder = StagedEncoder(model)
-        return cls(name, encoder.hidden_size, encoder.intermediate_size, encoder.num_layers)
+        size = encoder.layer_size
+        sizes = size.hidden_size, size.intermediate_size, encoder.num_layers, size.matrices, size.position_rows
+        return cls(name, *sizes)
 
     @property
     def cost(self) -> CostModel:
         """Cost of all of its layers."""
-        return CostModel(self.hidden_size, self.intermediate_size, (self.num_layers,))
+        size = LayerSize(self.hidden_size, self.intermediate_size, self.matrices, self.position_rows)
+        return CostModel(size, (self.num_layers,))
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,15 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     def __call__(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run :meth:`forward` with the hooks of :class:`torch.nn.Module`."""
         return cast(Pass, super().__call__(batch, states))
+
+    def read(self, states: Tensor, layout: Layout) -> Tensor:
+        """Return the logits that the task head reads from states behind any layer, float32, as the task gives them.
+
+        Args:
+            states: ``(total_tokens, hidden)``.
+            layout: The layout of the full texts.
+        """
+        return self.task.logits(self.model, self.encoder.finish(states), layout)
 
     @abstractmethod
     def flops(self, layouts: Sequence[Layout]) -> Tensor:

@@ -90,7 +90,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         lower = separate_segments(batch) if self.layers else batch
         layouts = [batch.layout, lower.layout] if self.layers else [batch.layout]
         found = self._all_states(lower, batch.layout) if states else [self._last_states(lower, batch.layout)]
-        logits = self.task.logits(self.model, found[-1], batch.layout)
+        logits = self.read(found[-1], batch.layout)
         return Pass(logits, layouts, found if states else ())
 
     def _all_states(self, lower: TextBatch, joined: Layout) -> list[Tensor]:

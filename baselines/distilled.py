@@ -19,8 +19,9 @@ from baselines.aiming import nearest
 from baselines.base import ComparedSystem, Pass, Reference, SystemOptions
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson, state_distance
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.staged import FAMILIES, StagedEncoder
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Items, Range
 from trbert_env.tasks.base import Task
@@ -82,7 +83,7 @@ class Distilled(ComparedSystem[DistilledOptions]):
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run the student's layers; see :meth:`ComparedSystem.forward`."""
         found = run_with_states(self.encoder, batch)
-        logits = self.task.logits(self.model, found[-1], batch.layout)
+        logits = self.read(found[-1], batch.layout)
         return Pass(logits, [batch.layout], found if states else ())
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
@@ -120,14 +121,10 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
         layers: Layers that stay, counted from 1.
     """
     student = copy.deepcopy(model)
-    place = FAMILIES[student.config.model_type]
-    stack = student.base_model.get_submodule(place)
-    assert isinstance(stack, nn.ModuleList)
+    family = family_of(student.config)
+    family.keep_layers(student.config, layers)
+    stack = family.stack(student.base_model)
     kept = nn.ModuleList([stack[layer - 1] for layer in layers])
-    parent, _, name = place.rpartition(".")
+    parent, _, name = family.layers.rpartition(".")
     setattr(student.base_model.get_submodule(parent), name, kept)
-    if student.config.model_type == "distilbert":
-        student.config.n_layers = len(layers)
-    else:
-        student.config.num_hidden_layers = len(layers)
     return student

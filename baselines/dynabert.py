@@ -168,7 +168,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         """Run the network; its states are those behind the embeddings and behind each of its layers."""
         layers = kept_layers(self.encoder.num_layers, self._network.depth)
         found = run_with_states(self.encoder, batch, layers) if states else [self._last_states(batch, layers)]
-        logits = self.task.logits(self.model, found[-1], batch.layout)
+        logits = self.read(found[-1], batch.layout)
         return Pass(logits, [batch.layout], found if states else ())
 
     def _last_states(self, batch: TextBatch, layers: Sequence[int]) -> Tensor:
@@ -245,7 +245,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         assert self.first_teacher is not None, "the phase has not begun"
         self.first_teacher.eval()
         states = run_with_states(StagedEncoder(self.first_teacher), batch)
-        return self.task.logits(self.first_teacher, states[-1], batch.layout), states
+        return self.task.logits(self.first_teacher, self.encoder.finish(states[-1]), batch.layout), states
 
     def _rewire(self, lessons: Iterator[Lesson]) -> None:
         """Sort heads and neurons of each layer by their importance on these texts."""

@@ -109,7 +109,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
     def _read(self, tokens: PackedTokens, layer: int) -> tuple[Tensor, Tensor]:
         """Logits behind a layer, and which texts leave there, ``(num_texts,)`` bool on the CPU."""
         if layer == len(self.ramps):
-            found = self.task.logits(self.model, tokens.states, tokens.layout)
+            found = self.read(tokens.states, tokens.layout)
             return found, torch.ones(tokens.layout.num_texts, dtype=torch.bool)
         found = self.ramp_logits(layer, tokens.states, tokens.layout)
         return found, (normalised_entropy(found, tokens.layout) < self.options.threshold).cpu()
@@ -170,7 +170,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
     def _shown(self, batch: TextBatch) -> tuple[Sequence[Tensor], Tensor]:
         """States behind the embeddings and each layer, and the logits of the last head."""
         states = run_with_states(self.encoder, batch)
-        return states, self.task.logits(self.model, states[-1], batch.layout)
+        return states, self.read(states[-1], batch.layout)
 
     def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Set the threshold for the speed-up, once training is over and where one is wanted."""

@@ -164,7 +164,7 @@ class Ltp(RetentionSystem[LtpOptions]):
             factors = torch.sigmoid(above / self.options.temperature).masked_fill(tokens.layout.first_tokens, 1.0)
             means.append(factors.mean())
             tokens = PackedTokens(tokens.states * factors[:, None].to(tokens.states.dtype), tokens.layout)
-        return self.task.logits(self.model, tokens.states, batch.layout), torch.stack(means)
+        return self.read(tokens.states, batch.layout), torch.stack(means)
 
     @classmethod
     def aimed(

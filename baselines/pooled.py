@@ -68,7 +68,7 @@ class Pooled(ComparedSystem[PooledOptions]):
         short = Layout.from_lengths(counts.tolist(), batch.layout.sequences_per_text.tolist(), device)
         tokens = self.encoder.run_layers(PackedTokens(pooled, short), self.layer, self.encoder.num_layers)
         read = tokens.states[read_from(lengths, counts).to(device)]
-        return Pass(self.task.logits(self.model, read, batch.layout), [batch.layout, short])
+        return Pass(self.read(read, batch.layout), [batch.layout, short])
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return ``l m(n) + (L - l) m(r n)``; see :meth:`ComparedSystem.flops`."""

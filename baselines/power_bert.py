@@ -145,7 +145,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
             factors = self.factors[layer][self._places(ranks, tokens)]
             weighed = PackedTokens(tokens.states * factors[:, None].to(tokens.states.dtype), tokens.layout)
             tokens = self.encoder.run_feed_forward(weighed, layer)
-        return self.task.logits(self.model, tokens.states, batch.layout)
+        return self.read(tokens.states, batch.layout)
 
     def _places(self, ranks: Tensor, tokens: PackedTokens) -> Tensor:
         """Which factor is a rank's: that of the rank, or of its share of the sequence."""

@@ -19,7 +19,7 @@ from baselines.base import ComparedSystem, Pass, SystemOptions
 from trbert_env.encoder.attention import Recorder
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.encoder.texts import TextBatch
-from trbert_env.reduction.cost import CostModel
+from trbert_env.reduction.cost import CostModel, attention_flops, feed_forward_flops
 
 RetentionT = TypeVar("RetentionT", bound=SystemOptions)
 
@@ -60,7 +60,7 @@ class RetentionSystem(ComparedSystem[RetentionT]):
             tokens = self.encoder.run_feed_forward(tokens.select(keep), layer)
             layouts.append(tokens.layout)
         found, _ = restore_text_order([*stopped, tokens])
-        return Pass(self.task.logits(self.model, found, batch.layout), layouts)
+        return Pass(self.read(found, batch.layout), layouts)
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs of the layers: attention over what comes in, feed-forward over what stays.
@@ -74,15 +74,16 @@ class RetentionSystem(ComparedSystem[RetentionT]):
 def retention_flops(cost: CostModel, layouts: Sequence[Layout]) -> Tensor:
     """Return ``2 (4 d^2 l_(j-1) + 2 d l_(j-1)^2 + 2 d f l_j)`` summed over layers j, ``(num_texts,)`` float64.
 
+    Families with other layers have their own two terms; see :func:`~trbert_env.reduction.cost.layer_flops`.
+
     Args:
         cost: Sizes of the encoder.
         layouts: Tokens in front of the first layer and behind each.
     """
-    d, f = cost.hidden_size, cost.intermediate_size
     total = torch.zeros(len(layouts[0].sequence_lengths), dtype=torch.float64)
     for before, after in itertools.pairwise(layouts):
         entering, staying = before.sequence_lengths.double(), after.sequence_lengths.double()
-        total += 2 * (4 * d * d * entering + 2 * d * entering**2 + 2 * d * f * staying)
+        total += attention_flops(entering, cost.size) + feed_forward_flops(staying, cost.size)
     return layouts[0].text_sums(total)
 
 

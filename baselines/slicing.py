@@ -15,25 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from trbert_env.encoder.staged import FAMILIES
-
-#: Linear layers of a layer, by family: query, key, value, attention output, and the two of the feed-forward network.
-_DISTILBERT = (
-    "attention.q_lin",
-    "attention.k_lin",
-    "attention.v_lin",
-    "attention.out_lin",
-    "ffn.lin1",
-    "ffn.lin2",
-)
-_BERT = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
+from trbert_env.encoder.families import family_of
 
 
 class SlicedLinear(nn.Linear):
@@ -152,12 +134,16 @@ def narrow_layers(model: PreTrainedModel) -> list[NarrowLayer]:
 
     Args:
         model: The task model; one that was made narrowable before is run at its full width again.
+
+    Raises:
+        ValueError: The family's layers cannot be run narrower.
     """
-    family = model.config.model_type
-    layers = cast(nn.ModuleList, model.base_model.get_submodule(FAMILIES[family]))
-    places = _DISTILBERT if family == "distilbert" else _BERT
+    family = family_of(model.config)
+    places = family.projections
+    if places is None:
+        raise ValueError(f"layers of the family '{model.config.model_type}' cannot be run narrower: use another system")
     found = []
-    for layer in layers:
+    for layer in family.stack(model.base_model):
         query, key, value, attention_output, inner, outer = (_sliced(layer, place) for place in places)
         heads = model.config.num_attention_heads
         found.append(NarrowLayer((query, key, value), attention_output, inner, outer, heads))

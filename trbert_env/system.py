@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -185,7 +186,9 @@ class StockSystem:
         #: Copy that is run.
         self.model: PreTrainedModel = copy.deepcopy(model)
         self.model.eval()
-        cast(PreTrainedModel, self.model.base_model).set_attn_implementation("sdpa")
+        self._family = family_of(model.config)
+        if self._family.attention_interface:
+            cast(PreTrainedModel, self.model.base_model).set_attn_implementation("sdpa")
 
     @property
     def device(self) -> torch.device:
@@ -200,7 +203,7 @@ class StockSystem:
     def outputs(self, batch: TextBatch) -> Any:
         """Run a batch and return what the stock model returns for its padded sequences."""
         inputs = self._padded(batch)
-        if self.model.config.model_type == "distilbert":
+        if not self._family.reads_token_types:
             del inputs["token_type_ids"]
         with torch.inference_mode():
             return self.model(**self.task.stock_inputs(inputs))

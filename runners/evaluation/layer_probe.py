@@ -149,9 +149,11 @@ def _divergences(staged: StagedModel, texts: Sequence[EncodedText], maps: Sequen
     states = _read_states(staged, batch)
     # The head picks first tokens by the layout; where they are all that is left, each sequence is one token long.
     read = layout if task.reads == "tokens" else layout.select(layout.first_tokens)
-    answer = task.logits(staged.model, states[-1], read)
+    finish = staged.encoder.finish
+    answer = task.logits(staged.model, finish(states[-1]), read)
     found = []
     for of_layer, mapping in zip([*states, states[-1]], maps, strict=True):
-        logits = task.logits(staged.model, _with_one(of_layer) @ mapping.to(of_layer.device), read)
+        mapped = _with_one(of_layer) @ mapping.to(of_layer.device)
+        logits = task.logits(staged.model, finish(mapped), read)
         found.append(task.divergence(logits, answer, layout, targets).double().sum().cpu())
     return torch.stack(found)

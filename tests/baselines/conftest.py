@@ -15,8 +15,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from baselines.base import Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.staged import FAMILIES, StagedEncoder
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA, Task
@@ -132,7 +133,7 @@ def by_the_book() -> Callable[[PreTrainedModel, Task, EncodedText, Rule], Tensor
         distilled = model.config.model_type == "distilbert"
         states = stock.base_model.embeddings(ids) if distilled else stock.base_model.embeddings(ids, types)
         last, places = states[0].clone(), torch.arange(len(text))
-        for index, layer in enumerate(stock.base_model.get_submodule(FAMILIES[model.config.model_type])):
+        for index, layer in enumerate(FAMILIES[model.config.model_type].stack(stock.base_model)):
             attended, probabilities = layer.attention(states, attention_mask=None)[:2]
             if distilled:
                 attended = layer.sa_layer_norm(attended + states)

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 from baselines.deformer import Deformer, DeformerOptions, deformer_flops, separate_segments
 from baselines.lesson import Lesson
 from baselines.passage_cache import PassageCache
+from trbert_env.encoder.families import FAMILIES, LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.positions import first_position
-from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks import Task
@@ -40,14 +40,14 @@ def by_stock_modules(model: PreTrainedModel, text: EncodedText, layers: int) -> 
     model = copy.deepcopy(model)
     base: Any = model.base_model
     base.set_attn_implementation("eager")
-    stack = base.get_submodule(FAMILIES[model.config.model_type])
+    stack = FAMILIES[model.config.model_type].stack(base)
     ids, types = (torch.from_numpy(values).long() for values in (text.input_ids, text.token_type_ids))
     bound = ids.tolist().index(int(ids[-1])) + 1
     segments = []
     for piece in (slice(0, bound), slice(bound, None)):
         inputs = {"input_ids": ids[None, piece], "position_ids": torch.arange(len(ids[piece]))[None]}
         inputs["position_ids"] += first_position(model)
-        if model.config.model_type != "distilbert":
+        if FAMILIES[model.config.model_type].reads_token_types:
             inputs["token_type_ids"] = types[None, piece]
         states = base.embeddings(**inputs)
         states = base.embeddings_project(states) if hasattr(base, "embeddings_project") else states
@@ -104,7 +104,7 @@ def test_a_double_separator_opens_the_second_segment() -> None:
 def test_speedups_of_the_trbert_paper_are_those_of_cached_passages(
     layers: int, query: int, total: int, published: float
 ) -> None:
-    cost = CostModel(768, 3072, (12,))
+    cost = CostModel(LayerSize(768, 3072), (12,))
     layouts = [Layout.from_lengths([total], [1]), Layout.from_lengths([query, total - query], [2])]
     full = cost.full(layouts[0])
     assert float(full / deformer_flops(cost, layers, layouts, 0, cached=True)) == pytest.approx(published, abs=0.1)
@@ -127,7 +127,7 @@ def test_flops_are_those_of_segments(reader: Kind, make_texts: MakeTexts) -> Non
 
 def test_of_multiple_choice_the_article_is_the_passage() -> None:
     assert MultipleChoice.query_segment == 1
-    cost = CostModel(768, 3072, (12,))
+    cost = CostModel(LayerSize(768, 3072), (12,))
     layouts = [Layout.from_lengths([120, 130], [2]), Layout.from_lengths([100, 20, 100, 30], [4])]
     alone = 7 * cost.layer(Layout.from_lengths([20, 30], [2])) + 5 * cost.layer(layouts[0])
     assert torch.equal(deformer_flops(cost, 7, layouts, 1, cached=True), alone)

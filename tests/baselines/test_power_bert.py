@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from baselines.lesson import Lesson
 from baselines.power_bert import PowerBert, PowerBertOptions, RestoringPowerBert
 from baselines.retention import retention_flops
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.cost import CostModel
@@ -143,7 +144,7 @@ def test_given_numbers_leave_nothing_to_aim_at(classifier: Kind, make_texts: Mak
 
 def test_flops_of_the_original_at_the_length_of_squad() -> None:
     lengths = (128,) * 4 + (64,) * 4 + (32,) * 4
-    cost, full = CostModel(768, 3072, (12,)), Layout.from_lengths([165], [1])
+    cost, full = CostModel(LayerSize(768, 3072), (12,)), Layout.from_lengths([165], [1])
     reduced = retention_flops(cost, [full, *(Layout.from_lengths([length], [1]) for length in lengths)])
     assert float(cost.full(full) / reduced) == pytest.approx(2.13, abs=0.005)
 

@@ -21,6 +21,7 @@ from trbert_env.encoder.attention import (
     packed_attention,
 )
 from trbert_env.encoder.batching import group_sizes, padded_rows
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
@@ -134,7 +135,7 @@ def test_attention_received_equals_the_stock_probabilities(
     received = forward.received.split([len(text) for text in texts])
     for ours, text in zip(received, texts, strict=True):
         arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
-        if family != "distilbert":
+        if FAMILIES[family].reads_token_types:
             arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
         # The last layer before the reduction is the second: (1, heads, queries, keys).
         probabilities = eager.base_model(**arguments, output_attentions=True).attentions[1]

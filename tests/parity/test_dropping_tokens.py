@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.packing import restore_text_order
-from trbert_env.encoder.staged import FAMILIES, StagedEncoder
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 
 TOLERANCE = 1e-5
@@ -37,11 +38,11 @@ def masked_stock_states(
     for length in text.sequence_lengths:
         part = slice(start, start + length)
         arguments = {"input_ids": torch.from_numpy(text.input_ids[part]).long()[None]}
-        if family != "distilbert":
+        if FAMILIES[family].reads_token_types:
             arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids[part]).long()[None]
         states = stock.base_model(**arguments, output_hidden_states=True).hidden_states[0]
         in_play = torch.ones(length, dtype=torch.bool)
-        for depth, layer in enumerate(stock.base_model.get_submodule(FAMILIES[family]), start=1):
+        for depth, layer in enumerate(FAMILIES[family].stack(stock.base_model), start=1):
             if depth in layers:
                 in_play = masks[layers.index(depth)][part]
             additive = torch.zeros(1, 1, length, length).masked_fill(~in_play, -1e9)
@@ -165,7 +166,7 @@ def test_gradients_flow_through_states_that_stopped(
     layout = forward.layouts[0]
     stopped_first = ~layout.gather(masks[0])
     forward.final_states()[0][stopped_first].square().sum().backward()
-    layers = model.base_model.get_submodule(FAMILIES[family])
+    layers = FAMILIES[family].stack(model.base_model)
     norms = [_gradient_norm(layer) for layer in layers]
     # They stopped before layer 2, so that no later layer has a part in them.
     assert norms[0] > 0

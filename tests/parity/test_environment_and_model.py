@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -149,7 +150,7 @@ def test_an_observation_holds_the_states_of_the_packed_path(
         input_ids=torch.from_numpy(texts[0].input_ids).long()[None],
         **(
             {"token_type_ids": torch.from_numpy(texts[0].token_type_ids).long()[None]}
-            if model.config.model_type != "distilbert"
+            if FAMILIES[model.config.model_type].reads_token_types
             else {}
         ),
         output_hidden_states=True,

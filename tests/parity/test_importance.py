@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder.staged import FAMILIES
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
@@ -21,10 +21,10 @@ from trbert_env.tasks import SpanQA
 def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int, ...], pivot: int) -> Tensor:
     """|dLoss/dH_r . (H_r - H_l)|, (T, n)."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
-    if family != "distilbert":
+    if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
     hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
-    upper = stock.base_model.get_submodule(FAMILIES[family])[pivot:]
+    upper = FAMILIES[family].stack(stock.base_model)[pivot:]
     pivot_states = hidden[pivot].detach().requires_grad_()
     states = pivot_states
     for layer in upper:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trbert_env.encoder.staged import FAMILIES
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
@@ -105,7 +105,7 @@ def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tens
     pivots, residuals, logits = [], [], []
     for own_ids, own_types in zip(ids, types, strict=True):
         arguments = {"input_ids": torch.from_numpy(own_ids).long()[None]}
-        if family != "distilbert":
+        if FAMILIES[family].reads_token_types:
             arguments["token_type_ids"] = torch.from_numpy(own_types).long()[None]
         hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
         pivot = hidden[PIVOT].detach().requires_grad_()
@@ -116,7 +116,7 @@ def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tens
             return states
 
         # The stock head on top of the stock layers, fed from the pivot on.
-        layer = stock.base_model.get_submodule(FAMILIES[family])[PIVOT - 1]
+        layer = FAMILIES[family].stack(stock.base_model)[PIVOT - 1]
         hook = layer.register_forward_hook(patched)
         # A multiple-choice model takes one more dimension, of options.
         shaped = {name: value[None] for name, value in arguments.items()} if "option" in kind else arguments

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -302,9 +302,9 @@ def masked_stock_logits(
 ) -> Tensor:
     """The stock model's logits of one sequence; ``in_play`` are the tokens of layers 1, 2, and 3 and 4."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids[part]).long()[None]}
-    if family != "distilbert":
+    if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids[part]).long()[None]
-    layers = stock.base_model.get_submodule(FAMILIES[family])
+    layers = FAMILIES[family].stack(stock.base_model)
     with pytest.MonkeyPatch.context() as patch:
         for layer, kept in zip(layers, [*in_play, in_play[-1]], strict=True):
             patch.setattr(layer, "forward", masked(layer.forward, kept))

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.tasks.heads import masked_token_logits
@@ -39,7 +40,7 @@ def test_logits_and_gradients_of_masked_tokens(
     expected, losses = [], []
     for text, chosen, target in zip(texts, places, targets, strict=True):
         inputs = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
-        if family != "distilbert":
+        if FAMILIES[family].reads_token_types:
             inputs["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
         labels = torch.full_like(inputs["input_ids"], -100)
         labels[0, chosen] = torch.from_numpy(target)

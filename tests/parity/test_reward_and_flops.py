@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -128,12 +129,12 @@ def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
 
 @pytest.mark.parametrize("tokens", [1, 7, 384])
 def test_a_layer_in_closed_form(tokens: int) -> None:
-    assert layer_flops(tokens, HIDDEN, FEED_FORWARD) == one_layer(tokens)
+    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD)) == one_layer(tokens)
 
 
 def test_the_released_table_of_bert_base() -> None:
     # Multiply-adds of one layer, out of the original's macs_list.json.
-    assert layer_flops(128, 768, 3072) == 2 * 931_135_488
+    assert layer_flops(128, LayerSize(768, 3072)) == 2 * 931_135_488
 
 
 @torch.no_grad()
@@ -149,7 +150,7 @@ def test_reduced_flops_equal_torchs_own_count(
         # The embeddings of ELECTRA are projected, which is not a layer's work.
         embedded = encoder.embed(TextBatch.from_texts(texts))
     outside = counter.get_total_flops()
-    assert outside == (2 * 31 * 24 * HIDDEN if encoder.family == "electra" else 0)
+    assert outside == (2 * 31 * 24 * HIDDEN if model.config.model_type == "electra" else 0)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         forward = StagedForward(encoder, TextBatch.from_texts(texts))
         for mask in masks:

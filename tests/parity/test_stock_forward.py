@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -29,7 +30,7 @@ def stock_arguments(texts: Sequence[EncodedText], family: str, extra: int = 3) -
         types[row, : len(text)] = torch.from_numpy(text.token_type_ids)
         mask[row, : len(text)] = 1
     arguments = {"input_ids": ids, "attention_mask": mask}
-    return arguments if family == "distilbert" else {**arguments, "token_type_ids": types}
+    return arguments if not FAMILIES[family].reads_token_types else {**arguments, "token_type_ids": types}
 
 
 def stock_states(model: PreTrainedModel, texts: Sequence[EncodedText], family: str) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,8 +28,8 @@ from transformers.utils import logging as transformers_logging
 
 from trbert_env.data.cache import cache_lock, fine_tuned_folder
 from trbert_env.data.weights import CONFIG_ERRORS, check_backbone_missing, check_files, draw_head, load_weights
+from trbert_env.encoder.families import FAMILIES, family_of
 from trbert_env.encoder.positions import extend_positions, longest_sequence
-from trbert_env.encoder.staged import FAMILIES
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
@@ -347,8 +346,8 @@ def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) ->
     config = backbone.model.config
     embeddings: Any = backbone.model.get_input_embeddings()
     vocabulary = embeddings.num_embeddings
-    # DistilBERT reads no token types, so any that its tokenizer gives do no harm.
-    types = math.inf if config.model_type == "distilbert" else config.type_vocab_size
+    # Types that a tokenizer gives and the encoder does not read do no harm.
+    types = family_of(config).token_types(config)
     positions = longest_sequence(backbone.model)
     largest = max(backbone.tokenizer.get_vocab().values())
     if task.max_tokens <= positions and largest < vocabulary and (types >= 2 or not _has_segments(backbone)):
@@ -431,6 +430,10 @@ def _load_config(source: str, name: str) -> PreTrainedConfig:
         raise ValueError(
             f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
         )
+    try:
+        family_of(config)
+    except ValueError as error:
+        raise ValueError(f"backbone '{name}': {error}") from error
     # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
     # layers take note of it then.
     for attribute in ("attention_probs_dropout_prob", "attention_dropout"):

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.tasks.labels import HeadMismatchError
 
 #: What a checkpoint of an encoder may bring although the task model lacks it: no task head reads it.
@@ -295,10 +296,12 @@ def _check_config(config: PreTrainedConfig, what: str, source: str) -> None:
     """
     if getattr(config, "is_decoder", False):
         raise ValueError(f"{what} is a decoder (is_decoder in its config.json), and an encoder is needed: give one")
-    if config.model_type == "roberta" and (config.pad_token_id is None or config.pad_token_id < 0):
+    family = FAMILIES.get(config.model_type)
+    counts = family is not None and family.counts_from_padding
+    if counts and (config.pad_token_id is None or config.pad_token_id < 0):
         raise ValueError(
-            f"{what} has the pad_token_id {config.pad_token_id} in its config.json, which a 'roberta' encoder counts "
-            f"positions from: restore {source}"
+            f"{what} has the pad_token_id {config.pad_token_id} in its config.json, which a "
+            f"'{config.model_type}' encoder counts positions from: restore {source}"
         )
     for name, value in config.to_dict().items():
         values = value if isinstance(value, list) else [value]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -49,18 +49,85 @@ class PackedSequences:
         lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
         cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
         recorder: Recorder of the attention that tokens receive; None where it is not wanted.
+        positions: ``(rows,)`` int64: where in its sequence each token stood before any was dropped, 0 for padding;
+            None for families whose layers do not read it.
     """
 
     lengths: list[int]
     cu_seqlens: Tensor
     recorder: Recorder | None = field(default=None)
+    positions: Tensor | None = field(default=None)
 
     @classmethod
-    def of(cls, lengths: Tensor, device: torch.device | str) -> PackedSequences:
-        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end on ``device``."""
+    def of(cls, lengths: Tensor, device: torch.device | str, positions: Tensor | None = None) -> PackedSequences:
+        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end on ``device``.
+
+        Args:
+            lengths: Tokens of each sequence.
+            device: Device of the tokens.
+            positions: See :attr:`positions`.
+        """
         ends = torch.cumsum(lengths, 0)
         cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device)
-        return cls(lengths.tolist(), cu_seqlens)
+        return cls(lengths.tolist(), cu_seqlens, positions=positions)
+
+    @property
+    def places(self) -> Tensor:
+        """Positions, for families whose layers read them."""
+        assert self.positions is not None
+        return self.positions
+
+    @cached_property
+    def reach(self) -> int:
+        """One more than the greatest distance that two tokens of a sequence can have."""
+        return int(self.places.max()) + 1
+
+    def distances(self) -> Tensor:
+        """Return all distances from a query to a key, ``(2 reach - 1,)`` int64, from the lowest on."""
+        return torch.arange(1 - self.reach, self.reach, device=self.places.device)
+
+    def pairs(self) -> list[Tensor]:
+        """Return the row of each pair's distance in :meth:`distances`, ``(n, n)`` (query, key) for each sequence."""
+        places = self.places[: sum(self.lengths)].split(self.lengths)
+        return [own[None, :] - own[:, None] + (self.reach - 1) for own in places]
+
+
+class AttentionBias(Protocol):
+    """What a family adds to the attention scores of packed sequences."""
+
+    def of(self, sequence: int, query: Tensor, key: Tensor) -> Tensor:
+        """Return what is added to the scaled scores of a sequence, ``(heads or 1, n, n)``.
+
+        Args:
+            sequence: Index of the sequence in the packed call.
+            query: ``(heads, n, head_dim)``.
+            key: ``(heads, n, head_dim)``.
+        """
+
+
+@dataclass(frozen=True)
+class PositionBias:
+    """A bias that follows from positions alone, and is the same in all layers; an :class:`AttentionBias`.
+
+    Attributes:
+        found: Bias of each sequence, ``(heads or 1, n, n)``.
+    """
+
+    found: list[Tensor]
+
+    @classmethod
+    def from_table(cls, table: Tensor, packed: PackedSequences) -> PositionBias:
+        """Return the bias that each distance from a query to a key has.
+
+        Args:
+            table: ``(heads or 1, 2 reach - 1)``, in the order of :meth:`PackedSequences.distances`.
+            packed: The sequences.
+        """
+        return cls([table[:, pairs] for pairs in packed.pairs()])
+
+    def of(self, sequence: int, query: Tensor, key: Tensor) -> Tensor:
+        """Return the bias of a sequence; see :class:`AttentionBias`."""
+        return self.found[sequence].to(query.dtype)
 
 
 def packed_attention(
@@ -72,6 +139,7 @@ def packed_attention(
     packed: PackedSequences | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    bias: AttentionBias | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention within each packed sequence; see the module's page.
@@ -85,6 +153,7 @@ def packed_attention(
         packed: The sequences; None for a stock padded call.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         dropout: Only for calls that are not packed: packed attention has none, on any device.
+        bias: What is added to the scaled scores of packed sequences; None for nothing.
         kwargs: Handed on to stock SDPA.
 
     Returns:
@@ -95,10 +164,17 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, weights
-    return attend(query, key, value, packed, scaling), None
+    return attend(query, key, value, packed, scaling, bias), None
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None = None) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: PackedSequences,
+    scaling: float | None = None,
+    bias: AttentionBias | None = None,
+) -> Tensor:
     """Attention within each packed sequence: ``(1, total_tokens, heads, head_dim)``.
 
     Args:
@@ -107,22 +183,30 @@ def attend(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, s
         value: See ``query``.
         packed: The sequences; what tokens receive is recorded where it says so.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+        bias: What is added to the scores; None for nothing.
     """
     recorder = packed.recorder
     if recorder is not None and recorder.once:
-        output, received = attention_with_received(query, key, value, packed.lengths, scaling, recorder.diagonal)
+        output, received = attention_with_received(query, key, value, packed.lengths, scaling, recorder.diagonal, bias)
         recorder.found.append(received)
         return output
     if recorder is not None:
-        recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal))
+        recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal, bias))
     if query.device.type == "cpu":
-        return _by_sequence(query, key, value, packed.lengths, scaling)
-    if _fits_varlen(query):
+        return _by_sequence(query, key, value, packed.lengths, scaling, bias)
+    if bias is None and _fits_varlen(query):
         return _varlen(query, key, value, packed, scaling)
-    return _padded(query, key, value, packed.lengths, scaling)
+    return _padded(query, key, value, packed.lengths, scaling, bias)
 
 
-def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
+def _by_sequence(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: list[int],
+    scaling: float | None,
+    bias: AttentionBias | None = None,
+) -> Tensor:
     """One call a sequence: on a CPU faster than any masked call.
 
     In float32 that is the fused kernel. In bfloat16 two matrix products are faster where a sequence is
@@ -136,26 +220,29 @@ def _by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], 
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split(sizes, dim=2) for tensor in (query, key, value)]
     outputs = []
-    for length, q, k, v in zip(lengths, *(split[:-1] for split in splits), strict=True):
+    for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
+        added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and (length >= SHORT or q.requires_grad):
-            outputs.append(_attend_in_products(q[0], k[0], v[0], scale).transpose(0, 1)[None])
+            outputs.append(_attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:
-            outputs.append(scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2))
+            mask = None if added is None else added[None]
+            outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2))
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
-def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
     """Attention of one sequence, ``(heads, length, head_dim)``; holds its probabilities for the gradient."""
     if query.requires_grad:  # backward reads them again
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-    return torch.bmm(_probabilities(query, key, scale), value)
+    return torch.bmm(_probabilities(query, key, scale, bias), value)
 
 
-def _probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
+def _probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:
     """Attention probabilities of one sequence, ``(heads, length, length)``."""
-    scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale)
+    added = query.new_zeros(1, 1, 1) if bias is None else bias
+    scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
     return torch.softmax(scores, dim=-1)
 
 
@@ -188,8 +275,15 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, 
     return output.view(1, total, *output.shape[1:])
 
 
-def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None) -> Tensor:
-    """Pad, mask, and take the padding out again: where there is a GPU but no varlen kernel, as for float32."""
+def _padded(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: list[int],
+    scaling: float | None,
+    bias: AttentionBias | None = None,
+) -> Tensor:
+    """Pad, mask, and take the padding out again: on a GPU, where the varlen kernel does not serve."""
     total = query.shape[2]
     counts = torch.tensor(lengths, device=query.device)
     mask = torch.arange(max(lengths), device=query.device) < counts[:, None]
@@ -199,16 +293,32 @@ def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scali
         empty = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
         return empty.masked_scatter(mask[..., None, None], tokens).transpose(1, 2)
 
-    output = scaled_dot_product_attention(
-        spread(query), spread(key), spread(value), attn_mask=mask[:, None, None, :], scale=scaling
-    )
+    seen = mask[:, None, None, :] if bias is None else _padded_bias(query, key, lengths, bias)
+    output = scaled_dot_product_attention(spread(query), spread(key), spread(value), attn_mask=seen, scale=scaling)
     packed_output = output.transpose(1, 2)[mask]
     tail = packed_output.new_zeros(total - len(packed_output), *packed_output.shape[1:])
     return torch.cat([packed_output, tail])[None]
 
 
+def _padded_bias(query: Tensor, key: Tensor, lengths: list[int], bias: AttentionBias) -> Tensor:
+    """The bias of each sequence where its tokens are, minus infinity for padding as keys."""
+    width, found = max(lengths), []
+    for index, (q, k) in enumerate(
+        zip(*(part[0, :, : sum(lengths)].split(lengths, 1) for part in (query, key)), strict=True)
+    ):
+        own = bias.of(index, q, k)
+        missing = width - lengths[index]
+        found.append(pad(pad(own, (0, 0, 0, missing)), (0, missing), value=-torch.inf))
+    return torch.stack(found)
+
+
 def attention_received(
-    query: Tensor, key: Tensor, lengths: list[int], scaling: float | None, diagonal: bool = True
+    query: Tensor,
+    key: Tensor,
+    lengths: list[int],
+    scaling: float | None,
+    diagonal: bool = True,
+    bias: AttentionBias | None = None,
 ) -> Tensor:
     """Attention that each token receives: the sum over heads and queries of the probabilities.
 
@@ -220,6 +330,7 @@ def attention_received(
         lengths: Tokens of each sequence.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         diagonal: True to count the attention that a token pays to itself.
+        bias: What is added to the scaled scores; None for nothing.
 
     Returns:
         ``(sum of lengths,)`` float32.
@@ -227,15 +338,24 @@ def attention_received(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = []
     start = 0
-    for length in lengths:
-        q, k = (tensor[0, :, start : start + length].float() for tensor in (query, key))
-        scores.append(_received(torch.softmax(q @ k.transpose(1, 2) * scale, dim=-1), diagonal))
+    for index, length in enumerate(lengths):
+        q, k = (tensor[0, :, start : start + length] for tensor in (query, key))
+        found = q.float() @ k.float().transpose(1, 2) * scale
+        if bias is not None:
+            found = found + bias.of(index, q, k).float()
+        scores.append(_received(torch.softmax(found, dim=-1), diagonal))
         start += length
     return torch.cat(scores)
 
 
 def attention_with_received(
-    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], scaling: float | None, diagonal: bool
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: list[int],
+    scaling: float | None,
+    diagonal: bool,
+    bias: AttentionBias | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention within each sequence, and what each token receives, from the same probabilities.
 
@@ -246,6 +366,7 @@ def attention_with_received(
         lengths: Tokens of each sequence; rows after their sum get zeros.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         diagonal: True to count the attention that a token pays to itself.
+        bias: What is added to the scaled scores; None for nothing.
 
     Returns:
         ``(1, total_tokens, heads, head_dim)``, and ``(sum of lengths,)`` float32; see :func:`attention_received`.
@@ -253,9 +374,9 @@ def attention_with_received(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     outputs, scores = [], []
     start = 0
-    for length in lengths:
+    for index, length in enumerate(lengths):
         q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
-        probabilities = _probabilities(q, k, scale)
+        probabilities = _probabilities(q, k, scale, None if bias is None else bias.of(index, q, k))
         outputs.append(torch.bmm(probabilities, v).transpose(0, 1))
         scores.append(_received(probabilities, diagonal))
         start += length

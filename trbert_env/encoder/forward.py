@@ -77,7 +77,8 @@ class StagedForward:
             reduction that each token stopped at, T where it went to the end.
         """
         if self._final is None:  # It is asked for by the logits, and by what is learned of them.
-            self._final = restore_text_order([*self._stopped, self.tokens])
+            states, stops = restore_text_order([*self._stopped, self.tokens])
+            self._final = self.encoder.finish(states), stops
         return self._final
 
     def _run(self, tokens: PackedTokens) -> PackedTokens:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from trbert_env.encoder.families import family_of
+
 #: The most positions that a table is extended to; attention over a longer sequence fits no machine.
 LONGEST = 65_536
 
@@ -50,6 +52,8 @@ def longest_sequence(model: PreTrainedModel) -> int:
 def extend_positions(model: PreTrainedModel, length: int, what: str) -> bool:
     """Let sequences have ``length`` tokens, by copies of the positions that there are, in their order.
 
+    Encoders of relative positions alone need no copies: what is farther away than they tell apart counts as far.
+
     Positions that were there keep their values, so that sequences which fitted before have the same results. The
     extended model saves and loads as any other of its family.
 
@@ -67,16 +71,22 @@ def extend_positions(model: PreTrainedModel, length: int, what: str) -> bool:
     known, table = longest_sequence(model), position_table(model)
     if length <= known:
         return False
-    if table is None:
+    family = family_of(model.config)
+    if table is None and not family.reaches_further:
         raise ValueError(
             f"{what} has no position embeddings to extend, and reaches {known} positions: give a length of at most "
             f"{known}, not {length}"
         )
     if length > LONGEST:
         raise ValueError(f"{what} cannot be extended to {length} positions: give a length of at most {LONGEST}")
+    family.pin_positions(model.config)
+    embeddings: Any = model.base_model.embeddings
+    if table is None:
+        model.config.max_position_embeddings = length
+        embeddings.position_ids = torch.arange(length, device=embeddings.position_ids.device).expand(1, -1)
+        return True
     offset = first_position(model)
     rows = torch.cat([torch.arange(offset), offset + torch.arange(length) % known])
-    embeddings: Any = model.base_model.embeddings
     embeddings.position_embeddings = _table_of(table, rows)
     # Stock forwards read these where they are not given.
     embeddings.position_ids = torch.arange(len(rows), device=table.weight.device).expand(1, -1)

@@ -8,27 +8,20 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences, Recorder
 from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
-from trbert_env.encoder.packing import PackedTokens
+from trbert_env.encoder.families import family_of
+from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
-from trbert_env.encoder.sublayers import attention_half, feed_forward_half
 from trbert_env.encoder.texts import TextBatch
 
-#: One layer, or half of one: its index, states ``(1, rows, hidden)`` and the sequences that they are of.
-_Step = Callable[[int, Tensor, PackedSequences], Tensor]
-
-#: Where each supported family keeps its layers; they share all else that is needed here.
-FAMILIES = {
-    "bert": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "electra": "encoder.layer",
-    "roberta": "encoder.layer",
-}
+#: One layer, or half of one: its index, states ``(1, rows, hidden)``, the sequences that they are of, and what the
+#: layers of a stage share.
+_Step = Callable[[int, Tensor, PackedSequences, Any], Tensor]
 
 
 def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
@@ -65,31 +58,44 @@ class StagedEncoder:
     their attention function is exchanged, for one that still serves stock padded calls.
 
     Args:
-        model: A transformers model of a family in :data:`FAMILIES`, with or without a task head.
-        reduction_layers: 1-based; tokens are dropped before these layers. None for the default.
+        model: A transformers model of a family in :data:`~trbert_env.encoder.families.FAMILIES`, with or without a
+            task head.
+        reduction_layers: 1-based; tokens are dropped before these layers. None for the default of the family.
 
     Raises:
         ValueError: The family is not supported, or the reduction layers do not fit its depth.
     """
 
     def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[int] | None = None) -> None:
-        self.family = model.config.model_type
-        if self.family not in FAMILIES:
-            raise ValueError(f"backbone family '{self.family}' is not supported: use one of {', '.join(FAMILIES)}")
+        #: What is particular to the model's family.
+        self.family = family_of(model.config)
         base = cast(PreTrainedModel, model.base_model)
-        base.set_attn_implementation(PACKED_ATTENTION)
+        if self.family.attention_interface:
+            base.set_attn_implementation(PACKED_ATTENTION)
         # Any: the attributes of a stock encoder are known by its family, not by its type.
         self._base: Any = base
-        self._layers = cast(nn.ModuleList, base.get_submodule(FAMILIES[self.family]))
+        self._layers = self.family.stack(base)
         self.num_layers = len(self._layers)
-        chosen = default_reduction_layers(self.num_layers) if reduction_layers is None else reduction_layers
-        self.reduction_layers = check_reduction_layers(chosen, self.num_layers)
-        self.hidden_size: int = model.config.hidden_size
-        self.intermediate_size: int = _feed_forward_size(model)
+        if reduction_layers is None:
+            reduction_layers = self.family.cuts(model.config, default_reduction_layers(self.num_layers))
+        self.reduction_layers = check_reduction_layers(reduction_layers, self.num_layers)
+        #: Sizes of a layer, which its cost follows from.
+        self.layer_size = self.family.layer_size(model.config)
 
     def __repr__(self) -> str:
         """The family, depth and cuts."""
-        return f"StagedEncoder({self.family}, layers={self.num_layers}, reduction_layers={self.reduction_layers})"
+        family = self._base.config.model_type
+        return f"StagedEncoder({family}, layers={self.num_layers}, reduction_layers={self.reduction_layers})"
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return self.layer_size.hidden_size
+
+    @property
+    def intermediate_size(self) -> int:
+        """F."""
+        return self.layer_size.intermediate_size
 
     @property
     def num_reductions(self) -> int:
@@ -115,12 +121,7 @@ class StagedEncoder:
                 f"tokenizer(..., truncation=True, max_length={known})"
             )
         positions = batch.sequence_positions + first_position(self._base)
-        arguments: dict[str, Tensor] = {"input_ids": batch.input_ids[None]}
-        if self.family != "distilbert":
-            arguments["token_type_ids"] = batch.token_type_ids[None]
-        states = self._base.embeddings(position_ids=positions[None], **arguments)
-        if hasattr(self._base, "embeddings_project"):
-            states = self._base.embeddings_project(states)
+        states = self.family.embed(self._base, batch.input_ids[None], batch.token_type_ids[None], positions[None])
         return PackedTokens(states[0], batch.layout)
 
     def run_layers(
@@ -155,40 +156,62 @@ class StagedEncoder:
         """
         return self._run(tokens, range(index, index + 1), self._feed_forward, None)
 
-    def _layer(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
-        return self._feed_forward(index, self._attention(index, states, packed), packed)
+    def finish(self, states: Tensor) -> Tensor:
+        """Return the last hidden states that a task head reads, from states behind any layer: ``(rows, hidden)``.
 
-    def _attention(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
-        return attention_half(self._layers[index], states, packed)
+        Args:
+            states: ``(rows, hidden)``; in some families a norm follows the last layer, which stopped tokens take too.
+        """
+        return self.family.finish(self._base, states)
 
-    def _feed_forward(self, index: int, states: Tensor, packed: PackedSequences) -> Tensor:
-        return feed_forward_half(self._layers[index], states)
+    def _layer(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
+        return self.family.layer(self._layers[index], states, packed, shared)
+
+    def _attention(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
+        return self.family.attention_half(self._layers[index], states, packed, shared)
+
+    def _feed_forward(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
+        return self.family.feed_forward_half(self._layers[index], states)
 
     def _run(self, tokens: PackedTokens, indices: range, step: _Step, recorder: Recorder | None) -> PackedTokens:
         """Run a step of each layer in turn, over groups of sequences that fit the cache; the last one records."""
         lengths = tokens.layout.sequence_lengths
         own = None if recorder is None else replace(recorder, found=[])
         groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
-        states = tokens.states.split([int(group.sum()) for group in groups])
+        sizes = [int(group.sum()) for group in groups]
+        states = tokens.states.split(sizes)
+        places: Sequence[Tensor | None] = [None] * len(sizes)
+        if self.family.reads_positions:
+            places = _sequence_positions(tokens.layout).split(sizes)
         outputs = [
-            self._run_group(piece, group, indices, step, own) for piece, group in zip(states, groups, strict=True)
+            self._run_group(piece, group, place, indices, step, own)
+            for piece, group, place in zip(states, groups, places, strict=True)
         ]
         if recorder is not None and own is not None:
             recorder.found.append(torch.cat(own.found))
         return PackedTokens(outputs[0] if len(outputs) == 1 else torch.cat(outputs), tokens.layout)
 
     def _run_group(
-        self, states: Tensor, lengths: Tensor, indices: range, step: _Step, recorder: Recorder | None
+        self,
+        states: Tensor,
+        lengths: Tensor,
+        places: Tensor | None,
+        indices: range,
+        step: _Step,
+        recorder: Recorder | None,
     ) -> Tensor:
         """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
-        packed = PackedSequences.of(lengths, states.device)
         total = len(states)
         if pads_rows(states):
-            states = pad(states, (0, 0, 0, padded_rows(total) - total))
+            missing = padded_rows(total) - total
+            states = pad(states, (0, 0, 0, missing))
+            places = None if places is None else pad(places, (0, missing))
+        packed = PackedSequences.of(lengths, states.device, places)
         states = states[None]
+        shared = self.family.prepare(self._base, states, packed)
         for index in indices:
             packed.recorder = recorder if index == indices[-1] else None
-            states = step(index, states, packed)
+            states = step(index, states, packed, shared)
         return states[0, :total]
 
     def _most_tokens(self, states: Tensor) -> int:
@@ -199,15 +222,17 @@ class StagedEncoder:
         return max(1, MOST_BYTES // (self.intermediate_size * size))
 
     def run_unreduced(self, batch: TextBatch) -> PackedTokens:
-        """Embed a batch and run all layers, with nothing skipped."""
-        return self.run_layers(self.embed(batch), 0, self.num_layers)
+        """Return the last hidden states of a batch of which nothing is skipped."""
+        tokens = self.run_layers(self.embed(batch), 0, self.num_layers)
+        return PackedTokens(self.finish(tokens.states), tokens.layout)
 
     def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
         """Run the layers of one stage; see :attr:`stage_bounds`."""
         return self.run_layers(tokens, *self.stage_bounds[stage], received)
 
 
-def _feed_forward_size(model: PreTrainedModel) -> int:
-    """DistilBERT names it otherwise than the rest."""
-    config = model.config
-    return int(config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size)
+def _sequence_positions(layout: Layout) -> Tensor:
+    """``(total_tokens,)`` int64: where in its sequence each token stood; first tokens always stay."""
+    starts = layout.positions.index_select(0, layout.sequence_starts.to(layout.device))
+    lengths = layout.sequence_lengths.to(layout.device)
+    return layout.positions - starts.repeat_interleave(lengths, output_size=layout.total_tokens)

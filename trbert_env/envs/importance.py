@@ -39,7 +39,7 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
         pivot_states = tokens.states.detach().requires_grad_()
         tokens = PackedTokens(pivot_states, tokens.layout)
         tokens = _run_recording(encoder, tokens, pivot, encoder.num_layers, wanted, entering)
-        logits = task.logits(staged.model, tokens.states, batch.layout)
+        logits = task.logits(staged.model, encoder.finish(tokens.states), batch.layout)
         # Texts do not see each other, so the gradient of the sum is each text's own.
         loss = -task.log_likelihood(logits, batch.layout, targets).sum()
         (gradient,) = torch.autograd.grad(loss, pivot_states)

@@ -61,7 +61,8 @@ class LengthPrice:
         """``(num_texts,)`` float64: the price of the tokens that go into ``stage`` (1-based: after a reduction)."""
         if self.penalty == "tokens":
             return self.length_penalty * layouts[stage].token_counts.double()
-        d, f = self.cost.hidden_size, self.cost.intermediate_size
+        size = self.cost.size
         depths = self.cost.stage_depths
-        unit = 2 * (4 * d * d + 2 * d * f) * sum(depths[1:]) / (len(depths) - 1)
+        linear = 4 * size.hidden_size + size.position_rows + size.matrices * size.intermediate_size
+        unit = 2 * size.hidden_size * linear * sum(depths[1:]) / (len(depths) - 1)
         return self.length_penalty * depths[stage] * self.cost.layer(layouts[stage]) / unit

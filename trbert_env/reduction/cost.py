@@ -12,19 +12,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 
 
-def layer_flops(num_tokens: Tensor | int, hidden_size: int, intermediate_size: int) -> Tensor | int:
-    """FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d f n + 2 d n^2)``.
+def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
+    """FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n + m d f n)``.
+
+    ``m`` is 2, or 3 where the feed-forward network is gated; ``r`` is 0, or the embeddings of relative positions that
+    each token is multiplied with. Projections of these embeddings themselves are not counted: no text changes them.
 
     Example:
-        >>> layer_flops(128, 768, 3072) == 2 * 931_135_488
+        >>> layer_flops(128, LayerSize(768, 3072)) == 2 * 931_135_488
         True
     """
-    d, f, n = hidden_size, intermediate_size, num_tokens
-    return 2 * (4 * d * d * n + 2 * d * f * n + 2 * d * n * n)
+    return attention_flops(num_tokens, size) + feed_forward_flops(num_tokens, size)
+
+
+def attention_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
+    """FLOPs of the first half of a layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n)``; see :func:`layer_flops`."""
+    d, n = size.hidden_size, num_tokens
+    return 2 * (4 * d * d * n + 2 * d * n * n + size.position_rows * d * n)
+
+
+def feed_forward_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
+    """FLOPs of the second half of a layer on a sequence: ``2 m d f n``; see :func:`layer_flops`."""
+    return 2 * size.matrices * size.hidden_size * size.intermediate_size * num_tokens
 
 
 def policy_flops_per_token(hidden_size: int, policy_size: int) -> int:
@@ -37,14 +51,12 @@ class CostModel:
     """What a text costs, unreduced and reduced, in FLOPs.
 
     Attributes:
-        hidden_size: d.
-        intermediate_size: f.
+        size: Sizes of a layer.
         stage_depths: Layers of each of the T + 1 stages.
         policy_flops: FLOPs of the policy on one token; 0 for agents that compute none.
     """
 
-    hidden_size: int
-    intermediate_size: int
+    size: LayerSize
     stage_depths: tuple[int, ...]
     policy_flops: int = 0
 
@@ -52,11 +64,11 @@ class CostModel:
     def of(cls, encoder: StagedEncoder, policy_flops: int = 0) -> CostModel:
         """The costs of ``encoder``."""
         depths = tuple(last - first for first, last in encoder.stage_bounds)
-        return cls(encoder.hidden_size, encoder.intermediate_size, depths, policy_flops)
+        return cls(encoder.layer_size, depths, policy_flops)
 
     def layer(self, layout: Layout) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of one layer on the tokens in play, summed over a text's sequences."""
-        flops = layer_flops(layout.sequence_lengths.double(), self.hidden_size, self.intermediate_size)
+        flops = layer_flops(layout.sequence_lengths.double(), self.size)
         return layout.text_sums(torch.as_tensor(flops))
 
     def full(self, layout: Layout) -> Tensor:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor
 from torch.nn import Linear
-from torch.nn.functional import relu
 from transformers import PreTrainedModel
 
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 
 
@@ -23,14 +20,12 @@ def span_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     Raises:
         ValueError: The model has no question-answering head.
     """
-    head = getattr(model, "qa_outputs", None)
-    if head is None:
-        raise ValueError(f"{type(model).__name__} has no qa_outputs: load it with AutoModelForQuestionAnswering")
-    # DistilBERT alone has dropout here; in evaluation mode it does nothing.
-    dropout = getattr(model, "dropout", None)
-    head_input = states if dropout is None else dropout(states)
-    result: Tensor = head(head_input).float()
-    return result
+    family = family_of(model.config)
+    if getattr(model, family.span_module, None) is None:
+        raise ValueError(
+            f"{type(model).__name__} has no {family.span_module}: load it with AutoModelForQuestionAnswering"
+        )
+    return family.span_head(model, states).float()
 
 
 def first_token_logits(model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
@@ -49,9 +44,7 @@ def first_token_logits(model: PreTrainedModel, states: Tensor, layout: Layout) -
             f"{type(model).__name__} has no classifier: load it with AutoModelForSequenceClassification or "
             "AutoModelForMultipleChoice"
         )
-    first = states.index_select(0, layout.sequence_starts.to(states.device))
-    result: Tensor = _HEADS[model.config.model_type](model, first).float()
-    return result
+    return family_of(model.config).sequence_head(model, states, layout).float()
 
 
 def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
@@ -64,11 +57,9 @@ def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     Raises:
         ValueError: The model has no such head.
     """
-    dropout, head = getattr(model, "dropout", None), getattr(model, "classifier", None)
-    if dropout is None or not isinstance(head, Linear):
+    if not isinstance(getattr(model, "classifier", None), Linear):
         raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")
-    result: Tensor = head(dropout(states)).float()
-    return result
+    return family_of(model.config).token_head(model, states).float()
 
 
 def masked_token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
@@ -78,51 +69,4 @@ def masked_token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
         model: A stock masked-language model.
         states: Last states of these places, ``(places, hidden)``.
     """
-    result: Tensor = _TOKEN_HEADS[model.config.model_type](model, states).float()
-    return result
-
-
-def _distilbert_tokens(model: Any, states: Tensor) -> Tensor:
-    states = model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
-    return model.vocab_projector(states)  # type: ignore[no-any-return]
-
-
-#: By family: how stock masked-language models come from last states to logits.
-_TOKEN_HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
-    "bert": lambda model, states: model.cls(states),
-    "distilbert": _distilbert_tokens,
-    "electra": lambda model, states: model.generator_lm_head(model.generator_predictions(states)),
-    "roberta": lambda model, states: model.lm_head(states),
-}
-
-
-def _pooled(model: Any, first: Tensor) -> Tensor:
-    """Pooler, dropout and classifier: BERT, and RoBERTa's multiple choice."""
-    pooled = model.base_model.pooler(first[:, None])
-    return model.classifier(model.dropout(pooled))  # type: ignore[no-any-return]
-
-
-def _distilbert(model: Any, first: Tensor) -> Tensor:
-    return model.classifier(model.dropout(relu(model.pre_classifier(first))))  # type: ignore[no-any-return]
-
-
-def _roberta(model: Any, first: Tensor) -> Tensor:
-    if getattr(model.base_model, "pooler", None) is not None:
-        return _pooled(model, first)
-    return model.classifier(first[:, None])  # type: ignore[no-any-return]
-
-
-def _electra(model: Any, first: Tensor) -> Tensor:
-    summary = getattr(model, "sequence_summary", None)
-    if summary is not None:  # multiple choice
-        return model.classifier(summary(first[:, None]))  # type: ignore[no-any-return]
-    return model.classifier(first[:, None])  # type: ignore[no-any-return]
-
-
-#: By family: how stock models come from a first token's last state to logits.
-_HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
-    "bert": _pooled,
-    "distilbert": _distilbert,
-    "electra": _electra,
-    "roberta": _roberta,
-}
+    return family_of(model.config).masked_token_head(model, states).float()

@@ -13,11 +13,12 @@ from runners.evaluate import threshold_for
 from runners.evaluation.matching import fractions_for_speedup, fractions_speedup, full_layout
 from runners.evaluation.speed_table import FASTEST, TABLE_SIZE, check_target, tabulate
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.speed_table import SpeedTable
 
-COST = CostModel(hidden_size=64, intermediate_size=256, stage_depths=(1, 3, 2), policy_flops=2 * 64 * 16)
+COST = CostModel(LayerSize(64, 256), stage_depths=(1, 3, 2), policy_flops=2 * 64 * 16)
 
 
 def make_texts(lengths: list[int]) -> list[EncodedText]:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.envs.reward import LengthPrice, check_length_penalty
 from trbert_env.reduction.cost import CostModel, layer_flops
 
 #: d = 8, f = 16; one layer, two, and one.
-COST = CostModel(8, 16, (1, 2, 1))
+COST = CostModel(LayerSize(8, 16), (1, 2, 1))
 LINEAR = 2 * (4 * 8 * 8 + 2 * 8 * 16)
 
 
@@ -36,7 +37,7 @@ def test_a_price_on_flops_weighs_length_and_depth() -> None:
 
 def test_both_prices_have_the_same_scale() -> None:
     # Wide layers, short texts, stages of equal depth: attention hardly counts, and a token is a token.
-    wide = CostModel(4096, 16384, (1, 2, 2))
+    wide = CostModel(LayerSize(4096, 16384), (1, 2, 2))
     stages = layouts()
     tokens = LengthPrice(0.1, "tokens", wide).of_stage(stages, 1)
     flops = LengthPrice(0.1, "flops", wide).of_stage(stages, 1)
