@@ -19,7 +19,7 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.presets import get_preset
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, logit
 from trbert_env.reduction.exit_offsets import ExitOffsets
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 from trbert_env.reduction.speed_table import SpeedTable
@@ -338,6 +338,8 @@ class TokenReducedModel(PreTrainedModel):
 
 def _decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -> Tensor:
     """Return the packed mask of a decision rule."""
+    if rule.keep_fractions is None:  # each token for itself: nothing to pad for
+        return (logits.detach() >= logit(rule.threshold)) | layout.first_tokens
     width = int(layout.text_lengths.max())
     in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
     forced = layout.pad(layout.first_tokens, width)

@@ -106,9 +106,10 @@ def _keep(place: Path, record: dict[str, object]) -> Library:
     try:
         os.link(written, place)  # whole or not at all, and never over another one
     except FileExistsError:
-        pass
+        if _read(place) is None:  # damaged
+            written.replace(place)
     finally:
-        written.unlink()
+        written.unlink(missing_ok=True)
     return _read(place) or cast(Library, record["library"])
 
 
@@ -151,7 +152,7 @@ def measured_speedup(dtype: torch.dtype) -> float:
         # In turns, so that what slows the machine for a while slows both; the first try builds kernels.
         seconds = [[_seconds(way) for way in ways] for _ in range(_TRIES + 1)][1:]
     torchs, onednns = (min(own) for own in zip(*seconds, strict=True))
-    return torchs / onednns
+    return float(torchs / onednns)
 
 
 def _seconds(way: Callable[[], Tensor]) -> float:

@@ -54,9 +54,33 @@ def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
         module: A stock linear layer, or what takes its place: that is called as it is, with its hooks.
         states: ``(..., inputs)``.
     """
-    if not _takes_onednn(module, states):
+    if not _is_plain(module) or not _takes_onednn(module, states):
         _ORDERED.pop(module, None)
         return cast(Tensor, module(states))
+    return _multiply(module, states)
+
+
+class FasterLinear(nn.Linear):
+    """A stock linear layer that multiplies as :func:`apply_linear` does, for models that call their own layers."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Multiply by the faster library."""
+        return _multiply(self, states) if _takes_onednn(self, states) else super().forward(states)
+
+
+def use_faster_linear(model: nn.Module) -> None:
+    """Make all linear layers of a model :class:`FasterLinear`, in place; weights and their names stay.
+
+    Args:
+        model: A stock model.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = FasterLinear
+
+
+def _multiply(module: nn.Module, states: Tensor) -> Tensor:
+    """Apply a linear layer by oneDNN."""
     weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
     if _learns(states, weight, bias):
         return cast(Tensor, _OneDnnLinear.apply(states, weight, bias))  # type: ignore[no-untyped-call]
@@ -71,20 +95,25 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
         activation: The activation.
         states: ``(..., inputs)``.
     """
-    if _is_gelu(activation) and _takes_onednn(module, states):
+    if _is_plain(module) and _is_gelu(activation) and _takes_onednn(module, states):
         weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
         if not _learns(states, weight, bias):
             return onednn_linear(states, _ordered(module, weight), bias, "gelu")
     return cast(Tensor, activation(apply_linear(module, states)))
 
 
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a layer is a stock linear layer without hooks."""
+    return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+
+
 def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
-    """Whether a layer is a stock one whose product oneDNN computes faster here."""
-    plain = type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
-    if not plain or states.device.type != "cpu" or states.dtype != cast(Tensor, module.weight).dtype:
+    """Whether oneDNN computes the product of a linear layer faster here."""
+    if states.device.type != "cpu" or states.dtype != cast(Tensor, module.weight).dtype:
         return False
     # Autocast chooses the format of a product itself; exporters and compilers know torch's own operators.
-    if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.is_autocast_enabled("cpu") or tracing or torch.compiler.is_compiling():
         return False
     return states.numel() > 0 and linear_library(states.dtype) == "onednn"
 
@@ -122,7 +151,7 @@ class _OneDnnLinear(torch.autograd.Function):
         return onednn_linear(states, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return the gradients of states, weight and bias."""
         states, weight = ctx.saved_tensors

@@ -156,9 +156,7 @@ class Family:
     def feed_forward_parts(self, layer: Any) -> FeedForwardParts:
         """Return the parts of the second half of a stock layer, where it is BERT's half."""
         inner, outer = layer.intermediate, layer.output
-        return FeedForwardParts(
-            inner.dense, inner.intermediate_act_fn, outer.dense, outer.LayerNorm, outer.dropout.p
-        )
+        return FeedForwardParts(inner.dense, inner.intermediate_act_fn, outer.dense, outer.LayerNorm, outer.dropout.p)
 
     def finish(self, base: Any, states: Tensor) -> Tensor:
         """Return what stock models give as the last hidden state, from states behind any layer: ``(rows, hidden)``.
