@@ -44,6 +44,7 @@ from trbert_env.presets import get_preset
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
+from trbert_env.system import StockSystem
 from trbert_env.tasks import make_task
 
 
@@ -142,9 +143,11 @@ def inference_dtype(options: BenchmarkOptions) -> torch.dtype:
 def time_inference(
     workload: Workload, model: TokenReducedModel, options: BenchmarkOptions, device: str
 ) -> dict[str, float]:
-    """Stock, packed and reduced passes over the same texts."""
+    """Stock passes, as they are and with our linear layers, packed and reduced passes over the same texts."""
     model = move(model, device, inference_dtype(options))
+    model.requires_grad_(False)  # as before serving: see trbert_env/encoder/linear.py
     systems, texts = model_systems(model), list(workload.texts)
+    systems["stock_linear"] = StockSystem(model.backbone, model.task, faster_linear=True)
     timings = time_systems(systems, texts, options.batch_size, options.rounds)
     seconds = {name: timing.median for name, timing in timings.items()}
     flops = system_flops_speedup(systems["reduced"], texts)
@@ -152,9 +155,11 @@ def time_inference(
     return {
         "flops_speedup": flops,
         "stock_seconds": seconds["stock"],
+        "stock_linear_seconds": seconds["stock_linear"],
         "packed_seconds": seconds["packed"],
         "reduced_seconds": seconds["reduced"],
         "wall_speedup_stock": stock,
+        "wall_speedup_stock_linear": seconds["stock_linear"] / seconds["reduced"],
         "wall_speedup_packed": packed,
         "stock_over_flops": stock / flops,
         "packed_over_flops": packed / flops,

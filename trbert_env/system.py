@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.families import family_of
+from trbert_env.encoder.linear import use_faster_linear
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -175,18 +176,23 @@ class StockSystem:
         model: Task model; a copy of it is run, which knows nothing of packing.
         task: Its task.
         width: Tokens that sequences are padded to; None for the longest of the batch.
+        faster_linear: True for the linear layers of our encoder: what is left of a speed-up is then not theirs.
     """
 
     name = "stock transformers"
     pads = True
     reference = OWN_BACKBONE
 
-    def __init__(self, model: PreTrainedModel, task: Task, width: int | None = None) -> None:
+    def __init__(
+        self, model: PreTrainedModel, task: Task, width: int | None = None, faster_linear: bool = False
+    ) -> None:
         self.task, self.width = task, width
         self._cost = CostModel.of(StagedEncoder(model))
         #: Copy that is run.
         self.model: PreTrainedModel = copy.deepcopy(model)
         self.model.eval()
+        if faster_linear:
+            use_faster_linear(self.model)
         self._family = family_of(model.config)
         if self._family.attention_interface:
             cast(PreTrainedModel, self.model.base_model).set_attn_implementation("sdpa")

@@ -7,12 +7,18 @@ import platform
 import subprocess
 from pathlib import Path
 
+from trbert_env.encoder.kernels import chosen_libraries
+
 _PACKAGES = ("torch", "transformers", "gymnasium", "stable-baselines3", "trbert-env")
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the libraries that decide a result; None for one not installed."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+    """Versions of Python and of the libraries that decide a result; None for one not installed.
+
+    So does the library that multiplies on the CPU, of each number format.
+    """
+    linear = {f"linear_{dtype}": library for dtype, library in chosen_libraries().items()}
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | linear
 
 
 def git_commit() -> str | None:

@@ -27,7 +27,7 @@ from trbert_env.encoder.positions import first_position
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.decision import DecisionRule, logit
 from trbert_env.reduction.exit_offsets import ExitOffsets, make_exit_offsets
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.staged_model import StagedModel
@@ -417,6 +417,8 @@ def decide(rule: DecisionRule, logits: Tensor, layout: Layout, reduction: int) -
         layout: Layout of the tokens in play.
         reduction: 0-based.
     """
+    if rule.keep_fractions is None:  # each token for itself: nothing to pad for
+        return (logits.detach() >= logit(rule.threshold)) | layout.first_tokens
     width = int(layout.text_lengths.max())
     in_play = layout.pad(torch.ones_like(layout.first_tokens), width)
     forced = layout.pad(layout.first_tokens, width)

@@ -164,18 +164,39 @@ def packed_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, weights
+    return attend(query, key, value, packed, scaling, bias), None
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: PackedSequences,
+    scaling: float | None = None,
+    bias: AttentionBias | None = None,
+) -> Tensor:
+    """Attention within each packed sequence: ``(1, total_tokens, heads, head_dim)``.
+
+    Args:
+        query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
+        key: See ``query``.
+        value: See ``query``.
+        packed: The sequences; what tokens receive is recorded where it says so.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+        bias: What is added to the scores; None for nothing.
+    """
     recorder = packed.recorder
     if recorder is not None and recorder.once:
         output, received = attention_with_received(query, key, value, packed.lengths, scaling, recorder.diagonal, bias)
         recorder.found.append(received)
-        return output, None
+        return output
     if recorder is not None:
         recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal, bias))
     if query.device.type == "cpu":
-        return _by_sequence(query, key, value, packed.lengths, scaling, bias), None
+        return _by_sequence(query, key, value, packed.lengths, scaling, bias)
     if bias is None and _fits_varlen(query):
-        return _varlen(query, key, value, packed, scaling), None
-    return _padded(query, key, value, packed.lengths, scaling, bias), None
+        return _varlen(query, key, value, packed, scaling)
+    return _padded(query, key, value, packed.lengths, scaling, bias)
 
 
 def _by_sequence(
@@ -208,7 +229,7 @@ def _by_sequence(
             outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2))
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
-    return torch.cat(outputs, dim=1)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:

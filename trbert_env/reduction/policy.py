@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from trbert_env.encoder.linear import apply_inner, apply_linear
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.overlap import NUM_FEATURES
 
@@ -96,16 +97,16 @@ class TokenPolicy(nn.Module):
             ValueError: ``overlap`` is needed and missing.
         """
         head = cast(nn.Sequential, self.heads[reduction])
+        norm, inner, activation, output = head
         dtype = _input_type(head)
         if not self.overlap:
-            logits: Tensor = head(states.to(dtype))
-            return logits.squeeze(-1).float()
+            return apply_linear(output, apply_inner(inner, activation, norm(states.to(dtype)))).squeeze(-1).float()
         if overlap is None:
             raise ValueError("this policy sees lexical overlap: hand infos['overlap'] of the tokens to it")
         prior, features = cast(nn.ModuleDict, self.priors[reduction]), overlap.to(dtype)
-        hidden = head[:2](states.to(dtype)) + prior["hidden"](features)
-        logits = head[2:](hidden) + prior["logit"](features)
-        return logits.squeeze(-1).float()
+        hidden = apply_linear(inner, norm(states.to(dtype))) + prior["hidden"](features)
+        logits = apply_linear(output, activation(hidden)) + prior["logit"](features)
+        return cast(Tensor, logits).squeeze(-1).float()
 
     @torch.no_grad()
     def rescale(self, reduction: int, shift: float, scale: float = 1.0) -> None:

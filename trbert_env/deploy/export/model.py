@@ -23,7 +23,7 @@ from trbert_env.deploy.model import PackedOutput, decide
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
-from trbert_env.reduction.decision import DecisionRule, logit
+from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.overlap import lexical_overlap
 
 
@@ -166,9 +166,6 @@ class ExportedModel:
 
 
 def _mask(rule: DecisionRule, logits: npt.NDArray[Any], layout: Layout, reduction: int) -> npt.NDArray[np.bool_]:
-    """Return the packed mask of a decision rule; first tokens may be left to who applies it."""
-    if rule.keep_fractions is None:  # each token for itself: nothing to lay side by side
-        above: npt.NDArray[np.bool_] = logits >= logit(rule.threshold)
-        return above
+    """Return the packed mask of a decision rule."""
     chosen: npt.NDArray[np.bool_] = decide(rule, torch.from_numpy(logits), layout, reduction).numpy()
     return chosen

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from trbert_env.encoder.attention import PackedSequences
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.sublayers import AttentionParts, FeedForwardParts, run_attention, run_feed_forward
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,11 @@ class Family:
             packed: Sequences that the rows are of.
             shared: What :meth:`prepare` returned.
         """
-        return cast(Tensor, layer(states, attention_mask=None, packed=packed))
+        return self.feed_forward_half(layer, self.attention_half(layer, states, packed, shared))
 
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         """Run attention, residual connection and norm of a stock layer; see :meth:`layer`."""
-        return cast(Tensor, layer.attention(states, attention_mask=None, packed=packed)[0])
+        return run_attention(self.attention_parts(layer), states, packed, layer.training)
 
     def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
         """Run feed-forward network, residual connection and norm of a stock layer: ``(1, rows, hidden)``.
@@ -144,7 +145,18 @@ class Family:
             layer: The layer.
             states: ``(1, rows, hidden)`` states that :meth:`attention_half` gave.
         """
-        return cast(Tensor, layer.feed_forward_chunk(states))
+        return run_feed_forward(self.feed_forward_parts(layer), states, layer.training)
+
+    def attention_parts(self, layer: Any) -> AttentionParts:
+        """Return the parts of the first half of a stock layer, where it is BERT's half."""
+        own, output = layer.attention.self, layer.attention.output
+        projections = (own.query, own.key, own.value, output.dense)
+        return AttentionParts(*projections, output.LayerNorm, own.attention_head_size, output.dropout.p)
+
+    def feed_forward_parts(self, layer: Any) -> FeedForwardParts:
+        """Return the parts of the second half of a stock layer, where it is BERT's half."""
+        inner, outer = layer.intermediate, layer.output
+        return FeedForwardParts(inner.dense, inner.intermediate_act_fn, outer.dense, outer.LayerNorm, outer.dropout.p)
 
     def finish(self, base: Any, states: Tensor) -> Tensor:
         """Return what stock models give as the last hidden state, from states behind any layer: ``(rows, hidden)``.

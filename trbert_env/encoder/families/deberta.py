@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-from trbert_env.encoder.attention import PackedSequences, packed_attention
+from trbert_env.encoder.attention import PackedSequences, attend
 from trbert_env.encoder.families.base import Family, LayerSize
+from trbert_env.encoder.linear import apply_linear
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,17 @@ class DebertaV2(Family):
         embeddings = base.encoder.get_rel_embedding()[None, : 2 * span]
         return Relative(embeddings, [rows[pairs] for pairs in packed.pairs()])
 
-    def layer(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Relative | None) -> Tensor:
-        """Run a stock layer; see :meth:`Family.layer`."""
-        return self.feed_forward_half(layer, self.attention_half(layer, states, packed, shared))
-
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Relative | None) -> Tensor:
         """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
         stock = layer.attention.self
         query, key, value = (
-            _heads(stock, part(states)) for part in (stock.query_proj, stock.key_proj, stock.value_proj)
+            _heads(stock, apply_linear(part, states)) for part in (stock.query_proj, stock.key_proj, stock.value_proj)
         )
         kinds = [kind for kind in ("c2p", "p2c") if kind in stock.pos_att_type]
         scale = (query.shape[-1] * (1 + len(kinds))) ** -0.5
         bias = None if shared is None or not kinds else _bias(stock, shared, scale)
-        attended, _ = packed_attention(stock, query, key, value, None, packed=packed, scaling=scale, bias=bias)
+        attended = attend(query, key, value, packed, scale, bias)
         return cast(Tensor, layer.attention.output(attended.flatten(2), states))
-
-    def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
-        """Run feed-forward network, residual connection and norm; see :meth:`Family.feed_forward_half`."""
-        return cast(Tensor, layer.output(layer.intermediate(states), states))
 
     def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
         """Return the logits of its head, the older or the newer one; see :meth:`Family.masked_token_head`."""

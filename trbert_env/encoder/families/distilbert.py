@@ -7,8 +7,8 @@ from typing import Any, cast
 from torch import Tensor
 from torch.nn.functional import relu
 
-from trbert_env.encoder.attention import PackedSequences
 from trbert_env.encoder.families.base import Family
+from trbert_env.encoder.sublayers import AttentionParts, FeedForwardParts
 
 
 class DistilBert(Family):
@@ -31,14 +31,16 @@ class DistilBert(Family):
         """Return embeddings; see :meth:`Family.embed`."""
         return cast(Tensor, base.embeddings(input_ids=input_ids, position_ids=positions))
 
-    def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
-        """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
-        attended = super().attention_half(layer, states, packed, shared)
-        return cast(Tensor, layer.sa_layer_norm(attended + states))
+    def attention_parts(self, layer: Any) -> AttentionParts:
+        """Return the parts of the first half, which has no dropout; see :meth:`Family.attention_parts`."""
+        own = layer.attention
+        projections = (own.q_lin, own.k_lin, own.v_lin, own.out_lin)
+        return AttentionParts(*projections, layer.sa_layer_norm, own.attention_head_size, 0.0)
 
-    def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
-        """Run feed-forward network, residual connection and norm; see :meth:`Family.feed_forward_half`."""
-        return cast(Tensor, layer.output_layer_norm(layer.ffn(states) + states))
+    def feed_forward_parts(self, layer: Any) -> FeedForwardParts:
+        """Return the parts of the second half; see :meth:`Family.feed_forward_parts`."""
+        own = layer.ffn
+        return FeedForwardParts(own.lin1, own.activation, own.lin2, layer.output_layer_norm, own.dropout.p)
 
     def span_head(self, model: Any, states: Tensor) -> Tensor:
         """Return start and end logits; it has dropout in front of them."""

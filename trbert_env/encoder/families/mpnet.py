@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from trbert_env.encoder.attention import PackedSequences, PositionBias, packed_attention
+from trbert_env.encoder.attention import PackedSequences, PositionBias
 from trbert_env.encoder.families.base import Family
+from trbert_env.encoder.sublayers import AttentionParts, run_attention
 
 
 class MPNet(Family):
@@ -35,22 +36,11 @@ class MPNet(Family):
         table = base.encoder.relative_attention_bias(base.encoder.relative_position_bucket(distances))
         return PositionBias.from_table(table.t(), packed)
 
-    def layer(self, layer: Any, states: Tensor, packed: PackedSequences, shared: PositionBias) -> Tensor:
-        """Run a stock layer; see :meth:`Family.layer`."""
-        return self.feed_forward_half(layer, self.attention_half(layer, states, packed, shared))
-
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: PositionBias) -> Tensor:
         """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
-        stock = layer.attention.attn
-        shape = (*states.shape[:2], -1, stock.attention_head_size)
-        query, key, value = (part(states).view(shape).transpose(1, 2) for part in (stock.q, stock.k, stock.v))
-        attended, _ = packed_attention(stock, query, key, value, None, packed=packed, bias=shared)
-        output = layer.attention.dropout(stock.o(attended.flatten(2)))
-        return cast(Tensor, layer.attention.LayerNorm(output + states))
-
-    def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
-        """Run feed-forward network, residual connection and norm; see :meth:`Family.feed_forward_half`."""
-        return cast(Tensor, layer.output(layer.intermediate(states), states))
+        own, outer = layer.attention.attn, layer.attention
+        parts = AttentionParts(own.q, own.k, own.v, own.o, outer.LayerNorm, own.attention_head_size, outer.dropout.p)
+        return run_attention(parts, states, packed, layer.training, shared)
 
     def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
         """Return the logits of its head; see :meth:`Family.masked_token_head`."""

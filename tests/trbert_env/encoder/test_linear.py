@@ -1,0 +1,181 @@
+"""Linear layers by oneDNN: equal to stock ones, forward and backward, and never out of date."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers.activations import ACT2FN
+
+from trbert_env.encoder import kernels
+from trbert_env.encoder.linear import apply_inner, apply_linear, use_faster_linear
+
+pytestmark = pytest.mark.skipif(not kernels._has_onednn(), reason="this torch has no oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def by_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All products by oneDNN, whatever is faster here."""
+    monkeypatch.setenv(kernels.VARIABLE, "onednn")
+    kernels.linear_library.cache_clear()
+
+
+@pytest.fixture
+def layer() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(24, 40)
+
+
+@pytest.fixture
+def states() -> Tensor:
+    return torch.randn(1, 7, 24)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@torch.no_grad()
+def test_products_equal_the_stock_layer(layer: nn.Linear, states: Tensor, frozen: bool) -> None:
+    layer.requires_grad_(not frozen)
+    close(apply_linear(layer, states), layer(states))
+    for activation in (nn.GELU(), ACT2FN["gelu"], nn.GELU(approximate="tanh"), ACT2FN["gelu_new"], nn.ReLU()):
+        close(apply_inner(layer, activation, states), activation(layer(states)))
+
+
+@pytest.mark.parametrize("needed", ["states", "weights", "both"])
+def test_gradients_equal_the_stock_layer(layer: nn.Linear, states: Tensor, needed: str) -> None:
+    layer.requires_grad_(needed != "states")
+    states.requires_grad_(needed != "weights")
+    wanted_of = [tensor for tensor in (states, *layer.parameters()) if tensor.requires_grad]
+
+    def gradients(output: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(output.square().sum(), wanted_of)
+
+    for found, wanted in zip(
+        gradients(apply_inner(layer, nn.GELU(), states)),
+        gradients(nn.functional.gelu(layer(states))),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+CHANGES: dict[str, Callable[[nn.Linear], object]] = {
+    "in place": lambda layer: layer.weight.mul_(2.0),
+    "loaded": lambda layer: layer.load_state_dict({name: v + 1 for name, v in layer.state_dict().items()}),
+    "rounded": lambda layer: layer.bfloat16().float(),
+    "exchanged": lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight + 1, requires_grad=False)),
+    "pointed elsewhere": lambda layer: setattr(layer.weight, "data", layer.weight.data + 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_frozen_weights_that_change_are_seen(layer: nn.Linear, states: Tensor, change: str) -> None:
+    layer.requires_grad_(False)
+    before = apply_linear(layer, states)
+    CHANGES[change](layer)
+    after = apply_linear(layer, states)
+    close(after, layer(states))
+    assert not torch.equal(before, after)
+
+
+def test_weights_that_learn_are_seen_whoever_steps(layer: nn.Linear, states: Tensor) -> None:
+    layer.requires_grad_(False)
+    with torch.no_grad():
+        apply_linear(layer, states)
+    layer.requires_grad_(True)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        apply_linear(layer, states).square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            close(apply_linear(layer, states), layer(states))
+
+
+@torch.no_grad()
+def test_a_copied_layer_has_its_own_weights(layer: nn.Linear, states: Tensor) -> None:
+    layer.requires_grad_(False)
+    apply_linear(layer, states)
+    other = copy.deepcopy(layer)
+    other.weight.zero_()
+    close(apply_linear(other, states), other(states))
+    close(apply_linear(layer, states), layer(states))
+
+
+@torch.no_grad()
+def test_hooked_and_exchanged_layers_run_as_modules(layer: nn.Linear, states: Tensor) -> None:
+    seen = []
+    layer.register_forward_hook(lambda *_: seen.append(1))
+    apply_linear(layer, states)
+    apply_inner(layer, nn.GELU(), states)
+    assert len(seen) == 2
+
+
+@torch.no_grad()
+def test_the_flop_counter_of_torch_counts_the_product(layer: nn.Linear, states: Tensor) -> None:
+    with FlopCounterMode(display=False) as counter:
+        apply_linear(layer, states)
+    assert counter.get_total_flops() == 2 * 7 * 24 * 40
+
+
+@torch.no_grad()
+def test_a_stock_model_with_faster_layers_answers_alike(layer: nn.Linear, states: Tensor) -> None:
+    model = nn.Sequential(layer, nn.GELU(), nn.Linear(40, 3))
+    faster = copy.deepcopy(model)
+    use_faster_linear(faster)
+    close(faster(states), model(states))
+    assert faster.state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+    monkeypatch.setenv(kernels.VARIABLE, "")
+    return tmp_path
+
+
+def chosen_by(speedup: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Choose as a new process would that measures this."""
+    monkeypatch.setattr(kernels, "measured_speedup", lambda dtype: speedup)
+    kernels.linear_library.cache_clear()
+    return kernels.linear_library(torch.float32)
+
+
+@pytest.mark.parametrize(("first", "later", "library"), [(2.0, 0.5, "onednn"), (0.5, 2.0, "torch")])
+def test_later_processes_choose_as_the_first(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, first: float, later: float, library: str
+) -> None:
+    assert chosen_by(first, monkeypatch) == chosen_by(later, monkeypatch) == library
+    (kept,) = (cache / "kernels").iterdir()
+    kept.write_text("damaged")
+    assert chosen_by(2.0, monkeypatch) == "onednn"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "kernels").write_text("a file, not a folder")
+    assert chosen_by(2.0, monkeypatch) == "onednn"
+
+
+def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.VARIABLE, "mkl")
+    kernels.linear_library.cache_clear()
+    with pytest.raises(ValueError, match="TRBERT_LINEAR is 'mkl': give torch or onednn"):
+        kernels.linear_library(torch.float32)
+
+
+def test_the_probe_measures_both_sides() -> None:
+    assert 0.01 < kernels.measured_speedup(torch.float32) < 100
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_choices() -> object:
+    yield
+    kernels.linear_library.cache_clear()

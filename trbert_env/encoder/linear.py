@@ -1,0 +1,173 @@
+"""Linear layers of an encoder, by the library that is faster on the machine; see :mod:`trbert_env.encoder.kernels`.
+
+The weights stay the parameters of stock modules. oneDNN brings them into an order of its own at each call, which takes
+0.25 ms a layer of MiniLM's size: nothing to a large batch, a tenth of the time of a single text. So weights that do not
+require gradients (``model.requires_grad_(False)``, as before serving) are kept in that order beside the parameters,
+which takes as much memory again as the encoder's linear layers. The copy is made anew when the parameter was changed in
+place, by ``load_state_dict`` or by ``to()``, and goes with the module. Parameters that require gradients have no copy,
+because torch's fused optimisers change them without counting it. What changes a frozen parameter through its ``data``
+is not counted either: change it under :class:`torch.no_grad` instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.functional import gelu
+from torch.utils.flop_counter import register_flop_formula
+from transformers.activations import GELUActivation
+
+from trbert_env.encoder.kernels import linear_library, onednn_linear, onednn_order
+
+
+class _Ordered(NamedTuple):
+    """A weight in oneDNN's order, and what it is a copy of.
+
+    Attributes:
+        values: Opaque tensor of oneDNN.
+        storage: Reference to the weight's memory; while it exists, no other memory has its number.
+        version: Changes in place of the weight at the time of the copy.
+    """
+
+    values: Tensor
+    storage: StorageWeakRef
+    version: int
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether it is a copy of a weight as it now is."""
+        return self.version == weight._version and self.storage.cdata == weight.untyped_storage()._cdata
+
+
+#: Weights in oneDNN's order, of the modules that have them.
+_ORDERED: WeakKeyDictionary[nn.Module, _Ordered] = WeakKeyDictionary()
+
+
+def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
+    """Apply a linear layer, with gradients wherever they are enabled: ``(..., outputs)``.
+
+    Args:
+        module: A stock linear layer, or what takes its place: that is called as it is, with its hooks.
+        states: ``(..., inputs)``.
+    """
+    if not _is_plain(module) or not _takes_onednn(module, states):
+        _ORDERED.pop(module, None)
+        return cast(Tensor, module(states))
+    return _multiply(module, states)
+
+
+class FasterLinear(nn.Linear):
+    """A stock linear layer that multiplies as :func:`apply_linear` does, for models that call their own layers."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Multiply by the faster library."""
+        return _multiply(self, states) if _takes_onednn(self, states) else super().forward(states)
+
+
+def use_faster_linear(model: nn.Module) -> None:
+    """Make all linear layers of a model :class:`FasterLinear`, in place; weights and their names stay.
+
+    Args:
+        model: A stock model.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = FasterLinear
+
+
+def _multiply(module: nn.Module, states: Tensor) -> Tensor:
+    """Apply a linear layer by oneDNN."""
+    weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
+    if _learns(states, weight, bias):
+        return cast(Tensor, _OneDnnLinear.apply(states, weight, bias))  # type: ignore[no-untyped-call]
+    return onednn_linear(states, _ordered(module, weight), bias)
+
+
+def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Tensor:
+    """Apply a linear layer and the activation behind it; the exact GELU runs with the product, without gradients.
+
+    Args:
+        module: See :func:`apply_linear`.
+        activation: The activation.
+        states: ``(..., inputs)``.
+    """
+    if _is_plain(module) and _is_gelu(activation) and _takes_onednn(module, states):
+        weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
+        if not _learns(states, weight, bias):
+            return onednn_linear(states, _ordered(module, weight), bias, "gelu")
+    return cast(Tensor, activation(apply_linear(module, states)))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a layer is a stock linear layer without hooks."""
+    return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
+    """Whether oneDNN computes the product of a linear layer faster here."""
+    if states.device.type != "cpu" or states.dtype != cast(Tensor, module.weight).dtype:
+        return False
+    # Autocast chooses the format of a product itself; exporters and compilers know torch's own operators.
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.is_autocast_enabled("cpu") or tracing or torch.compiler.is_compiling():
+        return False
+    return states.numel() > 0 and linear_library(states.dtype) == "onednn"
+
+
+def _ordered(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return a module's weight, in oneDNN's order if it is frozen."""
+    if weight.requires_grad or weight.is_inference():  # neither kind counts all changes
+        _ORDERED.pop(module, None)
+        return weight
+    found = _ORDERED.get(module)
+    if found is None or not found.is_of(weight):
+        found = _Ordered(onednn_order(weight), StorageWeakRef(weight.untyped_storage()), weight._version)
+        _ORDERED[module] = found
+    return found.values
+
+
+def _learns(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _is_gelu(activation: nn.Module) -> bool:
+    """Whether an activation is the exact GELU."""
+    if type(activation) is nn.GELU:
+        return activation.approximate == "none"
+    return type(activation) is GELUActivation and activation.act is gelu
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """A linear layer whose three products, one forward and two backward, are oneDNN's."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply, and keep what the gradients need."""
+        ctx.save_for_backward(states, weight)
+        return onednn_linear(states, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return the gradients of states, weight and bias."""
+        states, weight = ctx.saved_tensors
+        of_states, of_weight, of_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            onednn_linear(gradient, weight.t(), None) if of_states else None,
+            onednn_linear(rows.t(), states.reshape(-1, states.shape[-1]).t(), None) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
+
+
+def _linear_flops(states: torch.Size, weight: torch.Size, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of a product, for torch's own counter, which does not know the operator."""
+    return 2 * states.numel() * weight[0]
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_linear_flops)

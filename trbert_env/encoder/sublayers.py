@@ -1,0 +1,75 @@
+"""The two halves of a BERT-like layer, computed from its parts without calling the modules between them.
+
+A stock layer calls a dozen modules, and each call costs time of its own: at a batch of one text that is noticed. Linear
+layers that someone has exchanged or hooked run as modules, as norms and activations do; hooks on what lies between, the
+layer itself too, are not called.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from trbert_env.encoder.attention import AttentionBias, PackedSequences, attend
+from trbert_env.encoder.linear import apply_inner, apply_linear
+
+
+class AttentionParts(NamedTuple):
+    """Parts of the first half of a layer; the sizes are of its attention, the probability that of its dropout."""
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    output: nn.Module
+    norm: nn.Module
+    head_size: int
+    dropout: float
+
+
+class FeedForwardParts(NamedTuple):
+    """Parts of the second half of a layer; the probability is that of its dropout."""
+
+    inner: nn.Module
+    activation: nn.Module
+    outer: nn.Module
+    norm: nn.Module
+    dropout: float
+
+
+def run_attention(
+    parts: AttentionParts, states: Tensor, packed: PackedSequences, training: bool, bias: AttentionBias | None = None
+) -> Tensor:
+    """Run attention, residual connection and norm: ``(1, rows, hidden)``.
+
+    Args:
+        parts: Parts of the layer.
+        states: ``(1, rows, hidden)`` states that enter the layer.
+        packed: Sequences that the rows are of.
+        training: True for dropout.
+        bias: What is added to the scaled scores; None for nothing.
+    """
+    shape = (1, states.shape[1], -1, parts.head_size)
+    query, key, value = (
+        apply_linear(projection, states).view(shape).transpose(1, 2)
+        for projection in (parts.query, parts.key, parts.value)
+    )
+    output = apply_linear(parts.output, attend(query, key, value, packed, bias=bias).flatten(2))
+    return cast(Tensor, parts.norm(_dropped(output, parts.dropout, training) + states))
+
+
+def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) -> Tensor:
+    """Run feed-forward network, residual connection and norm: ``(1, rows, hidden)``.
+
+    Args:
+        parts: Parts of the layer.
+        states: ``(1, rows, hidden)`` states that :func:`run_attention` gave.
+        training: True for dropout.
+    """
+    output = apply_linear(parts.outer, apply_inner(parts.inner, parts.activation, states))
+    return cast(Tensor, parts.norm(_dropped(output, parts.dropout, training) + states))
+
+
+def _dropped(values: Tensor, probability: float, training: bool) -> Tensor:
+    return dropout(values, probability) if training and probability else values
