@@ -14,6 +14,7 @@ from datasets.table import InMemoryTable
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.records import SPAN_QA
+from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -21,14 +22,17 @@ from trbert_env.tasks.span_qa import SpanQA
 
 
 def answer_questions(
-    model: TokenReducedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], contexts: Sequence[str]
+    model: TokenReducedModel | ExportedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    contexts: Sequence[str],
 ) -> list[str]:
     """Answer questions by spans of their contexts, as evaluations do.
 
     A context that does not fit is read in windows; settings such as the longest answer are those of the model's task.
 
     Args:
-        model: A question-answering model, on any device.
+        model: A question-answering model, on any device, or its export.
         tokenizer: The fast tokenizer that was saved with it.
         questions: The questions.
         contexts: The context of each question.
@@ -67,7 +71,7 @@ def _records(questions: Sequence[str], contexts: Sequence[str]) -> Dataset:
     return Dataset(table, fingerprint=generate_random_fingerprint())
 
 
-def _logits(model: TokenReducedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
+def _logits(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
     """Logits of each text, ``(n, 2)``."""
     found: list[npt.NDArray[np.float32]] = []
     rows = pass_rows(model.device)
