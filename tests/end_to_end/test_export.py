@@ -17,6 +17,7 @@ from runners.export import ExportOptions
 from runners.export import main as export
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
+from trbert_env import TokenReducedModel
 from trbert_env.deploy.export.backends import missing_packages
 
 BACKENDS = [
@@ -73,6 +74,13 @@ def test_an_export_is_evaluated_as_the_model_is(
     for record in (ours, theirs):
         del record["wall_speedup_stock"], record["wall_speedup_packed"]
     assert theirs == pytest.approx(ours, abs=1e-3)
+    question, context = "Who sold drums?", "Ada sold drums to Bob. Bob went home."
+    exported, model = (
+        TokenReducedModel.from_pretrained(trained / "model", backend=name) for name in (backend, "torch")
+    )
+    found, expected = (one.answer(question, context) for one in (exported, model))
+    assert (found.text, found.start, found.end) == (expected.text, expected.start, expected.end)
+    assert found.score == pytest.approx(expected.score, abs=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS[:1])

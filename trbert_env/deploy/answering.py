@@ -20,6 +20,7 @@ from trbert_env.tasks.span_decoding import FoundSpans
 from trbert_env.tasks.span_qa import SpanQA
 
 if TYPE_CHECKING:
+    from trbert_env.deploy.export.model import ExportedModel
     from trbert_env.deploy.model import TokenReducedModel
 
 
@@ -47,7 +48,7 @@ class Answer:
 
 
 def answer(
-    model: TokenReducedModel,
+    model: TokenReducedModel | ExportedModel,
     question: str | Sequence[str],
     context: str | Sequence[str],
     *,
@@ -60,7 +61,7 @@ def answer(
     A context that does not fit is read in windows; settings such as the longest answer are those of the model's task.
 
     Args:
-        model: A question-answering model, on any device.
+        model: A question-answering model, on any device, or its export.
         question: A question, or many; one is asked on each context.
         context: A context, or the context of each question; every question is asked on one.
         tokenizer: The fast tokenizer that was saved with the model; None to load it from where the model is from.
@@ -91,12 +92,15 @@ def answer(
 
 
 def answer_questions(
-    model: TokenReducedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], contexts: Sequence[str]
+    model: TokenReducedModel | ExportedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    contexts: Sequence[str],
 ) -> list[str]:
     """Answer questions by strings; see :func:`answer`, which tells more of them.
 
     Args:
-        model: A question-answering model, on any device.
+        model: A question-answering model, on any device, or its export.
         tokenizer: The fast tokenizer that was saved with it.
         questions: The questions.
         contexts: The context of each question.
@@ -114,7 +118,7 @@ def answer_questions(
     return [found.text for found in answer(model, list(questions), list(contexts), tokenizer=tokenizer)]
 
 
-def _task_of(model: TokenReducedModel) -> SpanQA:
+def _task_of(model: TokenReducedModel | ExportedModel) -> SpanQA:
     task = model.task
     if not isinstance(task, SpanQA):
         raise ValueError(f"the model's task is {type(task).__name__}: give a model that was trained on SpanQA")
@@ -152,7 +156,7 @@ def _paired(question: str | Sequence[str], context: str | Sequence[str]) -> tupl
     return questions, contexts
 
 
-def _tokenizer_of(model: TokenReducedModel) -> PreTrainedTokenizerBase:
+def _tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenizerBase:
     """The tokenizer beside the model, loaded once.
 
     Raises:
@@ -169,7 +173,7 @@ def _tokenizer_of(model: TokenReducedModel) -> PreTrainedTokenizerBase:
 
 
 def _found_spans(
-    model: TokenReducedModel,
+    model: TokenReducedModel | ExportedModel,
     task: SpanQA,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[str],
@@ -215,7 +219,7 @@ def _records(questions: Sequence[str], contexts: Sequence[str]) -> Dataset:
     return records_of(rows, SPAN_QA)
 
 
-def _logits(model: TokenReducedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
+def _logits(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
     """Logits of each text, ``(n, 2)``."""
     found: list[npt.NDArray[np.float32]] = []
     rows = pass_rows(model.device)

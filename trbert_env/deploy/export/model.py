@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import check_files
+from trbert_env.deploy.answering import answer
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.export.backends import Graph, backend_of, check_precision
 from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
@@ -52,6 +54,8 @@ class ExportedModel:
     ) -> None:
         widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
         self.config, self.manifest, self.task = config, manifest, config.make_task()
+        #: Folder of the model, where its tokenizer lies.
+        self.name_or_path = config.name_or_path
         self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
 
@@ -159,6 +163,18 @@ class ExportedModel:
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         logits = self.forward_packed(inputs.batch).logits
         return self.task.model_output(logits, inputs.batch.layout, inputs.mask)
+
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        null_threshold: float | None = None,
+        top_k: int | None = None,
+    ) -> Any:
+        """Answer one question or many; see :func:`~trbert_env.deploy.answering.answer`."""
+        return answer(self, question, context, tokenizer=tokenizer, null_threshold=null_threshold, top_k=top_k)
 
     def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
         """Run :meth:`forward`."""
