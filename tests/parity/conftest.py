@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
@@ -22,6 +25,7 @@ from trbert_env.tasks import make_task
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
+MaskedStock = Callable[[Any, Sequence[Tensor]], AbstractContextManager[None]]
 Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
 
 
@@ -79,6 +83,42 @@ def make_masks() -> MakeMasks:
         return masks
 
     return make
+
+
+def _masked(layer: Any, in_play: Tensor) -> Callable[..., Any]:
+    """A stock layer in which tokens out of play are no keys, and keep their state."""
+    stock = layer.forward
+
+    def forward(*given: Any, **named: Any) -> Any:
+        call = inspect.signature(stock).bind(*given, **named)
+        states, mask = call.args[0], call.arguments.get("attention_mask")
+        if mask is not None and bool((mask == 1).any()):  # DeBERTa, whose masks are 1 for what is seen
+            mask = mask * in_play
+        else:
+            mask = states.new_zeros(1, 1, *2 * in_play.shape) if mask is None else mask
+            mask = mask.masked_fill(~in_play, -1e9)
+        call.arguments["attention_mask"] = mask
+        output = stock(*call.args, **call.kwargs)
+        if isinstance(output, tuple):
+            return torch.where(in_play[:, None], output[0], states), *output[1:]
+        return torch.where(in_play[:, None], output, states)
+
+    return forward
+
+
+@pytest.fixture
+def masked_stock() -> MaskedStock:
+    """``masked_stock(stock, in_play)``: inside it, each stock layer sees its ``(n,)`` tokens in play only."""
+
+    @contextmanager
+    def patched(stock: Any, in_play: Sequence[Tensor]) -> Iterator[None]:
+        layers = FAMILIES[stock.config.model_type].stack(stock.base_model)
+        with pytest.MonkeyPatch.context() as patch:
+            for layer, own in zip(layers, in_play, strict=True):
+                patch.setattr(layer, "forward", _masked(layer, own))
+            yield
+
+    return patched
 
 
 @pytest.fixture

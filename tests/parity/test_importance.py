@@ -24,12 +24,16 @@ def by_definition(stock: Any, family: str, text: EncodedText, layers: tuple[int,
     if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
     hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
-    upper = FAMILIES[family].stack(stock.base_model)[pivot:]
     pivot_states = hidden[pivot].detach().requires_grad_()
-    states = pivot_states
-    for layer in upper:
-        states = layer(states, attention_mask=None)
-    logits = stock.qa_outputs(states)[0]
+
+    def from_pivot(layer: Any, given: Any, output: Any) -> Any:
+        return (pivot_states, *output[1:]) if isinstance(output, tuple) else pivot_states
+
+    # The stock head on top of the stock layers, fed from the pivot on.
+    hook = FAMILIES[family].stack(stock.base_model)[pivot - 1].register_forward_hook(from_pivot)
+    output = stock(**arguments)
+    hook.remove()
+    logits = torch.stack([output.start_logits[0], output.end_logits[0]], 1)
     start, end = text.target[0].tolist()
     loss = -(logits[:, 0].log_softmax(0)[start] + logits[:, 1].log_softmax(0)[end]) / 2
     loss.backward()

@@ -112,8 +112,8 @@ def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tens
         pivots.append(pivot)
         residuals.append([(hidden[PIVOT] - hidden[layer - 1]).detach() for layer in LAYERS])
 
-        def patched(*_: Any, states: Tensor = pivot, **__: Any) -> Any:
-            return states
+        def patched(layer: Any, given: Any, output: Any, states: Tensor = pivot) -> Any:
+            return (states, *output[1:]) if isinstance(output, tuple) else states
 
         # The stock head on top of the stock layers, fed from the pivot on.
         layer = FAMILIES[family].stack(stock.base_model)[PIVOT - 1]

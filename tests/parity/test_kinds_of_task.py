@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,7 @@ from trbert_env.tasks.token_task import TokenTask
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
+MaskedStock = Callable[[Any, Sequence[Tensor]], AbstractContextManager[None]]
 TOLERANCE = 1e-5
 
 
@@ -230,7 +232,7 @@ def by_hand(kind: str, logits: Tensor, target: np.ndarray[Any, Any], lengths: Se
 
 @torch.no_grad()
 def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
-    case: Case, kind: str, make_masks: MakeMasks, tmp_path: Path
+    case: Case, kind: str, family: str, make_masks: MakeMasks, tmp_path: Path
 ) -> None:
     policy = TokenPolicy(case.model.config.hidden_size, 2, 8)
     made = TokenReducedModel.from_parts(
@@ -262,22 +264,23 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
         kept = sum(int(mask[row].sum()) for mask in masks)
         assert total[row] == pytest.approx(likelihood - price * kept, abs=1e-4)
         # Layer 1 runs on all tokens, layer 2 on those of the first mask, layers 3 and 4 on those of the second.
-        full = sum(map(one_layer, text.sequence_lengths))
+        full = sum(one_layer(length, family) for length in text.sequence_lengths)
         stages = [mask[row, : len(text)].split(list(text.sequence_lengths)) for mask in masks]
-        second, third = (sum(one_layer(int(part.sum())) for part in parts) for parts in stages)
+        second, third = (sum(one_layer(int(part.sum()), family) for part in parts) for parts in stages)
         assert infos["final_info"]["full_flops"][row] == 4 * full
         assert infos["final_info"]["reduced_flops"][row] == full + second + 2 * third
 
 
-def one_layer(tokens: int) -> int:
-    """Multiply-adds of one layer on one sequence, twice."""
+def one_layer(tokens: int, family: str) -> int:
+    """Multiply-adds of one layer on one sequence, twice; DeBERTa's 2 x 8 positions, ModernBERT's third matrix."""
     hidden, feed_forward = 48, 96
-    return 2 * tokens * (4 * hidden**2 + 2 * hidden * feed_forward + 2 * tokens * hidden)
+    positions, matrices = 16 if family == "deberta-v2" else 0, 3 if family == "modernbert" else 2
+    return 2 * tokens * hidden * (4 * hidden + positions + matrices * feed_forward + 2 * tokens)
 
 
 @torch.no_grad()
 def test_dropping_tokens_is_the_stock_model_with_them_masked_out(
-    case: Case, family: str, make_masks: MakeMasks
+    case: Case, family: str, make_masks: MakeMasks, masked_stock: MaskedStock
 ) -> None:
     case.model.double()  # eager attention rounds otherwise, and some of these heads multiply that
     stock = copy.deepcopy(case.model)
@@ -292,34 +295,29 @@ def test_dropping_tokens_is_the_stock_model_with_them_masked_out(
         for length in text.sequence_lengths:
             part = slice(start, start + length)
             in_play = [torch.ones(length, dtype=torch.bool), *(mask[row, part] for mask in masks)]
-            expected.append(masked_stock_logits(stock, case.task, family, text, part, in_play))
+            expected.append(masked_stock_logits(stock, case.task, family, text, part, in_play, masked_stock))
             start += length
     torch.testing.assert_close(staged.read(forward)[0], torch.cat(expected).float(), rtol=0, atol=TOLERANCE)
 
 
 def masked_stock_logits(
-    stock: Any, task: Task, family: str, text: EncodedText, part: slice, in_play: Sequence[Tensor]
+    stock: Any,
+    task: Task,
+    family: str,
+    text: EncodedText,
+    part: slice,
+    in_play: Sequence[Tensor],
+    masked_stock: MaskedStock,
 ) -> Tensor:
     """The stock model's logits of one sequence; ``in_play`` are the tokens of layers 1, 2, and 3 and 4."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids[part]).long()[None]}
     if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids[part]).long()[None]
-    layers = FAMILIES[family].stack(stock.base_model)
-    with pytest.MonkeyPatch.context() as patch:
-        for layer, kept in zip(layers, [*in_play, in_play[-1]], strict=True):
-            patch.setattr(layer, "forward", masked(layer.forward, kept))
+    if getattr(stock.config, "classifier_pooling", None):  # its multiple choice reads the mask
+        arguments["attention_mask"] = torch.ones_like(arguments["input_ids"])
+    with masked_stock(stock, [*in_play, in_play[-1]]):
         outputs = stock(**task.stock_inputs(arguments))
     return task.stock_logits(outputs, Layout.from_lengths([len(in_play[0])], [1]))
-
-
-def masked(layer: Callable[..., Tensor], in_play: Tensor) -> Callable[..., Tensor]:
-    """A layer in which tokens out of play are no keys, and keep their state."""
-
-    def forward(states: Tensor, *_: Any, **__: Any) -> Tensor:
-        additive = states.new_zeros(1, 1, len(in_play), len(in_play)).masked_fill(~in_play, -1e9)
-        return torch.where(in_play[:, None], layer(states, attention_mask=additive), states)
-
-    return forward
 
 
 @torch.no_grad()

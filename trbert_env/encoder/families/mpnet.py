@@ -17,14 +17,7 @@ class MPNet(Family):
     reads_token_types = False
     attention_interface = False
     reads_positions = True
-    projections = (
-        "attention.attn.q",
-        "attention.attn.k",
-        "attention.attn.v",
-        "attention.attn.o",
-        "intermediate.dense",
-        "output.dense",
-    )
+    projections = None  # the bias of each head would have to be sorted with it
 
     def embed(self, base: Any, input_ids: Tensor, token_types: Tensor, positions: Tensor) -> Tensor:
         """Return embeddings; see :meth:`Family.embed`."""
