@@ -175,9 +175,9 @@ def test_rows_padded_for_bfloat16_change_nothing(
     exact = play(StagedForward(StagedEncoder(model, (2, 3)), batch), masks).final_states()[0]
     encoder = StagedEncoder(move(model, "cpu", torch.bfloat16), (2, 3))
     rows = []
-    # Any norm sees all rows.
-    norm = next(module for module in encoder._layers[0].modules() if isinstance(module, torch.nn.LayerNorm))
-    handle = norm.register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
+    # Any linear layer sees all rows.
+    linear = next(module for module in encoder._layers[0].modules() if isinstance(module, torch.nn.Linear))
+    handle = linear.register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
     padded = StagedForward(encoder, batch, record_attention=True)
     monkeypatch.setattr("trbert_env.encoder.staged.pads_rows", lambda states: False)
     plain = StagedForward(encoder, batch, record_attention=True)

@@ -34,6 +34,7 @@ class ExportedModel:
 
     Args:
         config: Configuration of the model.
+        folder: Folder of the model, where its tokenizer lies.
         manifest: Record of the export.
         graphs: Graphs of its stages.
         norms: ``(vocabulary,)`` float32 norms of the word embeddings; None where the policy sees no overlap.
@@ -48,14 +49,14 @@ class ExportedModel:
     def __init__(
         self,
         config: TokenReducedConfig,
+        folder: Path,
         manifest: Manifest,
         graphs: Sequence[Graph],
         norms: npt.NDArray[np.float32] | None,
     ) -> None:
         widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
         self.config, self.manifest, self.task = config, manifest, config.make_task()
-        #: Folder of the model, where its tokenizer lies.
-        self.name_or_path = config.name_or_path
+        self.name_or_path = str(folder)
         self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
 
@@ -95,7 +96,7 @@ class ExportedModel:
         graphs = [runtime.load(exported / name, found, threads) for name in manifest.graphs]
         config = TokenReducedConfig.from_pretrained(source)
         norms = np.load(exported / NORMS, allow_pickle=False) if manifest.sees_overlap else None
-        return cls(config, manifest, graphs, norms)
+        return cls(config, source, manifest, graphs, norms)
 
     @property
     def name(self) -> str:
