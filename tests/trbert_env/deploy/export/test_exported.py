@@ -63,7 +63,7 @@ def test_the_same_logits(backend: str, family: str, kind: str, overlap: bool, sa
 def test_tokenised_batches(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save("choice")
     export_model(saved.folder, any_backend)
-    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
     ids = torch.randint(5, 60, (2, 3, 11))
     mask = torch.ones_like(ids)
     mask[0, 1, 4:] = mask[1, 2] = 0
@@ -123,17 +123,17 @@ def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[...
     with pytest.raises(
         FileNotFoundError, match=f"holds no export: make it by .*--backend {any_backend} --precision float32"
     ):
-        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+        TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
     export_model(saved.folder, any_backend)
     # How it decides is no part of the graphs.
     saved.model.set_decision(DecisionRule(keep_fractions=(0.5, 0.2)))
     saved.model.save_pretrained(saved.folder)
-    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
     assert exported.decision == DecisionRule(keep_fractions=(0.5, 0.2))
     next(saved.model.policy.parameters()).data[0] += 1.0
     saved.model.save_pretrained(saved.folder)
     with pytest.raises(ValueError, match=r"is of other weights than .* now has: make it by"):
-        TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+        TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
 
 
 def test_a_damaged_record(any_backend: str, save: Callable[..., Any]) -> None:
@@ -147,13 +147,13 @@ def test_a_damaged_record(any_backend: str, save: Callable[..., Any]) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
-            TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+            TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
 
 
 def test_too_long_a_sequence(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
     export_model(saved.folder, any_backend)
-    exported = TokenReducedModel.from_pretrained(saved.folder, any_backend=any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
     with pytest.raises(ValueError, match="a sequence has 401 tokens, and the encoder has 400 positions"):
         exported(torch.full((1, 401), 7))
 
