@@ -60,11 +60,6 @@ def in_every_row(**changed: Any) -> Change:
 FAULTS: dict[str, tuple[Change, str]] = {
     "a null question": (in_row_2(question=None), ", row 2, id 'ID': question is null: fill it in"),
     "a null id": (in_row_2(id=None), ", row 2: id is null: fill it in"),
-    "null answers": (in_row_2(answers=None), ", row 2, id 'ID': answers is null: give its text and answer_start"),
-    "null starts": (
-        in_row_2(answers={"text": [], "answer_start": None}),
-        "id 'ID': answers.answer_start is null: give",
-    ),
     "a fraction": (
         in_row_2(answers={"text": ["Bern"], "answer_start": [14.7]}),
         ", row 2, id 'ID': answers.answer_start[0] is 14.7: give a whole number",

@@ -139,3 +139,15 @@ def test_a_touched_model_still_trains_by_stock_calls(
         gradients.append(each.base_model.get_input_embeddings().weight.grad)
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=TOLERANCE)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["camembert", "xlm-roberta"])
+def test_families_of_robertas_layers(
+    model: PreTrainedModel, stock: PreTrainedModel, family: str, texts: list[EncodedText]
+) -> None:
+    forward = StagedForward(StagedEncoder(model, (2, 3)), TextBatch.from_texts(texts))
+    while not forward.done:
+        forward.advance(torch.ones(forward.tokens.layout.total_tokens, dtype=torch.bool))
+    expected = torch.cat(stock_states(stock, texts, family))
+    torch.testing.assert_close(forward.final_states()[0], expected, atol=TOLERANCE, rtol=0)

@@ -14,6 +14,7 @@ from runners import benchmark
 from runners.cli.run import run
 from runners.evaluation import growth
 from runners.evaluation.growth import Growth, growth_plot, growth_record, peak_memory, random_texts, spread
+from trbert_env.encoder.families import LayerSize
 from trbert_env.reduction.cost import layer_flops
 from trbert_env.staged_model import StagedModel
 from trbert_env.system import UnreducedSystem
@@ -32,10 +33,10 @@ def test_a_table_a_record_and_a_plot(
     assert (folder / "growth.png").stat().st_size > 10_000
     record = json.loads((folder / "metrics.json").read_text())
     for length in (16, 32, 96):
-        full = 6 * layer_flops(length, 384, 1536) / 1e9
+        full = 6 * layer_flops(length, LayerSize(384, 1536)) / 1e9
         kept = [length, length // 2, length // 4]
         reduced = sum(
-            depth * layer_flops(count, 384, 1536) for depth, count in zip((1, 3, 2), kept, strict=True)
+            depth * layer_flops(count, LayerSize(384, 1536)) for depth, count in zip((1, 3, 2), kept, strict=True)
         ) + sum(2 * (384 * 128 + 128) * count for count in kept[:2])
         assert record[f"packed_{length}_gflops"] == record[f"stock_{length}_gflops"] == pytest.approx(full)
         assert record[f"reduced_{length}_gflops"] == pytest.approx(reduced / 1e9)

@@ -12,6 +12,7 @@ import pytest
 from runners import evaluate
 from runners.cli.run import run
 from runners.evaluation.record import EvaluationRecord
+from trbert_env.encoder.families import LayerSize
 from trbert_env.reduction.cost import layer_flops
 
 
@@ -39,7 +40,7 @@ def test_by_hand(encoder: Path, tmp_path: Path) -> None:
     found = evaluated(encoder, tmp_path / "runs", *own, *given)
 
     def cost(*lengths: int) -> float:
-        return float(sum(layer_flops(length, 16, 24) for length in lengths))
+        return float(sum(layer_flops(length, LayerSize(16, 24)) for length in lengths))
 
     # [CLS] and [SEP] stand in every slice of 32; 64 tokens are two of them.
     of_slices = cost(12) + cost(32, 32) + cost(32, 32)
@@ -64,7 +65,9 @@ def test_windows_that_are_texts_are_compared_with_as_many(encoder: Path, tmp_pat
 
 def test_the_papers_long_bert_costs_what_it_says() -> None:
     """BERT over 1,024 tokens is 0.91 times as fast as over two slices of 512 (table 3)."""
-    assert 2 * layer_flops(512, 768, 3072) / layer_flops(1024, 768, 3072) == pytest.approx(0.91, abs=0.005)
+    assert 2 * layer_flops(512, LayerSize(768, 3072)) / layer_flops(1024, LayerSize(768, 3072)) == pytest.approx(
+        0.91, abs=0.005
+    )
 
 
 @pytest.mark.filterwarnings("ignore:backbone:UserWarning")

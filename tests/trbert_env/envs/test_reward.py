@@ -28,9 +28,12 @@ def test_a_price_on_tokens() -> None:
 def test_a_price_on_flops_weighs_length_and_depth() -> None:
     price = LengthPrice(0.5, "flops", COST)
     # The unit: one token through 1.5 layers, the average of the two stages, without attention.
-    unit = 1.5 * LINEAR
-    first = [0.5 * 2 * layer_flops(4, 8, 16) / unit, 0.5 * 2 * (layer_flops(2, 8, 16) + layer_flops(1, 8, 16)) / unit]
-    second = [0.5 * layer_flops(1, 8, 16) / unit, 0.5 * 2 * layer_flops(1, 8, 16) / unit]
+    unit, size = 1.5 * LINEAR, LayerSize(8, 16)
+    first = [
+        0.5 * 2 * layer_flops(4, size) / unit,
+        0.5 * 2 * (layer_flops(2, size) + layer_flops(1, size)) / unit,
+    ]
+    second = [0.5 * layer_flops(1, size) / unit, 0.5 * 2 * layer_flops(1, size) / unit]
     assert price.of_stage(layouts(), 1).tolist() == pytest.approx(first)
     assert price.of_stage(layouts(), 2).tolist() == pytest.approx(second)
 

@@ -10,9 +10,9 @@ from trbert_env.reduction.cost import CostModel, layer_flops
 
 def test_tensors_and_integers_agree() -> None:
     lengths = torch.tensor([1.0, 17.0, 384.0], dtype=torch.float64)
-    found = layer_flops(lengths, 768, 3072)
+    found = layer_flops(lengths, LayerSize(768, 3072))
     assert isinstance(found, torch.Tensor)
-    assert found.tolist() == [layer_flops(int(length), 768, 3072) for length in lengths]
+    assert found.tolist() == [layer_flops(int(length), LayerSize(768, 3072)) for length in lengths]
 
 
 def test_the_policy_pays_for_what_it_sees() -> None:

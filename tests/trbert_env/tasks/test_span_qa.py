@@ -13,6 +13,7 @@ from torch.nn.functional import kl_div
 from transformers import (
     AutoModelForQuestionAnswering,
     BertConfig,
+    BertModel,
     DistilBertConfig,
     ElectraConfig,
     PreTrainedTokenizerBase,
@@ -113,8 +114,9 @@ def test_likelihood_of_half_precision_is_float32_and_lengths_must_agree() -> Non
     torch.testing.assert_close(result, -torch.tensor([2.0, 3.0]).log())
     with pytest.raises(ValueError, match="sum to 5 for 4 logits"):
         task.log_likelihood(logits[:4], layout, targets)
-    with pytest.raises(ValueError, match="Linear has no qa_outputs"):
-        task.logits(torch.nn.Linear(2, 2), torch.zeros(5, 2), layout)  # type: ignore[arg-type]
+    headless = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+    with pytest.raises(ValueError, match="BertModel has no qa_outputs"):
+        task.logits(headless, torch.zeros(5, 8), layout)
 
 
 def brute_force(texts: list[SpanText], logits: list[Any], context: str, limit: int, threshold: float) -> str:

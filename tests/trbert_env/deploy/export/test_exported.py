@@ -192,10 +192,3 @@ def test_texts_do_not_touch_each_other(backend: str, save: Callable[..., Any]) -
     alone = [exported.forward_packed(TextBatch.from_texts([text])).logits for text in saved.texts]
     close(together.logits, torch.cat(alone), 1e-5)
     assert np.isfinite(together.logits.numpy()).all()
-
-
-def test_a_family_whose_layers_read_positions_is_refused(any_backend: str, save: Callable[..., Any]) -> None:
-    saved = save("classes", "modernbert")
-    with pytest.raises(ValueError, match="'modernbert' cannot be exported"):
-        export_model(saved.folder, any_backend)
-    assert not (saved.folder / any_backend).exists()
