@@ -172,13 +172,13 @@ def test_an_interrupted_reproduction_goes_on(
 
     monkeypatch.setattr(BaselineTraining, "step", stopped)
     with pytest.raises(SystemExit) as caught:
-        author.start("broken", *small)
+        author.start("broken-table", *small)
     assert caught.value.code == 130
-    folder = author.folder("broken")
+    folder = author.folder("broken-table")
     assert f"go on with --resume {folder}" in capsys.readouterr().err
     monkeypatch.setattr(BaselineTraining, "step", step)
-    author.resume("broken")
-    for one, other in zip(*(rows_in(author.folder(name) / "runs.csv") for name in ("whole", "broken")), strict=True):
+    author.resume("broken-table")
+    for one, other in zip(*(rows_in(author.folder(name) / "runs.csv") for name in ("whole", "broken-table")), strict=True):
         same = [name for name in one if not name.startswith("wall_") and name != "run"]
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
