@@ -277,18 +277,18 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
     options = ["--model", str(engineer.place.pretrained), "--train-file", str(engineer.reviews)]
     options += ["--env", "TextClassification", *SHORT]
     root = engineer.place.root
-    whole = engineer.place.start("make_faster", *options, "--output-dir", str(root / "whole"))
-    broken = engineer.place.start("make_faster", *options, "--output-dir", str(root / "broken"))
-    _, err = stopped(broken, root / "broken", "finetune-*", signal.SIGINT)
+    whole = engineer.place.start("make_faster", *options, "--output-dir", str(root / "faster-whole"))
+    broken = engineer.place.start("make_faster", *options, "--output-dir", str(root / "faster-broken"))
+    _, err = stopped(broken, root / "faster-broken", "finetune-*", signal.SIGINT)
     assert err.splitlines()[-1].endswith(f"go on with --resume {engineer.folder('broken')}")
-    again = engineer.place.start("make_faster", "--resume", str(engineer.folder("broken")))
-    status, _ = stopped(again, root / "broken", "policy-*", signal.SIGKILL)
+    again = engineer.place.start("make_faster", "--resume", str(engineer.folder("faster-broken")))
+    status, _ = stopped(again, root / "faster-broken", "policy-*", signal.SIGKILL)
     assert status == -signal.SIGKILL
-    engineer.place.command("make_faster", "--resume", str(engineer.folder("broken")))
+    engineer.place.command("make_faster", "--resume", str(engineer.folder("faster-broken")))
     _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
 
-    first, second = engineer.folder("whole"), engineer.folder("broken")
+    first, second = engineer.folder("faster-whole"), engineer.folder("faster-broken")
     assert (first / "model" / "model.safetensors").read_bytes() == (second / "model" / "model.safetensors").read_bytes()
     clock = ("wall_", "backbone")
     kept = [{k: v for k, v in record(folder).items() if not k.startswith(clock)} for folder in (first, second)]

@@ -159,7 +159,7 @@ def test_an_interrupted_reproduction_goes_on(
         "--baseline.checkpoint-every",
         "1",
     ]
-    author.start("whole", *small)
+    author.start("whole-table", *small)
 
     from runners.training.baseline import BaselineTraining
 
@@ -178,7 +178,9 @@ def test_an_interrupted_reproduction_goes_on(
     assert f"go on with --resume {folder}" in capsys.readouterr().err
     monkeypatch.setattr(BaselineTraining, "step", step)
     author.resume("broken-table")
-    for one, other in zip(*(rows_in(author.folder(name) / "runs.csv") for name in ("whole", "broken-table")), strict=True):
+    for one, other in zip(
+        *(rows_in(author.folder(name) / "runs.csv") for name in ("whole-table", "broken-table")), strict=True
+    ):
         same = [name for name in one if not name.startswith("wall_") and name != "run"]
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
