@@ -280,7 +280,7 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
     whole = engineer.place.start("make_faster", *options, "--output-dir", str(root / "faster-whole"))
     broken = engineer.place.start("make_faster", *options, "--output-dir", str(root / "faster-broken"))
     _, err = stopped(broken, root / "faster-broken", "finetune-*", signal.SIGINT)
-    assert err.splitlines()[-1].endswith(f"go on with --resume {engineer.folder('broken')}")
+    assert err.splitlines()[-1].endswith(f"go on with --resume {engineer.folder('faster-broken')}")
     again = engineer.place.start("make_faster", "--resume", str(engineer.folder("faster-broken")))
     status, _ = stopped(again, root / "faster-broken", "policy-*", signal.SIGKILL)
     assert status == -signal.SIGKILL
