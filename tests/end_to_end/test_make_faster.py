@@ -52,6 +52,11 @@ class Engineer:
         (found,) = (self.place.root / output).glob("*/faster-*/*")
         return found
 
+    def faster(self) -> Path:
+        """A faster classifier, made once by whichever test comes first on its worker."""
+        made = list((self.place.root / "file").glob("*/faster-*/*"))
+        return made[0] if made else self.run("file", *self.file(), "--target-speedup", "1.5")
+
     def file(self) -> list[str]:
         """The options of the classifier and its texts."""
         return ["--model", str(self.classifier), "--train-file", str(self.reviews)]
@@ -98,7 +103,7 @@ def run_code(body: str) -> dict[str, Any]:
 
 
 def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    folder = at_work.run("file", *at_work.file(), "--target-speedup", "1.5")
+    folder = at_work.run("first", *at_work.file(), "--target-speedup", "1.5")
     said = capsys.readouterr()
     told = " ".join(said.err.replace("│", " ").split())
     assert "--env TextClassification: the checkpoint" in told
@@ -138,7 +143,7 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
 def test_the_card_says_what_it_is_and_its_code_runs(
     at_work: Engineer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = at_work.folder("file")
+    folder = at_work.faster()
     head, body = card(folder)
     assert head == {
         "library_name": "transformers",
@@ -159,6 +164,7 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert (options.model, options.target_speedup, options.total_texts) == (str(at_work.classifier), 1.5, 32)
 
     monkeypatch.chdir(folder / "model")
+    capsys.readouterr()
     names = run_code(body)
     assert names["logits"].shape == (2, 2)
     assert names["model"].decision != TokenReducedModel.from_pretrained(".").decision  # its speed was changed
@@ -259,7 +265,7 @@ def test_errors_before_the_work(
     filled = {
         "CLASSIFIER": str(at_work.classifier),
         "PRETRAINED": str(at_work.place.pretrained),
-        "FASTER": str(at_work.folder("file")),
+        "FASTER": str(at_work.faster()),
         "REVIEWS": str(at_work.reviews),
         "FEW": str(few),
     }
