@@ -17,6 +17,8 @@ ADDRESS = "127.0.0.1"
 _OWN_HOSTS = ("127.0.0.1", "localhost")
 #: The most bytes of a text of a reader's own.
 _MOST_BYTES = 1_000_000
+#: The most bytes that are read of one that is too long.
+_MOST_DROPPED = 16 * _MOST_BYTES
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -31,7 +33,8 @@ class ReportServer(ThreadingHTTPServer):
         ValueError: The port cannot be had.
     """
 
-    daemon_threads = True
+    # The end waits for answers under way: an interpreter that goes while a thread computes is aborted.
+    daemon_threads = False
 
     def __init__(self, port: int) -> None:
         try:
@@ -76,6 +79,8 @@ class ReportServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: ReportServer
     server_version, sys_version = "report", ""
+    #: Seconds after which a connection on which nothing is asked is closed, so that the end need not wait for it.
+    timeout = 5
 
     def do_GET(self) -> None:
         """Send the page."""
@@ -93,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/texts" or self.headers.get_content_type() != "application/json":
             return self._tell(HTTPStatus.NOT_FOUND, {"error": "texts are posted to /texts as application/json"})
         if not size.isdecimal() or int(size) > _MOST_BYTES:
-            self.close_connection = True  # what was sent is not read
+            self._pass_over(int(size) if size.isdecimal() else 0)
             return self._tell(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": f"give a text of at most {_MOST_BYTES:,} bytes"}
             )
@@ -110,6 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         self._send(HTTPStatus.FORBIDDEN, b"open the page by the address that the command printed", "text/plain")
         return False
+
+    def _pass_over(self, size: int) -> None:
+        """Read what was sent and drop it, within a limit, so that the sender comes to read the answer."""
+        self.close_connection = True
+        left = min(size, _MOST_DROPPED)
+        while left > 0 and (piece := self.rfile.read(min(left, 1 << 16))):
+            left -= len(piece)
 
     def _tell(self, status: HTTPStatus, value: Any) -> None:
         self._send(status, json.dumps(value).encode(), "application/json")
