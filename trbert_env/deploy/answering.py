@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,45 @@ class Answer:
     score: float
     probability: float
     no_answer_probability: float
+
+
+class AnswersQuestions:
+    """What models that answer questions share, their exports included."""
+
+    @overload
+    def answer(
+        self,
+        question: str,
+        context: str,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = ...,
+        null_threshold: float | None = ...,
+        top_k: None = ...,
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = ...,
+        null_threshold: float | None = ...,
+        top_k: int | None = ...,
+    ) -> Any: ...
+
+    def answer(
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        null_threshold: float | None = None,
+        top_k: int | None = None,
+    ) -> Any:
+        """Answer one question or many; see :func:`~trbert_env.deploy.answering.answer`."""
+        model = cast("TokenReducedModel | ExportedModel", self)
+        return answer(model, question, context, tokenizer=tokenizer, null_threshold=null_threshold, top_k=top_k)
 
 
 def answer(

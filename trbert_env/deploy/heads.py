@@ -14,8 +14,7 @@ Other auto classes that encoders have refuse to load a token-reduced model, by n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 from torch import Tensor
 from transformers import (
@@ -27,10 +26,9 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    PreTrainedTokenizerBase,
 )
 
-from trbert_env.deploy.answering import Answer, answer
+from trbert_env.deploy.answering import AnswersQuestions
 from trbert_env.deploy.config import TokenReducedConfig, class_name
 from trbert_env.deploy.inputs import not_compiled
 from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss
@@ -76,7 +74,7 @@ class TokenReducedForTokenClassification(TokenReducedModel, auto_model=AutoModel
     """A token-reduced model whose head gives every token logits; see :class:`TokenReducedModel`."""
 
 
-class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelForQuestionAnswering):
+class TokenReducedForQuestionAnswering(AnswersQuestions, TokenReducedModel, auto_model=AutoModelForQuestionAnswering):
     """A token-reduced model that answers questions by spans of contexts; see :class:`TokenReducedModel`.
 
     Example:
@@ -125,40 +123,6 @@ class TokenReducedForQuestionAnswering(TokenReducedModel, auto_model=AutoModelFo
         if start_positions is not None and end_positions is not None:
             loss = span_loss(output.start_logits, output.end_logits, start_positions, end_positions)
         return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
-
-    @overload
-    def answer(
-        self,
-        question: str,
-        context: str,
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = ...,
-        null_threshold: float | None = ...,
-        top_k: None = ...,
-    ) -> Answer: ...
-
-    @overload
-    def answer(
-        self,
-        question: str | Sequence[str],
-        context: str | Sequence[str],
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = ...,
-        null_threshold: float | None = ...,
-        top_k: int | None = ...,
-    ) -> Any: ...
-
-    def answer(
-        self,
-        question: str | Sequence[str],
-        context: str | Sequence[str],
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        null_threshold: float | None = None,
-        top_k: int | None = None,
-    ) -> Any:
-        """Answer one question or many; see :func:`~trbert_env.deploy.answering.answer`."""
-        return answer(self, question, context, tokenizer=tokenizer, null_threshold=null_threshold, top_k=top_k)
 
 
 def _register() -> None:

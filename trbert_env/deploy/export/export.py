@@ -136,7 +136,7 @@ def _calibration(
             name = target.write(source, Path(made) / source.stem, "float32", ())
             graphs.append(RecordingGraph(target.load(Path(made) / name, "float32", torch.get_num_threads())))
         norms = np.load(folder / NORMS, allow_pickle=False) if manifest.sees_overlap else None
-        exported = ExportedModel(model.config, folder, manifest, graphs, norms)
+        exported = ExportedModel(model.config, Path(str(model.name_or_path)), manifest, graphs, norms)
         for text in texts:
             exported.forward_packed(TextBatch.from_texts([text]))
     return [graph.inputs for graph in graphs]

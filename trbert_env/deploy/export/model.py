@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import check_files
-from trbert_env.deploy.answering import answer
+from trbert_env.deploy.answering import AnswersQuestions
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.export.backends import Graph, backend_of, check_precision
 from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
@@ -29,7 +28,7 @@ from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.overlap import lexical_overlap
 
 
-class ExportedModel:
+class ExportedModel(AnswersQuestions):
     """A model as graphs of another runtime, on the CPU, for inference.
 
     Args:
@@ -164,18 +163,6 @@ class ExportedModel:
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         logits = self.forward_packed(inputs.batch).logits
         return self.task.model_output(logits, inputs.batch.layout, inputs.mask)
-
-    def answer(
-        self,
-        question: str | Sequence[str],
-        context: str | Sequence[str],
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        null_threshold: float | None = None,
-        top_k: int | None = None,
-    ) -> Any:
-        """Answer one question or many; see :func:`~trbert_env.deploy.answering.answer`."""
-        return answer(self, question, context, tokenizer=tokenizer, null_threshold=null_threshold, top_k=top_k)
 
     def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
         """Run :meth:`forward`."""
