@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from datasets import Dataset
 
 from trbert_env.data.records import columns
 from trbert_env.data.sources import load_examples
 
 
 def pairs(
-    split: str, data_dir: str | None, questions: int, candidates: int, random: np.random.Generator
+    records: Dataset, questions: int, candidates: int, random: np.random.Generator
 ) -> Iterator[tuple[str, str, str, int]]:
     """Yield the candidates of random questions that have an answer, a question's side by side."""
-    records = load_examples("squad_v2", split, data_dir=data_dir).dataset
     ids, contexts, queries, answers = columns(records, "id", "context", "question", "answers")
     passages = list(dict.fromkeys(contexts))  # those of an article follow each other
     place = {passage: index for index, passage in enumerate(passages)}
@@ -39,6 +39,7 @@ def pairs(
 def main(
     output_dir: Path,
     data_dir: str | None = None,
+    data_source: str = "auto",
     train_questions: int = 8000,
     test_questions: int = 1000,
     train_candidates: int = 5,
@@ -56,7 +57,8 @@ def main(
         with file.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.writer(opened)
             writer.writerow(("query_id", "query", "passage", "label"))
-            writer.writerows(pairs(split, data_dir, questions, candidates, random))
+            records = load_examples("squad_v2", split, data_source, data_dir).dataset
+            writer.writerows(pairs(records, questions, candidates, random))
         print(f"{file}: {candidates} candidates for each of {questions:,} questions at most")
 
 

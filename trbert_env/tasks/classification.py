@@ -370,7 +370,8 @@ class Classification(Task):
         scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
         if self.head == "regression":
             return regression_metrics(scores, numbers)
-        return relevance_metrics(scores, numbers) | ranking_metrics(_queries_of(records), scores, numbers)
+        relevance, ranking = relevance_metrics(scores, numbers), ranking_metrics(_queries_of(records), scores, numbers)
+        return ranking | relevance if self.ranking else relevance | ranking
 
     def notes(
         self,

@@ -137,14 +137,14 @@ def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, faults
     raw, has_pair = rows.table, columns.text_pair is not None
     pairs = raw.column(columns.text_pair) if has_pair else pa.nulls(len(rows), pa.string())
     ids = ids_of(rows, table, columns.id)
-    rows = rows.with_columns({"id": ids, "text": raw.column(columns.text), "text_pair": pairs, "label": values})
-    if grouped := columns.grouped(labels):
-        rows = rows.with_columns({GROUP: raw.column(columns.group or columns.text)})
-    form = form_of(labels, grouped)
+    form = form_of(labels, columns.grouped(labels))
+    groups = {GROUP: raw.column(columns.group or columns.text)} if GROUP in form.columns else {}
+    texts = {"text": raw.column(columns.text), "text_pair": pairs}
+    rows = rows.with_columns({"id": ids, **texts, "label": values, **groups})
     # Either all records have a second text or none has. Ids are looked at later, over all files.
     kinds = {**form.columns, "id": Text(), "text_pair": Text(nullable=not has_pair)}
     rows = conforming(rows, Schema(form.name, kinds), faults)
-    for name, column in (("text", columns.text), ("text_pair", columns.text_pair)):
+    for name, column in (("text", columns.text), ("text_pair", columns.text_pair), (GROUP, columns.group)):
         if column is not None:
             rows = _filled(rows, name, column, faults)
     return rows
@@ -162,7 +162,7 @@ def form_of(labels: Labels, grouped: bool = False) -> Schema:
 
 
 def _filled(rows: Rows, name: str, column: str, faults: Faults) -> Rows:
-    """The rows whose text is not blank; the others are reported, by the name of the column in the file."""
+    """The rows whose value is not blank; the others are reported, by the name of the column in the file."""
     kept = np.ones(len(rows), np.bool_)
     for row in blank(rows.table.column(name)):
         origin, at = rows.where(row)
