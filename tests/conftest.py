@@ -36,9 +36,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 #: XLM-RoBERTa and CamemBERT are RoBERTa under other names: tests/parity/test_stock_forward.py has them once.
-FAMILIES = ("bert", "distilbert", "electra", "roberta")
+FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta")
 MakeModel = Callable[..., PreTrainedModel]
 SaveEncoder = Callable[..., Path]
+
+#: Sizes at which what is particular to a family shows in texts of a dozen tokens: windows, buckets of distances.
+_PARTICULAR: dict[str, dict[str, Any]] = {
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 4,
+        "max_relative_positions": 16,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+    },
+    "modernbert": {"local_attention": 6, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    | {"cls_token_id": 1, "sep_token_id": 2},
+}
 
 
 def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[str, Any]:
@@ -55,6 +69,7 @@ def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[st
         sizes["embedding_size"] = hidden // 2  # so that embeddings_project exists
     if family in ("roberta", "xlm-roberta", "camembert"):
         sizes["type_vocab_size"] = 1
+    sizes |= _PARTICULAR.get(family, {})
     return {**sizes, "vocab_size": vocab, "max_position_embeddings": 400}
 
 

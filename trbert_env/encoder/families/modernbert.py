@@ -1,0 +1,134 @@
+"""ModernBERT: rotary positions, a norm in front of each half and behind all layers, and windows in most layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from trbert_env.encoder.attention import PackedSequences, PositionBias
+from trbert_env.encoder.families.base import Family, LayerSize
+from trbert_env.encoder.packing import Layout
+
+LOCAL = "sliding_attention"
+GLOBAL = "full_attention"
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """What layers of one kind share.
+
+    Attributes:
+        angles: Cosines and sines of the tokens' rotations, ``(1, rows, head_dim)`` each.
+        window: Bias that hides what lies beyond the window; None where all sequences fit into it, and in global layers.
+    """
+
+    angles: tuple[Tensor, Tensor]
+    window: PositionBias | None
+
+
+class ModernBert(Family):
+    """ModernBERT; kept tokens are rotated, and windows laid, by where they stood."""
+
+    layers = "layers"
+    reads_token_types = False
+    reads_positions = True
+    projections = None  # query, key and value are one matrix
+    span_module = "classifier"
+
+    def layer_size(self, config: Any) -> LayerSize:
+        """Return the sizes; the feed-forward network is gated."""
+        return LayerSize(int(config.hidden_size), int(config.intermediate_size), matrices=3)
+
+    def cuts(self, config: Any, layers: Sequence[int]) -> tuple[int, ...]:
+        """Return the next global layer for each: behind local ones, few tokens know of the whole text yet."""
+        whole = [index for index, kind in enumerate(config.layer_types, start=1) if kind == GLOBAL and index > 1]
+        found = {next((index for index in whole if index >= layer), layer) for layer in layers}
+        return tuple(sorted(found))
+
+    def keep_layers(self, config: Any, layers: Sequence[int]) -> None:
+        """Keep the kinds of the layers; the first has no norm, and is the first of any ModernBERT.
+
+        Raises:
+            ValueError: The first layer is not among them.
+        """
+        if layers[0] != 1:
+            raise ValueError(f"layers {tuple(layers)}: a modernbert encoder begins with its layer 1, keep it")
+        config.layer_types = [config.layer_types[layer - 1] for layer in layers]
+        super().keep_layers(config, layers)
+
+    def embed(self, base: Any, input_ids: Tensor, token_types: Tensor, positions: Tensor) -> Tensor:
+        """Return embeddings, which know no positions; see :meth:`Family.embed`."""
+        return cast(Tensor, base.embeddings(input_ids=input_ids))
+
+    def prepare(self, base: Any, states: Tensor, packed: PackedSequences) -> dict[str, Rotations]:
+        """Return rotations and windows, by the kind of layer."""
+        places = packed.places[None]
+        window = int(base.config.local_attention) // 2
+        hidden = None
+        if packed.reach > window + 1:
+            far = packed.distances().abs() > window
+            table = torch.zeros(far.shape, dtype=states.dtype, device=states.device).masked_fill(far, -torch.inf)
+            hidden = PositionBias.from_table(table[None], packed)
+        return {
+            kind: Rotations(base.rotary_emb(states, places, kind), hidden if kind == LOCAL else None)
+            for kind in set(base.config.layer_types)
+        }
+
+    def layer(self, layer: Any, states: Tensor, packed: PackedSequences, shared: dict[str, Rotations]) -> Tensor:
+        """Run a stock layer; see :meth:`Family.layer`."""
+        own = shared[layer.attention_type]
+        return cast(
+            Tensor,
+            layer(states, attention_mask=None, position_embeddings=own.angles, packed=packed, bias=own.window),
+        )
+
+    def attention_half(
+        self, layer: Any, states: Tensor, packed: PackedSequences, shared: dict[str, Rotations]
+    ) -> Tensor:
+        """Run norm, attention and residual connection; see :meth:`Family.attention_half`."""
+        own = shared[layer.attention_type]
+        attended, _ = layer.attn(
+            layer.attn_norm(states),
+            position_embeddings=own.angles,
+            attention_mask=None,
+            packed=packed,
+            bias=own.window,
+        )
+        return cast(Tensor, states + attended)
+
+    def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
+        """Run norm, gated feed-forward network and residual connection; see :meth:`Family.feed_forward_half`."""
+        return cast(Tensor, states + layer.mlp(layer.mlp_norm(states)))
+
+    def finish(self, base: Any, states: Tensor) -> Tensor:
+        """Apply the final norm, to stopped tokens too."""
+        return cast(Tensor, base.final_norm(states))
+
+    def span_head(self, model: Any, states: Tensor) -> Tensor:
+        """Return start and end logits; see :meth:`Family.span_head`."""
+        return self.token_head(model, states)
+
+    def token_head(self, model: Any, states: Tensor) -> Tensor:
+        """Return the logits of its prediction head and classifier."""
+        return cast(Tensor, model.classifier(model.drop(model.head(states))))
+
+    def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
+        """Return the logits of its prediction head and decoder."""
+        return cast(Tensor, model.decoder(model.head(states)))
+
+    def sequence_head(self, model: Any, states: Tensor, layout: Layout) -> Tensor:
+        """Return the logits from first tokens or from means over sequences, as ``classifier_pooling`` says."""
+        if model.config.classifier_pooling == "cls":
+            return super().sequence_head(model, states, layout)
+        lengths = layout.sequence_lengths.to(states.device)
+        sequence = torch.repeat_interleave(lengths, output_size=len(states))
+        sums = states.new_zeros(len(lengths), states.shape[1]).index_add(0, sequence, states)
+        return self.first_token_head(model, sums / lengths[:, None])
+
+    def first_token_head(self, model: Any, first: Tensor) -> Tensor:
+        """Return the logits of pooled states, ``(num_sequences, hidden)``."""
+        return self.token_head(model, first)
