@@ -57,6 +57,8 @@ class Family:
     reads_positions: ClassVar[bool] = False
     #: True where stock models count positions from the padding id of their configuration.
     counts_from_padding: ClassVar[bool] = False
+    #: True where heads of several tasks have the same names and shapes, so that only the name of the class tells them.
+    heads_share_names: ClassVar[bool] = False
     #: True where sequences may be longer than the configuration says without any new weights.
     reaches_further: ClassVar[bool] = False
     #: None where the layers cannot be run narrower.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from trbert_env.encoder.attention import PackedSequences, attend
 from trbert_env.encoder.families.base import Family, LayerSize
-from trbert_env.encoder.linear import apply_linear
+from trbert_env.encoder.frozen import FrozenValues, are_frozen
+from trbert_env.encoder.linear import apply_linear, is_plain
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,25 @@ class Relative:
     """What all layers share.
 
     Attributes:
-        embeddings: Embeddings of relative positions, ``(1, rows, hidden)``.
+        encoder: Stock encoder, which has the embeddings of relative positions.
+        rows: Number of these embeddings.
         index: Row of each pair of tokens (query, key) of each sequence, ``(n, n)`` int64.
     """
 
-    embeddings: Tensor
+    encoder: Any
+    rows: int
     index: list[Tensor]
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """Embeddings of relative positions, ``(1, rows, hidden)``."""
+        return cast(Tensor, self.encoder.get_rel_embedding()[None, : self.rows])
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Parameters that the embeddings follow from."""
+        norm = getattr(self.encoder, "LayerNorm", None)
+        return [self.encoder.rel_embeddings.weight, *(() if norm is None else norm.parameters())]
 
 
 @dataclass(frozen=True)
@@ -95,8 +110,7 @@ class DebertaV2(Family):
         if getattr(config, "position_buckets", -1) > 0:
             distances = make_log_bucket_position(distances, config.position_buckets, _most(config)).long()
         rows = (distances + span).clamp(0, 2 * span - 1)
-        embeddings = base.encoder.get_rel_embedding()[None, : 2 * span]
-        return Relative(embeddings, [rows[pairs] for pairs in packed.pairs()])
+        return Relative(base.encoder, 2 * span, [rows[pairs] for pairs in packed.pairs()])
 
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Relative | None) -> Tensor:
         """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
@@ -121,19 +135,55 @@ class DebertaV2(Family):
         return cast(Tensor, model.classifier(model.dropout(model.pooler(first[:, None]))))
 
 
+class Projected(NamedTuple):
+    """Positions as one layer sees them, ``(heads, head_dim, rows)`` each; None for what it has not.
+
+    Attributes:
+        keys: Keys that queries of tokens are multiplied with.
+        queries: Queries that keys of tokens are multiplied with.
+    """
+
+    keys: Tensor | None
+    queries: Tensor | None
+
+
+#: Projected positions of frozen attention modules: no text changes them.
+_PROJECTED: FrozenValues[Projected] = FrozenValues()
+
+
 def _bias(stock: Any, shared: Relative, scale: float) -> DisentangledBias:
     """Position keys and queries of one layer."""
-    embeddings = stock.pos_dropout(shared.embeddings)
+    layers = _position_layers(stock)
+    parameters = [*shared.parameters, *(part for layer in layers.values() for part in layer.parameters())]
+    keeps = are_frozen(*parameters) and all(map(is_plain, layers.values()))
+    if not keeps or _dropped(stock) or torch.is_autocast_enabled(parameters[0].device.type):
+        _PROJECTED.forget(stock)
+        found = _project(stock, layers, stock.pos_dropout(shared.embeddings))
+    else:
+        found = _PROJECTED.of(stock, parameters, lambda: _project_frozen(stock, layers, shared))
+    return DisentangledBias(shared.index, found.keys, found.queries, scale)
 
-    def projected(kind: str, own: str, of_contents: Any) -> Tensor | None:
-        if kind not in stock.pos_att_type:
-            return None
-        part = of_contents if stock.share_att_key else getattr(stock, own)
-        return _heads(stock, part(embeddings))[0].transpose(1, 2)
 
-    keys = projected("c2p", "pos_key_proj", stock.key_proj)
-    queries = projected("p2c", "pos_query_proj", stock.query_proj)
-    return DisentangledBias(shared.index, keys, queries, scale)
+def _position_layers(stock: Any) -> dict[str, nn.Module]:
+    """Linear layers that positions go through, by kind of score; often those of contents."""
+    names = ("key_proj", "query_proj") if stock.share_att_key else ("pos_key_proj", "pos_query_proj")
+    found = zip(("c2p", "p2c"), names, strict=True)
+    return {kind: getattr(stock, name) for kind, name in found if kind in stock.pos_att_type}
+
+
+def _dropped(stock: Any) -> bool:
+    return bool(stock.pos_dropout.training and stock.pos_dropout.p)
+
+
+def _project(stock: Any, layers: dict[str, nn.Module], embeddings: Tensor) -> Projected:
+    found = {kind: _heads(stock, layer(embeddings))[0].transpose(1, 2) for kind, layer in layers.items()}
+    return Projected(found.get("c2p"), found.get("p2c"))
+
+
+def _project_frozen(stock: Any, layers: dict[str, nn.Module], shared: Relative) -> Projected:
+    # Tensors that inference mode makes could not be used where gradients flow later.
+    with torch.inference_mode(False), torch.no_grad():
+        return _project(stock, layers, shared.embeddings)
 
 
 def _heads(stock: Any, values: Tensor) -> Tensor:

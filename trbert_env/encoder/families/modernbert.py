@@ -36,6 +36,7 @@ class ModernBert(Family):
     layers = "layers"
     reads_token_types = False
     reads_positions = True
+    heads_share_names = True
     projections = None  # query, key and value are one matrix
     span_module = "classifier"
 
