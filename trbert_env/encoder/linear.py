@@ -20,7 +20,6 @@ from transformers.activations import GELUActivation
 from trbert_env.encoder.frozen import FrozenValues, are_frozen
 from trbert_env.encoder.kernels import linear_library, onednn_linear, onednn_order
 
-
 #: Weights in oneDNN's order, opaque tensors, of the modules that have them.
 _ORDERED: FrozenValues[Tensor] = FrozenValues()
 

@@ -84,7 +84,9 @@ def test_it_is_left_alone_where_that_fits(
 
 def test_rotary_positions_are_not_extended(save: Callable[..., str], tmp_path: Path) -> None:
     name = save(tmp_path / "model", "modernbert")
-    with pytest.raises(ValueError, match="has no position embeddings to extend, and reaches 400 positions: .* not 1024"):
+    with pytest.raises(
+        ValueError, match=r"has no position embeddings to extend, and reaches 400 positions: .* not 1024"
+    ):
         load(name, 1024)
 
 

@@ -72,7 +72,7 @@ def test_padded_rows_are_few_and_waste_little() -> None:
     assert len(set(found)) < 90
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(22, (4, 13)), (12, (4, 7)), (4, (4,)), (3, (2,))])
+@pytest.mark.parametrize(("depth", "layers"), [(22, (4, 13)), (12, (4, 7)), (6, (2, 4)), (4, (2, 4)), (3, (2,))])
 def test_default_cuts_of_modernbert_are_before_global_layers(
     make_model: Callable[..., PreTrainedModel], depth: int, layers: tuple[int, ...]
 ) -> None:

@@ -45,9 +45,20 @@ class ModernBert(Family):
         return LayerSize(int(config.hidden_size), int(config.intermediate_size), matrices=3)
 
     def cuts(self, config: Any, layers: Sequence[int]) -> tuple[int, ...]:
-        """Return the next global layer for each: behind local ones, few tokens know of the whole text yet."""
-        whole = [index for index, kind in enumerate(config.layer_types, start=1) if kind == GLOBAL and index > 1]
-        found = {next((index for index in whole if index >= layer), layer) for layer in layers}
+        """Return the next global layer for each: behind local ones, few tokens know of the whole text yet.
+
+        Where two would come to the same layer, as in shallow encoders, the first of them stays where it is.
+
+        Example:
+            >>> from transformers import ModernBertConfig
+            >>> [ModernBert().cuts(ModernBertConfig(num_hidden_layers=depth), (2, depth // 2 + 1)) for depth in (22, 6)]
+            [(4, 13), (2, 4)]
+        """
+        whole = [index for index, kind in enumerate(config.layer_types, start=1) if kind == GLOBAL]
+        found = list[int]()
+        for layer in reversed(layers):
+            next_whole = next((index for index in whole if index >= layer), layer)
+            found.append(layer if next_whole in found else next_whole)
         return tuple(sorted(found))
 
     def keep_layers(self, config: Any, layers: Sequence[int]) -> None:
