@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from trbert_env.encoder.attention import PackedSequences, PositionBias
+from trbert_env.encoder.attention import PackedSequences, PositionBias, attend
 from trbert_env.encoder.families.base import Family, LayerSize
+from trbert_env.encoder.linear import apply_linear
 from trbert_env.encoder.packing import Layout
 
 LOCAL = "sliding_attention"
@@ -90,31 +92,22 @@ class ModernBert(Family):
             for kind in set(base.config.layer_types)
         }
 
-    def layer(self, layer: Any, states: Tensor, packed: PackedSequences, shared: dict[str, Rotations]) -> Tensor:
-        """Run a stock layer; see :meth:`Family.layer`."""
-        own = shared[layer.attention_type]
-        return cast(
-            Tensor,
-            layer(states, attention_mask=None, position_embeddings=own.angles, packed=packed, bias=own.window),
-        )
-
     def attention_half(
         self, layer: Any, states: Tensor, packed: PackedSequences, shared: dict[str, Rotations]
     ) -> Tensor:
         """Run norm, attention and residual connection; see :meth:`Family.attention_half`."""
-        own = shared[layer.attention_type]
-        attended, _ = layer.attn(
-            layer.attn_norm(states),
-            position_embeddings=own.angles,
-            attention_mask=None,
-            packed=packed,
-            bias=own.window,
-        )
-        return cast(Tensor, states + attended)
+        own, stock = shared[layer.attention_type], layer.attn
+        projected = apply_linear(stock.Wqkv, layer.attn_norm(states))
+        query, key, value = projected.view(*states.shape[:2], 3, -1, stock.head_dim).permute(2, 0, 3, 1, 4)
+        query, key = apply_rotary_pos_emb(query, key, *own.angles)
+        attended = attend(query, key, value, packed, bias=own.window)
+        return cast(Tensor, states + stock.out_drop(apply_linear(stock.Wo, attended.flatten(2))))
 
     def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
         """Run norm, gated feed-forward network and residual connection; see :meth:`Family.feed_forward_half`."""
-        return cast(Tensor, states + layer.mlp(layer.mlp_norm(states)))
+        stock = layer.mlp
+        inner, gate = apply_linear(stock.Wi, layer.mlp_norm(states)).chunk(2, dim=-1)
+        return states + apply_linear(stock.Wo, stock.drop(stock.act(inner) * gate))
 
     def finish(self, base: Any, states: Tensor) -> Tensor:
         """Apply the final norm, to stopped tokens too."""
