@@ -216,7 +216,7 @@ class JointLearner:
         layout = outcome.layout
         taught = repeat_texts(states, layout.text_lengths.cpu()[:: self.samples], self.samples)
         read = outcome.stops == self.staged.num_reductions
-        if self.staged.task.reads == "first_tokens":
+        if self.staged.reads_first_tokens:
             read = layout.first_tokens
         return mse_loss(outcome.states[read].float(), taught[read])
 

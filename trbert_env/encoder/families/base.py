@@ -201,6 +201,10 @@ class Family:
         """
         return self.first_token_head(model, states.index_select(0, layout.sequence_starts.to(states.device)))
 
+    def pools_tokens(self, config: Any) -> bool:
+        """Return whether :meth:`sequence_head` reads all tokens of a sequence, not its first alone."""
+        return False
+
     def first_token_head(self, model: Any, first: Tensor) -> Tensor:
         """Return logits from first tokens' last states, ``(num_sequences, hidden)``: pooler, dropout, classifier."""
         pooled = model.base_model.pooler(first[:, None])

@@ -127,12 +127,16 @@ class ModernBert(Family):
 
     def sequence_head(self, model: Any, states: Tensor, layout: Layout) -> Tensor:
         """Return the logits from first tokens or from means over sequences, as ``classifier_pooling`` says."""
-        if model.config.classifier_pooling == "cls":
+        if not self.pools_tokens(model.config):
             return super().sequence_head(model, states, layout)
         lengths = layout.sequence_lengths.to(states.device)
         sequence = torch.repeat_interleave(lengths, output_size=len(states))
         sums = states.new_zeros(len(lengths), states.shape[1]).index_add(0, sequence, states)
         return self.first_token_head(model, sums / lengths[:, None])
+
+    def pools_tokens(self, config: Any) -> bool:
+        """Return whether heads read means over sequences; see :meth:`Family.pools_tokens`."""
+        return bool(config.classifier_pooling == "mean")
 
     def first_token_head(self, model: Any, first: Tensor) -> Tensor:
         """Return the logits of pooled states, ``(num_sequences, hidden)``."""
