@@ -51,7 +51,7 @@ class Family:
     feed_forward: ClassVar[str] = "intermediate_size"
     #: False for encoders whose stock calls take no token types.
     reads_token_types: ClassVar[bool] = True
-    #: True where attention goes by transformers' interface, so that stock layers run packed states themselves.
+    #: True where stock attention goes by the interface of transformers, so that its function can be set.
     attention_interface: ClassVar[bool] = True
     #: True where layers read the positions at which tokens stood.
     reads_positions: ClassVar[bool] = False
