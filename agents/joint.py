@@ -155,11 +155,11 @@ class JointLearner:
             metrics = {"losses/task_loss": float(gold.detach())}
             share = self.options.distillation
             loss = (1.0 - share) * gold
-            states = self._teacher_states(texts)
             if self.options.needs_teacher:
+                teacher_logits, states = self._taught(texts, outcome.layout)
                 distances = self.staged.task.divergence(
                     outcome.logits,
-                    self._teacher_logits(texts, outcome.layout, states),
+                    teacher_logits,
                     outcome.layout,
                     self.staged.task.targets(outcome.texts),
                     self.options.temperature,
@@ -168,10 +168,10 @@ class JointLearner:
                 metrics["losses/distillation_loss"] = float(distances.detach().mean())
                 if self.options.reward == "distillation":
                     rollout.rewards[-1] -= (distances + outcome.log_likelihood).detach()
-            if states is not None:
-                distance = self._state_distance(states, outcome)
-                loss = loss + self.options.states_weight * distance
-                metrics["losses/state_distance"] = float(distance.detach())
+                if states is not None:
+                    distance = self._state_distance(states, outcome)
+                    loss = loss + self.options.states_weight * distance
+                    metrics["losses/state_distance"] = float(distance.detach())
             if self.agent is not None:
                 policy_loss, policy_metrics = self.agent.loss(rollout)
                 loss, metrics = loss + policy_loss, metrics | policy_metrics
@@ -198,27 +198,26 @@ class JointLearner:
         final = {name: value.detach() for name, value in outcome.metrics().items()}
         return Rollout(observations, actions, torch.stack(rewards), final, self.samples, progress), outcome
 
-    def _teacher_states(self, texts: Sequence[EncodedText]) -> Tensor | None:
-        """The teacher's last states of all tokens, where they are learned from."""
-        if not self.options.states_weight:
-            return None
-        assert self._teacher is not None
-        return self._teacher.states(texts)
+    def _taught(self, texts: Sequence[EncodedText], layout: Layout) -> tuple[Tensor, Tensor | None]:
+        """The teacher's logits, and the states that the head reads where they are learned from, float32.
 
-    def _teacher_logits(self, texts: Sequence[EncodedText], layout: Layout, states: Tensor | None) -> Tensor:
-        """The teacher's logits, float32, each text's as often as it has samples, which ``layout`` counts."""
+        Each text's come as often as it has samples, which ``layout`` counts.
+        """
         assert self._teacher is not None
         counts = self.staged.task.row_counts(layout)[:: self.samples]
-        return repeat_texts(self._teacher.logits(texts, states), counts, self.samples)
+        if not self.options.states_weight:
+            return repeat_texts(self._teacher.logits(texts), counts, self.samples), None
+        logits, states = self._teacher.logits_and_read_states(texts)
+        read = counts if self._teacher.reads_first_tokens else layout.text_lengths.cpu()[:: self.samples]
+        return repeat_texts(logits, counts, self.samples), repeat_texts(states, read, self.samples)
 
     def _state_distance(self, states: Tensor, outcome: Outcome) -> Tensor:
         """Mean squared distance to the teacher's states of what the head reads, of the tokens that went to the end."""
-        layout = outcome.layout
-        taught = repeat_texts(states, layout.text_lengths.cpu()[:: self.samples], self.samples)
+        assert self._teacher is not None
+        if self._teacher.reads_first_tokens:
+            return mse_loss(outcome.states[outcome.layout.first_tokens].float(), states)
         read = outcome.stops == self.staged.num_reductions
-        if self.staged.reads_first_tokens:
-            read = layout.first_tokens
-        return mse_loss(outcome.states[read].float(), taught[read])
+        return mse_loss(outcome.states[read].float(), states[read])
 
     def _update(self, rollout: Rollout, progress: tuple[float, float]) -> dict[str, float]:
         factor = warmup_decay(*progress, self.options.warmup)

@@ -24,7 +24,13 @@ KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], 
 
 @dataclass(frozen=True)
 class PolicyAgentOptions:
-    """Options of every agent with a policy of eq. 2."""
+    """Options of every agent with a policy of eq. 2.
+
+    Attributes:
+        shares_budgets: False if the agent learns from minibatches, in which there are other texts than were played.
+    """
+
+    shares_budgets: ClassVar[bool] = True
 
     learning_rate: Annotated[float, Range(0)] = 3e-3
     """Peak learning rate of a rollout, shared out where an agent takes several steps on it; it falls linearly to 0."""
@@ -42,8 +48,9 @@ class PolicyAgentOptions:
     budgeted_share: Annotated[float, Range(0, 1)] = 1.0
     """With the budgeted sampler: after this share of the run, go on with the Bernoulli sampler."""
 
-    budget_scope: Literal["text", "batch"] = "text"
-    """text: a budget for each text; batch: one for all texts of a batch, so that the count adapts to the text."""
+    budget_scope: Literal["text", "batch"] | None = None
+    """text: a budget for each text; batch: one for all texts of a batch, so that the count adapts to the text. By
+    default batch where the task head reads first tokens alone, as of classes, else text."""
 
     imitation_fraction: Annotated[float, Range(0, 1)] | None = None
     """Share of the run in which one sample of each text keeps the residual top K; 0.2 for bernoulli, else 0."""
@@ -129,7 +136,7 @@ class PolicyAgent(Agent):
         if self.budgeted:
             start, end = self.options.exploration
             exploration = start + (end - start) * self._progress / self.options.budgeted_share
-            return BudgetedSampler(self.keep_fractions, exploration, self.options.budget_scope)
+            return BudgetedSampler(self.keep_fractions, exploration, self.options.budget_scope or "text")
         return BernoulliSampler()
 
     @property
@@ -145,7 +152,7 @@ class PolicyAgent(Agent):
     @property
     def decision(self) -> DecisionRule:
         """How it decides when it is deterministic."""
-        by_fractions = self.ends_budgeted and self.options.budget_scope == "text"
+        by_fractions = self.ends_budgeted and self.options.budget_scope != "batch"
         return DecisionRule(keep_fractions=self.keep_fractions if by_fractions else None)
 
     # -- acting ----------------------------------------------------------------------------------------

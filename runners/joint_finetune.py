@@ -69,7 +69,7 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
         facts |= identity_facts(splits)
         folder = session.begin(options.data.env, "joint", "unreduced" if options.unreduced else "reinforce", facts)
         if remembers:
-            remember(teacher, splits.train)
+            remember(teacher, splits.train, states=options.joint.states_weight > 0)
         train(
             training,
             folder,

@@ -8,10 +8,12 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from baselines.distilled import keep_layers
 from runners.cli.display import announce, print_table
 from runners.cli.options import resolve_device
 from runners.cli.run import run
@@ -19,12 +21,14 @@ from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
+from runners.training.language_distillation import LanguageTeacher, check_layers
 from runners.training.loop import train
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.pretraining import DEFAULT_LENGTH, Corpus, Pretrainer, PretrainOptions, perplexity
-from trbert_env.data.backbones import Backbone, load_language_model
+from trbert_env.data.backbones import Backbone, load_language_model, move
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_tokenizer
 from trbert_env.encoder.positions import longest_sequence
+from trbert_env.encoder.staged import StagedEncoder
 
 
 def pretrain(options: PretrainOptions) -> RunFolder:
@@ -36,6 +40,8 @@ def pretrain(options: PretrainOptions) -> RunFolder:
         options = session.options
         device = resolve_device(options.run.device)
         backbone = load_encoder(options)
+        if options.student.layers is not None:
+            check_layers(options.student.layers, StagedEncoder(backbone.model).num_layers)
         length = options.encoder.max_length or min(DEFAULT_LENGTH, longest_sequence(backbone.model))
         corpus = Corpus.load(options.data, backbone, length)
         facts = {
@@ -45,7 +51,8 @@ def pretrain(options: PretrainOptions) -> RunFolder:
             "dtype": training_dtype(options.run.dtype, device),
         }
         folder = session.begin(corpus.name, "pretrain", options.encoder.backbone or "default", facts | corpus.facts)
-        trainer = Pretrainer(backbone, corpus, options, device)
+        backbone, teacher = of_layers(backbone, options, device)
+        trainer = Pretrainer(backbone, corpus, options, device, teacher)
         train(
             trainer,
             folder,
@@ -62,9 +69,32 @@ def load_encoder(options: PretrainOptions) -> Backbone:
     """Load the encoder with its masked-language-model head; where it has none, a new one is announced."""
     torch.manual_seed(options.run.seed)  # a new head draws its first weights
     backbone = load_language_model(options.encoder.backbone, options.encoder.max_length)
+    if not backbone.fine_tuned and options.student.layers is not None:
+        raise ValueError(
+            f"backbone '{backbone.name}' has no masked-language-model head, so that it cannot teach a student: "
+            "pre-train it first, without --layers, and give that run as --backbone"
+        )
     if not backbone.fine_tuned:
         announce(f"backbone '{backbone.name}' has no masked-language-model head: one is trained from random weights")
     return backbone
+
+
+def of_layers(
+    backbone: Backbone, options: PretrainOptions, device: torch.device
+) -> tuple[Backbone, LanguageTeacher | None]:
+    """Return what is trained, and what teaches it: with ``--layers`` a student of these and the encoder.
+
+    Args:
+        backbone: The encoder.
+        options: Options of the run.
+        device: Device of the teacher.
+    """
+    if options.student.layers is None:
+        return backbone, None
+    student = keep_layers(backbone.model, options.student.layers)
+    return replace(backbone, model=student), LanguageTeacher(
+        move(backbone.model, device, torch.float32), options.student
+    )
 
 
 def finish(trainer: Pretrainer, backbone: Backbone, folder: RunFolder, options: PretrainOptions) -> None:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ METRICS = {
 class ActorCriticOptions(PolicyAgentOptions):
     """Options of PPO and A2C, by Stable-Baselines3's names."""
 
+    shares_budgets: ClassVar[bool] = False
+
     gae_lambda: Annotated[float, Range(0, 1)] = 1.0
     """Bias against variance of the advantages; 1 trusts returns, 0 the critic."""
 
@@ -65,7 +67,7 @@ class ActorCriticOptions(PolicyAgentOptions):
         Raises:
             ValueError: Texts share a budget: in a minibatch there are other texts.
         """
-        if self.budget_scope != "text":
+        if self.budget_scope == "batch":
             raise ValueError(f"budget_scope {self.budget_scope!r}: ppo and a2c learn from minibatches, so use 'text'")
 
 

@@ -89,9 +89,11 @@ class Spread:
         """Work it out from values.
 
         Args:
-            values: ``(n,)``.
+            values: ``(n,)``; NaN is left out.
             groups: Passage of each, numbered from 0.
         """
+        counted = ~np.isnan(values)
+        values, groups = values[counted], np.unique(groups[counted], return_inverse=True)[1]
         mean, sizes = float(values.mean()), np.bincount(groups)
         count = len(sizes)
         if count < 2:

@@ -55,6 +55,7 @@ from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.tasks.base import Task
 
 #: Texts of a run on real data, where no number is given.
 DEFAULT_TEXTS = 20_000
@@ -220,7 +221,9 @@ class TrainPolicyOptions:
         """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data."""
         embedded = workload.data_source == "embedded"
         total = stage2_texts(self.training, embedded, len(workload.texts))
-        options = replace(self, training=replace(self.training, total_texts=total))
+        options = replace(
+            self, training=replace(self.training, total_texts=total), agent=self._agent_for(workload.task)
+        )
         if not embedded:
             return options
         names_cuts = self.encoder.layers not in (None, EMBEDDED_REDUCTION_LAYERS)
@@ -229,9 +232,19 @@ class TrainPolicyOptions:
             return options
         return replace(
             options,
-            agent=replace(self.agent, keep_fractions=EMBEDDED_KEEP_FRACTIONS),
+            agent=replace(options.agent, keep_fractions=EMBEDDED_KEEP_FRACTIONS),
             encoder=replace(self.encoder, reduction_layers=EMBEDDED_REDUCTION_LAYERS),
         )
+
+    def _agent_for(self, task: Task) -> PolicyAgentOptions:
+        """The agent's options, with the scope of its budgets where a task of first tokens decides it.
+
+        Where one token of a text says it all, texts differ much in how many others that one needs (RESULTS.md, 3).
+        """
+        if self.agent.budget_scope is not None or task.reads != "first_tokens" or self.algorithm.plug_in:
+            return self.agent
+        shares = agent_options(self.algorithm.agent, self.agent, self.algorithm.own_options()).shares_budgets
+        return replace(self.agent, budget_scope="batch") if shares else self.agent
 
 
 def stage2_texts(training: PolicyTrainingOptions, embedded: bool, split: int) -> int:

@@ -17,6 +17,7 @@ from agents.distillation import computing_in
 from runners.cli.display import announce, progress
 from runners.cli.options import Group, RunOptions, named_values, refuse_given
 from runners.runs.tracking import Tracker
+from runners.training.language_distillation import LanguageTeacher, StudentOptions
 from runners.training.loop import milestones
 from runners.training.masking import MaskedBatch, MaskedText, Masker
 from runners.training.precision import evaluation_dtype, training_dtype
@@ -176,6 +177,7 @@ class PretrainOptions:
     encoder: Group[LanguageModelOptions] = field(default_factory=LanguageModelOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
     training: Group[PretrainTrainingOptions] = field(default_factory=PretrainTrainingOptions)
+    student: Group[StudentOptions] = field(default_factory=StudentOptions)
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
@@ -184,6 +186,9 @@ class PretrainOptions:
         self.data.check()
         if self.data.validation_file:
             refuse_given(self, ("--validation-share",), "--validation-file leaves nothing to hold out")
+        if self.student.layers is None:
+            weights = ("--soft-target-weight", "--mlm-weight", "--cosine-weight", "--temperature")
+            refuse_given(self, weights, "without --layers no student is taught")
         training = self.training
         if training.total_steps is not None and training.total_texts is not None:
             raise ValueError("--total-steps and --total-texts say the same: leave one out")
@@ -259,13 +264,21 @@ class Pretrainer(SupervisedTraining):
         corpus: The texts.
         options: Options of the run.
         device: Device to compute on.
+        teacher: The encoder that teaches this one, on the device; None where none does.
     """
 
     loss_key = "losses/mlm_loss"
 
-    def __init__(self, backbone: Backbone, corpus: Corpus, options: PretrainOptions, device: torch.device) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        corpus: Corpus,
+        options: PretrainOptions,
+        device: torch.device,
+        teacher: LanguageTeacher | None = None,
+    ) -> None:
         training, run = options.training, options.run
-        self.corpus, self.device = corpus, device
+        self.corpus, self.device, self._teacher = corpus, device, teacher
         self._dtype, self._evaluation_dtype = training_dtype(run.dtype, device), evaluation_dtype(run.dtype)
         self._part = training.texts_per_step // training.accumulate
         self._masker = Masker(backbone.tokenizer)
@@ -278,15 +291,16 @@ class Pretrainer(SupervisedTraining):
         super().__init__(model, schedule, len(corpus.train), run.seed)
 
     def losses(self, numbers: list[int]) -> Iterator[Tensor]:
-        """Yield parts of the mean loss of the masked tokens, nats; see :meth:`SupervisedTraining.losses`."""
+        """Yield parts of the mean loss of the masked tokens, or a teacher's; see :meth:`SupervisedTraining.losses`."""
         generator = np.random.default_rng([self.seed, self.updates])
         masked = [
             self._masker.mask(self.corpus.train[number % len(self.corpus.train)], generator) for number in numbers
         ]
         count = max(1, sum(len(text.places) for text in masked))
+        share = count / sum(len(text.text) for text in masked)
         for part in self._parts(masked):
             with computing_in(self._dtype, self.device):
-                loss = self._loss_sum(part)
+                loss = self._loss_sum(part) if self._teacher is None else self._taught_loss_sum(part, share)
             yield loss / count
 
     def watch(self, tracker: Tracker) -> None:
@@ -318,10 +332,20 @@ class Pretrainer(SupervisedTraining):
             yield masked[first : first + self._part]
 
     def _loss_sum(self, masked: Sequence[MaskedText]) -> Tensor:
-        """Sum of the masked tokens' losses, nats; logits are computed for these alone."""
+        """Sum of the masked tokens' losses, nats."""
         batch = MaskedBatch.of(masked, self.device)
-        states = self._encoder.run_unreduced(batch.texts).states.index_select(0, batch.places)
-        return cross_entropy(masked_token_logits(self.model, states), batch.tokens, reduction="sum")
+        return cross_entropy(self._forward(batch)[0], batch.tokens, reduction="sum")
+
+    def _taught_loss_sum(self, masked: Sequence[MaskedText], share: float) -> Tensor:
+        """The teacher's loss, summed over masked tokens, nats."""
+        assert self._teacher is not None
+        batch = MaskedBatch.of(masked, self.device)
+        return self._teacher.loss(*self._forward(batch), batch, share)
+
+    def _forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """Logits of the masked tokens, which alone have some, and last states of all."""
+        states = self._encoder.run_unreduced(batch.texts).states
+        return masked_token_logits(self.model, states.index_select(0, batch.places)), states
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs."""

@@ -74,12 +74,13 @@ def check_memory(train: Workload) -> None:
     check_cache(cache_folder() / "teachers" / "logits")
 
 
-def remember(teacher: Teacher, train: Workload) -> None:
+def remember(teacher: Teacher, train: Workload, *, states: bool = False) -> None:
     """Compute the teacher's logits of all texts, or find those of an earlier run; see :meth:`Teacher.remember`.
 
     Args:
         teacher: The teacher.
         train: Training texts.
+        states: True where its states are learned from too.
     """
     with progress("teacher's logits", len(train.texts)) as bar:
-        teacher.remember(train.texts, cache_folder() / "teachers", bar.update)
+        teacher.remember(train.texts, cache_folder() / "teachers", bar.update, states=states)

@@ -79,6 +79,20 @@ def test_a_reranker(example: Any, data: Any, tmp_path: Path) -> None:
     assert all(0 <= value <= 1 for value in relevance)
 
 
+def test_pairs_to_train_a_reranker_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    made = importlib.import_module("reranking_pairs")
+    made.main(tmp_path, data_source="embedded", train_questions=6, test_questions=4, train_candidates=3)
+    for name, questions, candidates in (("train", 6, 3), ("test", 4, 10)):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        queries = {row["query_id"]: [other for other in rows if other["query_id"] == row["query_id"]] for row in rows}
+        assert len(queries) == questions
+        for own in queries.values():
+            assert len({row["passage"] for row in own}) == len(own) == candidates
+            assert [row["label"] for row in own].count("1") == 1
+
+
 def test_a_question_answerer(example: Any, data: Any, in_process: Any, tmp_path: Path) -> None:
     file = tmp_path / "questions.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in data.rows("a", 30)))

@@ -424,6 +424,25 @@ def test_another_file_is_read_as_the_models_labels_were(
     assert "the labels '0', '1', 'yes', and the encoder has one output, which tells two apart: give the labels" in line
 
 
+def test_a_reranker_is_measured_by_the_order_of_candidates(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: Any
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 60))]
+    data += ["--validation-file", str(passages(tmp_path / "later.csv", 21)), "--label-kind", "score"]
+    small = ["--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"]
+    ranking = ["--task-options", "ranking=true"]
+    command("train_policy", *data, *ranking, *small, "--backbone", str(encoder))
+    run_dir = only_run(tmp_path, "TextClassification", "policy")
+    found = record(run_dir)
+    main = [name for name in found if name.startswith("full_")]
+    assert main[:2] == ["full_ndcg_at_10", "full_mrr_at_10"]
+    assert 0 < found["ndcg_at_10"] <= 100
+    assert TokenReducedModel.from_pretrained(run_dir / "model").task.metric_names[0] == "ndcg_at_10"
+    classes = [*data[:2], "--train-file", str(sentence_pairs(tmp_path / "pairs.csv", 12)), *ranking, *small]
+    line = refused(command, capsys, "train_policy", *classes, "--backbone", str(encoder))
+    assert "ranking needs one logit and labels that are 0 and 1, and the head is 'classes'" in line
+
+
 def test_texts_that_do_not_fit_are_counted_for_each_split(
     encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

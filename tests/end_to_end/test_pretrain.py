@@ -153,6 +153,28 @@ def test_parts_of_a_step_change_nothing_but_memory(start: Any, texts: Path) -> N
     assert losses[2] == pytest.approx(losses[0], rel=1e-5)
 
 
+def test_a_student_of_some_layers_is_taught(start: Any, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--train-file", str(texts), "--layers", "1", "3"]
+    assert "has no masked-language-model head, so that it cannot teach a student" in refused(capsys, start, *line)
+    taught_by = ["--backbone", str(start("--train-file", str(texts), "--total-texts", "240"))]
+    for layers, message in (
+        (["2", "9"], "names layer 9, and the encoder has 4"),
+        (["1", "2", "3", "4"], "names all 4"),
+    ):
+        assert message in refused(capsys, start, "--train-file", str(texts), *taught_by, "--layers", *layers)
+
+    losses = []
+    for parts in ("1", "4"):
+        folder = start(*line, *taught_by, "--total-texts", "120", "--accumulate", parts)
+        losses.append([loss for _, loss in read_curve(folder, "losses/mlm_loss")])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert metrics(folder)["perplexity"] < 0.9 * metrics(folder)["initial_perplexity"]
+    student = AutoModelForMaskedLM.from_pretrained(folder / "model")
+    assert student.config.num_hidden_layers == 2
+    alone = start(*line, *taught_by, "--total-texts", "120", "--soft-target-weight", "0", "--cosine-weight", "0")
+    assert weights(alone) != weights(folder)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -165,6 +187,7 @@ def test_parts_of_a_step_change_nothing_but_memory(start: Any, texts: Path) -> N
         (["--train-file", "TEXTS", "--columns", "text=x"], "none of the files is a table: leave it out"),
         (["--train-file", "x", "--validation-file", "y", "--validation-share", "0.2"], "leave --validation-share out"),
         (["--train-file", "x", "--total-steps", "2", "--total-texts", "2"], "say the same: leave one out"),
+        (["--train-file", "x", "--cosine-weight", "2"], "without --layers no student is taught: leave --cosine-weight"),
         (["--train-file", "x", "--texts-per-step", "4", "--accumulate", "3"], "must be a multiple of --accumulate 3"),
         (["--train-file", "x", "--max-length", "7"], "--max-length is 7; it must be at least 8"),
         (["--train-file", "TEXTS", "--max-length", "100000"], "cannot be extended to 100000 positions"),

@@ -15,8 +15,9 @@ form                   columns                                                  
 :data:`RACE`           the same, subset                                              RACE
 =====================  ============================================================  =========================
 
-Records of one ``group`` share a passage: samples and held-out texts keep them together. Records of one ``subset``
-are a part of the benchmark that is reported by itself too.
+Records of one ``group`` share a passage or a query: samples and held-out texts keep them together. Records of one
+``subset`` are a part of the benchmark that is reported by itself too. Own texts may have a ``group`` besides; that of
+scored pairs is the query, of which the second texts are candidates.
 """
 
 from __future__ import annotations

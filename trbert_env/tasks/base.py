@@ -225,7 +225,9 @@ class Task(ABC):
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return what each record adds to the main metric, ``(n,)``, in the order of the records.
 
-        Their mean is the main metric, so that the difference of two models is a mean of paired differences.
+        Their mean is the main metric, so that the difference of two models is a mean of paired differences. A record
+        that adds nothing by itself, as all but one of the candidates that are ranked together, has NaN and is not
+        counted in the mean; which these are depends on the records alone.
 
         Args:
             predictions: As :meth:`predict` gives them.

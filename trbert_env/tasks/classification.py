@@ -22,6 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns, records_of
+from trbert_env.data.sampling import GROUP
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
@@ -42,6 +43,9 @@ from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 Head = Literal["classes", "relevance", "regression"]
 
+#: The metrics of :mod:`trbert_env.tasks.ranking_metrics`; the first leads.
+RANKING_METRICS = ("ndcg_at_10", "mrr_at_10")
+
 
 @dataclass
 class Classification(Task):
@@ -60,6 +64,8 @@ class Classification(Task):
             beginning and the rest from its end.
         ordered: True if the classes have an order, as stars do; adds the mean distance to the metrics.
         positive: The class that is looked for, if there is one; adds its F1, precision and recall to the metrics.
+        ranking: True if what counts is the order of a query's candidates: nDCG leads the metrics, and not accuracy.
+            A query's candidates are the pairs of one ``group``, or of one first text where records have no group.
         head: Kind of the logits; None until :meth:`configure` settles it.
         names: Names of no and yes, where the labels of a single logit are names; None where they are not.
     """
@@ -70,13 +76,14 @@ class Classification(Task):
         OwnField("text", "Text"),
         OwnField("text_pair", "Second text", "only for models of pairs of texts", required=False, lines=3),
     )
-    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices"})
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices", "ranking"})
 
     max_tokens: int = 512
     max_slices: int = 1
     truncation: Literal["head", "head+tail"] = "head"
     ordered: bool = False
     positive: str | None = None
+    ranking: bool = False
     head: Head | None = None
     names: tuple[str, str] | None = None
     #: Names of the classes, in the order of the logits.
@@ -122,7 +129,7 @@ class Classification(Task):
         if self.head == "regression":
             return ("pearson", "spearman", "mean_squared_error")
         if self.head == "relevance":
-            return ("accuracy", "f1")
+            return (*RANKING_METRICS, "accuracy", "f1") if self.ranking else ("accuracy", "f1")
         of_order = ("mean_absolute_error",) if self.ordered else ()
         of_one_class = ("f1", "precision", "recall") if self.positive is not None else ()
         return ("accuracy", "macro_f1", *of_order, *of_one_class)
@@ -140,6 +147,8 @@ class Classification(Task):
             self._take_from_data(config, found)
         if found is not None and self.head == "relevance" and found.names:
             self._take_names(found.names)
+        if self.ranking and self.head != "relevance":
+            raise ValueError(f"ranking needs one logit and labels that are 0 and 1, and the head is {self.head!r}")
         if self.positive is not None and self.head == "classes" and self._looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 
@@ -228,10 +237,13 @@ class Classification(Task):
             training: Not needed here.
 
         Raises:
-            ValueError: A label is none of the classes, or a record is a pair of texts and ``max_slices`` is above 1.
+            ValueError: A label is none of the classes, a record is a pair of texts and ``max_slices`` is above 1, or
+                ``ranking`` is set and no query has relevant and irrelevant candidates.
         """
         if self.max_slices > 1:
             self._check_no_pairs(records)
+        if self.ranking and not training:
+            self._check_queries(records)
         encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
         targets, slices = self._targets_of(records), self.max_slices
         plain = records.with_format(None)
@@ -251,6 +263,15 @@ class Classification(Task):
             raise ValueError(
                 f"record {pair!r} is a pair of texts, and max_slices is {self.max_slices}: pairs are not sliced, "
                 "so set max_slices to 1"
+            )
+
+    def _check_queries(self, records: Dataset) -> None:
+        from trbert_env.tasks.ranking_metrics import Queries
+
+        if not Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
+            raise ValueError(
+                f"ranking is set, and none of {len(records)} records is one of a query with relevant and irrelevant "
+                "candidates: name the column that tells the query as group, give more records, or set ranking to false"
             )
 
     def _targets_of(self, records: Dataset) -> npt.NDArray[Any]:
@@ -339,6 +360,7 @@ class Classification(Task):
         """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
         # scikit-learn is slow to import, and no `--help` needs it
         from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
+        from trbert_env.tasks.ranking_metrics import ranking_metrics
 
         (ids,) = columns(records, "id")
         found, gold = [predictions[key] for key in ids], self._targets_of(records)
@@ -346,7 +368,10 @@ class Classification(Task):
             right = [self.labels[index] for index in gold]
             return class_metrics(found, right, self.labels if self.ordered else (), self._looked_for)
         scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
-        return (relevance_metrics if self.head == "relevance" else regression_metrics)(scores, numbers)
+        if self.head == "regression":
+            return regression_metrics(scores, numbers)
+        relevance, ranking = relevance_metrics(scores, numbers), ranking_metrics(_queries_of(records), scores, numbers)
+        return ranking | relevance if self.ranking else relevance | ranking
 
     def notes(
         self,
@@ -380,8 +405,8 @@ class Classification(Task):
         return f"{probability:.2f}" if self.names is None else self.names[int(prediction > 0)]
 
     def record_score(self, prediction: Any, record: Dataset) -> float | None:
-        """Return 100 for the right class and 0 for another; None in regression, whose metrics are correlations."""
-        return None if self.head == "regression" else super().record_score(prediction, record)
+        """Return 100 for the right class and 0 for another; None in regression and ranking, which compare records."""
+        return None if self.ranking or self.head == "regression" else super().record_score(prediction, record)
 
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
@@ -391,18 +416,23 @@ class Classification(Task):
         return records_of([row], LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
-        """100 where the class is right, else 0; of regression the pseudo-values of Pearson's correlation.
+        """100 where the class is right, else 0; of rankings the nDCG of each query, at its first record.
+
+        Of regression they are the pseudo-values of Pearson's correlation.
 
         See :meth:`Task.record_scores`, and :func:`~trbert_env.tasks.class_metrics.pearson_pseudo_values`, whose mean is
         the correlation but for a bias of order 1/n.
         """
         from trbert_env.tasks.class_metrics import pearson_pseudo_values
+        from trbert_env.tasks.ranking_metrics import ranking_scores
 
         (ids,) = columns(records, "id")
         found, gold = [predictions[key] for key in ids], self._targets_of(records)
         if self.head == "classes":
             return np.array([100.0 * (name == self.labels[index]) for name, index in zip(found, gold, strict=True)])
         scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
+        if self.ranking:
+            return ranking_scores(_queries_of(records), scores, numbers)
         if self.head == "relevance":
             return np.where((scores > 0) == (numbers == 1), 100.0, 0.0)
         return pearson_pseudo_values(scores, numbers)
@@ -447,6 +477,16 @@ class _Labels:
         if values and isinstance(values[0], str):
             return cls("classes", sorted_labels(values))
         return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", ())
+
+
+def _queries_of(records: Dataset) -> list[str]:
+    """The query of each record: its group, or the first text of a pair; a single text is one of its own."""
+    ids, texts, pairs = columns(records, "id", "text", "text_pair")
+    if GROUP in records.column_names:
+        texts = columns(records, GROUP)[0]
+    elif None in pairs:
+        texts = ids
+    return list(texts)
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ OWN = {
     "pretrain": (
         "resume train-file validation-file dataset dataset-config columns validation-share split-seed max-eval-texts "
         "skip-bad-records no-skip-bad-records total-steps total-texts texts-per-step accumulate learning-rate warmup "
-        "watch checkpoint-every"
+        "watch checkpoint-every layers soft-target-weight mlm-weight cosine-weight temperature"
     ),
     "finetune": ("resume epochs learning-rate batch-size dropout checkpoint-every"),
     "train_policy": (
@@ -135,7 +135,7 @@ OWN = {
 #: The titles of the groups in --help.
 TITLES = {
     "fit_ranker": "run",
-    "pretrain": "data encoder run training",
+    "pretrain": "data encoder run training student",
     "finetune": "data encoder run training",
     "train_policy": "data encoder run algorithm agent training",
     "joint_finetune": "data encoder run joint agent training",

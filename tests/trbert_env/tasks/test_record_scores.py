@@ -20,7 +20,12 @@ SPANS = {
 }
 GUESSES = {"a": "mill", "b": "x", "c": "Berne", "d": ""}
 CLASSES = {"id": list("abcd"), "label": ["neg", "pos", "pos", "neg"]}
-NUMBERS = {"id": list("abcd"), "label": [0.0, 1.0, 1.0, 0.0]}
+NUMBERS = {
+    "id": list("abcd"),
+    "text": ["who"] * 4,
+    "text_pair": ["he", "she", "it", "they"],
+    "label": [0.0, 1.0, 1.0, 0.0],
+}
 CHOICES = {"id": list("abc"), "answer": [0, 2, 1]}
 CASES: dict[str, tuple[Task, dict[str, Any], dict[str, Any], list[float] | None]] = {
     "squad": (SpanQA(), SPANS, GUESSES, None),

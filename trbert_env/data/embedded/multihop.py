@@ -32,7 +32,7 @@ FEATURES = Features(
 )
 
 #: Questions of each split.
-NUM_QUESTIONS = {"train": 5000, "validation": 600, "test": 600}
+NUM_QUESTIONS = {"train": 15000, "validation": 600, "test": 600}
 #: One of so many questions compares.
 _COMPARISONS = 4
 #: Two of five training questions of a type have little but what decides, and two of five over a bridge, others than
@@ -53,7 +53,7 @@ def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
     others ask whether something holds for two subjects and are answered by yes or no.
 
     Args:
-        split: ``"train"`` (5,000 questions), ``"validation"`` or ``"test"`` (600 each).
+        split: ``"train"`` (15,000 questions), ``"validation"`` or ``"test"`` (600 each).
         seed: The same seed gives the same corpus, in every process.
 
     Returns:

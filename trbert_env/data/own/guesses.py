@@ -42,6 +42,7 @@ LABELS = (
     "gold_label",
 )  # fmt: skip
 IDS = ("id", "guid", "idx", "qid", "uid")
+GROUPS = ("group", "query_id", "group_id")
 QUESTIONS = ("question", "query")
 CONTEXTS = ("context", "passage", "paragraph", "document", "article", "text")
 ANSWERS = ("answers", "answer_text", "answer")

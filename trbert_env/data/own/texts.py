@@ -14,7 +14,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import IDS, LABELS, announced, chosen, matching, named_role, text_columns
+from trbert_env.data.own.guesses import GROUPS, IDS, LABELS, announced, chosen, matching, named_role, text_columns
 from trbert_env.data.own.labels import (
     LABEL_KINDS,
     LabelKind,
@@ -28,7 +28,7 @@ from trbert_env.data.own.tables import Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
 from trbert_env.data.rows import Rows
 from trbert_env.data.rules import blank
-from trbert_env.data.sampling import Indices, group_codes
+from trbert_env.data.sampling import GROUP, Indices, group_codes
 
 _FILL = "fill it in or leave the row out"
 
@@ -38,6 +38,11 @@ class _Columns(NamedTuple):
     text_pair: str | None
     label: str
     id: str | None
+    group: str | None
+
+    def grouped(self, labels: Labels) -> bool:
+        """Tell whether records have a group: a column of its own, or the first text of scored pairs."""
+        return self.group is not None or (self.text_pair is not None and labels.kind == "scores")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class TextClassification(OwnReader):
     """Reads own texts, or pairs of texts, with labels or scores.
 
     Columns that are not named are guessed by their names, which :attr:`OwnSplit.origin` says. Records that have
-    no id are numbered: ``<file>:<row>``, or ``<file>:<line>`` for JSON lines.
+    no id are numbered: ``<file>:<row>``, or ``<file>:<line>`` for JSON lines. Records of one group stay together in
+    samples and parts; scored pairs are grouped by their query.
 
     Attributes:
         files: Files of the data.
@@ -53,6 +59,8 @@ class TextClassification(OwnReader):
         text_pair: The column of the second text; ``""`` for none.
         label: The column of the label.
         id: The column of the id; ``""`` to number the records.
+        group: The column that tells the group; ``""`` for none. Scored pairs without one have their first text as
+            group.
         label_kind: ``"class"`` or ``"score"``; by default, strings and integers are classes, and other
             numbers are scores.
 
@@ -70,6 +78,7 @@ class TextClassification(OwnReader):
     text_pair: str | None = None
     label: str | None = None
     id: str | None = None
+    group: str | None = None
     label_kind: LabelKind = "auto"
     _told: list[Labels] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -94,18 +103,21 @@ class TextClassification(OwnReader):
         rows = _records(raw, table, columns, labels, faults)
         if is_part:
             rows = self.files.part(rows, split, _codes(rows))
-        given = {"text": self.text, "text_pair": self.text_pair, "label": self.label, "id": self.id}
+        given = {name: getattr(self, name) for name in columns._fields}
         origin = (
             f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}; {labels}"
         )
-        return OwnSplit(rows, form_of(labels), self.files.source, origin, labels.names)
+        return OwnSplit(rows, form_of(labels, columns.grouped(labels)), self.files.source, origin, labels.names)
 
     def _columns(self, table: Table) -> _Columns:
-        others = {self.label, self.id, *matching(table, LABELS), *matching(table, IDS)}
+        others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (LABELS, IDS, GROUPS)))
         text, text_pair = text_columns(table, self.text, self.text_pair, others)
         label = chosen(table, "label", self.label, LABELS)
         assert label is not None
-        return _Columns(text, text_pair, label, chosen(table, "id", self.id, IDS, required=False))
+        key = chosen(table, "id", self.id, IDS, required=False)
+        # A column "group" of single texts may be anything: it is not guessed.
+        guesses = () if text_pair is None else GROUPS
+        return _Columns(text, text_pair, label, key, chosen(table, "group", self.group, guesses, required=False))
 
     def _labels(self, table: Table, raw: Rows) -> Labels:
         """What the labels of the training data are, told once."""
@@ -125,28 +137,32 @@ def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, faults
     raw, has_pair = rows.table, columns.text_pair is not None
     pairs = raw.column(columns.text_pair) if has_pair else pa.nulls(len(rows), pa.string())
     ids = ids_of(rows, table, columns.id)
-    rows = rows.with_columns({"id": ids, "text": raw.column(columns.text), "text_pair": pairs, "label": values})
-    form = form_of(labels)
-    # Either all records have a second text or none has.
-    kinds = {"id": Text(), "text": Text(), "text_pair": Text(nullable=not has_pair), "label": form.columns["label"]}
+    form = form_of(labels, columns.grouped(labels))
+    groups = {GROUP: raw.column(columns.group or columns.text)} if GROUP in form.columns else {}
+    texts = {"text": raw.column(columns.text), "text_pair": pairs}
+    rows = rows.with_columns({"id": ids, **texts, "label": values, **groups})
+    # Either all records have a second text or none has. Ids are looked at later, over all files.
+    kinds = {**form.columns, "id": Text(), "text_pair": Text(nullable=not has_pair)}
     rows = conforming(rows, Schema(form.name, kinds), faults)
-    for name, column in (("text", columns.text), ("text_pair", columns.text_pair)):
+    for name, column in (("text", columns.text), ("text_pair", columns.text_pair), (GROUP, columns.group)):
         if column is not None:
             rows = _filled(rows, name, column, faults)
     return rows
 
 
-def form_of(labels: Labels) -> Schema:
+def form_of(labels: Labels, grouped: bool = False) -> Schema:
     """Return the form of texts with such labels.
 
     Args:
         labels: Kind and names of the labels.
+        grouped: True if they have a group.
     """
-    return SCORED_TEXT if labels.kind == "scores" else LABELLED_TEXT
+    form = SCORED_TEXT if labels.kind == "scores" else LABELLED_TEXT
+    return Schema(form.name, {**form.columns, GROUP: Text()}) if grouped else form
 
 
 def _filled(rows: Rows, name: str, column: str, faults: Faults) -> Rows:
-    """The rows whose text is not blank; the others are reported, by the name of the column in the file."""
+    """The rows whose value is not blank; the others are reported, by the name of the column in the file."""
     kept = np.ones(len(rows), np.bool_)
     for row in blank(rows.table.column(name)):
         origin, at = rows.where(row)
@@ -157,10 +173,11 @@ def _filled(rows: Rows, name: str, column: str, faults: Faults) -> Rows:
 
 
 def _codes(rows: Rows) -> Indices:
-    """Equal texts have equal codes; texts are held only as hashes."""
+    """Equal texts, or records of one group, have equal codes; texts are held only as hashes."""
+    named = [GROUP] if GROUP in rows.table.column_names else ["text", "text_pair"]
 
     def hashes() -> Iterator[int]:
-        for batch in rows.table.select(["text", "text_pair"]).to_batches(max_chunksize=4096):
+        for batch in rows.table.select(named).to_batches(max_chunksize=4096):
             for pair in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 yield hash(pair)
 

@@ -86,7 +86,7 @@ def test_rows_have_their_form(name: str) -> None:
 
 @pytest.mark.parametrize("name", NEW)
 def test_sizes(name: str) -> None:
-    assert 4000 <= len(generated(name, "train")) <= 6000
+    assert 4000 <= len(generated(name, "train")) <= 15000
     assert 500 <= len(generated(name, "validation")) <= 700
     assert 500 <= len(generated(name, "test")) <= 700
 

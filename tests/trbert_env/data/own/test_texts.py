@@ -405,6 +405,56 @@ def test_held_out_parts_keep_duplicates_together(tmp_path: Path) -> None:
         load(split="train", files=OwnFiles(str(same)))
 
 
+def ranked(folder: Path, **more: list[Any]) -> Path:
+    """Five queries of four passages each, a query's at different places of the file."""
+    queries = [f"query {row % 5}" for row in range(20)]
+    columns = {
+        "query": queries,
+        "passage": [f"p{row}" for row in range(20)],
+        "label": [int(row < 5) for row in range(20)],
+    }
+    return make(folder, "csv", columns | more, "ranked")
+
+
+def groups_by_part(file: Path, **named: Any) -> list[list[str]]:
+    parts = [
+        load(split=split, files=OwnFiles(str(file)), label_kind="score", **named) for split in ("train", "validation")
+    ]
+    return [part.dataset["group"][:] for part in parts]
+
+
+def test_a_querys_pairs_stay_together(tmp_path: Path) -> None:
+    train, held_out = groups_by_part(ranked(tmp_path))
+    assert len(train) + len(held_out) == 20
+    assert set(held_out) <= {f"query {number}" for number in range(5)}
+    assert not set(train) & set(held_out)
+    assert all(held_out.count(name) == 4 for name in held_out)
+
+
+def test_a_column_tells_the_group(tmp_path: Path) -> None:
+    keys = [f"key {row % 4}" for row in range(20)]
+    for named in ({}, {"group": "query_id"}):
+        train, held_out = groups_by_part(ranked(tmp_path, query_id=keys), **named)
+        assert set(train) | set(held_out) == set(keys)
+        assert not set(train) & set(held_out)
+    train, held_out = groups_by_part(ranked(tmp_path, query_id=keys), group="")
+    assert set(train) | set(held_out) == {f"query {number}" for number in range(5)}
+    classes = load(split="train", files=OwnFiles(str(ranked(tmp_path, query_id=keys))), label_kind="class")
+    assert "group is column 'query_id' (guessed)" in classes.description
+    assert set(classes.dataset["group"][:]) < set(keys)
+
+
+def test_single_texts_have_a_group_where_one_is_named(tmp_path: Path) -> None:
+    columns = {"text": [f"t{row}" for row in range(20)], "label": ["a", "b"] * 10, "group": ["x", "x", "y", "z"] * 5}
+    file = make(tmp_path, "csv", columns, "single")
+    assert "group" not in load(split="train", files=OwnFiles(str(file))).dataset.column_names
+    train, held_out = (load(split=part, files=OwnFiles(str(file)), group="group") for part in ("train", "validation"))
+    assert not set(train.dataset["group"][:]) & set(held_out.dataset["group"][:])
+    file = make(tmp_path, "csv", columns | {"group": ["x", ""] * 10}, "holes")
+    with pytest.raises(ValueError, match="group"):
+        load(split="train", files=OwnFiles(str(file)), group="group")
+
+
 @pytest.mark.parametrize("values", [["1", "1", "1"], ["1", "", "1"]])
 @pytest.mark.parametrize("kind", ["score", "class"])
 def test_labels_that_are_all_the_same_are_warned_of(kind: Any, values: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""What stage 2 does where nothing is set, by the kind of task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from datasets import Dataset
+
+from runners.training.policy import AlgorithmOptions, TrainPolicyOptions
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.presets import get_preset
+from trbert_env.tasks.base import Task
+from trbert_env.tasks.classification import Classification
+from trbert_env.tasks.multiple_choice import MultipleChoice
+from trbert_env.tasks.span_qa import SpanQA
+
+
+@pytest.mark.parametrize(
+    ("task", "agent", "given", "scope"),
+    [
+        (Classification(), "reinforce", None, "batch"),
+        (MultipleChoice(), "grpo", None, "batch"),
+        (Classification(), "reinforce", "text", "text"),
+        (Classification(), "ppo", None, None),  # it learns from minibatches
+        (SpanQA(), "reinforce", None, None),
+        (SpanQA(), "reinforce", "batch", "batch"),
+    ],
+)
+def test_texts_share_budgets_where_first_tokens_are_read(task: Task, agent: str, given: Any, scope: str | None) -> None:
+    # Nothing is run, so no encoder and no records are needed.
+    workload = Workload(get_preset("IMDB"), task, cast(Backbone, None), cast(Dataset, None), [], "train", "local")
+    options = TrainPolicyOptions(algorithm=AlgorithmOptions(agent=agent))
+    options = replace(options, agent=replace(options.agent, budget_scope=given))
+    assert options.for_workload(workload).agent.budget_scope == scope
