@@ -60,6 +60,11 @@ class Teacher:
         with torch.no_grad(), computing_in(self._autocast, self._staged.device):
             return self._staged.task.logits(self._staged.model, states, full_layout(texts, states.device)).float()
 
+    @property
+    def reads_first_tokens(self) -> bool:
+        """True where its head reads each sequence's first token alone."""
+        return self._staged.reads_first_tokens
+
     def logits_and_read_states(self, texts: Sequence[EncodedText]) -> tuple[Tensor, Tensor]:
         """Return the logits, as :meth:`logits`, and the last states that the task head reads, float32.
 
@@ -67,8 +72,8 @@ class Teacher:
             texts: The texts.
 
         Returns:
-            ``(rows, num_logits)`` and ``(rows, hidden)``, texts laid end to end; one row a token or one a sequence, as
-            :attr:`Task.reads <trbert_env.tasks.base.Task.reads>` says.
+            ``(rows, num_logits)``, texts laid end to end, as the task gives them, and ``(rows, hidden)``: one row a
+            sequence where :attr:`reads_first_tokens`, else one a token.
         """
         if self._known_states:
             states = torch.cat([self._known_states[text.text_id] for text in texts])
@@ -78,7 +83,7 @@ class Teacher:
 
     def _read(self, states: Tensor, texts: Sequence[EncodedText]) -> Tensor:
         """Those of the states that the task head reads."""
-        if self._staged.task.reads == "tokens":
+        if not self.reads_first_tokens:
             return states
         return states[full_layout(texts, states.device).first_tokens]
 
@@ -111,7 +116,7 @@ class Teacher:
         check_lasting(texts)
         counts = self._staged.task.row_counts(full_layout(texts)).tolist()
         shapes = {"logits": (sum(counts), self._staged.task.num_logits)}
-        if states and self._staged.task.reads == "first_tokens":
+        if states and self.reads_first_tokens:
             shapes["states"] = (sum(counts), self.encoder.hidden_size)
         path = folder / f"{self._fingerprint(texts)}{'-states' if 'states' in shapes else ''}.safetensors"
         found = _read(path, shapes)

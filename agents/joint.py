@@ -208,11 +208,13 @@ class JointLearner:
         if not self.options.states_weight:
             return repeat_texts(self._teacher.logits(texts), counts, self.samples), None
         logits, states = self._teacher.logits_and_read_states(texts)
-        return repeat_texts(logits, counts, self.samples), repeat_texts(states, counts, self.samples)
+        read = counts if self._teacher.reads_first_tokens else layout.text_lengths.cpu()[:: self.samples]
+        return repeat_texts(logits, counts, self.samples), repeat_texts(states, read, self.samples)
 
     def _state_distance(self, states: Tensor, outcome: Outcome) -> Tensor:
         """Mean squared distance to the teacher's states of what the head reads, of the tokens that went to the end."""
-        if self.staged.task.reads == "first_tokens":
+        assert self._teacher is not None
+        if self._teacher.reads_first_tokens:
             return mse_loss(outcome.states[outcome.layout.first_tokens].float(), states)
         read = outcome.stops == self.staged.num_reductions
         return mse_loss(outcome.states[read].float(), states[read])

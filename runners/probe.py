@@ -17,7 +17,7 @@ from runners.cli.display import announce, print_table
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, refuse_unused, resolve_device
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import run
-from runners.evaluation.layer_probe import LayerProbe, probe_layers
+from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import load_split
 from trbert_env.data.backbones import move
@@ -66,7 +66,7 @@ def report(probe: LayerProbe, workload: Workload, folder: RunFolder) -> None:
             "prior_divergence": probe.prior,
             **{f"divergence_{layer}": value for layer, value in enumerate(probe.divergences, start=1)},
             **{f"told_{layer}": value for layer, value in enumerate(probe.told, start=1)},
-            "reduction_layers": " ".join(map(str, probe.reduction_layers)),
+            "reduction_layers": " ".join(map(str, measured_cuts(probe, workload.backbone.model.config))),
         }
     )
 
@@ -81,7 +81,8 @@ def main(options: ProbeOptions) -> None:
     folder = RunFolder.create(place, env, "probe", "layers", options.run.seed)
     folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
     report(probe, workload, folder)
-    announce(f"--reduction-layers {' '.join(map(str, probe.reduction_layers))} cuts behind the layer that knows")
+    layers = measured_cuts(probe, workload.backbone.model.config)
+    announce(f"--reduction-layers {' '.join(map(str, layers))} cuts behind the layer that knows")
 
 
 if __name__ == "__main__":

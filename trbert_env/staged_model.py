@@ -68,6 +68,11 @@ class StagedModel(nn.Module):
         """T."""
         return self.encoder.num_reductions
 
+    @property
+    def reads_first_tokens(self) -> bool:
+        """True where the head reads each sequence's first token alone, which never stops."""
+        return self.task.reads == "first_tokens" and not self.encoder.family.pools_tokens(self.model.config)
+
     def start(self, batch: TextBatch, samples: int = 1, record_attention: bool = False) -> StagedForward:
         """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.forward.StagedForward`.
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from runners.cli.display import progress
 from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -77,6 +78,16 @@ def earliest_cuts(model: PreTrainedModel) -> tuple[int, ...]:
     return tuple(range(2, min(3, depth) + 1))
 
 
+def measured_cuts(probe: LayerProbe, config: PreTrainedConfig) -> tuple[int, ...]:
+    """Return the cuts that a probe speaks for, moved to where the family's layers see the whole text.
+
+    Args:
+        probe: What the layers of the encoder tell.
+        config: Its configuration.
+    """
+    return family_of(config).cuts(config, probe.reduction_layers)
+
+
 @torch.no_grad()
 def probe_layers(staged: StagedModel, texts: Sequence[EncodedText]) -> LayerProbe:
     """Measure what each layer tells.
@@ -91,7 +102,7 @@ def probe_layers(staged: StagedModel, texts: Sequence[EncodedText]) -> LayerProb
     """
     if len(texts) < 3:
         raise ValueError(f"{len(texts)} texts cannot tell where the cuts go: give more, or name --reduction-layers")
-    wanted = FIT_TEXTS[staged.task.reads]
+    wanted = FIT_TEXTS["first_tokens" if staged.reads_first_tokens else "tokens"]
     fitted = min(wanted, 2 * len(texts) // 3)
     fit, measured = texts[:fitted], texts[fitted : fitted + MEASURED_TEXTS]
     size = pass_rows(staged.device)
@@ -151,7 +162,7 @@ def _read_states(staged: StagedModel, batch: TextBatch) -> list[Tensor]:
     for layer in range(staged.encoder.num_layers):
         tokens = staged.encoder.run_layers(tokens, layer, layer + 1)
         found.append(tokens.states)
-    if staged.task.reads == "tokens":
+    if not staged.reads_first_tokens:
         return found
     first = batch.layout.sequence_starts.to(staged.device)
     return [states.index_select(0, first) for states in found]
@@ -163,7 +174,7 @@ def _divergences(staged: StagedModel, texts: Sequence[EncodedText], maps: Sequen
     task, layout, targets = staged.task, batch.layout, staged.task.targets(texts)
     states = _read_states(staged, batch)
     # The head picks first tokens by the layout; where they are all that is left, each sequence is one token long.
-    read = layout if task.reads == "tokens" else layout.select(layout.first_tokens)
+    read = layout.select(layout.first_tokens) if staged.reads_first_tokens else layout
     finish = staged.encoder.finish
     answer = task.logits(staged.model, finish(states[-1]), read)
     found = []

@@ -11,7 +11,7 @@ import torch
 
 from runners.cli.display import announce
 from runners.cli.options import EncoderOptions
-from runners.evaluation.layer_probe import LayerProbe, probe_layers
+from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
 from runners.runs.files import write_json
 from trbert_env.data.backbones import move
 from trbert_env.data.cache import cache_folder, check_cache
@@ -33,7 +33,7 @@ def settled_layers(encoder: EncoderOptions, workload: Workload, device: torch.de
     if encoder.layers is not None:
         return encoder
     probe = remembered_probe(workload, device)
-    layers = probe.reduction_layers
+    layers = measured_cuts(probe, workload.backbone.model.config)
     shares = ", ".join(f"{100 * max(share, 0.0):.0f}" for share in probe.told)
     announce(
         f"--reduction-layers {' '.join(map(str, layers))}: layers 1 to {len(probe.told)} tell {shares} % of the "

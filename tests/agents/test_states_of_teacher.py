@@ -9,11 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
-from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    PreTrainedModel,
+)
 
 from agents.distillation import Teacher
 from agents.joint import JointLearner, JointLearnerOptions
-from trbert_env.encoder.texts import EncodedText
+from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.reward import LengthPrice
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.classification import Classification
@@ -128,3 +135,23 @@ def test_a_learner_learns_the_same_from_what_is_remembered(texts: list[EncodedTe
         distance = mse_loss(by_stock(own, texts), by_stock(other, texts))
         assert metrics["losses/state_distance"] == pytest.approx(float(distance), rel=1e-4)
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-5)
+
+
+def test_a_head_of_means_over_tokens_learns_from_the_states_of_all(texts: list[EncodedText], tmp_path: Path) -> None:
+    def made(seed: int) -> PreTrainedModel:
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+        special = {f"{role}_token_id": 0 for role in ("pad", "bos", "eos", "cls", "sep")}
+        config = ModernBertConfig(vocab_size=60, num_labels=3, classifier_pooling="mean", **sizes, **special)
+        return ModernBertForSequenceClassification(config).eval()
+
+    own, other = made(0), made(1)
+    teacher, staged = Teacher(other, task_of(other)), StagedModel(own, task_of(own))
+    teacher.remember(texts, tmp_path, states=True)
+    logits, states = teacher.logits_and_read_states(texts)
+    assert (len(logits), len(states)) == (5, 39)
+    options = JointLearnerOptions(distillation=0.5, states_weight=2.0)
+    _, _, metrics = JointLearner(staged, None, options, teacher, LengthPrice(0.0, "tokens", staged.cost)).loss(texts, 0)
+    with torch.no_grad():
+        found = staged.encoder.run_unreduced(TextBatch.from_texts(texts)).states
+    assert metrics["losses/state_distance"] == pytest.approx(float(mse_loss(found, states)), rel=1e-4)

@@ -31,6 +31,12 @@ MAX_TOKENS = 40
 SEPARATOR = 4
 
 
+@pytest.fixture(params=["bert", "distilbert", "electra", "roberta"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Families of BERT's layers; what holds of every family is in test_invariants.py."""
+    return str(request.param)
+
+
 @pytest.fixture
 def make_texts(family: str) -> MakeTexts:
     """``make_texts(9, (5, 7))``: one text of a sequence, one of two; each sequence has two segments."""

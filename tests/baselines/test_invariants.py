@@ -16,7 +16,7 @@ from baselines.base import ComparedSystem, Reference
 from baselines.registry import SYSTEMS, system_class, system_options
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.system import StockSystem
-from trbert_env.tasks import Task
+from trbert_env.tasks import SpanQA, Task
 
 MakeTexts = Callable[..., list[EncodedText]]
 Kind = tuple[PreTrainedModel, Task]
@@ -59,35 +59,52 @@ def made(name: str, kind: Kind, options: dict[str, Any]) -> ComparedSystem[Any]:
     return system_class(name)(copy.deepcopy(model), task, system_options(name, options)).eval()
 
 
-#: Kinds of task, by what their heads read, and the systems that run on each.
+#: Families whose layers cannot be run narrower.
+WHOLE = ("deberta-v2", "modernbert", "mpnet")
+#: Kinds of task, by what their heads read, the systems that run on each, and the families that each runs on.
 CASES = [
-    (kind, name)
+    (kind, name, family)
     for kind, reads in (("reader", "tokens"), ("classifier", "first_tokens"))
     for name in sorted(SYSTEMS)
     if ONLY.get(name, reads) == reads
+    for family in ("bert", "distilbert", "electra", "roberta", *WHOLE)
+    if name != "dynabert" or family not in WHOLE
 ]
 
 
 @pytest.fixture(params=CASES, ids="-".join)
-def case(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
+def case(request: pytest.FixtureRequest) -> tuple[str, str, str]:
+    found: tuple[str, str, str] = request.param
     return found
 
 
 @pytest.fixture
-def kind(request: pytest.FixtureRequest, case: tuple[str, str]) -> Kind:
+def kind(request: pytest.FixtureRequest, case: tuple[str, str, str]) -> Kind:
     found: Kind = request.getfixturevalue(case[0])
     return found
 
 
 @pytest.fixture
-def name(case: tuple[str, str]) -> str:
+def name(case: tuple[str, str, str]) -> str:
     return case[1]
+
+
+@pytest.fixture
+def family(case: tuple[str, str, str]) -> str:
+    return case[2]
 
 
 @pytest.fixture
 def texts(make_texts: MakeTexts, kind: Kind) -> list[EncodedText]:
     return make_texts(9, 23, 2, 14, classes=3 if kind[1].reads == "first_tokens" else 0)
+
+
+@pytest.mark.parametrize("family", WHOLE)
+def test_narrower_layers_are_refused_where_there_are_none(
+    family: str, make_model: Callable[..., PreTrainedModel]
+) -> None:
+    with pytest.raises(ValueError, match=f"^layers of the family '{family}' cannot be run narrower: use another syst"):
+        made("dynabert", (make_model(family), SpanQA()), ACTIVE["dynabert"])
 
 
 def test_every_system_is_tested() -> None:
@@ -117,7 +134,7 @@ def test_a_text_does_not_depend_on_its_batch(name: str, kind: Kind, texts: list[
 
 
 @torch.no_grad()
-def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[EncodedText], family: str) -> None:
+def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[EncodedText]) -> None:
     if name == "early-exit":
         pytest.skip("texts that leave run no task head: see test_early_exit")
     system, batch = made(name, kind, ACTIVE[name]), TextBatch.from_texts(texts)
@@ -127,6 +144,8 @@ def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[En
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         system.task.logits(system.model, torch.zeros(batch.layout.total_tokens, 48), batch.layout)
     outside += counter.get_total_flops()
+    system.requires_grad_(False)
+    system.run(batch)  # what no text changes is computed once
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         output = system.run(batch)
     assert int(output.flops.sum()) == counter.get_total_flops() - outside
@@ -165,7 +184,7 @@ def test_gradients_reach_every_layer(
         gradients = [
             parameter.grad
             for found, parameter in system.model.named_parameters()
-            if f"layer.{layer}." in found and parameter.grad is not None
+            if f".{layer}." in found and parameter.grad is not None
         ]
         assert gradients
         assert any(bool(gradient.abs().sum() > 0) for gradient in gradients)

@@ -153,7 +153,7 @@ def test_unsupported_family(job: str, family: str, fail: Fail, tmp_path: Path, d
         model = GPT2LMHeadModel(GPT2Config(vocab_size=200, n_embd=32, n_layer=2, n_head=2))
     line = fail(job, "--backbone", str(data.save_backbone(tmp_path / family, model)))
     assert f"'{family}'" in line
-    assert "bert, camembert, distilbert, electra, roberta, xlm-roberta" in line
+    assert "bert, camembert, deberta-v2, distilbert, electra, modernbert, mpnet, roberta, xlm-roberta" in line
 
 
 @EVERY_JOB

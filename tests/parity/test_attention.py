@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from trbert_env.data.backbones import move
 from trbert_env.encoder.attention import (
     PackedSequences,
+    PositionBias,
     _attend_in_products,
     _by_sequence,
     _padded,
@@ -59,6 +60,31 @@ def test_every_path_equals_one_dense_call_with_a_block_mask(
     assert output.shape == (1, total + tail, 4, 6)
     torch.testing.assert_close(output[:, :total], expected, rtol=0, atol=1e-6)
     assert not output[:, total:].any()
+
+
+@pytest.mark.parametrize("heads_of_bias", [1, 4])
+@pytest.mark.parametrize("run", [_by_sequence, _padded])
+def test_a_bias_is_added_to_the_scores_of_each_sequence(run: Callable[..., Tensor], heads_of_bias: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    found = [torch.randn(heads_of_bias, n, n, generator=generator) for n in LENGTHS]
+    for own in found:  # a window, as local layers have
+        own.masked_fill_((torch.arange(len(own[0])) - torch.arange(len(own[0]))[:, None]).abs() > 2, -torch.inf)
+    whole = torch.stack([torch.block_diag(*(own[head] for own in found)) for head in range(heads_of_bias)])
+    owner = torch.repeat_interleave(torch.tensor(LENGTHS))
+    whole = whole.masked_fill(owner[:, None] != owner[None, :], -torch.inf)
+    outputs, gradients = [], []
+    for ours in (True, False):
+        query, key, value = heads = [tensor.requires_grad_() for tensor in random_heads(sum(LENGTHS))]
+        if ours:
+            output = run(query, key, value, LENGTHS, 0.3, PositionBias(found))
+        else:
+            output = scaled_dot_product_attention(query, key, value, attn_mask=whole, scale=0.3).transpose(1, 2)
+        output.square().sum().backward()
+        outputs.append(output.detach())
+        gradients.append([tensor.grad for tensor in heads])
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
+    for own_gradient, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(own_gradient, expected, rtol=0, atol=1e-5)
 
 
 def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:

@@ -157,6 +157,8 @@ def test_importance_equals_its_definition(
     batch = TextBatch.from_texts(texts)
     scores = residual_importance(StagedModel(model, task, LAYERS), batch, task.targets(texts))
     expected = torch.cat([by_definition(stock, family, kind, text) for text in texts], 1)
-    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-5)
-    # No gradient reaches a window of which no logit is the greatest.
-    assert (scores > 0).float().mean() > (0.5 if kind == "classes, sliced" else 0.9)
+    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-5 * max(1.0, float(expected.max())))
+    # No gradient reaches a window of which no logit is the greatest, nor, where only a local layer follows and the head
+    # reads first tokens, what lies beyond their window.
+    part = kind == "classes, sliced" or (family == "modernbert" and task.reads == "first_tokens")
+    assert (scores > 0).float().mean() > (0.3 if part else 0.9)

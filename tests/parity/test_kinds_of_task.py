@@ -264,17 +264,18 @@ def test_environment_and_saved_model_agree_and_the_reward_is_worked_out_by_hand(
         kept = sum(int(mask[row].sum()) for mask in masks)
         assert total[row] == pytest.approx(likelihood - price * kept, abs=1e-4)
         # Layer 1 runs on all tokens, layer 2 on those of the first mask, layers 3 and 4 on those of the second.
-        full = sum(one_layer(length) for length in text.sequence_lengths)
+        full = sum(one_layer(length, family) for length in text.sequence_lengths)
         stages = [mask[row, : len(text)].split(list(text.sequence_lengths)) for mask in masks]
-        second, third = (sum(one_layer(int(part.sum())) for part in parts) for parts in stages)
+        second, third = (sum(one_layer(int(part.sum()), family) for part in parts) for parts in stages)
         assert infos["final_info"]["full_flops"][row] == 4 * full
         assert infos["final_info"]["reduced_flops"][row] == full + second + 2 * third
 
 
-def one_layer(tokens: int) -> int:
-    """Multiply-adds of one layer on one sequence, twice."""
+def one_layer(tokens: int, family: str) -> int:
+    """Multiply-adds of one layer on one sequence, twice; DeBERTa's 2 x 8 positions, ModernBERT's third matrix."""
     hidden, feed_forward = 48, 96
-    return 2 * tokens * hidden * (4 * hidden + 2 * feed_forward + 2 * tokens)
+    positions, matrices = 16 if family == "deberta-v2" else 0, 3 if family == "modernbert" else 2
+    return 2 * tokens * hidden * (4 * hidden + positions + matrices * feed_forward + 2 * tokens)
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ TOLERANCE = 1e-5
 MakeTexts = Callable[..., list[EncodedText]]
 
 
-@pytest.fixture(params=[name for name in FAMILIES if name != "camembert"])
+#: Those whose positions end, but not by design: rotary ones reach as far as their configuration says.
+@pytest.fixture(params=[name for name in FAMILIES if name not in ("camembert", "modernbert")])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -51,7 +52,9 @@ def test_keep_all_equals_the_stock_forward_of_the_saved_model(
     assert extend_positions(model, length, "it")
     model.save_pretrained(tmp_path)
     saved = AutoModelForQuestionAnswering.from_pretrained(tmp_path).eval()
-    assert saved.config.max_position_embeddings == length + (2 if family.endswith("roberta") else 0)
+    assert saved.config.max_position_embeddings == length + (
+        2 if family.endswith("roberta") or family == "mpnet" else 0
+    )
     assert longest_sequence(saved) == length
     texts = make_texts((length,), (9,), (450,))
     expected = stock(saved, texts, types=FAMILIES[family].reads_token_types)

@@ -31,13 +31,17 @@ WorkloadOf = Callable[[PreTrainedModel, Sequence[EncodedText]], Workload]
 HIDDEN, FEED_FORWARD = 48, 96
 
 
-def one_layer(tokens: int, matrices: int = 2, position_rows: int = 0) -> int:
+#: Rows of the tiny DeBERTa's table of relative positions, for keys and for queries.
+POSITIONS = 2 * 8
+
+
+def one_layer(tokens: int, family: str) -> int:
     """Multiply-adds counted one matrix product at a time, twice."""
     query_key_value = 3 * tokens * HIDDEN * HIDDEN
     scores_and_mix = 2 * tokens * tokens * HIDDEN
-    with_positions = tokens * position_rows * HIDDEN
+    with_positions = tokens * POSITIONS * HIDDEN if family == "deberta-v2" else 0
     output = tokens * HIDDEN * HIDDEN
-    feed_forward = matrices * tokens * HIDDEN * FEED_FORWARD
+    feed_forward = (3 if family == "modernbert" else 2) * tokens * HIDDEN * FEED_FORWARD
     return 2 * (query_key_value + scores_and_mix + with_positions + output + feed_forward)
 
 
@@ -68,7 +72,7 @@ def test_the_return_is_equation_4(
     logits = env.last_outcome.logits.split([len(text) for text in texts])
     depths = [after - before for before, after in zip(layers, (*layers[1:], 5), strict=True)]
     # Of one token's, without what grows with the square of the tokens.
-    unit = (one_layer(1) - 4 * HIDDEN) * sum(depths) / len(depths)
+    unit = (one_layer(1, family) - 4 * HIDDEN) * sum(depths) / len(depths)
     for row, text in enumerate(texts):
         start, end = text.target[0].tolist()
         log_start = logits[row][start, 0] - logits[row][:, 0].logsumexp(0)
@@ -78,7 +82,7 @@ def test_the_return_is_equation_4(
         for depth, mask in zip(depths, masks, strict=True):
             kept = [int(part.sum()) for part in mask[row, : len(text)].split(list(text.sequence_lengths))]
             charges.append(
-                sum(kept) if penalty == "tokens" else depth * sum(one_layer(tokens) for tokens in kept) / unit
+                sum(kept) if penalty == "tokens" else depth * sum(one_layer(tokens, family) for tokens in kept) / unit
             )
         assert infos["final_info"]["log_likelihood"][row] == pytest.approx(likelihood, abs=1e-5)
         assert sum(float(reward[row]) for reward in rewards) == pytest.approx(
@@ -140,9 +144,10 @@ def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
 
 @pytest.mark.parametrize("tokens", [1, 7, 384])
 def test_a_layer_in_closed_form(tokens: int) -> None:
-    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD)) == one_layer(tokens)
-    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD, matrices=3)) == one_layer(tokens, matrices=3)
-    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD, position_rows=16)) == one_layer(tokens, position_rows=16)
+    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD)) == one_layer(tokens, "bert")
+    assert layer_flops(tokens, LayerSize(HIDDEN, FEED_FORWARD, matrices=3)) == one_layer(tokens, "modernbert")
+    size = LayerSize(HIDDEN, FEED_FORWARD, position_rows=POSITIONS)
+    assert layer_flops(tokens, size) == one_layer(tokens, "deberta-v2")
 
 
 def test_the_released_table_of_bert_base() -> None:
@@ -154,7 +159,6 @@ def test_the_released_table_of_bert_base() -> None:
 @pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4)])
 def test_reduced_flops_equal_torchs_own_count(
     model: PreTrainedModel,
-    family: str,
     make_texts: MakeTexts,
     make_masks: MakeMasks,
     play: Play,
@@ -169,6 +173,9 @@ def test_reduced_flops_equal_torchs_own_count(
         embedded = encoder.embed(TextBatch.from_texts(texts))
     outside = counter.get_total_flops()
     assert outside == (2 * 31 * 24 * HIDDEN if model.config.model_type == "electra" else 0)
+    # Nor is the projection of DeBERTa's positions a text's: a frozen encoder projects them once.
+    model.requires_grad_(False)
+    encoder.run_layers(embedded, 0, encoder.num_layers)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         forward = StagedForward(encoder, TextBatch.from_texts(texts))
         for mask in masks:
@@ -193,12 +200,12 @@ def test_costs_of_each_text_in_closed_form(
     assert head == 2 * (HIDDEN * 8 + 8)
     cost = CostModel.of(encoder, head)
     first, second = int(masks[0][0].sum()), int(masks[1][0].sum())
-    expected = one_layer(9) + head * 9 + 2 * one_layer(first) + head * first + one_layer(second)
+    expected = one_layer(9, family) + head * 9 + 2 * one_layer(first, family) + head * first + one_layer(second, family)
     assert float(cost.reduced(forward.layouts)[0]) == expected
     # Attention stays within a sequence, and so does its cost.
     assert cost.full(forward.layouts[0]).tolist() == [
-        4 * one_layer(9),
-        4 * (one_layer(5) + one_layer(7)),
+        4 * one_layer(9, family),
+        4 * (one_layer(5, family) + one_layer(7, family)),
     ]
 
 

@@ -109,7 +109,7 @@ def test_a_touched_backbone_saves_and_loads_as_stock(
     ours = reduced(model)
     ours.backbone.save_pretrained(tmp_path)
     stock = AutoModelForQuestionAnswering.from_pretrained(tmp_path)
-    assert stock.config._attn_implementation == "sdpa"
+    assert stock.config._attn_implementation == ("sdpa" if type(stock)._supports_sdpa else "eager")
     ids = torch.from_numpy(texts[0].input_ids).long()[None]
     touched: Any = ours.backbone
     with torch.no_grad():
@@ -123,7 +123,8 @@ def test_gradients_reach_encoder_and_head_but_not_through_the_decision(
     output = ours.forward_packed(TextBatch.from_texts(texts))
     output.logits.square().sum().backward()
     assert ours.backbone.base_model.get_input_embeddings().weight.grad.abs().sum() > 0
-    assert ours.backbone.qa_outputs.weight.grad.abs().sum() > 0
+    head = ours.backbone.get_submodule(ours.encoder.family.span_module)
+    assert head.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in ours.policy.parameters())
     assert all(logits.requires_grad for logits in output.policy_logits)
 

@@ -27,7 +27,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from trbert_env.data.cache import cache_lock, fine_tuned_folder
-from trbert_env.data.weights import CONFIG_ERRORS, check_backbone_missing, check_files, draw_head, load_weights
+from trbert_env.data.weights import (
+    CONFIG_ERRORS,
+    check_backbone_missing,
+    check_files,
+    draw_head,
+    is_head_of_other_task,
+    load_weights,
+)
 from trbert_env.encoder.families import FAMILIES, family_of
 from trbert_env.encoder.positions import extend_positions, longest_sequence
 from trbert_env.encoder.texts import EncodedText
@@ -277,7 +284,7 @@ def _load(
             config=config,
             dtype=torch.float32,
         )
-        if unfit_head:
+        if unfit_head or is_head_of_other_task(model):
             missing |= draw_head(model)
         fine_tuned = check_backbone_missing(model, missing, what, source)
         tokenizer = load_tokenizer(source, what)
@@ -299,14 +306,17 @@ def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: There is none, it is damaged, or it is a slow one.
     """
+    without = f"{what} comes without a tokenizer: save the one it was trained with beside it"
     try:
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
     except Exception as error:  # tokenizers raises nothing more special for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if reason.startswith("Couldn't instantiate the backend tokenizer"):  # there is no file of one
+            raise ValueError(without) from error
         raise ValueError(f"the tokenizer of {what} could not be loaded ({reason}): restore {source}") from error
     # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ValueError(f"{what} comes without a tokenizer: save the one it was trained with beside it")
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
+        raise ValueError(without)
     if not tokenizer.is_fast:
         raise ValueError(
             f"the tokenizer of {what} is a slow one without offsets ({type(tokenizer).__name__}): "

@@ -19,15 +19,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trbert_env.encoder.families import FAMILIES
+from trbert_env.encoder.families import FAMILIES, family_of
 from trbert_env.tasks.labels import HeadMismatchError
 
 #: What a checkpoint of an encoder may bring although the task model lacks it: no task head reads it.
 _UNUSED = re.compile(r"(^|\.)(pooler\.|position_ids$|embeddings\.token_type_ids$)")
-#: The layer between encoder and head, which lies in the encoder and is trained with the head.
-_POOLER = re.compile(r"(^|\.)pooler\.")
+#: Layers between encoder and classifier, in the encoder or (ModernBERT, DeBERTa) beside it, which language models may
+#: have trained already; where they are missing, they are trained with the classifier.
+_POOLER = re.compile(r"(^|\.)pooler\.|^head\.")
 #: What the weights of an encoder's layers and embeddings are called in all supported families.
-_ENCODER = re.compile(r"(^|\.)(layer\.\d+\.|embeddings\.|embeddings_project\.)")
+_ENCODER = re.compile(r"(^|\.)(layers?\.\d+\.|(rel_)?embeddings\.|embeddings_project\.|final_norm\.)")
 #: What reading a configuration raises where a value is odd: transformers checks types by strict dataclasses.
 CONFIG_ERRORS = (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
 #: What building and loading a model raise where a configuration or a file is odd.
@@ -177,6 +178,17 @@ def check_nothing_missing(missing: Collection[str], what: str, source: str) -> N
         raise ValueError(f"{what} lacks weights ({_some(missing)}), which would be drawn at random: restore {source}")
 
 
+def is_head_of_other_task(model: PreTrainedModel) -> bool:
+    """Return whether a head that was loaded is another task's, which has the same names and shapes in some families.
+
+    Args:
+        model: A task model as loaded, its configuration as the checkpoint has it.
+    """
+    saved = model.config.architectures or []
+    heads = {name for name in saved if name != type(model.base_model).__name__ and not name.endswith("ForMaskedLM")}
+    return family_of(model.config).heads_share_names and bool(heads) and type(model).__name__ not in heads
+
+
 def draw_head(model: PreTrainedModel) -> set[str]:
     """Draw the task head's weights at random, as a new model's are; returns their names.
 
@@ -207,8 +219,8 @@ def check_backbone_missing(model: PreTrainedModel, missing: Collection[str], wha
     lacking, prefix = set(missing), f"{model.base_model_prefix}."
     # A language model's head reads the encoder's own word embeddings too, which are there in any case.
     shared = {name for name, other in model.all_tied_weights_keys.items() if other.startswith(prefix)}
-    head = {name for name in model.state_dict() if not name.startswith(prefix)} - shared
-    pooler = {name for name in model.state_dict() if _POOLER.search(name)} - head
+    pooler = {name for name in model.state_dict() if _POOLER.search(name)}
+    head = {name for name in model.state_dict() if not name.startswith(prefix)} - shared - pooler
     if head <= lacking:  # it is to be trained, and a pooler that is missing too is trained with it
         lacking -= head | pooler if pooler <= lacking else head
     check_nothing_missing(lacking, what, source)

@@ -265,8 +265,8 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
                 set.
         """
         staged = self.staged
-        # Any other function would attend from one text to the next.
-        _check_attention(self.backbone.config._attn_implementation, PACKED_ATTENTION)
+        if self.encoder.family.attention_interface:  # any other function would attend from one text to the next
+            _check_attention(self.backbone.config._attn_implementation, PACKED_ATTENTION)
         rule = self.decision if decision is None else decision
         forward = staged.start(batch, samples)
         masks, policy_logits = [], []

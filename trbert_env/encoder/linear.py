@@ -3,48 +3,25 @@
 The weights stay the parameters of stock modules. oneDNN brings them into an order of its own at each call, which takes
 0.25 ms a layer of MiniLM's size: nothing to a large batch, a tenth of the time of a single text. So weights that do not
 require gradients (``model.requires_grad_(False)``, as before serving) are kept in that order beside the parameters,
-which takes as much memory again as the encoder's linear layers. The copy is made anew when the parameter was changed in
-place, by ``load_state_dict`` or by ``to()``, and goes with the module. Parameters that require gradients have no copy,
-because torch's fused optimisers change them without counting it. What changes a frozen parameter through its ``data``
-is not counted either: change it under :class:`torch.no_grad` instead.
+which takes as much memory again as the encoder's linear layers; see :mod:`trbert_env.encoder.frozen`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import gelu
 from torch.utils.flop_counter import register_flop_formula
 from transformers.activations import GELUActivation
 
+from trbert_env.encoder.frozen import FrozenValues, are_frozen
 from trbert_env.encoder.kernels import linear_library, onednn_linear, onednn_order
 
-
-class _Ordered(NamedTuple):
-    """A weight in oneDNN's order, and what it is a copy of.
-
-    Attributes:
-        values: Opaque tensor of oneDNN.
-        storage: Reference to the weight's memory; while it exists, no other memory has its number.
-        version: Changes in place of the weight at the time of the copy.
-    """
-
-    values: Tensor
-    storage: StorageWeakRef
-    version: int
-
-    def is_of(self, weight: Tensor) -> bool:
-        """Whether it is a copy of a weight as it now is."""
-        return self.version == weight._version and self.storage.cdata == weight.untyped_storage()._cdata
-
-
-#: Weights in oneDNN's order, of the modules that have them.
-_ORDERED: WeakKeyDictionary[nn.Module, _Ordered] = WeakKeyDictionary()
+#: Weights in oneDNN's order, opaque tensors, of the modules that have them.
+_ORDERED: FrozenValues[Tensor] = FrozenValues()
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
@@ -54,8 +31,8 @@ def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
         module: A stock linear layer, or what takes its place: that is called as it is, with its hooks.
         states: ``(..., inputs)``.
     """
-    if not _is_plain(module) or not _takes_onednn(module, states):
-        _ORDERED.pop(module, None)
+    if not is_plain(module) or not _takes_onednn(module, states):
+        _ORDERED.forget(module)
         return cast(Tensor, module(states))
     return _multiply(module, states)
 
@@ -95,14 +72,14 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
         activation: The activation.
         states: ``(..., inputs)``.
     """
-    if _is_plain(module) and _is_gelu(activation) and _takes_onednn(module, states):
+    if is_plain(module) and _is_gelu(activation) and _takes_onednn(module, states):
         weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
         if not _learns(states, weight, bias):
             return onednn_linear(states, _ordered(module, weight), bias, "gelu")
     return cast(Tensor, activation(apply_linear(module, states)))
 
 
-def _is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> bool:
     """Whether a layer is a stock linear layer without hooks."""
     return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
 
@@ -120,14 +97,10 @@ def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
 
 def _ordered(module: nn.Module, weight: Tensor) -> Tensor:
     """Return a module's weight, in oneDNN's order if it is frozen."""
-    if weight.requires_grad or weight.is_inference():  # neither kind counts all changes
-        _ORDERED.pop(module, None)
+    if not are_frozen(weight):
+        _ORDERED.forget(module)
         return weight
-    found = _ORDERED.get(module)
-    if found is None or not found.is_of(weight):
-        found = _Ordered(onednn_order(weight), StorageWeakRef(weight.untyped_storage()), weight._version)
-        _ORDERED[module] = found
-    return found.values
+    return _ORDERED.of(module, (weight,), lambda: onednn_order(weight))
 
 
 def _learns(*tensors: Tensor | None) -> bool:

@@ -21,7 +21,8 @@ def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
     """FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n + m d f n)``.
 
     ``m`` is 2, or 3 where the feed-forward network is gated; ``r`` is 0, or the embeddings of relative positions that
-    each token is multiplied with. Projections of these embeddings themselves are not counted: no text changes them.
+    each token is multiplied with. Projections of these embeddings themselves are not counted: no text changes them, and
+    a frozen encoder computes them once for all texts.
 
     Example:
         >>> layer_flops(128, LayerSize(768, 3072)) == 2 * 931_135_488

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from runners.cli.options import EncoderOptions
-from runners.evaluation.layer_probe import LayerProbe, probe_layers
+from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
 from runners.training import layers as layers_module
 from runners.training.layers import settled_layers
 from trbert_env.data.backbones import Backbone
@@ -88,6 +88,22 @@ def test_the_last_cut_goes_behind_the_first_layer_that_tells_half(
     probe = LayerProbe(tuple(4.0 * (1 - share) for share in told), prior=4.0)
     assert probe.told == pytest.approx(told)
     assert probe.reduction_layers == expected
+
+
+def test_modernberts_cuts_are_moved_and_means_of_tokens_are_read(make_model: Callable[..., PreTrainedModel]) -> None:
+    config = make_model("modernbert", layers=12).config
+    probe = LayerProbe((3.0, 3.0, 3.0, 3.0, 1.0, *(0.0,) * 7), prior=4.0)
+    assert measured_cuts(probe, config) == (4, 7)  # layers 1, 4, 7 and 10 are global
+    assert measured_cuts(probe, make_model("bert", layers=12).config) == probe.reduction_layers == (2, 6)
+    config.classifier_pooling, config.num_labels = "mean", 3
+    task = Classification()
+    task.configure(config, Dataset.from_dict({"label": ["a", "b", "c"]}))
+    torch.manual_seed(0)
+    classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    staged = StagedModel(classifier, task)
+    assert not staged.reads_first_tokens
+    found = probe_layers(staged, texts_of(60, 1))
+    assert found.divergences[-1] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_too_few_texts(make_model: Callable[..., PreTrainedModel]) -> None:

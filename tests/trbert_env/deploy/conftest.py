@@ -24,6 +24,14 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "multi-hop": ("multi_hop_qa", {"max_tokens": 64, "max_question_tokens": 16}, {}),
 }
 VOCABULARY = 30_522
+#: Values at which what is particular to a family shows in texts of a dozen tokens.
+PARTICULAR: dict[str, dict[str, Any]] = {
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4}
+    | {"position_biased_input": False, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+    "modernbert": {"local_attention": 6, "pad_token_id": 0, "bos_token_id": 101, "eos_token_id": 102}
+    | {"cls_token_id": 101, "sep_token_id": 102},
+    "roberta": {"type_vocab_size": 1},
+}
 
 MakeShipped = Callable[..., Any]
 MakeInputs = Callable[..., dict[str, Tensor]]
@@ -41,8 +49,7 @@ def make_shipped(kind: str, family: str = "bert", **settings: Any) -> Any:
         sizes = {"dim": 32, "hidden_dim": 48, "n_heads": 2, "n_layers": 4}
     else:
         sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_hidden_layers": 4}
-    if family == "roberta":
-        sizes["type_vocab_size"] = 1
+    sizes |= PARTICULAR.get(family, {})
     backbone = AutoConfig.for_model(family, vocab_size=VOCABULARY, max_position_embeddings=80, **sizes, **values)
     config = TokenReducedConfig(
         backbone=backbone.to_dict() | {"model_type": family},

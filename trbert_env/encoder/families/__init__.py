@@ -6,7 +6,10 @@ from typing import Any
 
 from trbert_env.encoder.families.base import Family, LayerSize
 from trbert_env.encoder.families.bert import Bert, Electra, Roberta
+from trbert_env.encoder.families.deberta import DebertaV2
 from trbert_env.encoder.families.distilbert import DistilBert
+from trbert_env.encoder.families.modernbert import ModernBert
+from trbert_env.encoder.families.mpnet import MPNet
 
 __all__ = ["FAMILIES", "Family", "LayerSize", "family_of"]
 
@@ -14,8 +17,11 @@ __all__ = ["FAMILIES", "Family", "LayerSize", "family_of"]
 FAMILIES: dict[str, Family] = {
     "bert": Bert(),
     "camembert": Roberta(),
+    "deberta-v2": DebertaV2(),
     "distilbert": DistilBert(),
     "electra": Electra(),
+    "modernbert": ModernBert(),
+    "mpnet": MPNet(),
     "roberta": Roberta(),
     "xlm-roberta": Roberta(),
 }

@@ -51,12 +51,14 @@ class Family:
     feed_forward: ClassVar[str] = "intermediate_size"
     #: False for encoders whose stock calls take no token types.
     reads_token_types: ClassVar[bool] = True
-    #: True where attention goes by transformers' interface, so that stock layers run packed states themselves.
+    #: True where stock attention goes by the interface of transformers, so that its function can be set.
     attention_interface: ClassVar[bool] = True
     #: True where layers read the positions at which tokens stood.
     reads_positions: ClassVar[bool] = False
     #: True where stock models count positions from the padding id of their configuration.
     counts_from_padding: ClassVar[bool] = False
+    #: True where heads of several tasks have the same names and shapes, so that only the name of the class tells them.
+    heads_share_names: ClassVar[bool] = False
     #: True where sequences may be longer than the configuration says without any new weights.
     reaches_further: ClassVar[bool] = False
     #: None where the layers cannot be run narrower.
@@ -198,6 +200,10 @@ class Family:
             layout: The layout of the states.
         """
         return self.first_token_head(model, states.index_select(0, layout.sequence_starts.to(states.device)))
+
+    def pools_tokens(self, config: Any) -> bool:
+        """Return whether :meth:`sequence_head` reads all tokens of a sequence, not its first alone."""
+        return False
 
     def first_token_head(self, model: Any, first: Tensor) -> Tensor:
         """Return logits from first tokens' last states, ``(num_sequences, hidden)``: pooler, dropout, classifier."""

@@ -192,3 +192,13 @@ def test_texts_do_not_touch_each_other(backend: str, save: Callable[..., Any]) -
     alone = [exported.forward_packed(TextBatch.from_texts([text])).logits for text in saved.texts]
     close(together.logits, torch.cat(alone), 1e-5)
     assert np.isfinite(together.logits.numpy()).all()
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "modernbert", "mpnet"])
+def test_families_whose_layers_read_positions_are_refused(
+    any_backend: str, family: str, save: Callable[..., Any]
+) -> None:
+    saved = save("classes", family)
+    with pytest.raises(ValueError, match=f"'{family}' cannot be exported"):
+        export_model(saved.folder, any_backend)
+    assert not (saved.folder / any_backend).exists()
