@@ -150,13 +150,15 @@ class BenchmarkOptions:
             refuse_given(self, ("--calibration-texts",), "only --precisions int8 fits scales")
         if self.opponents and "torch" not in self.backends:
             raise UserError("--opponents run in torch: name it in --backends, or leave --opponents out")
-        if self.training and self.lengths is None and ("torch" not in self.backends or not self.numbers_of("torch")):
-            raise UserError("training steps run in torch, in float32 or bfloat16: name both, or give --no-training")
         if self.suite == "gpu" and self.run.device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 "--suite gpu measures a CUDA device, and torch finds none here: run it where there is one, or try it "
                 "out by --device cpu"
             )
+        self._check_runtimes()
+
+    def _check_runtimes(self) -> None:
+        """Refuse number formats and runtimes that do not go together."""
         exporting = self.backends != ("torch",)
         if exporting and str(resolve_device(self.run.device)) != "cpu":
             raise UserError("--backends onnx and openvino run on the CPU: give --device cpu, or leave them out")
@@ -167,6 +169,8 @@ class BenchmarkOptions:
         for backend, own in known.items():
             if not any(precision in own for precision in self.numbers):
                 raise UserError(f"--backends {backend} has {', '.join(own)}: name one of them in --precisions")
+        if self.training and self.lengths is None and ("torch" not in self.backends or not self.numbers_of("torch")):
+            raise UserError("training steps run in torch, in float32 or bfloat16: name both, or give --no-training")
 
     @property
     def numbers(self) -> tuple[Precision, ...]:
