@@ -51,12 +51,15 @@ class PackedSequences:
         recorder: Recorder of the attention that tokens receive; None where it is not wanted.
         positions: ``(rows,)`` int64: where in its sequence each token stood before any was dropped, 0 for padding;
             None for families whose layers do not read it.
+        longest: Tokens of the longest sequence at most, where the lengths are not known on the host: ``lengths`` is
+            then empty, and only the varlen kernel serves. None for the greatest of ``lengths``.
     """
 
     lengths: list[int]
     cu_seqlens: Tensor
     recorder: Recorder | None = field(default=None)
     positions: Tensor | None = field(default=None)
+    longest: int | None = field(default=None)
 
     @classmethod
     def of(cls, lengths: Tensor, device: torch.device | str, positions: Tensor | None = None) -> PackedSequences:
@@ -269,7 +272,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, 
     kernel = _varlen_kernel()
     assert kernel is not None
     total = query.shape[2]
-    longest = max(packed.lengths)
+    longest = max(packed.lengths) if packed.longest is None else packed.longest
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
     output = kernel(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
     return output.view(1, total, *output.shape[1:])
