@@ -32,7 +32,14 @@ from runners.evaluation.grid import Cell, Measurement, Order, Side, batch_cells,
 from runners.evaluation.grid_report import grid_plot, print_grid
 from runners.evaluation.growth import growth_plot, growth_record, length_cells, print_growth
 from runners.evaluation.machine import LoadWatch
-from runners.evaluation.sides import export_sides, installed_backends, opponent_sides, precisions_of, torch_sides
+from runners.evaluation.sides import (
+    export_sides,
+    installed_backends,
+    opponent_sides,
+    precisions_of,
+    replay_record,
+    torch_sides,
+)
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.export import calibration_texts
 from runners.runs.files import write_csv
@@ -236,7 +243,7 @@ def make_sides(
     """
     sides: list[Side] = []
     if "torch" in options.backends:
-        sides += torch_sides(model, options.numbers_of("torch"), device)
+        sides += torch_sides(model, options.numbers_of("torch"), device, replayed=options.suite == "gpu")
         sides += opponent_sides(options.opponents, workload, options.numbers_of("torch"), device)
     exports = [backend for backend in options.backends if backend != "torch"]
     if not exports:
@@ -256,11 +263,11 @@ def measure_all(
     options: BenchmarkOptions,
     device: str,
     watch: LoadWatch,
-) -> list[Measurement]:
-    """Measure a model, its exports and its opponents."""
+) -> tuple[list[Measurement], dict[str, int]]:
+    """Measure a model, its exports and its opponents; and say how many batches were replayed."""
     with TemporaryDirectory() as place:
         sides = make_sides(workload, model, options, device, Path(place))
-        return measure_grid(sides, cells, options.rounds, watch)
+        return measure_grid(sides, cells, options.rounds, watch), replay_record(sides)
 
 
 def inference_record(rows: list[Measurement]) -> dict[str, float]:
@@ -306,10 +313,10 @@ def time_lengths(options: BenchmarkOptions, device: str) -> None:
     workload, model = length_workload(options, device)
     cells = length_cells(sorted(options.lengths or ()), model.backbone.config.vocab_size, options.run.seed)
     watch = LoadWatch()
-    rows = measure_all(workload, model, cells, options, device, watch)
+    rows, replays = measure_all(workload, model, cells, options, device, watch)
     folder = make_folder(workload, options, f"{options.architecture}-lengths")
     record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": 0, **growth_record(rows)}
-    folder.write_metrics(record | load_record(watch))
+    folder.write_metrics(record | replays | load_record(watch))
     write_csv(folder.path / "growth.csv", [row.row() for row in rows])
     save_plot(growth_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "growth.png")
     print_growth(rows)
@@ -334,8 +341,8 @@ def time_batches(options: BenchmarkOptions, device: str) -> None:
     if options.training:
         record |= time_steps(workload, options, device)
     cells, watch = batch_cells(workload.texts, options.batch_size, options.orders), LoadWatch()
-    rows = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
-    record |= inference_record(rows) | load_record(watch)
+    rows, replays = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
+    record |= inference_record(rows) | replays | load_record(watch)
     folder = make_folder(workload, options, options.architecture)
     folder.write_metrics(record)
     write_csv(folder.path / "benchmark.csv", [row.row() for row in rows])

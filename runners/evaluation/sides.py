@@ -19,6 +19,7 @@ from trbert_env.deploy.export.backends import BackendName, Precision, backend_of
 from trbert_env.deploy.export.export import export_model
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.deploy.replay import ReplayedSystem
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.system import ReducedSystem, StockSystem, System
 
@@ -62,13 +63,16 @@ def side_name(kind: str, backend: str, precision: str, plain: str) -> str:
     return f"{kind}_{backend}_{precision}".replace("-", "_")
 
 
-def torch_sides(model: TokenReducedModel, precisions: Sequence[Precision], device: str) -> list[Side]:
+def torch_sides(
+    model: TokenReducedModel, precisions: Sequence[Precision], device: str, replayed: bool = False
+) -> list[Side]:
     """Return stock transformers, on a CPU also with our linear layers, packed keep-all and the model itself.
 
     Args:
         model: The model; left as it is.
         precisions: Number formats, all of torch.
         device: Device to compute on.
+        replayed: True for the model with recorded passes too; see :mod:`trbert_env.deploy.replay`.
     """
     found = []
     for precision in precisions:
@@ -77,8 +81,24 @@ def torch_sides(model: TokenReducedModel, precisions: Sequence[Precision], devic
         systems = model_systems(placed)
         if device == "cpu":  # elsewhere its linear layers are stock ones
             systems["stock_linear"] = StockSystem(placed.backbone, placed.task, faster_linear=True)
+        if replayed:
+            systems["replayed"] = ReplayedSystem(placed)
         found += [_torch_side(kind, precision, system, precisions) for kind, system in systems.items()]
     return found
+
+
+def replay_record(sides: Sequence[Side]) -> dict[str, int]:
+    """Return how many batches were replayed, and how many did not fit and ran eagerly.
+
+    Args:
+        sides: Sides, after they were measured.
+    """
+    record: dict[str, int] = {}
+    for side in sides:
+        if isinstance(side.system, ReplayedSystem):
+            found = side.system
+            record |= {f"{side.name}_batches": found.replays, f"{side.name}_overflows": found.overflows}
+    return record
 
 
 def export_sides(

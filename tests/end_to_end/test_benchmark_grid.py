@@ -88,3 +88,15 @@ def test_the_gpu_suite_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[s
         run(main, BenchmarkOptions, ["--suite", "gpu"])
     assert caught.value.code == 2
     assert "--suite gpu measures a CUDA device, and torch finds none here" in capsys.readouterr().err
+
+
+def test_the_gpu_suite_can_be_tried_out_on_a_cpu(in_process: Any) -> None:
+    place = ["--backbone", str(in_process.pretrained), "--data-dir", str(in_process.data), "--output-dir", "try"]
+    sizes = ["--batch-size", "2", "--num-texts", "6", "--rounds", "2"]
+    run(main, BenchmarkOptions, ["--suite", "gpu", "--device", "cpu", *place, *sizes])
+    folder = in_process.only_run("try")
+    rows = {row["name"]: row for row in table_of(folder)}
+    assert {row["precision"] for row in rows.values()} == {"bfloat16"}
+    assert float(rows["replayed"]["gflops"]) == pytest.approx(float(rows["reduced"]["gflops"]))
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["replayed_batches"] > 0
