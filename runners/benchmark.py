@@ -31,6 +31,7 @@ from runners.cli.run import UserError, run
 from runners.evaluation.grid import Cell, Measurement, Order, Side, batch_cells, grid_record, measure_grid
 from runners.evaluation.grid_report import grid_plot, print_grid
 from runners.evaluation.growth import growth_plot, growth_record, length_cells, print_growth
+from runners.evaluation.keep_all import keep_all_record, measure_keep_all, print_keep_all
 from runners.evaluation.machine import LoadWatch
 from runners.evaluation.sides import (
     export_sides,
@@ -109,6 +110,10 @@ class BenchmarkOptions:
     lengths: tuple[Annotated[int, Range(8)], ...] | None = None
     """Time texts of just these numbers of tokens instead: how clock and memory grow with the length."""
 
+    keep_all: Annotated[int, Range(1)] | None = None
+    """Measure quality instead, with nothing skipped, on this many validation records: every runtime, number format and
+    library must answer as stock transformers does."""
+
     training: bool = True
     """Timing of training steps too."""
 
@@ -149,6 +154,9 @@ class BenchmarkOptions:
         if self.lengths is not None:
             given = ("--num-texts", "--batch-size", "--orders", "--opponents", "--max-length")
             refuse_given(self, given, "--lengths times inference alone")
+        if self.keep_all is not None:
+            timing = ("--num-texts", "--batch-size", "--orders", "--opponents", "--lengths", "--rounds")
+            refuse_given(self, (*timing, "--keep-fractions", "--reduction-layers"), "--keep-all measures quality alone")
         if self.model is not None and (self.lengths is not None or not self.training):
             refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
         if self.precisions:
@@ -176,7 +184,10 @@ class BenchmarkOptions:
         for backend, own in known.items():
             if not any(precision in own for precision in self.numbers):
                 raise UserError(f"--backends {backend} has {', '.join(own)}: name one of them in --precisions")
-        if self.training and self.lengths is None and ("torch" not in self.backends or not self.numbers_of("torch")):
+        if self.keep_all is not None and "float32" not in self.numbers_of("torch"):
+            raise UserError("--keep-all compares with torch in float32: name float32 in --precisions")
+        timed = self.training and self.lengths is None and self.keep_all is None
+        if timed and ("torch" not in self.backends or not self.numbers_of("torch")):
             raise UserError("training steps run in torch, in float32 or bfloat16: name both, or give --no-training")
 
     @property
@@ -196,8 +207,10 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     if options.model is not None:
         model, backbone = load_model(options.model, device)
         check_settled(options, model.config.env)
-    workload = load_split(options.data, backbone, trained=None if model is None else TrainedOn.of(model))
-    workload = replace(workload, texts=random_texts(workload, options))
+    data = replace(options.data, max_eval_texts=options.keep_all)
+    workload = load_split(data, backbone, trained=None if model is None else TrainedOn.of(model))
+    if options.keep_all is None:
+        workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
         positions = max(BertConfig().max_position_embeddings, workload.task.max_tokens)
         config = BertConfig(vocab_size=len(workload.backbone.tokenizer), max_position_embeddings=positions)
@@ -245,6 +258,12 @@ def make_sides(
     if "torch" in options.backends:
         sides += torch_sides(model, options.numbers_of("torch"), device, replayed=options.suite == "gpu")
         sides += opponent_sides(options.opponents, workload, options.numbers_of("torch"), device)
+    return sides + make_exports(workload, model, options, place)
+
+
+def make_exports(workload: Workload, model: TokenReducedModel, options: BenchmarkOptions, place: Path) -> list[Side]:
+    """Return the model's exports; see :func:`make_sides`."""
+    sides: list[Side] = []
     exports = [backend for backend in options.backends if backend != "torch"]
     if not exports:
         return sides
@@ -358,6 +377,20 @@ def time_batches(options: BenchmarkOptions, device: str) -> None:
     print_end(folder, watch, "benchmark")
 
 
+def measure_quality(options: BenchmarkOptions, device: str) -> None:
+    """Measure quality with nothing skipped, and keep the table and the record."""
+    workload, model = load_workload(options, device)
+    model = model or random_model(workload, options)
+    with TemporaryDirectory() as place:
+        exports = make_exports(workload, model, options, Path(place))
+        rows = measure_keep_all(model, workload, options.numbers_of("torch"), device, exports)
+    folder, metric = make_folder(workload, options, "keep-all"), workload.task.metric_names[0]
+    record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": len(workload.texts)}
+    folder.write_metrics(record | keep_all_record(rows, metric))
+    print_keep_all(rows, metric)
+    print(f"record: {folder.metrics_path}")
+
+
 def time_steps(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
     """Measure training steps, in the first number format of torch."""
     dtype = cast(DType, options.numbers_of("torch")[0])
@@ -398,10 +431,12 @@ def main(options: BenchmarkOptions) -> None:
     device = str(resolve_device(options.run.device))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    if options.lengths is not None:
+    if options.keep_all is not None:
+        measure_quality(options, device)
+    elif options.lengths is not None:
         time_lengths(options, device)
-        return
-    time_batches(options, device)
+    else:
+        time_batches(options, device)
 
 
 if __name__ == "__main__":

@@ -100,3 +100,19 @@ def test_the_gpu_suite_can_be_tried_out_on_a_cpu(in_process: Any) -> None:
     assert float(rows["replayed"]["gflops"]) == pytest.approx(float(rows["reduced"]["gflops"]))
     record = json.loads((folder / "metrics.json").read_text())
     assert record["replayed_batches"] > 0
+
+
+def test_nothing_skipped_answers_as_stock_transformers_does(
+    in_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--backbone", str(in_process.fine_tuned), "--data-dir", str(in_process.data), "--output-dir", "equal"]
+    numbers = ["--precisions", "float32", "bfloat16", "--backends", "torch", *installed_backends()[:1]]
+    run(main, BenchmarkOptions, [*place, *numbers, "--keep-all", "9"])
+    record = json.loads((in_process.only_run("equal") / "metrics.json").read_text())
+    assert record["num_texts"] == 9
+    ways = [name.removesuffix("_f1") for name in record if name.endswith("_f1")]
+    assert {"stock_float32", "packed_torch_float32", "packed_torch_bfloat16"} <= set(ways)
+    for way in (way for way in ways if way.endswith("float32")):
+        assert record[f"{way}_loss"] == pytest.approx(0.0, abs=1e-9)
+        assert record[f"{way}_log_likelihood"] == pytest.approx(record["stock_float32_log_likelihood"], abs=1e-5)
+    assert "packed torch float32" in capsys.readouterr().out

@@ -97,7 +97,7 @@ OWN = {
     ),
     "benchmark": (
         "suite model keep-fractions architecture batch-size orders precisions backends opponents num-texts rounds "
-        "threads calibration-texts lengths training no-training"
+        "threads calibration-texts lengths keep-all training no-training"
     ),
     "export": "model backend precision unreduced no-unreduced calibration-texts",
     "benchmark_export": "model backend precisions batch-sizes num-texts rounds threads calibration-texts",
@@ -253,6 +253,8 @@ def refused(job: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("benchmark", "--precisions float32 --dtype bfloat16", "names the number formats: leave --dtype out"),
         ("benchmark", "--precisions int8", "--precisions int8: no runtime of --backends has it"),
         ("benchmark", "--calibration-texts 5", "only --precisions int8 fits scales: leave --calibration-texts out"),
+        ("benchmark", "--keep-all 9 --rounds 2", "--keep-all measures quality alone: leave --rounds out"),
+        ("benchmark", "--keep-all 9 --precisions bfloat16", "--keep-all compares with torch in float32"),
         ("benchmark", "--lengths 64 --opponents x", "--lengths times inference alone: leave --opponents out"),
         ("pilot", "--max-train-texts 5", "--max-train-texts has no meaning here"),
         ("probe", "--dtype float32", "--dtype has no meaning here: it is measured in float32"),

@@ -92,7 +92,7 @@ OWN = {
     ],
     "benchmark": [
         *("--batch-size 0", "--batch-size", "--batch-size 8 8", "--num-texts 0", "--rounds 0", "--keep-fractions 2"),
-        *("--keep-fractions 0.2 nan", "--orders", "--threads 0", "--calibration-texts 0"),
+        *("--keep-fractions 0.2 nan", "--orders", "--threads 0", "--calibration-texts 0", "--keep-all 0"),
     ],
     "sweep": [
         *(
