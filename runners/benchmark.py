@@ -383,7 +383,8 @@ def measure_quality(options: BenchmarkOptions, device: str) -> None:
     model = model or random_model(workload, options)
     with TemporaryDirectory() as place:
         exports = make_exports(workload, model, options, Path(place))
-        rows = measure_keep_all(model, workload, options.numbers_of("torch"), device, exports)
+        precisions = sorted(options.numbers_of("torch"), key=lambda name: name != "float32")
+        rows = measure_keep_all(model, workload, precisions, device, exports)
     folder, metric = make_folder(workload, options, "keep-all"), workload.task.metric_names[0]
     record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": len(workload.texts)}
     folder.write_metrics(record | keep_all_record(rows, metric))

@@ -12,7 +12,7 @@ import torch
 from runners.cli.display import Cell as TableCell
 from runners.cli.display import print_table
 from runners.evaluation.grid import Side
-from runners.evaluation.quality import measure_quality
+from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Quality
 from runners.evaluation.timing import timed_model
 from trbert_env.data.workload import Workload
@@ -35,13 +35,24 @@ class KeepAll:
         precision: Number format.
         quality: Metrics and log-likelihood.
         loss: Points of the main metric below the stock forward in the same number format; in float32 where torch has no
-            such format.
+            such format, and of the stock forward itself.
+        changed: Records that it answers otherwise than that forward does. Rounding decides between answers that are
+            about as good: where it changes some, the metric moves to either side.
     """
 
     name: str
     precision: str
     quality: Quality
     loss: float
+    changed: int
+
+    @classmethod
+    def of(cls, name: str, precision: str, found: MeasuredPass, stock: MeasuredPass) -> KeepAll:
+        """Compare a pass with that of stock transformers."""
+        metric = found.workload.task.metric_names[0]
+        own, others = found.measured.quality, stock.measured.quality
+        changed = sum(repr(found.predictions[name]) != repr(answer) for name, answer in stock.predictions.items())
+        return cls(name, precision, own, others[metric] - own[metric], changed)
 
     @property
     def equal(self) -> bool:
@@ -57,30 +68,26 @@ def measure_keep_all(
     Args:
         model: The model; left as it is.
         workload: Split to measure on.
-        precisions: Number formats of torch.
+        precisions: Number formats of torch, float32 first.
         device: Device to compute on.
         exports: Exports; those of unreduced models are measured.
     """
-    metric = workload.task.metric_names[0]
     found: list[KeepAll] = []
-    stock: dict[str, float] = {}
+    stock: dict[str, MeasuredPass] = {}
     for precision in precisions:
         placed = timed_model(model, model.decision, getattr(torch, precision), device)
         placed.requires_grad_(False)
-        quality = measure_quality(StockSystem(placed.backbone, placed.task), workload).quality
-        stock[precision] = quality[metric]
-        found.append(KeepAll(f"stock_{precision}", precision, quality, stock["float32"] - stock[precision]))
+        stock[precision] = measure_pass(StockSystem(placed.backbone, placed.task), workload)
+        found.append(KeepAll.of(f"stock_{precision}", precision, stock[precision], stock["float32"]))
         for library in _libraries(getattr(torch, precision), device):
             with nullcontext() if library is None else by_library(library):
-                packed = UnreducedSystem(StagedModel(placed.backbone, placed.task))
-                quality = measure_quality(packed, workload).quality
+                own = measure_pass(UnreducedSystem(StagedModel(placed.backbone, placed.task)), workload)
             name = f"packed_{precision}" if library is None else f"packed_{library}_{precision}"
-            found.append(KeepAll(name, precision, quality, stock[precision] - quality[metric]))
+            found.append(KeepAll.of(name, precision, own, stock[precision]))
     for side in exports:
         if side.kind == "unreduced":
-            quality = measure_quality(side.system, workload).quality
-            loss = stock.get(side.precision, stock["float32"]) - quality[metric]
-            found.append(KeepAll(side.name, side.precision, quality, loss))
+            own, of_stock = measure_pass(side.system, workload), stock.get(side.precision, stock["float32"])
+            found.append(KeepAll.of(side.name, side.precision, own, of_stock))
     return found
 
 
@@ -108,7 +115,7 @@ def keep_all_record(rows: Sequence[KeepAll], metric: str) -> dict[str, Any]:
     for row in rows:
         record[f"{row.name}_{metric}"] = row.quality[metric]
         record[f"{row.name}_log_likelihood"] = row.quality.log_likelihood
-        record[f"{row.name}_loss"] = row.loss
+        record |= {f"{row.name}_loss": row.loss, f"{row.name}_changed_answers": row.changed}
     return record
 
 
@@ -125,11 +132,12 @@ def print_keep_all(rows: Sequence[KeepAll], metric: str) -> None:
             f"{row.quality[metric]:.4f}",
             f"{row.quality.log_likelihood:.5f}",
             f"{row.loss:+.4f}",
+            row.changed,
             f"{'yes' if row.equal else 'no'}",
         ]
         for row in rows
     ]
-    header = ["", metric.replace("_", " "), "log-likelihood", "below stock", f"equal to {TOLERANCE:g}"]
+    header = ["", metric.replace("_", " "), "log-likelihood", "below stock", "other answers", f"equal to {TOLERANCE:g}"]
     print_table(
         "nothing skipped: below the stock forward in the same number format, where torch has it; itself below float32",
         header,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trbert_env.deploy.fixed_pass import FixedInputs, FixedResult, Room, run_fixed
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.attention import fits_varlen
 from trbert_env.encoder.batching import padded_rows
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
@@ -52,8 +53,8 @@ class ReplayedSystem:
         decision: Decision rule to apply; None for the model's own.
 
     Raises:
-        ValueError: Layers of the model's family read where tokens stood, or it is on a GPU in float32, where attention
-            needs the lengths on the host.
+        ValueError: Layers of the model's family read where tokens stood, or it is on a GPU whose varlen kernel does not
+            take its heads.
 
     Attributes:
         replays: Batches that were replayed.
@@ -70,10 +71,11 @@ class ReplayedSystem:
                 f"family '{model.backbone.config.model_type}' cannot be replayed (its layers read where tokens stood): "
                 "run the model eagerly"
             )
-        if model.device.type != "cpu" and model.backbone.dtype == torch.float32:
+        head_size = model.encoder.hidden_size // int(model.backbone.config.num_attention_heads)
+        if model.device.type != "cpu" and not fits_varlen(model.device, model.backbone.dtype, head_size):
             raise ValueError(
-                "float32 cannot be replayed on a GPU, whose attention kernel is of half precision: give a "
-                "model in bfloat16"
+                f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then needs "
+                "the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
             )
         self.model, self.task, self.device = model, model.task, model.device
         self._rule = model.decision if decision is None else decision

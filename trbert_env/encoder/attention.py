@@ -260,11 +260,21 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
     return cast(Callable[..., Tensor], varlen_attn) if takes_scale else None
 
 
+def fits_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Tell whether the varlen kernel takes such heads: CUDA, half precision, a width that it was built for.
+
+    Args:
+        device: Device of the heads.
+        dtype: Number format.
+        head_size: Width of a head.
+    """
+    fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and head_size % 8 == 0
+    return fits and head_size <= 256 and _varlen_kernel() is not None
+
+
 def _fits_varlen(query: Tensor) -> bool:
-    """Whether the varlen kernel takes these heads: CUDA, half precision, a width that it was built for."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    fits = query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
-    return fits and _varlen_kernel() is not None
+    """Whether the varlen kernel takes these heads; see :func:`fits_varlen`."""
+    return fits_varlen(query.device, query.dtype, query.shape[-1])
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
