@@ -74,8 +74,8 @@ class ReplayedSystem:
         head_size = model.encoder.hidden_size // int(model.backbone.config.num_attention_heads)
         if model.device.type != "cpu" and not fits_varlen(model.device, model.backbone.dtype, head_size):
             raise ValueError(
-                f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then needs "
-                "the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
+                f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then "
+                "needs the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
             )
         self.model, self.task, self.device = model, model.task, model.device
         self._rule = model.decision if decision is None else decision
