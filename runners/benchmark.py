@@ -8,196 +8,41 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from transformers import BertConfig
 
-from agents.policy_agent import KeepFractions
 from runners.cli.display import announce, print_table
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    refuse_given,
-    refuse_unused,
-    resolve_device,
-)
+from runners.cli.options import resolve_device
 from runners.cli.plots import save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.grid import Cell, Measurement, Order, Side, batch_cells, grid_record, measure_grid
+from runners.evaluation.benchmark_options import BenchmarkOptions
+from runners.evaluation.grid import Cell, Measurement, Side, batch_cells, grid_record, measure_grid
 from runners.evaluation.grid_report import grid_plot, print_grid
 from runners.evaluation.growth import growth_plot, growth_record, length_cells, print_growth
 from runners.evaluation.keep_all import keep_all_record, measure_keep_all, print_keep_all
 from runners.evaluation.machine import LoadWatch
-from runners.evaluation.sides import (
-    export_sides,
-    installed_backends,
-    opponent_sides,
-    precisions_of,
-    replay_record,
-    torch_sides,
-)
+from runners.evaluation.sides import export_sides, opponent_sides, replay_record, torch_sides
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
 from runners.export import calibration_texts
 from runners.runs.files import write_csv
 from runners.runs.models import check_settled, load_model
-from runners.runs.run_folder import RunFolder, data_of_run
+from runners.runs.run_folder import RunFolder
 from runners.training.loading import TrainedOn, load_split
-from runners.training.precision import DType, evaluation_dtype
+from runners.training.precision import DType
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
-from trbert_env.deploy.export.backends import BackendName, Precision
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
-from trbert_env.ranges import Items, Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.tasks import make_task
-
-BatchSizes = Annotated[tuple[Annotated[int, Range(1)], ...], Items(1, distinct=True)]
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """Options of a benchmark."""
-
-    suite: Literal["cpu", "gpu"] | None = None
-    """Other defaults: every batch size, order, number format and installed runtime of a CPU, or what a GPU is for."""
-
-    model: Path | None = None
-    """A run's folder or a model's; random masks when not given."""
-
-    keep_fractions: KeepFractions = (0.64, 0.22)
-    """With random masks: kept fractions of the full length, one a reduction."""
-
-    architecture: Literal["backbone", "bert-base"] = "backbone"
-    """bert-base: random weights of that size in place of the backbone's; the clock does not see the difference."""
-
-    batch_size: BatchSizes = (32,)
-    """Texts of one batch; one or several sizes."""
-
-    orders: Annotated[tuple[Order, ...], Items(1, distinct=True)] = ("sorted",)
-    """Order in which all systems run the texts: shortest first, or as drawn, where padding costs more."""
-
-    precisions: Annotated[tuple[Precision, ...], Items(distinct=True)] = ()
-    """Number formats; each runtime computes in those that it has. That of --dtype when not given."""
-
-    backends: Annotated[tuple[Literal["torch"] | BackendName, ...], Items(1, distinct=True)] = ("torch",)
-    """Runtimes: torch, and those that the model is exported for, into a folder that is not kept."""
-
-    opponents: tuple[Path, ...] = ()
-    """Other systems for the same texts: folders of runs of train_baseline.py, or of other models."""
-
-    num_texts: Annotated[int, Range(1)] = 128
-    """Texts that are timed; a random sample."""
-
-    rounds: Annotated[int, Range(1)] = 5
-    """Rounds that count; the sides take turns, and the median of each is taken."""
-
-    threads: Annotated[int, Range(1)] | None = None
-    """Threads to compute with; as many as torch takes when not given."""
-
-    calibration_texts: Annotated[int, Range(1)] = 100
-    """With --precisions int8: training texts to fit the scales of activations to; a random sample."""
-
-    lengths: tuple[Annotated[int, Range(8)], ...] | None = None
-    """Time texts of just these numbers of tokens instead: how clock and memory grow with the length."""
-
-    keep_all: Annotated[int, Range(1)] | None = None
-    """Measure quality instead, with nothing skipped, on this many validation records: every runtime, number format and
-    library must answer as stock transformers does."""
-
-    training: bool = True
-    """Timing of training steps too."""
-
-    data: Group[DataOptions] = field(default_factory=DataOptions)
-    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
-
-    def defaults(self) -> BenchmarkOptions:
-        """Return the defaults: those of the suite, and the data of the run that the model is of."""
-        data = data_of_run(self.model, self.data)
-        if self.suite == "cpu":
-            return BenchmarkOptions(
-                batch_size=(1, 8, 32, 128),
-                orders=("sorted", "unsorted"),
-                precisions=("float32", "bfloat16", "int8", "int8-dynamic"),
-                backends=("torch", *installed_backends()),
-                threads=1,
-                training=False,
-                data=data,
-                run=RunOptions(device="cpu"),
-            )
-        if self.suite == "gpu":
-            return BenchmarkOptions(
-                batch_size=(8, 128, 512, 1024),
-                precisions=("bfloat16",),
-                num_texts=2048,
-                training=False,
-                data=data,
-                run=RunOptions(device="cuda"),
-            )
-        return BenchmarkOptions(data=data)
-
-    def check(self) -> None:
-        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
-        refuse_unused(self, max_train_texts="give --num-texts", max_eval_texts="give --num-texts")
-        if self.architecture == "bert-base" and self.model is not None:
-            raise UserError("--architecture bert-base has random weights: leave --model out")
-        if self.lengths is not None:
-            given = ("--num-texts", "--batch-size", "--orders", "--opponents", "--max-length")
-            refuse_given(self, given, "--lengths times inference alone")
-        if self.keep_all is not None:
-            timing = ("--num-texts", "--batch-size", "--orders", "--opponents", "--lengths", "--rounds")
-            refuse_given(self, (*timing, "--keep-fractions", "--reduction-layers"), "--keep-all measures quality alone")
-        if self.model is not None and (self.lengths is not None or not self.training):
-            refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
-        if self.precisions:
-            refuse_given(self, ("--dtype",), "--precisions names the number formats")
-        if "int8" not in self.precisions:
-            refuse_given(self, ("--calibration-texts",), "only --precisions int8 fits scales")
-        if self.opponents and "torch" not in self.backends:
-            raise UserError("--opponents run in torch: name it in --backends, or leave --opponents out")
-        if self.suite == "gpu" and self.run.device == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                "--suite gpu measures a CUDA device, and torch finds none here: run it where there is one, or try it "
-                "out by --device cpu"
-            )
-        self._check_runtimes()
-
-    def _check_runtimes(self) -> None:
-        """Refuse number formats and runtimes that do not go together."""
-        exporting = self.backends != ("torch",)
-        if exporting and str(resolve_device(self.run.device)) != "cpu":
-            raise UserError("--backends onnx and openvino run on the CPU: give --device cpu, or leave them out")
-        known = {backend: precisions_of(backend) for backend in self.backends}
-        for precision in self.numbers:
-            if not any(precision in own for own in known.values()):
-                raise UserError(f"--precisions {precision}: no runtime of --backends has it, name one that does")
-        for backend, own in known.items():
-            if not any(precision in own for precision in self.numbers):
-                raise UserError(f"--backends {backend} has {', '.join(own)}: name one of them in --precisions")
-        if self.keep_all is not None and "float32" not in self.numbers_of("torch"):
-            raise UserError("--keep-all compares with torch in float32: name float32 in --precisions")
-        timed = self.training and self.lengths is None and self.keep_all is None
-        if timed and ("torch" not in self.backends or not self.numbers_of("torch")):
-            raise UserError("training steps run in torch, in float32 or bfloat16: name both, or give --no-training")
-
-    @property
-    def numbers(self) -> tuple[Precision, ...]:
-        """Number formats to measure."""
-        return self.precisions or (evaluation_dtype(self.run.dtype),)
-
-    def numbers_of(self, backend: str) -> tuple[Precision, ...]:
-        """Number formats to measure in a runtime."""
-        return tuple(precision for precision in self.numbers if precision in precisions_of(backend))
 
 
 def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel | None]:
