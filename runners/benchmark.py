@@ -8,91 +8,41 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import torch
 from transformers import BertConfig
 
-from agents.policy_agent import KeepFractions
-from runners.cli.display import print_table
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    refuse_given,
-    refuse_unused,
-    resolve_device,
-)
+from runners.cli.display import announce, print_table
+from runners.cli.options import resolve_device
 from runners.cli.plots import save_plot
 from runners.cli.run import UserError, run
-from runners.evaluation.growth import growth_plot, growth_record, measure_growth, print_growth
+from runners.evaluation.benchmark_options import BenchmarkOptions
+from runners.evaluation.grid import Cell, Measurement, Side, batch_cells, grid_record, measure_grid
+from runners.evaluation.grid_report import grid_plot, print_grid
+from runners.evaluation.growth import growth_plot, growth_record, length_cells, print_growth
+from runners.evaluation.keep_all import keep_all_record, measure_keep_all, print_keep_all
+from runners.evaluation.machine import LoadWatch
+from runners.evaluation.sides import export_sides, opponent_sides, replay_record, torch_sides
 from runners.evaluation.step_times import StepSettings, time_environment, time_joint, time_sb3, time_training
-from runners.evaluation.timing import model_systems, system_flops_speedup, time_systems
+from runners.export import calibration_texts
+from runners.runs.files import write_csv
 from runners.runs.models import check_settled, load_model
-from runners.runs.run_folder import RunFolder, data_of_run
+from runners.runs.run_folder import RunFolder
 from runners.training.loading import TrainedOn, load_split
-from runners.training.precision import evaluation_dtype
-from trbert_env.data.backbones import Backbone, move
+from runners.training.precision import DType
+from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
-from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import TokenPolicy
-from trbert_env.system import StockSystem
 from trbert_env.tasks import make_task
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """Options of a benchmark."""
-
-    model: Path | None = None
-    """A run's folder or a model's; random masks when not given."""
-
-    keep_fractions: KeepFractions = (0.64, 0.22)
-    """With random masks: kept fractions of the full length, one a reduction."""
-
-    architecture: Literal["backbone", "bert-base"] = "backbone"
-    """bert-base: random weights of that size in place of the backbone's; the clock does not see the difference."""
-
-    batch_size: Annotated[int, Range(1)] = 32
-    """Texts of one batch."""
-
-    num_texts: Annotated[int, Range(1)] = 128
-    """Texts that are timed; a random sample."""
-
-    rounds: Annotated[int, Range(1)] = 5
-    """Rounds that count; the sides take turns, and the median of each is taken."""
-
-    lengths: tuple[Annotated[int, Range(8)], ...] | None = None
-    """Time texts of just these numbers of tokens instead: how clock and memory grow with the length."""
-
-    training: bool = True
-    """Timing of training steps too."""
-
-    data: Group[DataOptions] = field(default_factory=DataOptions)
-    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
-
-    def defaults(self) -> BenchmarkOptions:
-        """Return the defaults: the data of the run that the model is of."""
-        return BenchmarkOptions(data=data_of_run(self.model, self.data))
-
-    def check(self) -> None:
-        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
-        refuse_unused(self, max_train_texts="give --num-texts", max_eval_texts="give --num-texts")
-        if self.architecture == "bert-base" and self.model is not None:
-            raise UserError("--architecture bert-base has random weights: leave --model out")
-        if self.lengths is not None:
-            refuse_given(self, ("--num-texts", "--batch-size", "--max-length"), "--lengths times inference alone")
-        if self.model is not None and (self.lengths is not None or not self.training):
-            refuse_given(self, ("--keep-fractions", "--reduction-layers"), "--model has its own cuts and masks")
 
 
 def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel | None]:
@@ -102,8 +52,10 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
     if options.model is not None:
         model, backbone = load_model(options.model, device)
         check_settled(options, model.config.env)
-    workload = load_split(options.data, backbone, trained=None if model is None else TrainedOn.of(model))
-    workload = replace(workload, texts=random_texts(workload, options))
+    data = replace(options.data, max_eval_texts=options.keep_all)
+    workload = load_split(data, backbone, trained=None if model is None else TrainedOn.of(model))
+    if options.keep_all is None:
+        workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
         positions = max(BertConfig().max_position_embeddings, workload.task.max_tokens)
         config = BertConfig(vocab_size=len(workload.backbone.tokenizer), max_position_embeddings=positions)
@@ -135,58 +87,87 @@ def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedM
     )
 
 
-def inference_dtype(options: BenchmarkOptions) -> torch.dtype:
-    """float32 unless bfloat16 is asked for, on every side."""
-    return torch.bfloat16 if evaluation_dtype(options.run.dtype) == "bfloat16" else torch.float32
+def make_sides(
+    workload: Workload, model: TokenReducedModel, options: BenchmarkOptions, device: str, place: Path
+) -> list[Side]:
+    """Return all that is measured; see :mod:`runners.evaluation.sides`.
+
+    Args:
+        workload: Texts that are timed.
+        model: Model, or its stand-in.
+        options: Options.
+        device: Device.
+        place: Empty folder to export into.
+    """
+    sides: list[Side] = []
+    if "torch" in options.backends:
+        sides += torch_sides(model, options.numbers_of("torch"), device, replayed=options.suite == "gpu")
+        sides += opponent_sides(options.opponents, workload, options.numbers_of("torch"), device)
+    return sides + make_exports(workload, model, options, place)
 
 
-def time_inference(
-    workload: Workload, model: TokenReducedModel, options: BenchmarkOptions, device: str
-) -> dict[str, float]:
-    """Stock passes, as they are and with our linear layers, packed and reduced passes over the same texts."""
-    model = move(model, device, inference_dtype(options))
-    model.requires_grad_(False)  # as before serving: see trbert_env/encoder/linear.py
-    systems, texts = model_systems(model), list(workload.texts)
-    systems["stock_linear"] = StockSystem(model.backbone, model.task, faster_linear=True)
-    timings = time_systems(systems, texts, options.batch_size, options.rounds)
-    seconds = {name: timing.median for name, timing in timings.items()}
-    flops = system_flops_speedup(systems["reduced"], texts)
-    stock, packed = (seconds[name] / seconds["reduced"] for name in ("stock", "packed"))
-    return {
-        "flops_speedup": flops,
-        "stock_seconds": seconds["stock"],
-        "stock_linear_seconds": seconds["stock_linear"],
-        "packed_seconds": seconds["packed"],
-        "reduced_seconds": seconds["reduced"],
-        "wall_speedup_stock": stock,
-        "wall_speedup_stock_linear": seconds["stock_linear"] / seconds["reduced"],
-        "wall_speedup_packed": packed,
-        "stock_over_flops": stock / flops,
-        "packed_over_flops": packed / flops,
-    }
+def make_exports(workload: Workload, model: TokenReducedModel, options: BenchmarkOptions, place: Path) -> list[Side]:
+    """Return the model's exports; see :func:`make_sides`."""
+    sides: list[Side] = []
+    exports = [backend for backend in options.backends if backend != "torch"]
+    if not exports:
+        return sides
+    model.save_pretrained(place)
+    fitted = "int8" in options.precisions
+    texts = calibration_texts(options.data, options.calibration_texts, model, workload.backbone) if fitted else ()
+    for backend in exports:
+        sides += export_sides(model, backend, options.numbers_of(backend), place, texts)
+    return sides
 
 
-def time_lengths(options: BenchmarkOptions, device: str) -> None:
-    """Measure how clock and memory grow with the length, and keep the table, its plot and the record."""
-    lengths = sorted(options.lengths or ())
-    longest = lengths[-1]
+def measure_all(
+    workload: Workload,
+    model: TokenReducedModel,
+    cells: list[Cell],
+    options: BenchmarkOptions,
+    device: str,
+    watch: LoadWatch,
+) -> tuple[list[Measurement], dict[str, int]]:
+    """Measure a model, its exports and its opponents; and say how many batches were replayed."""
+    with TemporaryDirectory() as place:
+        sides = make_sides(workload, model, options, device, Path(place))
+        return measure_grid(sides, cells, options.rounds, watch), replay_record(sides)
+
+
+def inference_record(rows: list[Measurement]) -> dict[str, float]:
+    """Return seconds of a round and ratios of the first cell and number format, and all that was measured.
+
+    Wall speed-ups are by the clock, CPU speed-ups by CPU time, which tells more where the machine was not quiet.
+
+    Args:
+        rows: Measurements.
+    """
+    start = rows[0]
+    own = [row for row in rows if (row.cell, row.backend, row.precision) == (start.cell, "torch", start.precision)]
+    first = {row.kind: row for row in own}
+    kinds = [kind for kind in ("stock", "stock_linear", "packed", "reduced") if kind in first]
+    seconds = {kind: first[kind].milliseconds * first[kind].num_texts / 1000.0 for kind in kinds}
+    record = {f"{kind}_seconds": value for kind, value in seconds.items()}
+    for kind in kinds[:-1]:
+        record[f"wall_speedup_{kind}"] = seconds[kind] / seconds["reduced"]
+        record[f"cpu_speedup_{kind}"] = first[kind].cpu_milliseconds / first["reduced"].cpu_milliseconds
+    if "packed" in kinds:
+        flops = record["flops_speedup"] = first["packed"].gflops / first["reduced"].gflops
+        record |= {f"{kind}_over_flops": record[f"wall_speedup_{kind}"] / flops for kind in ("stock", "packed")}
+    return record | grid_record(rows)
+
+
+def length_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel]:
+    """An encoder that reads the longest of the lengths, with the model or its stand-in."""
+    longest = max(options.lengths or ())
     options = replace(options, num_texts=1)
     if options.model is None and longest > make_task(get_preset(options.data.env)).max_tokens:
         options = replace(options, data=replace(options.data, max_length=longest))
     workload, model = load_workload(options, device)
-    model = move(model or random_model(workload, options), device, inference_dtype(options))
+    model = model or random_model(workload, options)
     if longest > (most := longest_sequence(model.backbone)):
         raise UserError(f"--lengths {longest} is beyond the {most} positions of {options.model}: leave it out")
-    rows = measure_growth(model, lengths, options.rounds, options.run.seed)
-    folder = RunFolder.create(
-        options.run.output_dir, options.data.env, "benchmark", f"{options.architecture}-lengths", options.run.seed
-    )
-    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
-    record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": 0, **growth_record(rows)}
-    folder.write_metrics(record)
-    save_plot(growth_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "growth.png")
-    print_growth(rows)
-    print(f"record: {folder.metrics_path}\nplot: {folder.path / 'growth.png'}")
+    return workload, model
 
 
 def describe(device: str) -> str:
@@ -194,44 +175,117 @@ def describe(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
-def main(options: BenchmarkOptions) -> None:
-    """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
-    device = str(resolve_device(options.run.device))
-    if options.lengths is not None:
-        time_lengths(options, device)
-        return
+def time_lengths(options: BenchmarkOptions, device: str) -> None:
+    """Measure how clock and memory grow with the length, and keep the table, its plot and the record."""
+    workload, model = length_workload(options, device)
+    cells = length_cells(sorted(options.lengths or ()), model.backbone.config.vocab_size, options.run.seed)
+    watch = LoadWatch()
+    rows, replays = measure_all(workload, model, cells, options, device, watch)
+    folder = make_folder(workload, options, f"{options.architecture}-lengths")
+    record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": 0, **growth_record(rows)}
+    folder.write_metrics(record | replays | load_record(watch))
+    write_csv(folder.path / "growth.csv", [row.row() for row in rows])
+    save_plot(growth_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "growth.png")
+    print_growth(rows)
+    print_end(folder, watch, "growth")
+
+
+def time_batches(options: BenchmarkOptions, device: str) -> None:
+    """Measure training steps and the grid of batch sizes and orders, and keep tables, plot and record."""
     workload, model = load_workload(options, device)
-    source = "random masks" if model is None else str(options.model)
     record: dict[str, Any] = {
         "env": workload.preset.name,
         "backbone": workload.backbone.name,
         "data_source": workload.data_source,
-        "masks": source,
-        "dtype": evaluation_dtype(options.run.dtype),
-        "batch_size": options.batch_size,
+        "masks": "random masks" if model is None else str(options.model),
+        "dtype": options.numbers[0],
+        "batch_size": options.batch_size[0],
         "num_texts": len(workload.texts),
         "mean_tokens": sum(map(len, workload.texts)) / len(workload.texts),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }
     if options.training:
-        dtype = evaluation_dtype(options.run.dtype)
-        settings = StepSettings(
-            options.keep_fractions, options.encoder.layers, dtype, device, options.rounds, options.run.seed
-        )
-        for part in (time_environment, time_training, time_joint, time_sb3):
-            record |= part(workload, settings)
-    record |= time_inference(workload, model or random_model(workload, options), options, device)
-    folder = RunFolder.create(
-        options.run.output_dir, options.data.env, "benchmark", options.architecture, options.run.seed
-    )
-    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
+        record |= time_steps(workload, options, device)
+    cells, watch = batch_cells(workload.texts, options.batch_size, options.orders), LoadWatch()
+    rows, replays = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
+    record |= inference_record(rows) | replays | load_record(watch)
+    folder = make_folder(workload, options, options.architecture)
     folder.write_metrics(record)
-    rows = [
-        [name.replace("_", " "), value if isinstance(value, str) else f"{value:.4g}"] for name, value in record.items()
+    write_csv(folder.path / "benchmark.csv", [row.row() for row in rows])
+    save_plot(grid_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "benchmark.png")
+    of_cells = grid_record(rows)
+    shown = [
+        [name.replace("_", " "), value if isinstance(value, str) else f"{value:.4g}"]
+        for name, value in record.items()
+        if name not in of_cells and value is not None
     ]
-    print_table("benchmark: medians; ratios are of this run", ["", "value"], rows)
+    print_table("benchmark: medians; ratios are of this run", ["", "value"], shown)
+    print_grid(rows)
+    print_end(folder, watch, "benchmark")
+
+
+def measure_quality(options: BenchmarkOptions, device: str) -> None:
+    """Measure quality with nothing skipped, and keep the table and the record."""
+    workload, model = load_workload(options, device)
+    model = model or random_model(workload, options)
+    with TemporaryDirectory() as place:
+        exports = make_exports(workload, model, options, Path(place))
+        precisions = sorted(options.numbers_of("torch"), key=lambda name: name != "float32")
+        rows = measure_keep_all(model, workload, precisions, device, exports)
+    folder, metric = make_folder(workload, options, "keep-all"), workload.task.metric_names[0]
+    record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": len(workload.texts)}
+    folder.write_metrics(record | keep_all_record(rows, metric))
+    print_keep_all(rows, metric)
     print(f"record: {folder.metrics_path}")
+
+
+def time_steps(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
+    """Measure training steps, in the first number format of torch."""
+    dtype = cast(DType, options.numbers_of("torch")[0])
+    settings = StepSettings(
+        options.keep_fractions, options.encoder.layers, dtype, device, options.rounds, options.run.seed
+    )
+    record: dict[str, float] = {}
+    for part in (time_environment, time_training, time_joint, time_sb3):
+        record |= part(workload, settings)
+    return record
+
+
+def make_folder(workload: Workload, options: BenchmarkOptions, name: str) -> RunFolder:
+    """Make the folder of the run."""
+    folder = RunFolder.create(options.run.output_dir, options.data.env, "benchmark", name, options.run.seed)
+    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
+    return folder
+
+
+def load_record(watch: LoadWatch) -> dict[str, Any]:
+    """Return what else the machine did while the rounds ran."""
+    load = watch.load
+    return {"other_processors": load.others, "processors": load.processors, "machine_quiet": load.quiet}
+
+
+def print_end(folder: RunFolder, watch: LoadWatch, name: str) -> None:
+    """Say whether the machine was quiet, and where the files are."""
+    load = watch.load
+    if load.quiet:
+        print(load.describe())
+    else:
+        announce(load.describe())
+    print(f"record: {folder.metrics_path}\ntable: {folder.path / name}.csv\nplot: {folder.path / name}.png")
+
+
+def main(options: BenchmarkOptions) -> None:
+    """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
+    device = str(resolve_device(options.run.device))
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if options.keep_all is not None:
+        measure_quality(options, device)
+    elif options.lengths is not None:
+        time_lengths(options, device)
+    else:
+        time_batches(options, device)
 
 
 if __name__ == "__main__":

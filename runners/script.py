@@ -4,15 +4,33 @@ Run by path, for nothing of the project can be imported yet. A runner's folder c
 where ``import evaluate`` in any library would find ours; the project may not be installed in the Python that
 runs it; and the imports take seconds, in which a Ctrl-C would print the traceback of whatever is being imported.
 A fifth of those seconds would go into looking for garbage, of which imports make none.
+
+glibc gives every tensor of more than 32 MiB fresh pages and takes them back at its end, and the system clears them each
+time: 6 to 9 % of the CPU time of training on a CPU. A runner's process keeps its memory instead, up to 2 GiB of it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+
+#: Names of settings in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+
+
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next tensor, where it is glibc and nobody set it up otherwise."""
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def stop_importing(signum: int, frame: FrameType | None) -> None:
@@ -22,6 +40,8 @@ def stop_importing(signum: int, frame: FrameType | None) -> None:
     os.write(2, b"\ninterrupted\n")
     os._exit(130)
 
+
+keep_memory()
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_importing)

@@ -81,8 +81,15 @@ class StagedModel(nn.Module):
             samples: Rows of each text; they share the first stage.
             record_attention: True to keep the attention that tokens receive.
         """
-        overlap = lexical_overlap(batch, self._embedding_norms(batch), self.task.query_segment)
-        return StagedForward(self.encoder, batch, samples, record_attention, overlap)
+        return StagedForward(self.encoder, batch, samples, record_attention, self.overlap(batch))
+
+    def overlap(self, batch: TextBatch) -> Tensor:
+        """Return the lexical overlap of a batch; see :func:`~trbert_env.reduction.overlap.lexical_overlap`.
+
+        Args:
+            batch: The texts.
+        """
+        return lexical_overlap(batch, self._embedding_norms(batch), self.task.query_segment)
 
     def _embedding_norms(self, batch: TextBatch) -> Tensor:
         """``(total_tokens,)`` float32 norms of the tokens' word embeddings, as they are now."""

@@ -26,6 +26,7 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
     figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    explained: set[str] = set()
     for axis, (y_label, series) in zip(axes, panels.items(), strict=True):
         for name, points in series.items():
             index = names.index(name)
@@ -34,8 +35,9 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.grid(alpha=0.3)
-    if any(names):
-        axes[0].legend(fontsize="small")
+        if any(series.keys() - explained):  # a legend tells what no earlier panel has told
+            axis.legend(fontsize="small")
+        explained |= series.keys()
     figure.suptitle(title)
     if caption:
         figure.supxlabel(caption, fontsize="x-small", color="0.4")

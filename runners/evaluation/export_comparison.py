@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,9 +65,9 @@ def compare_exports(
     milliseconds: dict[str, dict[int, float]] = {name: {} for name in systems}
     for size in batch_sizes:
         passes = {name: system_pass(system, timed, size) for name, system in systems.items()}
-        timings = measure(passes, rounds, "cpu", time.process_time)
+        timings = measure(passes, rounds, "cpu")
         for name, timing in timings.items():
-            milliseconds[name][size] = 1e3 * timing.median / len(timed)
+            milliseconds[name][size] = 1e3 * timing.cpu_median / len(timed)
     unreduced = {
         export.manifest.precision: milliseconds[export.name] for export in exports if export.manifest.unreduced
     }

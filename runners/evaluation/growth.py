@@ -2,80 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from torch.autograd.profiler import profile
 
-from runners.cli.display import Cell, print_table, progress
-from runners.cli.plots import line_plot
-from runners.evaluation.timing import model_systems, system_pass, time_systems
-from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.texts import EncodedText, TextBatch
-from trbert_env.system import System
+from runners.cli.display import Cell as TableCell
+from runners.cli.display import print_table
+from runners.cli.plots import Points, line_plot
+from runners.evaluation.grid import Cell, Measurement, grid_record
+from trbert_env.encoder.texts import EncodedText
 
 #: Tokens that are timed at each length, and that run together: as many texts as hold them.
 TIMED_TOKENS, BATCH_TOKENS = 16_384, 8_192
 #: Token ids of these texts; the clock does not see which they are.
 _FIRST_ID = 1000
+#: Kinds of a system with nothing skipped, in torch and in other runtimes.
+_FULL = ("packed", "unreduced")
 
 
-@dataclass(frozen=True)
-class Growth:
-    """One system at one length.
-
-    Attributes:
-        system: ``"stock"``, ``"packed"`` or ``"reduced"``.
-        tokens: Tokens of every text.
-        gflops: GFLOPs of a text, by the closed form.
-        milliseconds: Time of a text: the median over the rounds.
-        mebibytes: Largest memory of the tensors of a pass over one batch, beyond the weights.
-    """
-
-    system: str
-    tokens: int
-    gflops: float
-    milliseconds: float
-    mebibytes: float
-
-    @property
-    def gflops_per_second(self) -> float:
-        """GFLOPs a second; the same at every length where the clock follows the formula."""
-        return 1000.0 * self.gflops / self.milliseconds
-
-
-def measure_growth(model: TokenReducedModel, lengths: Sequence[int], rounds: int, seed: int = 0) -> list[Growth]:
-    """Measure stock transformers, the packed encoder with keep-all and the reduced model at several lengths.
-
-    The systems take turns at each length. A text is one sequence of random tokens.
+def length_cells(lengths: Sequence[int], vocabulary: int, seed: int) -> list[Cell]:
+    """Return a cell for each length, all of about the same number of tokens; a text is one sequence of random tokens.
 
     Args:
-        model: The model.
         lengths: Tokens of the texts.
-        rounds: Rounds that count.
+        vocabulary: Token ids that the encoder embeds.
         seed: Fixes the tokens.
     """
-    systems = model_systems(model)
     found = []
-    with progress("lengths", len(lengths)) as bar:
-        for length in lengths:
-            batch_size = max(1, BATCH_TOKENS // length)
-            texts = random_texts(
-                length, max(batch_size, TIMED_TOKENS // length), model.backbone.config.vocab_size, seed
-            )
-            timings = time_systems(systems, texts, batch_size, rounds)
-            for name, system in systems.items():
-                with torch.inference_mode():
-                    output = system.run(TextBatch.from_texts(texts[:batch_size], system.device))
-                gflops = float(output.flops.mean()) / 1e9
-                milliseconds = 1000.0 * timings[name].median / len(texts)
-                memory = peak_memory(system, texts[:batch_size])
-                found.append(Growth(name, length, gflops, milliseconds, memory))
-            bar.update(1)
+    for length in lengths:
+        batch_size = max(1, BATCH_TOKENS // length)
+        texts = random_texts(length, max(batch_size, TIMED_TOKENS // length), vocabulary, seed)
+        found.append(Cell(str(length), texts, batch_size, "sorted"))
     return found
 
 
@@ -103,103 +62,117 @@ def random_texts(length: int, count: int, vocabulary: int, seed: int) -> list[En
     ]
 
 
-def peak_memory(system: System, texts: Sequence[EncodedText]) -> float:
-    """Return the largest memory of all tensors that a pass makes, MiB.
+def spread(rows: Sequence[Measurement], name: str, by_cpu: bool = False) -> float:
+    """Return by how much GFLOPs a second of a side differ over the lengths: largest over smallest, less 1.
 
     Args:
-        system: System that runs.
-        texts: The texts of one batch.
+        rows: Measurements, one for each side and length.
+        name: Name of the side.
+        by_cpu: True for seconds of CPU time instead of the clock's.
     """
-    one_pass = system_pass(system, texts, len(texts))
-    if system.device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        one_pass()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler prints a line at each start and end
-    with profile(use_cpu=True, profile_memory=True) as profiler:
-        one_pass()
-    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
-    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return float(np.cumsum([0, *changes]).max()) / 2**20
-
-
-def spread(rows: Sequence[Growth], system: str) -> float:
-    """Return by how much GFLOPs a second of a system differ over the lengths: largest over smallest, less 1.
-
-    Args:
-        rows: Measurements, one for each system and length.
-        system: Name of the system.
-    """
-    speeds = [row.gflops_per_second for row in rows if row.system == system]
+    own = [row for row in rows if row.name == name]
+    speeds = [row.gflops / (row.cpu_milliseconds if by_cpu else row.milliseconds) for row in own]
     return max(speeds) / min(speeds) - 1.0
 
 
-def growth_record(rows: Sequence[Growth]) -> dict[str, float]:
-    """Return what was measured by flat names, such as ``reduced_512_milliseconds``, and the spread of each system."""
-    record: dict[str, float] = {}
+def growth_record(rows: Sequence[Measurement]) -> dict[str, float]:
+    """Return what was measured by flat names, such as ``reduced_512_milliseconds``, and the spread of each side."""
+    record = grid_record(rows)
+    for name in dict.fromkeys(row.name for row in rows):
+        record |= {f"{name}_spread": spread(rows, name), f"{name}_cpu_spread": spread(rows, name, by_cpu=True)}
+    return record
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """Measurements of one runtime in one number format.
+
+    Attributes:
+        name: Runtime and number format.
+        of: Measurements by kind of system, in the order of the lengths.
+    """
+
+    name: str
+    of: dict[str, list[Measurement]]
+
+    @property
+    def pairs(self) -> list[tuple[Measurement, Measurement]]:
+        """Full and reduced system at each length."""
+        (full,) = (kind for kind in _FULL if kind in self.of)
+        return list(zip(self.of[full], self.of["reduced"], strict=True))
+
+
+def _runtimes(rows: Sequence[Measurement]) -> list[_Runtime]:
+    found: dict[str, dict[str, list[Measurement]]] = {}
     for row in rows:
-        for name in ("gflops", "milliseconds", "mebibytes"):
-            record[f"{row.system}_{row.tokens}_{name}"] = getattr(row, name)
-    return record | {f"{name}_spread": spread(rows, name) for name in _names(rows)}
+        found.setdefault(f"{row.backend} {row.precision}", {}).setdefault(row.kind, []).append(row)
+    return [_Runtime(name, of) for name, of in found.items()]
 
 
-def print_growth(rows: Sequence[Growth]) -> None:
+def print_growth(rows: Sequence[Measurement]) -> None:
     """Print a line for each length, and how far the clock is from the formula."""
-    table: list[list[Cell]] = []
-    for tokens in dict.fromkeys(row.tokens for row in rows):
-        of = {row.system: row for row in rows if row.tokens == tokens}
-        packed, reduced = of["packed"], of["reduced"]
-        table.append(
-            [
-                f"{tokens:,}",
-                packed.milliseconds,
-                reduced.milliseconds,
-                packed.gflops / reduced.gflops,
-                *(of[name].milliseconds / reduced.milliseconds for name in ("stock", "packed")),
-                packed.gflops_per_second,
-                reduced.gflops_per_second,
-                packed.mebibytes,
-                reduced.mebibytes,
-            ]
+    names = ["packed", "reduced"]
+    header = ["tokens", *(f"ms {name}" for name in names), "FLOPs", "stock", "packed"]
+    header += [f"{unit} {name}" for unit in ("GFLOP/s", "of products", "MiB") for name in names]
+    for runtime in _runtimes(rows):
+        stock = runtime.of.get("stock", [None] * len(runtime.pairs))
+        table: list[list[TableCell]] = []
+        for of_stock, (full, reduced) in zip(stock, runtime.pairs, strict=True):
+            both = (full, reduced)
+            table.append(
+                [
+                    f"{full.tokens:,.0f}",
+                    *(row.milliseconds for row in both),
+                    full.gflops / reduced.gflops,
+                    None if of_stock is None else of_stock.milliseconds / reduced.milliseconds,
+                    full.milliseconds / reduced.milliseconds,
+                    *(row.gflops_per_second for row in both),
+                    *(row.matrix_share for row in both),
+                    *(row.mebibytes for row in both),
+                ]
+            )
+        print_table(
+            f"how cost grows with length, {runtime.name}: ms a text, speed-ups by FLOPs and by the clock, GFLOP/s and "
+            "their share of a matrix product's, MiB a batch",
+            header,
+            table,
         )
-    names = _names(rows)
-    speedups = ["FLOPs", "stock", "packed"]
-    pairs = [f"{unit} {name}" for unit in ("GFLOP/s", "MiB") for name in ("packed", "reduced")]
-    title = "how cost grows with length: ms a text, speed-ups by FLOPs and by the clock, GFLOP/s, MiB a batch"
-    print_table(title, ["tokens", "ms packed", "ms reduced", *speedups, *pairs], table)
-    spreads: list[list[Cell]] = [[name, f"{100 * spread(rows, name):.0f} %"] for name in names]
-    print_table("largest GFLOP/s over smallest, less 1", ["", "value"], spreads)
+    spreads: list[list[TableCell]] = [
+        [name, *(f"{100 * spread(rows, name, by_cpu):.0f} %" for by_cpu in (False, True))]
+        for name in dict.fromkeys(row.name for row in rows)
+    ]
+    print_table("largest GFLOP/s over smallest, less 1", ["", "by the clock", "by CPU time"], spreads)
 
 
-def growth_plot(rows: Sequence[Growth], caption: str) -> Figure:
+def growth_plot(rows: Sequence[Measurement], caption: str) -> Figure:
     """Draw time, memory and speed-up against length.
 
     Args:
-        rows: Measurements, one for each system and length.
+        rows: Measurements, one for each side and length.
         caption: Encoder and machine.
     """
-    names = _names(rows)
-    by_name = {name: [row for row in rows if row.system == name] for name in names}
-    # The formula with the packed encoder's speed at the length in the middle.
-    packed = by_name["packed"]
-    rate = packed[len(packed) // 2].gflops_per_second
-    time = {name: [(row.tokens, row.milliseconds) for row in own] for name, own in by_name.items()}
-    time |= {
-        f"{name}, by the formula": [(row.tokens, 1000.0 * row.gflops / rate) for row in by_name[name]]
-        for name in ("packed", "reduced")
+    panels: dict[str, dict[str, Points]] = {}
+    speedups: dict[str, Points] = {}
+    runtimes = _runtimes(rows)
+    for runtime in runtimes:
+        panels[f"ms a text, {runtime.name}"] = _time_panel(runtime)
+        speedups[runtime.name] = [(one.tokens, one.milliseconds / other.milliseconds) for one, other in runtime.pairs]
+    speedups["by the formula"] = [(one.tokens, one.gflops / other.gflops) for one, other in runtimes[0].pairs]
+    memory: dict[str, Points] = {
+        name: [(row.tokens, row.mebibytes) for row in rows if row.name == name and row.mebibytes is not None]
+        for name in dict.fromkeys(row.name for row in rows if row.mebibytes is not None)
     }
-    memory = {name: [(row.tokens, row.mebibytes) for row in own] for name, own in by_name.items()}
-    pairs = list(zip(packed, by_name["reduced"], strict=True))
-    speedup = {
-        "packed": [(one.tokens, one.milliseconds / other.milliseconds) for one, other in pairs],
-        "packed, by the formula": [(one.tokens, one.gflops / other.gflops) for one, other in pairs],
-    }
-    panels = {"ms a text": time, "MiB a batch": memory, "speed-up of the reduced model": speedup}
+    panels |= {"MiB a batch": memory, "speed-up of the reduced model": speedups}
     return line_plot("cost by length", "tokens", panels, caption)
 
 
-def _names(rows: Sequence[Growth]) -> list[str]:
-    return list(dict.fromkeys(row.system for row in rows))
+def _time_panel(runtime: _Runtime) -> dict[str, Points]:
+    """Time by length, and the formula with the full system's speed at the length in the middle."""
+    time: dict[str, Points] = {
+        kind: [(row.tokens, row.milliseconds) for row in own] for kind, own in runtime.of.items()
+    }
+    pairs = runtime.pairs
+    rate = pairs[len(pairs) // 2][0].gflops_per_second
+    for name, own in (("full", [one for one, _ in pairs]), ("reduced", [other for _, other in pairs])):
+        time[f"{name}, by the formula"] = [(row.tokens, 1000.0 * row.gflops / rate) for row in own]
+    return time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from stable_baselines3 import A2C
+from torch import Tensor
 
 from agents.base import AgentSpec
 from agents.distillation import Teacher
@@ -107,23 +109,44 @@ def native_update(env: TokenReductionVectorEnv, settings: StepSettings) -> Calla
 
 
 def time_environment(workload: Workload, settings: StepSettings) -> dict[str, float]:
-    """The share of the environment's steps that is spent outside of the encoder's layers."""
+    """The share of the environment's steps that is spent outside of the encoder's layers.
+
+    Measured for :meth:`TokenReductionVectorEnv.step`, which pads observations, and for ``step_packed``, which agents of
+    this project take.
+    """
     env = training_env(workload, settings)
     agent = RandomTokens(settings.keep_fractions, env.num_reductions)
     env.reset(seed=settings.seed)
-    shares = []
-    for episode in range(settings.rounds + 1):
-        step_seconds = 0.0
-        with layers_clock() as spent:
-            for _ in range(env.num_reductions):
-                observation = env.packed_observation
-                action = observation.pad(agent.act(observation))
-                started = time.perf_counter()
-                env.step(action)
-                step_seconds += time.perf_counter() - started
-        if episode:
-            shares.append(1.0 - spent[0] / step_seconds)
-    return {"outside_layers_share": float(torch.tensor(shares).median())}
+
+    def padded(keep: Tensor) -> Callable[[], object]:
+        action = env.packed_observation.pad(keep)
+        return lambda: env.step(action)
+
+    def packed(keep: Tensor) -> Callable[[], object]:
+        return lambda: env.step_packed(keep)
+
+    def outside() -> dict[str, float]:
+        return {
+            name: _outside_layers(env, agent, step)
+            for name, step in (("outside_layers_share", padded), ("packed_outside_layers_share", packed))
+        }
+
+    rounds = [outside() for _ in range(settings.rounds + 1)][1:]  # the first warms up
+    return {name: statistics.median(shares[name] for shares in rounds) for name in rounds[0]}
+
+
+def _outside_layers(
+    env: TokenReductionVectorEnv, agent: RandomTokens, step: Callable[[Tensor], Callable[[], object]]
+) -> float:
+    """The share of an episode's steps that is spent outside of the encoder's layers."""
+    seconds = 0.0
+    with layers_clock() as spent:
+        for _ in range(env.num_reductions):
+            run = step(agent.act(env.packed_observation))
+            started = time.perf_counter()
+            run()
+            seconds += time.perf_counter() - started
+    return 1.0 - spent[0] / seconds
 
 
 def time_training(workload: Workload, settings: StepSettings) -> dict[str, float]:

@@ -32,39 +32,49 @@ class Timing:
 
     Attributes:
         name: Name of the side.
-        seconds: Seconds of each round.
+        seconds: Seconds of each round, by the clock.
+        cpu_seconds: CPU time of each round in seconds, over all threads of the process.
     """
 
     name: str
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
         """Median seconds of a round."""
         return statistics.median(self.seconds)
 
+    @property
+    def cpu_median(self) -> float:
+        """Median CPU time of a round; on a machine that others use too, it tells sides apart where the clock fails."""
+        return statistics.median(self.cpu_seconds)
 
-def measure(
-    sides: dict[str, Callable[[], None]], rounds: int, device: str, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, Timing]:
+    @property
+    def spread(self) -> float:
+        """Interquartile range of the seconds over their median; 0 where one round counts."""
+        low, high = np.percentile(self.seconds, (25, 75))
+        return float(high - low) / self.median
+
+
+def measure(sides: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, Timing]:
     """Time the sides in turns, so that what slows the machine slows them all, after one round to warm up.
 
     Args:
         sides: Name -> one whole pass over the texts.
         rounds: Rounds that count.
         device: Device to wait for before the clock is read.
-        clock: Clock in seconds, such as ``time.process_time``.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for round_index in range(rounds + 1):
         for name, one_pass in sides.items():
             _wait(device)
-            started = clock()
+            started = time.perf_counter(), time.process_time()
             one_pass()
             _wait(device)
             if round_index:
-                seconds[name].append(clock() - started)
-    return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
+                found[name].append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    return {name: Timing(name, *zip(*values, strict=True)) for name, values in found.items()}
 
 
 def system_pass(system: System, texts: Sequence[EncodedText], batch_size: int) -> Callable[[], None]:
@@ -75,8 +85,18 @@ def system_pass(system: System, texts: Sequence[EncodedText], batch_size: int) -
         texts: All texts of the pass.
         batch_size: Texts that run together.
     """
-    ordered = [texts[place] for place in text_order(system, texts)]
-    batches = [ordered[first : first + batch_size] for first in range(0, len(ordered), batch_size)]
+    return ordered_pass(system, [texts[place] for place in text_order(system, texts)], batch_size)
+
+
+def ordered_pass(system: System, texts: Sequence[EncodedText], batch_size: int) -> Callable[[], None]:
+    """Return one whole pass of a system in the order that the texts have; see :func:`system_pass`.
+
+    Args:
+        system: System that runs.
+        texts: All texts of the pass.
+        batch_size: Texts that run together.
+    """
+    batches = [texts[first : first + batch_size] for first in range(0, len(texts), batch_size)]
 
     def run() -> None:
         with torch.inference_mode():

@@ -279,6 +279,7 @@ def test_benchmark(place: Any, trained: Path) -> None:
     assert record.keys() >= ratios | {"flops_speedup", "outside_layers_share", "training_texts_per_second"}
     assert all(record[name] > 0 for name in ratios)
     assert 0 < record["outside_layers_share"] < 1
+    assert 0 < record["packed_outside_layers_share"] < 1
     assert record["wall_speedup_stock"] == pytest.approx(record["stock_seconds"] / record["reduced_seconds"])
     assert record["sb3_over_native"] == pytest.approx(
         record["sb3_seconds_per_step"] / record["native_seconds_per_step"]

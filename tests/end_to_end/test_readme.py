@@ -65,7 +65,7 @@ SHORT["reproduce"] = [
     "--baseline.texts-per-step 4",
 ]
 #: Of these, what a flag of the command refuses.
-NOT_WITH = {"--lengths": ("--num-texts 4",), "--backend": ("--dtype float32",)}
+NOT_WITH = {"--lengths": ("--num-texts 4",), "--precisions": ("--dtype float32",), "--backend": ("--dtype float32",)}
 #: Fewer runs, of what is there several times.
 FEWER = {
     "--seeds 3": "--seeds 1",

@@ -51,12 +51,15 @@ class PackedSequences:
         recorder: Recorder of the attention that tokens receive; None where it is not wanted.
         positions: ``(rows,)`` int64: where in its sequence each token stood before any was dropped, 0 for padding;
             None for families whose layers do not read it.
+        longest: Tokens of the longest sequence at most, where the lengths are not known on the host: ``lengths`` is
+            then empty, and only the varlen kernel serves. None for the greatest of ``lengths``.
     """
 
     lengths: list[int]
     cu_seqlens: Tensor
     recorder: Recorder | None = field(default=None)
     positions: Tensor | None = field(default=None)
+    longest: int | None = field(default=None)
 
     @classmethod
     def of(cls, lengths: Tensor, device: torch.device | str, positions: Tensor | None = None) -> PackedSequences:
@@ -257,11 +260,21 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
     return cast(Callable[..., Tensor], varlen_attn) if takes_scale else None
 
 
+def fits_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Tell whether the varlen kernel takes such heads: CUDA, half precision, a width that it was built for.
+
+    Args:
+        device: Device of the heads.
+        dtype: Number format.
+        head_size: Width of a head.
+    """
+    fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and head_size % 8 == 0
+    return fits and head_size <= 256 and _varlen_kernel() is not None
+
+
 def _fits_varlen(query: Tensor) -> bool:
-    """Whether the varlen kernel takes these heads: CUDA, half precision, a width that it was built for."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    fits = query.is_cuda and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
-    return fits and _varlen_kernel() is not None
+    """Whether the varlen kernel takes these heads; see :func:`fits_varlen`."""
+    return fits_varlen(query.device, query.dtype, query.shape[-1])
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
@@ -269,7 +282,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, 
     kernel = _varlen_kernel()
     assert kernel is not None
     total = query.shape[2]
-    longest = max(packed.lengths)
+    longest = max(packed.lengths) if packed.longest is None else packed.longest
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
     output = kernel(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
     return output.view(1, total, *output.shape[1:])

@@ -14,7 +14,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, cast
@@ -51,6 +52,26 @@ def linear_library(dtype: torch.dtype) -> Library:
     if dtype not in (torch.float32, torch.bfloat16) or not _has_onednn():
         return "torch"
     return cast(Library, wanted) if wanted else _kept(dtype)
+
+
+@contextmanager
+def by_library(library: Library) -> Iterator[None]:
+    """Have a library compute all linear layers while the block runs, as :data:`VARIABLE` would.
+
+    Args:
+        library: The library; torch serves where oneDNN is not there.
+    """
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = library
+    linear_library.cache_clear()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+        linear_library.cache_clear()
 
 
 def chosen_libraries() -> dict[str, Library]:

@@ -190,7 +190,7 @@ class PackedTokens:
     def expand(self, samples: int) -> tuple[PackedTokens, Tensor]:
         """Every text ``samples`` times, copies as neighbours; see :meth:`Layout.expand`."""
         layout, source = self.layout.expand(samples)
-        return PackedTokens(self.states[source], layout), source
+        return PackedTokens(self.states.index_select(0, source), layout), source
 
     def pad(self, width: int) -> Tensor:
         """States as (num_texts, width, hidden), 0 where no token is in play."""
@@ -221,7 +221,7 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
     if len(targets) != total or bool((source < 0).any()):
         raise ValueError(f"{len(targets)} states for {total} tokens: each token must stop exactly once")
     sizes = torch.tensor([part.layout.total_tokens for part in parts])
-    return states[source], torch.repeat_interleave(sizes).to(source.device)[source]
+    return states.index_select(0, source), torch.repeat_interleave(sizes).to(source.device)[source]
 
 
 def segment_starts(lengths: Tensor) -> Tensor:

@@ -124,9 +124,29 @@ class StagedEncoder:
                 f"a sequence has {longest} tokens, and the encoder has {known} positions: truncate it, as by "
                 f"tokenizer(..., truncation=True, max_length={known})"
             )
-        positions = batch.sequence_positions + first_position(self._base)
-        states = self.family.embed(self._base, batch.input_ids[None], batch.token_type_ids[None], positions[None])
-        return PackedTokens(states[0], batch.layout)
+        states = self.embed_rows(batch.input_ids, batch.token_type_ids, batch.sequence_positions)
+        return PackedTokens(states, batch.layout)
+
+    def embed_rows(self, input_ids: Tensor, token_type_ids: Tensor, sequence_positions: Tensor) -> Tensor:
+        """Embeddings of tokens, ``(rows, hidden)``; see :class:`~trbert_env.encoder.texts.TextBatch`.
+
+        Args:
+            input_ids: ``(rows,)`` int64.
+            token_type_ids: ``(rows,)`` int64.
+            sequence_positions: ``(rows,)`` int64, fewer than the encoder has positions.
+        """
+        places = sequence_positions + first_position(self._base)
+        return self.family.embed(self._base, input_ids[None], token_type_ids[None], places[None])[0]
+
+    def run_rows(self, states: Tensor, packed: PackedSequences, stage: int) -> Tensor:
+        """Run the layers of one stage on all rows together, ``(rows, hidden)``; see :attr:`stage_bounds`.
+
+        Args:
+            states: ``(rows, hidden)`` states that enter the stage.
+            packed: Sequences that the rows are of; rows behind them are padding, and come out as anything.
+            stage: The stage.
+        """
+        return self._run_rows(states, packed, range(*self.stage_bounds[stage]), self._layer, None)
 
     def run_layers(
         self, tokens: PackedTokens, first: int, last: int, received: list[Tensor] | None = None
@@ -225,12 +245,18 @@ class StagedEncoder:
             states = pad(states, (0, 0, 0, missing))
             places = None if places is None else pad(places, (0, missing))
         packed = PackedSequences.of(lengths, states.device, places)
+        return self._run_rows(states, packed, indices, step, recorder)[:total]
+
+    def _run_rows(
+        self, states: Tensor, packed: PackedSequences, indices: range, step: _Step, recorder: Recorder | None
+    ) -> Tensor:
+        """Rows through the layers: ``(rows, hidden)``."""
         states = states[None]
         shared = self.family.prepare(self._base, states, packed)
         for index in indices:
             packed.recorder = recorder if index == indices[-1] else None
             states = step(index, states, packed, shared)
-        return states[0, :total]
+        return states[0]
 
     def _most_tokens(self, states: Tensor) -> int:
         """Tokens that run together: all of them on a GPU, as many as fit :data:`MOST_BYTES` on a CPU."""

@@ -222,7 +222,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         rewards, outcome = self._advance(self._episode.forward.tokens.layout.gather(keep))
         if outcome is not None:
             return self._end(outcome, self._rewards(rewards))
-        observation, infos = self._observe(), self._infos()
+        observation, infos = self._observe()
         return observation, self._rewards(rewards), self._flags(False), self._flags(False), infos
 
     # -- the same without padding ----------------------------------------------------------------------
@@ -283,7 +283,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _begin(self) -> tuple[Observation, Infos]:
         self._draw()
-        return self._observe(), self._infos()
+        return self._observe()
 
     def _draw(self) -> None:
         """Begin an episode on the texts that come next."""
@@ -300,11 +300,11 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     def _end(self, outcome: Outcome, rewards: Any) -> Any:
         finished = self._masked(self._outcome_infos(outcome))
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
-            infos = {**self._infos(), **finished}
-            return self._observe(), rewards, self._flags(True), self._flags(False), infos
+            observation, infos = self._observe()
+            return observation, rewards, self._flags(True), self._flags(False), {**infos, **finished}
         final: Infos = self._masked({"final_info": finished})
         if self.final_obs:
-            final = {**self._masked({"final_obs": self._observe()}), **final}
+            final = {**self._masked({"final_obs": self._observe()[0]}), **final}
         observation, infos = self._begin()
         return observation, rewards, self._flags(True), self._flags(False), {**infos, **final}
 
@@ -315,14 +315,13 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         zeros = torch.zeros(self.num_envs, dtype=torch.float64)
         return observation, self._rewards(zeros), self._flags(False), self._flags(False), infos
 
-    def _observe(self) -> Observation:
-        observation = self._running.observation(self.max_tokens).padded()
-        return {key: self._array(value) for key, value in observation.items()}
-
-    def _infos(self) -> Infos:
-        found = self.packed_observation.padded_infos()
+    def _observe(self) -> tuple[Observation, Infos]:
+        """Observation and infos of the rows in work, padded."""
+        packed = self.packed_observation
+        observation = {key: self._array(value) for key, value in packed.padded().items()}
+        found = packed.padded_infos()
         infos = {name: self._array(value) if isinstance(value, Tensor) else value for name, value in found.items()}
-        return self._masked(infos | self._validity())
+        return observation, self._masked(infos | self._validity())
 
     def _scores(self) -> Tensor | None:
         """``(tokens in play,)`` importance for the coming reduction; None where none is wanted, or none is coming."""
@@ -421,7 +420,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         for mask in state["masks"]:
             layout = self._episode.forward.tokens.layout
             self._episode.replay(check_mask(mask, layout.total_tokens, self.device))
-        return self._observe(), self._infos()
+        return self._observe()
 
     def _load_place(self, state: dict[str, Any]) -> None:
         """Everything but the running episode."""

@@ -57,26 +57,34 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
     query = first if query_segment == 0 else ~first
     words = ~separators
     words[starts] = False  # [CLS]
-    # One number a sequence and token id: unique() over pairs takes ten times as long.
-    keys = sequence * (batch.input_ids.max() + 1) + batch.input_ids
-    distinct, word = torch.unique(keys, return_inverse=True)
-    none = torch.zeros(len(distinct), device=layout.device)
+    word = _word_numbers(sequence, batch.input_ids)
+    none = torch.zeros(len(word), device=layout.device)
     in_query = none.index_add(0, word, (query & words).float())
     in_passage = none.index_add(0, word, (~query & words).float())
     matched = (in_query > 0) & (in_passage > 0)
     weight = torch.where(matched, 1.0 / in_passage.clamp(min=1.0), 0.0)
-    own = weight[word] * _significance(norms, words, sequence)
+    own = weight[word] * _significance(norms, words, sequence, len(lengths))
     # A question's own words would make its first neighbours in the passage look like matches.
     passage = own * ~query
     columns = [(query | separators).float(), own, *_neighbourhoods(passage, starts, lengths, sequence)]
     return torch.stack(columns, 1) * paired[sequence][:, None]
 
 
-def _significance(norms: Tensor, words: Tensor, sequence: Tensor) -> Tensor:
-    """Norms of words scaled to [0, 1] in each sequence; 0 for what is no word."""
-    least = norms.new_full((int(sequence[-1]) + 1,), torch.inf)
+def _word_numbers(sequence: Tensor, input_ids: Tensor) -> Tensor:
+    """``(total_tokens,)`` int64: equal for equal token ids of a sequence, and less than the number of tokens.
+
+    Not by ``torch.unique``, which has to tell the host how many there are, so that a GPU would wait.
+    """
+    ordered, order = (sequence * (input_ids.max() + 1) + input_ids).sort()
+    changes = torch.nn.functional.pad(ordered[1:] != ordered[:-1], (1, 0))
+    return torch.empty_like(order).scatter_(0, order, changes.cumsum(0))
+
+
+def _significance(norms: Tensor, words: Tensor, sequence: Tensor, count: int) -> Tensor:
+    """Norms of words scaled to [0, 1] in each of ``count`` sequences; 0 for what is no word."""
+    least = norms.new_full((count,), torch.inf)
     least = least.scatter_reduce(0, sequence, norms.masked_fill(~words, torch.inf), "amin")[sequence]
-    greatest = norms.new_zeros(int(sequence[-1]) + 1).scatter_reduce(0, sequence, norms * words, "amax")[sequence]
+    greatest = norms.new_zeros(count).scatter_reduce(0, sequence, norms * words, "amax")[sequence]
     scaled = torch.where(greatest > least, (norms - least) / (greatest - least), 1.0)
     return torch.where(words, scaled, 0.0)
 

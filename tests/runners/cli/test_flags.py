@@ -95,7 +95,10 @@ OWN = {
     "evaluate": (
         "model agent keep-fractions match threshold speedup full-from original backend precision slices split"
     ),
-    "benchmark": ("model keep-fractions architecture batch-size num-texts rounds lengths training no-training"),
+    "benchmark": (
+        "suite model keep-fractions architecture batch-size orders precisions backends opponents num-texts rounds "
+        "threads calibration-texts lengths keep-all training no-training"
+    ),
     "export": "model backend precision unreduced no-unreduced calibration-texts",
     "benchmark_export": "model backend precisions batch-sizes num-texts rounds threads calibration-texts",
     "sweep": (
@@ -158,7 +161,7 @@ LINES = {
     "joint_finetune": "--policy runs/a --speedup-range 1.5 3 --unreduced --remember-teacher --temperature 2 --seed 3",
     "train_baseline": "--system distilled --layers 1 3 --system-options states_weight=0.1 --temperature 2 --seed 3",
     "evaluate": "--agent attention --keep-fractions 0.5 0.2 --split train --reduction-layers 2 4 --full-from runs/a",
-    "benchmark": "--rounds 2 --no-training --architecture bert-base --dtype bfloat16",
+    "benchmark": "--rounds 2 --no-training --architecture bert-base --batch-size 1 8 --orders unsorted --threads 1",
     "export": "--model x --backend onnx --precision int8 --calibration-texts 7 --unreduced",
     "benchmark_export": "--model x --backend onnx --precisions float32 int8 --batch-sizes 1 8 --threads 2 --seed 3",
     "sweep": "--speedups 1.5 2 --stage joint --policy.samples-per-text 4 --joint.teacher x --policy.baseline none",
@@ -247,6 +250,12 @@ def refused(job: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("finetune", "--reduction-layers 2 3", "--reduction-layers has no meaning here"),
         ("evaluate", "--max-train-texts 5", "--max-train-texts has no meaning here"),
         ("benchmark", "--max-eval-texts 5", "--max-eval-texts has no meaning here: give --num-texts"),
+        ("benchmark", "--precisions float32 --dtype bfloat16", "names the number formats: leave --dtype out"),
+        ("benchmark", "--precisions int8", "--precisions int8: no runtime of --backends has it"),
+        ("benchmark", "--calibration-texts 5", "only --precisions int8 fits scales: leave --calibration-texts out"),
+        ("benchmark", "--keep-all 9 --rounds 2", "--keep-all measures quality alone: leave --rounds out"),
+        ("benchmark", "--keep-all 9 --precisions bfloat16", "--keep-all compares with torch in float32"),
+        ("benchmark", "--lengths 64 --opponents x", "--lengths times inference alone: leave --opponents out"),
         ("pilot", "--max-train-texts 5", "--max-train-texts has no meaning here"),
         ("probe", "--dtype float32", "--dtype has no meaning here: it is measured in float32"),
     ],

@@ -90,7 +90,10 @@ OWN = {
         *("--threshold 1.5", "--threshold nan", "--speedup nan", "--speedup 0", "--speedup inf"),
         *("--keep-fractions 0.2 0.5", "--keep-fractions", "--keep-fractions 0.5 -1"),
     ],
-    "benchmark": ["--batch-size 0", "--num-texts 0", "--rounds 0", "--keep-fractions 2", "--keep-fractions 0.2 nan"],
+    "benchmark": [
+        *("--batch-size 0", "--batch-size", "--batch-size 8 8", "--num-texts 0", "--rounds 0", "--keep-fractions 2"),
+        *("--keep-fractions 0.2 nan", "--orders", "--threads 0", "--calibration-texts 0", "--keep-all 0"),
+    ],
     "sweep": [
         *(
             "--speedups",

@@ -41,8 +41,9 @@ from trbert_env.reduction.overlap import NUM_FEATURES
 OPSET = 17
 #: Sequences and width of the inputs that a graph is traced with; both are free in the graph.
 _TRACED = (2, 6)
-#: Added to the scores of padding. Not the least float32, which is infinite in bfloat16, and 0 times infinity no number.
-_MASKED = -1e30
+#: Added to the scores of padding: enough for a probability of 0. OpenVINO's kernels of bfloat16 give other answers, of
+#: texts without padding too, where it is as great as 1e30; the least float32 would be infinite there.
+_MASKED = -1e4
 
 
 @dataclass(frozen=True)

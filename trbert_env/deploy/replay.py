@@ -1,0 +1,183 @@
+"""Reduced passes that are recorded once and replayed: a CUDA graph for each size of batch.
+
+A small batch on a GPU is bound by the launches of kernels and by the host's waits for counts, so that skipping tokens
+gains nothing. A graph is launched at once. Batches of about the same size share one: its room has a margin over what
+batches kept so far, and a batch that keeps more runs eagerly, which is counted in :attr:`ReplayedSystem.overflows`.
+On a CPU the same passes of fixed shapes run without a graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trbert_env.deploy.fixed_pass import FixedInputs, FixedResult, Room, run_fixed
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.attention import fits_varlen
+from trbert_env.encoder.batching import padded_rows
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.system import OWN_BACKBONE, ReducedSystem, SystemOutput
+
+#: Rows beyond the most that was kept so far, as a share of it.
+MARGIN = 0.1
+#: Steps of the longest sequence and text.
+_LENGTH_STEP = 64
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A pass of one room, ready to be run again.
+
+    Attributes:
+        inputs: Tensors that it reads.
+        run: Runs it, on what the inputs hold.
+    """
+
+    inputs: FixedInputs
+    run: Callable[[], FixedResult]
+
+
+class ReplayedSystem:
+    """A token-reduced model whose passes are replayed; a :class:`~trbert_env.system.System`, for inference alone.
+
+    The model must not change any more: a graph reads its weights where they lie.
+
+    Args:
+        model: The model, in evaluation.
+        decision: Decision rule to apply; None for the model's own.
+
+    Raises:
+        ValueError: Layers of the model's family read where tokens stood, or it is on a GPU whose varlen kernel does not
+            take its heads.
+
+    Attributes:
+        replays: Batches that were replayed.
+        overflows: Batches that kept more tokens than there was room for, and ran eagerly then.
+    """
+
+    name = "reduced model, replayed"
+    pads = False
+    reference = OWN_BACKBONE
+
+    def __init__(self, model: TokenReducedModel, decision: DecisionRule | None = None) -> None:
+        if model.encoder.family.reads_positions:
+            raise ValueError(
+                f"family '{model.backbone.config.model_type}' cannot be replayed (its layers read where tokens stood): "
+                "run the model eagerly"
+            )
+        head_size = model.encoder.hidden_size // int(model.backbone.config.num_attention_heads)
+        if model.device.type != "cpu" and not fits_varlen(model.device, model.backbone.dtype, head_size):
+            raise ValueError(
+                f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then "
+                "needs the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
+            )
+        self.model, self.task, self.device = model, model.task, model.device
+        self._rule = model.decision if decision is None else decision
+        self._eager = ReducedSystem(model, self._rule)
+        self._recorded: dict[Room, _Recorded] = {}
+        #: Most rows behind each reduction so far, as shares of the batch; None before the first batch.
+        self._shares: list[float] | None = None
+        self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        self.replays, self.overflows = 0, 0
+
+    @property
+    def recorded(self) -> int:
+        """Number of passes that were recorded."""
+        return len(self._recorded)
+
+    @torch.inference_mode()
+    def run(self, batch: TextBatch) -> SystemOutput:
+        """Run a packed batch; see :class:`~trbert_env.system.System`."""
+        if self._shares is None:
+            return self._run_eagerly(batch)
+        room = self._room(batch.layout)
+        inputs = FixedInputs.of(batch, self.model.staged.overlap(batch), room)
+        recorded = self._recorded.get(room)
+        if recorded is None:
+            recorded = self._recorded[room] = self._record(inputs, room)
+        recorded.inputs.copy_(inputs)
+        result = recorded.run()
+        counts = result.counts.cpu()  # the one time that the host waits
+        if any(total > rows for total, rows in zip(counts[:, -1].tolist(), room.rows[1:], strict=True)):
+            self.overflows += 1
+            return self._run_eagerly(batch)
+        self.replays += 1
+        return self._output(batch.layout, result, counts)
+
+    def _run_eagerly(self, batch: TextBatch) -> SystemOutput:
+        """Run as any other model does, and remember how many tokens stay."""
+        output = self._eager.run(batch)
+        full, *stages = (layout.total_tokens for layout in output.layouts)
+        shares = [tokens / full for tokens in stages]
+        self._shares = [max(pair) for pair in zip(shares, self._shares or shares, strict=True)]
+        return output
+
+    def _room(self, layout: Layout) -> Room:
+        """Sizes for a batch: a few for all batches."""
+        assert self._shares is not None
+        rows = [padded_rows(layout.total_tokens)]
+        for share in self._shares:
+            rows.append(min(rows[-1], padded_rows(math.ceil((1.0 + MARGIN) * share * rows[0]))))
+        sequences = len(layout.sequence_lengths)
+        longest, width = (
+            -(-int(lengths.max()) // _LENGTH_STEP) * _LENGTH_STEP
+            for lengths in (layout.sequence_lengths, layout.token_counts)  # both on the host
+        )
+        return Room(tuple(rows), 1 << (sequences - 1).bit_length(), longest, width)
+
+    def _record(self, inputs: FixedInputs, room: Room) -> _Recorded:
+        """Make a pass ready to be run again, on tensors of its own."""
+        own = FixedInputs(*(getattr(inputs, name).clone() for name in FixedInputs.__dataclass_fields__))
+
+        def eagerly() -> FixedResult:
+            return run_fixed(self.model, own, room, self._rule)
+
+        if self.device.type != "cuda":
+            return _Recorded(own, eagerly)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # kernels are chosen and built before they are recorded
+            for _ in range(2):
+                eagerly()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # All graphs share their memory: what one leaves is read before the next one runs.
+        with torch.cuda.graph(graph, pool=self._pool):
+            result = eagerly()
+
+        def replay() -> FixedResult:
+            graph.replay()
+            return result
+
+        return _Recorded(own, replay)
+
+    def _output(self, layout: Layout, result: FixedResult, counts: Tensor) -> SystemOutput:
+        """Read the logits of a pass, and say which tokens went on."""
+        total, staged = layout.total_tokens, self.model.staged
+        states, stops = result.states[:total], result.stops[:total]
+        logits = self.task.logits(staged.model, states, layout) + staged.exit_offsets.shift(states, stops, layout)
+        layouts = [layout, *_layouts_behind(layout, result.places, counts)]
+        return SystemOutput(logits, layouts, self.model.cost.reduced, self.model.cost.full)
+
+
+def _layouts_behind(layout: Layout, places: Sequence[Tensor], counts: Tensor) -> list[Layout]:
+    """Layouts of the tokens behind each reduction."""
+    found = []
+    for own, kept in zip(places, counts, strict=True):
+        rows = own[: int(kept[-1])]
+        found.append(
+            Layout(
+                layout.text_index.index_select(0, rows),
+                layout.positions.index_select(0, rows),
+                kept[: len(layout.sequence_lengths)],
+                layout.sequences_per_text,
+                layout.text_lengths,
+            )
+        )
+    return found
