@@ -61,9 +61,8 @@ class StagedForward:
             keep: ``(total_tokens,)`` bool over :attr:`tokens`; first tokens stay whatever it says.
         """
         keep = keep | self.tokens.layout.first_tokens
-        self._stopped.append(self.tokens.select(~keep))
-        index = keep.nonzero().squeeze(1)
-        kept = self.tokens.select(keep, index)
+        kept, stopped, index = self.tokens.split(keep)
+        self._stopped.append(stopped)
         self.overlap = self.overlap.index_select(0, index)
         self.layouts.append(kept.layout)
         self.reduction += 1

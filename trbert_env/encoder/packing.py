@@ -121,21 +121,31 @@ class Layout:
         first[self.sequence_starts.to(self.device)] = True
         return first
 
-    def select(self, keep: Tensor, index: Tensor | None = None) -> Layout:
-        """The layout of the tokens where ``keep`` ((total,) bool) is True.
+    def counts_of(self, keep: Tensor) -> Tensor:
+        """Count the tokens of each sequence where ``keep`` ((total,) bool) is True: ``(num_sequences,)`` on the CPU.
 
-        Args:
-            keep: The mask.
-            index: Indices of its True entries, ``(kept,)`` int64, if known already; finding them makes a GPU wait.
+        The one thing about a mask that a host has to wait for where tokens lie on a GPU.
         """
-        index = keep.nonzero().squeeze(1) if index is None else index
         running = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         starts = self.sequence_starts.to(self.device)
-        counts = running[starts + self.sequence_lengths.to(self.device)] - running[starts]
+        return (running[starts + self.sequence_lengths.to(self.device)] - running[starts]).cpu()
+
+    def select(self, keep: Tensor) -> Layout:
+        """The layout of the tokens where ``keep`` ((total,) bool) is True."""
+        counts = self.counts_of(keep)
+        return self.take(rows_where(keep, counts), counts)
+
+    def take(self, index: Tensor, counts: Tensor) -> Layout:
+        """The layout of some of the tokens, in the order that they have.
+
+        Args:
+            index: Rows of these tokens, ``(taken,)`` int64, rising.
+            counts: ``(num_sequences,)`` on the CPU: tokens taken of each sequence.
+        """
         return Layout(
             self.text_index.index_select(0, index),
             self.positions.index_select(0, index),
-            counts.cpu(),
+            counts,
             self.sequences_per_text,
             self.text_lengths,
         )
@@ -182,10 +192,28 @@ class PackedTokens:
     states: Tensor
     layout: Layout
 
-    def select(self, keep: Tensor, index: Tensor | None = None) -> PackedTokens:
-        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order; see :meth:`Layout.select`."""
-        index = keep.nonzero().squeeze(1) if index is None else index
-        return PackedTokens(self.states.index_select(0, index), self.layout.select(keep, index))
+    def select(self, keep: Tensor) -> PackedTokens:
+        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order."""
+        counts = self.layout.counts_of(keep)
+        return self.take(rows_where(keep, counts), counts)
+
+    def take(self, index: Tensor, counts: Tensor) -> PackedTokens:
+        """Some of the tokens; see :meth:`Layout.take`."""
+        return PackedTokens(self.states.index_select(0, index), self.layout.take(index, counts))
+
+    def split(self, keep: Tensor) -> tuple[PackedTokens, PackedTokens, Tensor]:
+        """Tell tokens that stay from those that stop.
+
+        Args:
+            keep: ``(total,)`` bool.
+
+        Returns:
+            Tokens where ``keep`` is True, the others, and the rows of the former, ``(kept,)`` int64.
+        """
+        counts = self.layout.counts_of(keep)
+        stopped = self.layout.sequence_lengths - counts
+        index = rows_where(keep, counts)
+        return self.take(index, counts), self.take(rows_where(~keep, stopped), stopped), index
 
     def expand(self, samples: int) -> tuple[PackedTokens, Tensor]:
         """Every text ``samples`` times, copies as neighbours; see :meth:`Layout.expand`."""
@@ -209,19 +237,35 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
         ``(sum of text_lengths,)`` int64, the index of the part that each came from.
 
     Raises:
-        ValueError: The parts do not hold every token exactly once.
+        ValueError: The parts do not hold every token exactly once; on a GPU that is not checked, for the host would
+            have to wait.
     """
     lengths = parts[-1].layout.text_lengths
     starts = torch.cumsum(lengths, 0) - lengths
     targets = torch.cat([starts[part.layout.text_index] + part.layout.positions for part in parts])
     states = torch.cat([part.states for part in parts])
-    total = int(lengths.sum())
+    checked = targets.device.type == "cpu"
+    total = int(lengths.sum()) if checked else len(targets)
     source = targets.new_full((total,), -1)
     source[targets] = torch.arange(len(targets), device=targets.device)
-    if len(targets) != total or bool((source < 0).any()):
+    if checked and (len(targets) != total or bool((source < 0).any())):
         raise ValueError(f"{len(targets)} states for {total} tokens: each token must stop exactly once")
     sizes = torch.tensor([part.layout.total_tokens for part in parts])
     return states.index_select(0, source), torch.repeat_interleave(sizes).to(source.device)[source]
+
+
+def rows_where(mask: Tensor, counts: Tensor) -> Tensor:
+    """Rows where a mask is True, ``(sum of counts,)`` int64; not found out by waiting for the device.
+
+    Args:
+        mask: ``(total,)`` bool.
+        counts: Numbers on the CPU that add up to its True entries.
+
+    Example:
+        >>> rows_where(torch.tensor([True, False, True]), torch.tensor([1, 1])).tolist()
+        [0, 2]
+    """
+    return torch.nonzero_static(mask, size=int(counts.sum())).squeeze(1)
 
 
 def segment_starts(lengths: Tensor) -> Tensor:
