@@ -198,6 +198,11 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
             f"--max-loss {max_loss:g} is not met at any measured speed: this is the slowest, {speed}; {lost}. "
             "More texts to train on, or more time, would lose less."
         )
+    if loss.bound <= max_loss:  # a faster one may lose less by chance
+        return (
+            f"measured, not shown: {speed}; {lost}, {bound}, but a slower speed was not shown to lose as little, and "
+            "speeds are tried from the slowest on."
+        )
     needed = loss.texts_needed(max_loss)
     would = (
         "" if needed is None else f" About {_rounded_up(needed):,} held-out texts like these would (--holdout-texts)."

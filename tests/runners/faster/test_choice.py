@@ -73,3 +73,11 @@ def test_speeds_that_the_model_does_not_reach_are_not_tried() -> None:
     assert candidates(table, 2.2) == [1.5, 1.75, 2.0, 2.2, 2.5]
     assert candidates(table, 3.0) == [1.5, 1.75, 2.0, 2.5]
     assert candidates(SpeedTable((1.7,), (0.5,)), 2.0) == []
+
+
+def test_a_speed_that_loses_less_by_itself_is_not_shown_where_a_slower_one_was_not() -> None:
+    choice = choose(points((1.25, 0.4, 0.6), (2.0, 0.1, 0.4)), None, 0.5)
+    assert (choice.point.wanted, choice.outcome) == (2.0, "measured")
+    said = promise(choice, 0.5, 1000, "accuracy")
+    assert said.startswith("measured, not shown: 2.01x in FLOPs; 0.10 points of accuracy lost on 1,000 held-out texts, ")
+    assert said.endswith("a slower speed was not shown to lose as little, and speeds are tried from the slowest on.")
