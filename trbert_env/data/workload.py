@@ -131,10 +131,13 @@ class Workload:
             data_source: Source of the records.
 
         Raises:
-            ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`.
+            ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`. Or a split
+                to measure on is not fit for it; see :meth:`Task.check_measurable`.
         """
         task = make_task(preset)
         task.configure(backbone.model.config)
+        if split != "train":
+            task.check_measurable(examples)
         texts = task.encode(examples, backbone.tokenizer, training=split == "train")
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)

@@ -109,6 +109,16 @@ class Task(ABC):
             training: True for texts to train on: a task may leave out what nothing can be learned from.
         """
 
+    def check_measurable(self, records: Dataset) -> None:  # noqa: B027 - most tasks can measure any split
+        """Refuse a split that the main metric cannot be measured on, before work is lost.
+
+        Args:
+            records: Records of the whole split.
+
+        Raises:
+            ValueError: It cannot be.
+        """
+
     @abstractmethod
     def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
         """Apply the task head.

@@ -237,13 +237,10 @@ class Classification(Task):
             training: Not needed here.
 
         Raises:
-            ValueError: A label is none of the classes, a record is a pair of texts and ``max_slices`` is above 1, or
-                ``ranking`` is set and no query has relevant and irrelevant candidates.
+            ValueError: A label is none of the classes, or a record is a pair of texts and ``max_slices`` is above 1.
         """
         if self.max_slices > 1:
             self._check_no_pairs(records)
-        if self.ranking and not training:
-            self._check_queries(records)
         encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
         targets, slices = self._targets_of(records), self.max_slices
         plain = records.with_format(None)
@@ -265,10 +262,15 @@ class Classification(Task):
                 "so set max_slices to 1"
             )
 
-    def _check_queries(self, records: Dataset) -> None:
+    def check_measurable(self, records: Dataset) -> None:
+        """Refuse a split to rank in which no query has relevant and irrelevant candidates.
+
+        Raises:
+            ValueError: ``ranking`` is set, and there is no such query.
+        """
         from trbert_env.tasks.ranking_metrics import Queries
 
-        if not Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
+        if self.ranking and not Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
             raise ValueError(
                 f"ranking is set, and none of {len(records)} records is one of a query with relevant and irrelevant "
                 "candidates: name the column that tells the query as group, give more records, or set ranking to false"

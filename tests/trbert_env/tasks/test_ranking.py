@@ -15,6 +15,7 @@ from runners.evaluation.intervals import Loss, groups_of
 from trbert_env.data.records import SCORED_TEXT, records_of
 from trbert_env.tasks.classification import Classification
 from trbert_env.tasks.ranking_metrics import ranking_metrics, ranking_scores
+from trbert_env.tasks.too_long import too_long
 
 #: Relevance in ranked order, nDCG at 10 and reciprocal rank at 10.
 WORKED: list[tuple[list[int], float, float]] = [
@@ -113,5 +114,11 @@ def test_data_that_cannot_be_ranked_are_refused_before_the_work(tokenizer: Any) 
         configured(records)
     alone = pairs(("q", "a", 1), ("r", "b", 0))
     with pytest.raises(ValueError, match="none of 2 records is one of a query with relevant and irrelevant candidates"):
-        configured(alone).encode(alone, tokenizer)
-    assert len(configured(alone).encode(alone, tokenizer, training=True)) == 2
+        configured(alone).check_measurable(alone)
+
+
+def test_one_record_of_a_ranking_is_read_by_itself(tokenizer: Any) -> None:
+    task = configured(pairs(("q", "a", 1), ("q", "b", 0)))
+    own = task.own_record({"text": "who?", "text_pair": "he"})
+    assert len(task.encode(own, tokenizer)) == 1
+    assert too_long(task, own, tokenizer) is None
