@@ -15,7 +15,7 @@ from runners.evaluation.layer_probe import MEASURED_TEXTS as PROBED_TEXTS
 from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
-from runners.faster.options import GLANCE, MakeFasterOptions
+from runners.faster.options import GLANCE, MOST_POLICY_TEXTS, MakeFasterOptions
 from runners.faster.plan import UNPLANNED, Plan, TooLittleTimeError, Work
 from runners.faster.report import ROUNDS
 from runners.faster.texts import Parts
@@ -77,7 +77,8 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
     train, evaluated = (
         round(len(records) * parts.texts_per_record) for records in (parts.examples.train, parts.examples.validation)
     )
-    usual2 = stage2_texts(PolicyTrainingOptions(total_texts=options.total_texts), some.data_source == "embedded", train)
+    longer = stage2_texts(PolicyTrainingOptions(total_texts=options.total_texts), some.data_source == "embedded", train)
+    usual2 = min(longer, MOST_POLICY_TEXTS)
     usual3 = stage3_texts(replace(stage3.training, total_texts=options.total_texts), device.type, train)
     table = 0.5 * TABLE_SIZE * MEASURED_TEXTS
     glance = min(GLANCE * parts.texts_per_record, evaluated)
