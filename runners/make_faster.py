@@ -101,8 +101,8 @@ def make_faster(options: MakeFasterOptions, plan: Plan, parts: Parts, folder: Ru
         parts: Its texts.
         folder: Folder of the run.
     """
-    print_plan(plan, len(parts.examples.train))
     stages, device = Stages(options, plan, parts, folder), str(resolve_device(options.run.device))
+    print_plan(plan, len(parts.examples.train), stages.ended)
     dtype, metric = evaluation_dtype(options.run.dtype), parts.some.task.metric_names[0]
     model, _ = load_model(stages.trained(), device)
     print(f"measuring: about {plan.left('measuring') / 60:.1f} minutes", flush=True)
@@ -186,7 +186,7 @@ def save(model: TokenReducedModel, workload: Workload, folder: RunFolder, card: 
 
 def main(options: MakeFasterOptions) -> None:
     """From your checkpoint to a faster model: name it and your texts, and how fast it is to be or what it may lose."""
-    started = time.monotonic()
+    started, resumed = time.monotonic(), options.resume is not None
     if options.resume is None:
         options = options.settled()
         check_options(options)
@@ -201,7 +201,8 @@ def main(options: MakeFasterOptions) -> None:
     with held(folder):
         make_faster(options, plan, parts, folder)
     minutes = (time.monotonic() - started) / 60
-    print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes")
+    went_on = " since it went on" if resumed else ""
+    print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes{went_on}")
     print(f'load it: TokenReducedModel.from_pretrained("{folder.model_dir}")')
     print(f"measure it again: python runners/evaluate.py --model {folder.path}")
 

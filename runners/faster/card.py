@@ -23,19 +23,13 @@ from runners.faster.report import (
     quality_rows,
     speed_rows,
 )
+from runners.faster.usage import SPEED, pipeline_tag, usage
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.readers import READERS
+from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.presets import Preset
 
-#: The hub's names of the kinds of task.
-PIPELINES = {
-    "classification": "text-classification",
-    "span_qa": "question-answering",
-    "multi_hop_qa": "question-answering",
-    "candidate_qa": "question-answering",
-    "multiple_choice": "multiple-choice",
-}
 UNKNOWN_LICENCE = "unknown: see base model"
 
 
@@ -120,12 +114,12 @@ def _card_on_the_hub(name: str) -> dict[str, Any]:
     return found
 
 
-def front_matter(model: TokenReducedModel, origin: Origin, metrics: list[str]) -> str:
+def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
     """Return the card's head for the hub, between lines of dashes.
 
     Args:
-        model: The faster model.
-        origin: Where it comes from.
+        workload: Texts that were reported on, with their task.
+        origin: Where the model comes from.
         metrics: Names of its metrics.
     """
     licence = origin.licence
@@ -135,31 +129,10 @@ def front_matter(model: TokenReducedModel, origin: Origin, metrics: list[str]) -
         "base_model": origin.base_model,
         **({"datasets": [origin.dataset]} if origin.dataset else {}),
         "metrics": [name for name in metrics if name in ("accuracy", "f1", "exact_match", "pearson", "spearman")],
-        "pipeline_tag": PIPELINES[model.config.task],
+        "pipeline_tag": pipeline_tag(workload),
         "tags": ["trbert", "token-reduction"],
     }
     return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n"
-
-
-LOADING = """```python
-from transformers import AutoTokenizer
-from trbert_env import TokenReducedModel
-
-folder = "."  # this folder
-model = TokenReducedModel.from_pretrained(folder)
-tokenizer = AutoTokenizer.from_pretrained(folder)
-{use}```"""
-USES = {
-    "classification": """texts = ["A text.", "Another one."]
-inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-logits = model(**inputs).logits
-""",
-    "span_qa": """answer = model.answer(question="Who sold drums?", context="Ada sold drums.")
-""",
-}
-SPEED = """```python
-model.speedup = {speed:.2f}  # another FLOPs speed-up, by the threshold that was measured for it
-```"""
 
 
 def model_card(
@@ -184,7 +157,7 @@ def model_card(
     low, high = (model.speed_table.speedups[0], model.speed_table.speedups[-1]) if settable else (1.0, 1.0)
     speed = min(max(speed, low), high)
     blocks = [
-        front_matter(model, origin, list(found.full.measured.quality.metrics)) + f"# {origin.base_model}, faster",
+        front_matter(workload, origin, list(found.full.measured.quality.metrics)) + f"# {origin.base_model}, faster",
         f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
         f"before layer {layers}, tokens that the answer does not need stop and keep the state that they have. "
         f"Licence of the base model: {licence}.",
@@ -201,7 +174,7 @@ def model_card(
         markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),
         "## Use",
     ]
-    blocks.append(LOADING.format(use=USES.get(model.config.task, "")))
+    blocks += usage(workload)
     if settable:
         blocks += [
             f"Another speed, from {low:.2f}x to {high:.2f}x, by its threshold:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from runners.cli.display import Cell, print_table
@@ -142,12 +143,13 @@ def _most(count: int, allowed: float) -> int:
     return min(count, max(LEAST_MEASURED, int(allowed)))
 
 
-def print_plan(plan: Plan, training_records: int) -> None:
+def print_plan(plan: Plan, training_records: int, ended: Collection[str] = ()) -> None:
     """Print the stages with their texts and estimated minutes.
 
     Args:
         plan: The plan.
         training_records: Records to train on.
+        ended: Names of the stages that have ended.
     """
     texts = {"stage 2": f"{plan.policy_texts:,} texts", "stage 3": f"{plan.joint_texts:,} texts"}
     what = {
@@ -157,7 +159,10 @@ def print_plan(plan: Plan, training_records: int) -> None:
         "measuring": "choose the speed, measure quality and speed",
     }
     rows: list[list[Cell]] = [
-        [name, what[name], texts.get(name), seconds / 60] for name, seconds in plan.seconds.items()
+        [name, what[name], texts.get(name), "ended" if name in ended else f"{seconds / 60:.1f}"]
+        for name, seconds in plan.seconds.items()
     ]
-    title = f"plan, about {sum(plan.seconds.values()) / 60:.1f} minutes; {training_records:,} training texts"
+    seconds = sum(seconds for name, seconds in plan.seconds.items() if name not in ended)
+    left = f"{seconds / 60:.1f} minutes{' left at most' if ended else ''}"
+    title = f"plan, about {left}; {training_records:,} training texts"
     print_table(title, ["", "", "repeats counted", "minutes"], rows)

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from runners.cli.display import Cell, print_table
+from runners.cli.display import Cell, announce, print_table
 from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, mean_interval, ratio_interval
+from runners.evaluation.machine import Load, LoadWatch
 from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Clock, Conditions, EvaluationRecord, Identity
@@ -65,6 +66,7 @@ class Findings:
         reduced: Pass of the faster model.
         stock: Clock ratio against stock transformers.
         packed: Clock ratio against our own encoder with nothing skipped.
+        load: Work of other processes while the clock was read.
     """
 
     conditions: Conditions
@@ -72,6 +74,7 @@ class Findings:
     reduced: MeasuredPass
     stock: Ratio
     packed: Ratio
+    load: Load
 
     @classmethod
     def measure(cls, model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Findings:
@@ -87,9 +90,11 @@ class Findings:
         full = measure_unreduced_pass(workload, dtype, device)
         reduced = measure_pass(ReducedSystem(placed_reduced(model, device, number_format)), workload)
         timed = timed_model(model, model.decision, number_format, device)
-        timings = time_sample(model_systems(timed), workload.texts, ROUNDS)
-        ratios = [Ratio.of(timings[name], timings["reduced"]) for name in ("stock", "packed")]
-        return cls(evaluation_conditions(workload, dtype), full, reduced, *ratios)
+        watch = LoadWatch()
+        with watch:
+            timings = time_sample(model_systems(timed), workload.texts, ROUNDS)
+        stock, packed = (Ratio.of(timings[name], timings["reduced"]) for name in ("stock", "packed"))
+        return cls(evaluation_conditions(workload, dtype), full, reduced, stock, packed, watch.load)
 
     @property
     def metric(self) -> str:
@@ -171,6 +176,8 @@ def print_findings(found: Findings) -> None:
     title = f"quality on {source}, by which nothing was chosen (± 95 %)"
     print_table(title, ["", "before", "after", "change"], quality_rows(found))
     print_table("speed-up", ["", ""], speed_rows(found))
+    if found.load.quiet is False:
+        announce(f"the clock was read while {found.load.describe()}")
 
 
 # -- promise and finding -----------------------------------------------------------------------------------------
@@ -187,8 +194,8 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
     """
     point, loss = choice.point, choice.point.loss
     speed = f"{point.flops_speedup:.2f}x in FLOPs"
-    lost = f"{loss.mean:.2f} points of {metric.replace('_', ' ')} lost on {held_out:,} held-out texts"
-    bound = f"at most {loss.bound:.2f} with {CONFIDENCE:.0%} confidence"
+    lost = f"{lost_points(loss, metric)} on {counted(held_out, 'held-out', loss)}"
+    bound = f"at most {loss.bound:.2f} lost with {CONFIDENCE:.0%} confidence"
     if max_loss is None:
         return f"promised: {speed}; {lost}, {bound}."
     if choice.outcome == "shown":
@@ -212,11 +219,45 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
 
 def finding(found: Findings) -> str:
     """Return what the evaluation texts say, in one sentence."""
-    metric = found.metric.replace("_", " ")
+    workload, loss = found.full.workload, found.loss
+    lost = f"{lost_points(loss, found.metric)} (± {loss.half_width:.2f})"
     return (
-        f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {found.loss.mean:.2f} ± {found.loss.half_width:.2f} points of "
-        f"{metric} lost on {len(found.full.workload.examples):,} {found.full.workload.split} texts."
+        f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {lost} on "
+        f"{counted(len(workload.examples), workload.split, loss)}."
     )
+
+
+def lost_points(loss: Loss, metric: str) -> str:
+    """Return a mean loss in words.
+
+    Args:
+        loss: The loss.
+        metric: Name of the metric.
+
+    Example:
+        >>> import numpy as np
+        >>> lost_points(Loss.of(np.array([100.0, 0.0]), np.array([100.0, 50.0]), np.arange(2)), "exact_match")
+        '25.00 points of exact match gained'
+    """
+    points = f"{abs(loss.mean):.2f} points of {metric.replace('_', ' ')}"
+    return f"{points} {'gained' if loss.mean < 0 else 'lost'}"
+
+
+def counted(records: int, kind: str, loss: Loss) -> str:
+    """Return how many texts a loss was measured on, and in how many groups where these are fewer.
+
+    Args:
+        records: Number of records.
+        kind: What texts they are.
+        loss: The loss.
+
+    Example:
+        >>> import numpy as np
+        >>> counted(4, "test", Loss.of(np.zeros(4), np.zeros(4), np.array([0, 0, 1, 1])))
+        '4 test texts in 2 groups'
+    """
+    texts, groups = f"{records:,} {kind} texts", loss.spread.count
+    return texts if groups == records else f"{texts} in {groups:,} groups"
 
 
 def _rounded_up(count: int) -> int:

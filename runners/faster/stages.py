@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from runners.cli.options import EncoderOptions, RunOptions
-from runners.evaluation.nested_runs import found_or_run
-from runners.faster.options import MakeFasterOptions
+from runners.evaluation.nested_runs import ended_run, found_or_run
+from runners.faster.options import GLANCE, MakeFasterOptions
 from runners.faster.plan import Plan
 from runners.faster.texts import Parts
 from runners.finetune import finetune
@@ -15,6 +15,9 @@ from runners.joint_finetune import joint_finetune
 from runners.runs.run_folder import RunFolder
 from runners.train_policy import train_policy
 from trbert_env.data.backbones import Backbone
+
+#: Folders of the stages' runs, by the name of the stage.
+PATTERNS = {"fine-tuning": "finetune-*", "stage 2": "policy-*", "stage 3": "joint-*"}
 
 
 class Stages:
@@ -38,7 +41,7 @@ class Stages:
         if not self.parts.needs_stage1:
             return str(self.options.model)
         options = self.options.stage1(self._train_texts, self._run)
-        return str(found_or_run(finetune, options, self._place, "finetune-*", self._notice("fine-tuning")))
+        return str(found_or_run(finetune, options, self._place, **self._run_of("fine-tuning")))
 
     def unreduced(self) -> Backbone:
         """Return the fine-tuned checkpoint, which the faster model is compared with."""
@@ -47,11 +50,21 @@ class Stages:
     def trained(self) -> Path:
         """Return the run of the last stage; runs what is missing."""
         stage2 = self.options.stage2(self.plan, self._train_texts, self._run, self.start())
-        policy = found_or_run(train_policy, stage2, self._place, "policy-*", self._notice("stage 2"))
+        policy = found_or_run(train_policy, stage2, self._place, **self._run_of("stage 2"))
         stage3 = self.options.stage3(self.plan, self._train_texts, self._run, policy)
         stage3 = replace(stage3, full_from=policy)
-        return found_or_run(joint_finetune, stage3, self._place, "joint-*", self._notice("stage 3"))
+        return found_or_run(joint_finetune, stage3, self._place, **self._run_of("stage 3"))
+
+    def _run_of(self, stage: str) -> dict[str, str]:
+        return {"pattern": PATTERNS[stage], "notice": self._notice(stage)}
 
     def _notice(self, stage: str) -> str:
         minutes, left = self.plan.seconds[stage] / 60, self.plan.left(stage) / 60
-        return f"{stage}: about {minutes:.1f} minutes; {left:.1f} are left in all"
+        found = f" Its closing tables are of {GLANCE} texts, to see that it went well; the result comes last."
+        said = f"{stage}: about {minutes:.1f} minutes from its beginning; from there, {left:.1f} are left in all."
+        return said + ("" if stage == "fine-tuning" else found)
+
+    @property
+    def ended(self) -> set[str]:
+        """Names of the stages that have ended."""
+        return {stage for stage, pattern in PATTERNS.items() if ended_run(self._place, pattern) is not None}

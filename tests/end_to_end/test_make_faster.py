@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from runners.cli.run import read_options, run
 from runners.evaluate import EvaluateOptions
@@ -108,7 +108,8 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     told = " ".join(said.err.replace("│", " ").split())
     assert "--env TextClassification: the checkpoint" in told
     assert "21 of 216 training texts are withheld from training, to choose the speed by" in told
-    assert re.search(r"stage 3: about [\d.]+ minutes; [\d.]+ are left in all", told)
+    assert re.search(r"stage 3: about [\d.]+ minutes from its beginning; from there, [\d.]+ are left in all", told)
+    assert "closing tables are of 32 texts" in told
     assert "plan, about" in said.out
     assert "promised: " in said.out
     assert "found: " in said.out
@@ -195,6 +196,33 @@ def test_a_question_answerer_by_its_loss(
     monkeypatch.chdir(run_dir / "model")
     names = run_code(body)
     assert names["answer"].text in "Ada sold drums."  # "" too: no answer
+
+
+def test_a_reranker_is_shown_as_one(
+    at_work: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = at_work.place.root / "pairs.csv"
+    with open(pairs, "w", newline="") as file:
+        rows = [
+            [f"q{n}", f"who sold drum {n}?", f"Ada sold drum {n * k}.", int(k == 1)] for n in range(60) for k in (1, 2)
+        ]
+        csv.writer(file).writerows([["query_id", "query", "passage", "label"], *rows])
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(at_work.place.pretrained, num_labels=1)
+    reranker = at_work.place.root / "reranker"
+    BertForSequenceClassification(config).save_pretrained(reranker)
+    AutoTokenizer.from_pretrained(at_work.classifier).save_pretrained(reranker)
+    options = ["--model", str(reranker), "--train-file", str(pairs), "--target-speedup", "1.3", "--label-kind", "score"]
+    folder = at_work.run("reranker", *options, "--columns", "group=query_id", "--task-options", "ranking=true")
+    said = capsys.readouterr()
+    assert re.search(r"points of ndcg at 10 (lost|gained) .* validation texts in \d+ groups", said.out)
+    head, body = card(folder)
+    assert head["pipeline_tag"] == "text-ranking"
+    monkeypatch.chdir(folder / "model")
+    names = run_code(body)
+    scores = names["scores"].sigmoid().tolist()
+    assert [found["corpus_id"] for found in names["ranked"]] == names["ranking"]
+    assert [found["score"] for found in names["ranked"]] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
 
 def test_a_time_and_a_loss_that_so_few_texts_cannot_show(at_work: Engineer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +325,10 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
     again = engineer.place.start("make_faster", "--resume", str(engineer.folder("faster-broken")))
     status, _ = stopped(again, root / "faster-broken", "policy-*", signal.SIGKILL)
     assert status == -signal.SIGKILL
-    engineer.place.command("make_faster", "--resume", str(engineer.folder("faster-broken")))
+    said = engineer.place.command("make_faster", "--resume", str(engineer.folder("faster-broken")))
+    assert re.search(r"plan, about [\d.]+ minutes left at most", said)
+    assert re.search(r"fine-tuning .* ended", said)
+    assert "minutes since it went on" in said
     _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
 

@@ -1,0 +1,96 @@
+"""Lines of code by which a model card shows how its model is used."""
+
+from __future__ import annotations
+
+from trbert_env.data.records import columns
+from trbert_env.data.workload import Workload
+from trbert_env.tasks.classification import Classification
+
+#: The hub's names of the kinds of task.
+PIPELINES = {
+    "classification": "text-classification",
+    "span_qa": "question-answering",
+    "multi_hop_qa": "question-answering",
+    "candidate_qa": "question-answering",
+    "multiple_choice": "multiple-choice",
+}
+
+LOADING = """```python
+from transformers import AutoTokenizer
+from trbert_env import TokenReducedModel
+
+folder = "."  # this folder
+model = TokenReducedModel.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{use}```"""
+SPEED = """```python
+model.speedup = {speed:.2f}  # another FLOPs speed-up, by the threshold that was measured for it
+```"""
+
+_TEXTS = """texts = ["A text.", "Another one."]
+inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+logits = model(**inputs).logits
+"""
+_PAIRS = """firsts, seconds = ["who sold drums?"] * 2, ["Ada sold drums.", "The sea is wide."]
+inputs = tokenizer(firsts, seconds, padding=True, truncation=True, return_tensors="pt")
+logits = model(**inputs).logits
+"""
+_RELEVANCE = """query, passages = "who sold drums?", ["Ada sold drums.", "The sea is wide."]
+inputs = tokenizer([query] * len(passages), passages, padding=True, truncation=True, return_tensors="pt")
+scores = model(**inputs).logits[:, 0]  # the greater, the more relevant
+ranking = scores.argsort(descending=True).tolist()
+"""
+_USES = {
+    "span_qa": """answer = model.answer(question="Who sold drums?", context="Ada sold drums.")
+""",
+    "multiple_choice": """article, question, options = "Ada sold drums.", "Who sold drums?", ["Ada", "The sea"]
+choices = [f"{question} {option}" for option in options]
+inputs = tokenizer([article] * len(choices), choices, padding=True, truncation=True, return_tensors="pt")
+logits = model(**{name: values[None] for name, values in inputs.items()}).logits
+""",
+}
+_CROSS_ENCODER = """With sentence-transformers, by the same scores:
+
+```python
+import trbert_env  # tells transformers of these models
+from sentence_transformers import CrossEncoder
+
+ranked = CrossEncoder(".").rank("who sold drums?", ["Ada sold drums.", "The sea is wide."])
+```"""
+
+
+def ranks(workload: Workload) -> bool:
+    """Tell whether a model scores pairs of a query and a passage, as a reranker does.
+
+    Args:
+        workload: Texts, with their task.
+    """
+    task = workload.task
+    return isinstance(task, Classification) and task.head == "relevance" and task.names is None and _pairs(workload)
+
+
+def pipeline_tag(workload: Workload) -> str:
+    """Return the hub's name of the kind of task.
+
+    Args:
+        workload: Texts, with their task.
+    """
+    return "text-ranking" if ranks(workload) else PIPELINES[workload.preset.task]
+
+
+def usage(workload: Workload) -> list[str]:
+    """Return blocks of Markdown that load a model and put it to use.
+
+    Args:
+        workload: Texts like those that it is for, with their task.
+    """
+    if ranks(workload):
+        return [LOADING.format(use=_RELEVANCE), _CROSS_ENCODER]
+    if isinstance(workload.task, Classification):
+        return [LOADING.format(use=_PAIRS if _pairs(workload) else _TEXTS)]
+    return [LOADING.format(use=_USES.get(workload.preset.task, ""))]
+
+
+def _pairs(workload: Workload) -> bool:
+    """Whether texts come in pairs."""
+    return any(text is not None for text in columns(workload.examples.select(range(1)), "text_pair")[0])
