@@ -159,7 +159,7 @@ class RunExamples:
         """
         preset = settled(self.request.preset, backbone, self.train, self.labels)
         some = self.train.select(range(min(SOME_RECORDS, len(self.train))))
-        return Workload.encode(preset, some, backbone, "train", self.source)
+        return _told(Workload.encode(preset, some, backbone, "train", self.source))
 
     def encode(self, backbone: Backbone, settings: Mapping[str, Any] | None = None) -> Splits:
         """Encode all splits for an encoder.
@@ -180,9 +180,16 @@ class RunExamples:
             announce_too_long(workload, data, trained=settings is not None)
             return workload
 
-        train = encoded(self.train, "train", "training data")
+        train = _told(encoded(self.train, "train", "training data"))
         holdout = None if self.holdout is None else encoded(self.holdout, "holdout", "withheld training data")
         return Splits(train, encoded(self.validation, preset.evaluation_split, "evaluation data"), holdout)
+
+
+def _told(workload: Workload) -> Workload:
+    """The same, after telling how the head's outputs are read."""
+    if (note := workload.task.label_note) is not None:
+        announce(note)
+    return workload
 
 
 def announce_too_long(workload: Workload, data: str, *, trained: bool) -> None:

@@ -49,8 +49,9 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def tuned(place: Any) -> Path:
     """The run folder of stage 1."""
     schedule = ["--epochs", "10", "--batch-size", "8", "--learning-rate", "1e-3"]
-    place.command("finetune", "--backbone", str(place.pretrained), *place.common("tuned"), *schedule)
+    said = place.command("finetune", "--backbone", str(place.pretrained), *place.common("tuned"), *schedule)
     folder: Path = place.only_run("tuned")
+    assert f"make it faster: python runners/make_faster.py --model {folder} --target-speedup 2" in said
     return folder
 
 

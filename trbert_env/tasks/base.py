@@ -109,6 +109,11 @@ class Task(ABC):
             training: True for texts to train on: a task may leave out what nothing can be learned from.
         """
 
+    @property
+    def label_note(self) -> str | None:
+        """A line that tells how the head's outputs are read, where users may not expect it; None where they will."""
+        return None
+
     def check_measurable(self, records: Dataset) -> None:  # noqa: B027 - most tasks can measure any split
         """Refuse a split that the main metric cannot be measured on, before work is lost.
 

@@ -119,6 +119,14 @@ class Classification(Task):
         return "class" if self.head == "classes" or self.names is not None else "score"
 
     @property
+    def label_note(self) -> str | None:
+        """Which name a single logit stands for; None where there is one for each class."""
+        if self.names is None:
+            return None
+        no, yes = self.names
+        return f"the encoder has one output: it is read as {yes!r} where it is above 0, and else as {no!r}"
+
+    @property
     def max_text_tokens(self) -> int:
         """Tokens of all slices together."""
         return self.max_tokens * self.max_slices

@@ -151,6 +151,10 @@ def test_a_single_output_makes_relevance(bert: PreTrainedTokenizerBase) -> None:
 def test_a_later_split_may_have_one_of_the_two_names_alone(bert: PreTrainedTokenizerBase) -> None:
     task = configured(tuned(count=1), records("relevant", "irrelevant"))
     assert task.names == ("irrelevant", "relevant")
+    assert (
+        task.label_note
+        == "the encoder has one output: it is read as 'relevant' where it is above 0, and else as 'irrelevant'"
+    )
     again = task_of("classification", json.loads(json.dumps(task.settings)))
     assert isinstance(again, Classification)
     again.configure(tuned(count=1))
