@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from trbert_env.encoder.kernels import chosen_libraries
+from trbert_env.encoder.kernels import attention_way, chosen_libraries
 
 _PACKAGES = ("torch", "transformers", "gymnasium", "stable-baselines3", "trbert-env")
 
@@ -15,10 +15,11 @@ _PACKAGES = ("torch", "transformers", "gymnasium", "stable-baselines3", "trbert-
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the libraries that decide a result; None for one not installed.
 
-    So does the library that multiplies on the CPU, of each number format.
+    So does the library that multiplies on the CPU, of each number format, and how it attends in bfloat16.
     """
-    linear = {f"linear_{dtype}": library for dtype, library in chosen_libraries().items()}
-    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | linear
+    chosen: dict[str, str | None] = {f"linear_{dtype}": library for dtype, library in chosen_libraries().items()}
+    chosen |= {"attention_bfloat16": attention_way()}
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES} | chosen
 
 
 def git_commit() -> str | None:

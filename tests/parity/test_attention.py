@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from trbert_env.data.backbones import move
 from trbert_env.encoder.attention import (
     PackedSequences,
     PositionBias,
-    _attend_in_products,
     _by_sequence,
     _padded,
     attention_received,
@@ -24,7 +23,9 @@ from trbert_env.encoder.attention import (
 from trbert_env.encoder.batching import group_sizes, padded_rows
 from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.kernels import ATTENTION_VARIABLE, attention_way
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.products import attend_in_products
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 
@@ -101,7 +102,7 @@ def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:
 @pytest.mark.parametrize("scale", [0.2, 0.5])
 def test_two_products_are_attention(scale: float) -> None:
     found, expected = [], []
-    for attend, results in ((_attend_in_products, found), (_fused, expected)):
+    for attend, results in ((attend_in_products, found), (_fused, expected)):
         query, key, value = (tensor[0].requires_grad_() for tensor in random_heads(9))
         output = attend(query, key, value, scale)
         output.square().sum().backward()
@@ -114,9 +115,24 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     return scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)[0]
 
 
+@pytest.fixture
+def attend_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Choose how the CPU attends in bfloat16; later tests choose anew."""
+
+    def choose(way: str) -> None:
+        monkeypatch.setenv(ATTENTION_VARIABLE, way)
+        attention_way.cache_clear()
+
+    yield choose
+    attention_way.cache_clear()
+
+
 @pytest.mark.parametrize("lengths", [LENGTHS, [100, 3, 120]])
-@pytest.mark.parametrize("gradients", [False, True])
-def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow(lengths: list[int], gradients: bool) -> None:
+@pytest.mark.parametrize(("gradients", "way"), [(False, "fused"), (False, "products"), (True, "")])
+def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow(
+    lengths: list[int], gradients: bool, way: str, attend_by: Callable[[str], None]
+) -> None:
+    attend_by(way)
     halves = [tensor.bfloat16().requires_grad_(gradients) for tensor in random_heads(sum(lengths))]
     packed = PackedSequences.of(torch.tensor(lengths), "cpu")
     output, _ = packed_attention(torch.nn.Module(), halves[0], halves[1], halves[2], None, packed)

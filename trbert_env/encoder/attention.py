@@ -20,8 +20,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trbert_env.encoder.kernels import attention_way
+from trbert_env.encoder.products import attend_in_products, probabilities
+
 PACKED_ATTENTION = "trbert_packed"
-#: Tokens below which the fused kernel wins in bfloat16 on a CPU too, without gradients.
+#: Tokens below which the fused kernel wins in bfloat16 on any CPU, without gradients.
 SHORT = 96
 
 
@@ -212,13 +215,14 @@ def _by_sequence(
 ) -> Tensor:
     """One call a sequence: on a CPU faster than any masked call.
 
-    In float32 that is the fused kernel. In bfloat16 two matrix products are faster where a sequence is
-    not short: by a third forward at SQuAD's lengths, and two to three times with gradients.
+    In float32 that is the fused kernel. In bfloat16 two matrix products are two to four times as fast with gradients;
+    without, where a sequence is not short, it depends on the processor: see
+    :func:`~trbert_env.encoder.kernels.attention_way`.
     """
     tail = query.shape[2] - sum(lengths)
     sizes = [*lengths, tail]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    in_products = query.dtype == torch.bfloat16
+    in_products = query.dtype == torch.bfloat16 and (query.requires_grad or attention_way() == "products")
     if in_products:  # strided reads are slow in a product
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split(sizes, dim=2) for tensor in (query, key, value)]
@@ -226,27 +230,13 @@ def _by_sequence(
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and (length >= SHORT or q.requires_grad):
-            outputs.append(_attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
+            outputs.append(attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:
             mask = None if added is None else added[None]
             outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2))
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-
-
-def _attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
-    """Attention of one sequence, ``(heads, length, head_dim)``; holds its probabilities for the gradient."""
-    if query.requires_grad:  # backward reads them again
-        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-    return torch.bmm(_probabilities(query, key, scale, bias), value)
-
-
-def _probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    """Attention probabilities of one sequence, ``(heads, length, length)``."""
-    added = query.new_zeros(1, 1, 1) if bias is None else bias
-    scores = torch.baddbmm(added, query, key.transpose(1, 2), beta=0 if bias is None else 1, alpha=scale)
-    return torch.softmax(scores, dim=-1)
 
 
 @cache
@@ -389,9 +379,9 @@ def attention_with_received(
     start = 0
     for index, length in enumerate(lengths):
         q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
-        probabilities = _probabilities(q, k, scale, None if bias is None else bias.of(index, q, k))
-        outputs.append(torch.bmm(probabilities, v).transpose(0, 1))
-        scores.append(_received(probabilities, diagonal))
+        found = probabilities(q, k, scale, None if bias is None else bias.of(index, q, k))
+        outputs.append(torch.bmm(found, v).transpose(0, 1))
+        scores.append(_received(found, diagonal))
         start += length
     if tail := query.shape[2] - start:
         outputs.append(value.new_zeros(tail, *outputs[0].shape[1:]))

@@ -1,37 +1,37 @@
-"""Which library multiplies matrices on this CPU: a choice by measurement, the same for every process of a machine.
+"""Which library multiplies matrices on this CPU, and how it attends; each measured once on a machine.
 
 Torch sends float32 products to the library that it was built with, which takes a slow path on processors of other
-makes; oneDNN, which comes with torch too, may then be twice as fast. Which of the two is faster is measured once on a
-machine, in a few milliseconds, and kept in the cache folder (``TRBERT_CACHE``): later processes read it, so that two
-runs of one seed on one machine compute alike, bit for bit. A cache that cannot be written is no error: the choice then
-holds for the process.
+makes; oneDNN, which comes with torch too, may then be twice as fast. In bfloat16, attention is faster by the fused
+kernel where the processor multiplies tiles (AMX), and by two matrix products where it does not. A measurement takes a
+few milliseconds; see :mod:`trbert_env.encoder.machine_choice` for where its result is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, scaled_dot_product_attention
 
-from trbert_env.data.cache import cache_folder
+from trbert_env.encoder.machine_choice import kept_choice, times_faster
+from trbert_env.encoder.products import attend_in_products
 
+AttentionWay = Literal["fused", "products"]
 Library = Literal["torch", "onednn"]
 
 #: Environment variable that chooses for every number format: ``torch`` or ``onednn``; empty for the faster one.
 VARIABLE = "TRBERT_LINEAR"
-#: Rows, inputs and outputs of the measured product, and how often each side is measured.
-_PROBE, _TRIES = (192, 384, 768), 5
+#: Environment variable that chooses how the CPU attends in bfloat16: ``fused`` or ``products``; empty for the faster.
+ATTENTION_VARIABLE = "TRBERT_ATTENTION"
+_LIBRARIES: tuple[Library, Library] = ("torch", "onednn")
+_ATTENTION_WAYS: tuple[AttentionWay, AttentionWay] = ("fused", "products")
+#: Rows, inputs and outputs of the measured product; heads, tokens and width of a head of the measured attention.
+_PRODUCT, _SEQUENCE = (192, 384, 768), (12, 192, 32)
 
 
 @cache
@@ -47,11 +47,12 @@ def linear_library(dtype: torch.dtype) -> Library:
         ValueError: The environment variable names no library.
     """
     wanted = os.environ.get(VARIABLE, "")
-    if wanted not in ("", "torch", "onednn"):
+    if wanted not in ("", *_LIBRARIES):
         raise ValueError(f"{VARIABLE} is {wanted!r}: give torch or onednn, or leave it empty for the faster one")
     if dtype not in (torch.float32, torch.bfloat16) or not _has_onednn():
         return "torch"
-    return cast(Library, wanted) if wanted else _kept(dtype)
+    name = f"linear-{str(dtype).removeprefix('torch.')}"
+    return cast(Library, wanted or kept_choice(name, _LIBRARIES, lambda: measured_speedup(dtype)))
 
 
 @contextmanager
@@ -104,79 +105,53 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _kept(dtype: torch.dtype) -> Library:
-    """Return the choice that was kept on this machine; measure and keep it where there is none."""
-    name = f"linear-{str(dtype).removeprefix('torch.')}-{_machine()}.json"
-    place = cache_folder() / "kernels" / name
-    found = _read(place)
-    if found is not None:
-        return found
-    speedup = measured_speedup(dtype)
-    chosen: Library = "onednn" if speedup > 1.0 else "torch"
-    try:
-        return _keep(place, {"library": chosen, "speedup": round(speedup, 2)})
-    except OSError:
-        return chosen
-
-
-def _keep(place: Path, record: dict[str, object]) -> Library:
-    """Write a choice unless another process was first, whose choice then holds."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    written = place.with_name(f".{place.name}.{os.getpid()}")
-    written.write_text(json.dumps(record))
-    try:
-        os.link(written, place)  # whole or not at all, and never over another one
-    except FileExistsError:
-        if _read(place) is None:  # damaged
-            written.replace(place)
-    finally:
-        written.unlink(missing_ok=True)
-    return _read(place) or cast(Library, record["library"])
-
-
-def _read(place: Path) -> Library | None:
-    """Return a kept choice; None where there is none or the file is damaged."""
-    try:
-        library = json.loads(place.read_text())["library"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return library if library in ("torch", "onednn") else None
-
-
-def _machine() -> str:
-    """Name what the choice holds for: the processor, the threads and the version of torch."""
-    processor = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
-    except OSError:  # not Linux
-        pass
-    what = f"{platform.machine()} {processor} {torch.get_num_threads()} {torch.__version__}"
-    return hashlib.sha256(what.encode()).hexdigest()[:16]
-
-
 def measured_speedup(dtype: torch.dtype) -> float:
     """Return how many times faster oneDNN computes a linear layer with its GELU than torch's own path.
 
     Args:
         dtype: Number format.
     """
-    rows, inputs, outputs = _PROBE
-    with torch.inference_mode():
-        states = torch.linspace(-1, 1, rows * inputs).view(rows, inputs).to(dtype)
-        weight = torch.linspace(-0.1, 0.1, outputs * inputs).view(outputs, inputs).to(dtype)
-        bias = torch.zeros(outputs, dtype=dtype)
-        ways = (
+    rows, inputs, outputs = _PRODUCT
+    states = torch.linspace(-1, 1, rows * inputs).view(rows, inputs).to(dtype)
+    weight = torch.linspace(-0.1, 0.1, outputs * inputs).view(outputs, inputs).to(dtype)
+    bias = torch.zeros(outputs, dtype=dtype)
+    return times_faster(
+        (
             lambda: torch.nn.functional.gelu(linear(states, weight, bias)),
             lambda: onednn_linear(states, weight, bias, "gelu"),
         )
-        # In turns, so that what slows the machine for a while slows both; the first try builds kernels.
-        seconds = [[_seconds(way) for way in ways] for _ in range(_TRIES + 1)][1:]
-    torchs, onednns = (min(own) for own in zip(*seconds, strict=True))
-    return float(torchs / onednns)
+    )
 
 
-def _seconds(way: Callable[[], Tensor]) -> float:
-    started = time.perf_counter()
-    way()
-    return time.perf_counter() - started
+# -- attention ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def attention_way() -> AttentionWay:
+    """Return how the CPU attends in bfloat16 without gradients, where a sequence is not short.
+
+    It is the way that :data:`ATTENTION_VARIABLE` names, else what was chosen on this machine before, else the faster.
+
+    Raises:
+        ValueError: The environment variable names no way.
+    """
+    wanted = os.environ.get(ATTENTION_VARIABLE, "")
+    if wanted not in ("", *_ATTENTION_WAYS):
+        raise ValueError(
+            f"{ATTENTION_VARIABLE} is {wanted!r}: give fused or products, or leave it empty for the faster one"
+        )
+    found = wanted or kept_choice("attention-bfloat16", _ATTENTION_WAYS, measured_attention_speedup)
+    return cast(AttentionWay, found)
+
+
+def measured_attention_speedup() -> float:
+    """Return how many times faster two matrix products attend than the fused kernel."""
+    heads, length, size = _SEQUENCE
+    states = torch.linspace(-1, 1, 3 * heads * length * size).view(1, length, 3 * heads, size).to(torch.bfloat16)
+    query, key, value = states.transpose(1, 2).split(heads, dim=1)  # of such strides as they come in
+
+    def in_products() -> Tensor:
+        q, k, v = (tensor.contiguous()[0] for tensor in (query, key, value))
+        return attend_in_products(q, k, v, size**-0.5)
+
+    return times_faster((lambda: scaled_dot_product_attention(query, key, value), in_products))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,13 @@ pytestmark = pytest.mark.skipif(not kernels._has_onednn(), reason="this torch ha
 
 
 @pytest.fixture(autouse=True)
-def by_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All products by oneDNN, whatever is faster here."""
+def by_onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All products by oneDNN, whatever is faster here; later tests choose anew."""
     monkeypatch.setenv(kernels.VARIABLE, "onednn")
     kernels.linear_library.cache_clear()
+    yield
+    kernels.linear_library.cache_clear()
+    kernels.attention_way.cache_clear()
 
 
 @pytest.fixture
@@ -171,8 +174,27 @@ def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         kernels.linear_library(torch.float32)
 
 
-def test_the_probe_measures_both_sides() -> None:
+def test_the_probes_measure_both_sides() -> None:
     assert 0.01 < kernels.measured_speedup(torch.float32) < 100
+    assert 0.01 < kernels.measured_attention_speedup() < 100
+
+
+@pytest.mark.parametrize(("speedup", "way"), [(2.0, "products"), (0.5, "fused")])
+def test_attention_is_chosen_in_the_same_manner(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, speedup: float, way: str
+) -> None:
+    monkeypatch.setenv(kernels.ATTENTION_VARIABLE, "")
+    for measured in (speedup, 1 / speedup):  # the second is not measured: the choice is kept
+        monkeypatch.setattr(kernels, "measured_attention_speedup", lambda measured=measured: measured)
+        kernels.attention_way.cache_clear()
+        assert kernels.attention_way() == way
+
+
+def test_an_unknown_way_to_attend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.ATTENTION_VARIABLE, "flash")
+    kernels.attention_way.cache_clear()
+    with pytest.raises(ValueError, match="TRBERT_ATTENTION is 'flash': give fused or products"):
+        kernels.attention_way()
 
 
 @pytest.fixture(autouse=True, scope="module")
