@@ -70,7 +70,7 @@ class OwnDataOptions:
 
     label_kind: Literal["auto", "class", "score"] = "auto"
     """Kind of own labels: class, or score for one logit (relevance 0 and 1, or regression); by auto, strings and
-    integers are classes and other numbers scores."""
+    integers are classes and other numbers scores, and 0 and 1 are scores with --task-options ranking=true."""
 
     validation_share: Annotated[float, Range(above=0, below=1)] = 0.1
     """Share of own training data that is held out where there is no validation data."""

@@ -428,7 +428,7 @@ def test_a_reranker_is_measured_by_the_order_of_candidates(
     encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], in_process: Any
 ) -> None:
     data = ["--env", "TextClassification", "--train-file", str(passages(tmp_path / "train.csv", 60))]
-    data += ["--validation-file", str(passages(tmp_path / "later.csv", 21)), "--label-kind", "score"]
+    data += ["--validation-file", str(passages(tmp_path / "later.csv", 21))]
     small = ["--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"]
     ranking = ["--task-options", "ranking=true"]
     command("train_policy", *data, *ranking, *small, "--backbone", str(encoder))

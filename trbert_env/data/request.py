@@ -30,6 +30,8 @@ _OWN_READERS: dict[str, type[MultipleChoice | SpanQA | TextClassification]] = {
     "TextClassification": TextClassification,
     "SpanQA": SpanQA,
 }
+#: Fields of these readers that are no columns.
+_NO_COLUMNS = ("files", "label_kind", "ranking")
 #: Fields that only own data have.
 _OWN_FIELDS = (
     "train_file",
@@ -56,7 +58,8 @@ class DataRequest:
         dataset: Own data instead of files: a folder of ``save_to_disk``, or a name on the hub.
         dataset_config: Configuration of that data set on the hub.
         columns: Names of own columns by what they hold, such as ``{"text": "review"}``; others are guessed.
-        label_kind: Kind of own labels, classes or numbers; ``"auto"`` tells by the values.
+        label_kind: Kind of own labels, classes or numbers; ``"auto"`` tells by the values, and takes 0 and 1 for
+            numbers where the task's setting ``ranking`` is true.
         validation_share: Share of the own training data that is held out where there is no validation data.
         split_seed: Seed of what is held out, where a data set comes without splits.
         reader_settings: Settings of the data set's reader, such as ``{"ranking": "order.json"}``; see
@@ -227,7 +230,7 @@ class DataRequest:
                     f"{name('dataset')}"
                 )
             )
-        known = [field.name for field in fields(kind) if field.init and field.name not in ("files", "label_kind")]
+        known = [field.name for field in fields(kind) if field.init and field.name not in _NO_COLUMNS]
         for column in self.columns:
             if column not in known:
                 raise ParameterError(functools.partial(_unknown_column, self.env, column, known))
@@ -241,7 +244,8 @@ class DataRequest:
         )
         named: dict[str, Any] = dict(self.columns)
         if kind is TextClassification:
-            return TextClassification(files, label_kind=self.label_kind, **named)
+            ranking = bool(self._settings.get("ranking"))
+            return TextClassification(files, label_kind=self.label_kind, ranking=ranking, **named)
         if self.label_kind != "auto":
             raise ParameterError(lambda name: f"{name('label_kind')} has no meaning for {self.env}: leave it out")
         return kind(files, **named)

@@ -156,7 +156,12 @@ class Classification(Task):
         if found is not None and self.head == "relevance" and found.names:
             self._take_names(found.names)
         if self.ranking and self.head != "relevance":
-            raise ValueError(f"ranking needs one logit and labels that are 0 and 1, and the head is {self.head!r}")
+            told = f"the head is {self.head!r}" + (f" of {listed(self.labels)}" if self.labels else "")
+            raise ValueError(
+                f"ranking needs one logit and labels that are 0 and 1, and {told}: read labels of 0 and 1 as "
+                "scores (label kind 'score') and use an encoder with one output or without a head, or set ranking to "
+                "false"
+            )
         if self.positive is not None and self.head == "classes" and self._looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 
@@ -192,7 +197,8 @@ class Classification(Task):
         if len(labels) > 1 and found is not None and not found.names:
             raise HeadMismatchError(
                 f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}",
-                "read the labels as classes (label kind 'class'), or use an encoder with one output",
+                "use an encoder with one output, or "
+                + ("set ranking to false" if self.ranking else "read the labels as classes (label kind 'class')"),
             )
         if len(labels) == 1 and self.head in (None, "classes"):
             named = found is not None and bool(found.names)

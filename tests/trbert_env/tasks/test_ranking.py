@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import BertConfig, PreTrainedConfig
 
 from runners.evaluation.intervals import Loss, groups_of
-from trbert_env.data.records import SCORED_TEXT, records_of
+from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, records_of
 from trbert_env.tasks.classification import Classification
 from trbert_env.tasks.ranking_metrics import ranking_metrics, ranking_scores
 from trbert_env.tasks.too_long import too_long
@@ -112,6 +112,12 @@ def test_data_that_cannot_be_ranked_are_refused_before_the_work(tokenizer: Any) 
     records = pairs(("q", "a", 0.3), ("q", "b", 0.9))
     with pytest.raises(ValueError, match="ranking needs one logit and labels that are 0 and 1, and the head is 'regr"):
         configured(records)
+    names = records_of([{"id": name, "text": "q", "text_pair": name, "label": name} for name in "ab"], LABELLED_TEXT)
+    with pytest.raises(ValueError, match="the head is 'classes' of 'a', 'b': read labels of 0 and 1 as scores"):
+        configured(names)
+    two: PreTrainedConfig = BertConfig(architectures=["BertForSequenceClassification"])
+    with pytest.raises(ValueError, match=r"are numbers, and the encoder's outputs are .*, or set ranking to false"):
+        Classification(ranking=True).configure(two, pairs(("q", "a", 1), ("q", "b", 0)))
     alone = pairs(("q", "a", 1), ("r", "b", 0))
     with pytest.raises(ValueError, match="none of 2 records is one of a query with relevant and irrelevant candidates"):
         configured(alone).check_measurable(alone)

@@ -41,7 +41,9 @@ LABELS = (
     "label", "labels", "class", "category", "target", "relevance", "score", "stars", "rating", "sentiment",
     "gold_label",
 )  # fmt: skip
-IDS = ("id", "guid", "idx", "qid", "uid")
+#: The id of a record, or of the query whose candidates are ranked.
+QUERY_ID = "qid"
+IDS = ("id", "guid", "idx", QUERY_ID, "uid")
 GROUPS = ("group", "query_id", "group_id")
 QUESTIONS = ("question", "query")
 CONTEXTS = ("context", "passage", "paragraph", "document", "article", "text")

@@ -130,6 +130,21 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     return Labels("indices" if whole else "names", names, declared)
 
 
+def are_relevances(values: pa.ChunkedArray) -> bool:
+    """Tell whether labels are numbers that are 0 or 1; missing ones do not count.
+
+    Args:
+        values: A column of labels.
+
+    Example:
+        >>> are_relevances(pa.chunked_array([[0, 1, None]])), are_relevances(pa.chunked_array([["0", "2"]]))
+        (True, False)
+    """
+    if _type_kind(values.type) is None:
+        return False
+    return bool(_matching(values.filter(pa.array(~_missing(values))), r"^[01](\.0*)?$").all())
+
+
 def warn_of_single_examples(rows: Rows, column: str, table: Table, labels: Labels) -> None:
     """Warn of classes that one row alone has, where most classes have more: they may be slips.
 

@@ -14,11 +14,22 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import GROUPS, IDS, LABELS, announced, chosen, matching, named_role, text_columns
+from trbert_env.data.own.guesses import (
+    GROUPS,
+    IDS,
+    LABELS,
+    QUERY_ID,
+    announced,
+    chosen,
+    matching,
+    named_role,
+    text_columns,
+)
 from trbert_env.data.own.labels import (
     LABEL_KINDS,
     LabelKind,
     Labels,
+    are_relevances,
     understood,
     warn_of_one_value,
     warn_of_single_examples,
@@ -40,9 +51,9 @@ class _Columns(NamedTuple):
     id: str | None
     group: str | None
 
-    def grouped(self, labels: Labels) -> bool:
-        """Tell whether records have a group: a column of its own, or the first text of scored pairs."""
-        return self.group is not None or (self.text_pair is not None and labels.kind == "scores")
+    def grouped(self, labels: Labels, ranking: bool) -> bool:
+        """Tell whether records have a group: a column of its own, or the first text of scored or ranked pairs."""
+        return self.group is not None or (self.text_pair is not None and (ranking or labels.kind == "scores"))
 
 
 @dataclass(frozen=True)
@@ -59,10 +70,12 @@ class TextClassification(OwnReader):
         text_pair: The column of the second text; ``""`` for none.
         label: The column of the label.
         id: The column of the id; ``""`` to number the records.
-        group: The column that tells the group; ``""`` for none. Scored pairs without one have their first text as
-            group.
+        group: The column that tells the group; ``""`` for none. It is guessed where candidates are ranked, and
+            nowhere else, for it changes how data are divided. Scored or ranked pairs without one have their first
+            text as group.
         label_kind: ``"class"`` or ``"score"``; by default, strings and integers are classes, and other
             numbers are scores.
+        ranking: True where the candidates of a query are ranked: labels of 0 and 1 are then scores by default.
 
     Raises:
         ValueError: ``label_kind`` is unknown.
@@ -80,6 +93,7 @@ class TextClassification(OwnReader):
     id: str | None = None
     group: str | None = None
     label_kind: LabelKind = "auto"
+    ranking: bool = False
     _told: list[Labels] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,24 +114,29 @@ class TextClassification(OwnReader):
         required = dict.fromkeys((column for column in columns[:2] if column is not None), _FILL)
         raw = whole(table, list(names), faults, required)
         labels = self._labels(table, raw)
-        rows = _records(raw, table, columns, labels, faults)
+        rows = _records(raw, table, columns, labels, self.ranking, faults)
         if is_part:
             rows = self.files.part(rows, split, _codes(rows))
         given = {name: getattr(self, name) for name in columns._fields}
         origin = (
             f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}; {labels}"
         )
-        return OwnSplit(rows, form_of(labels, columns.grouped(labels)), self.files.source, origin, labels.names)
+        form = form_of(labels, columns.grouped(labels, self.ranking))
+        return OwnSplit(rows, form, self.files.source, origin, labels.names)
 
     def _columns(self, table: Table) -> _Columns:
-        others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (LABELS, IDS, GROUPS)))
+        ids: tuple[str, ...] = IDS
+        groups: tuple[str, ...] = GROUPS
+        if self.ranking:  # the candidates of a query share its id
+            ids, groups = tuple(name for name in IDS if name != QUERY_ID), (*GROUPS, QUERY_ID)
+        others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (LABELS, ids, groups)))
         text, text_pair = text_columns(table, self.text, self.text_pair, others)
         label = chosen(table, "label", self.label, LABELS)
         assert label is not None
-        key = chosen(table, "id", self.id, IDS, required=False)
-        # A column "group" of single texts may be anything: it is not guessed.
-        guesses = () if text_pair is None else GROUPS
-        return _Columns(text, text_pair, label, key, chosen(table, "group", self.group, guesses, required=False))
+        key = chosen(table, "id", self.id, ids, required=False)
+        # Elsewhere a column "group" may be anything.
+        group = chosen(table, "group", self.group, groups if self.ranking else (), required=False)
+        return _Columns(text, text_pair, label, key, group)
 
     def _labels(self, table: Table, raw: Rows) -> Labels:
         """What the labels of the training data are, told once."""
@@ -125,19 +144,20 @@ class TextClassification(OwnReader):
         if not self._told:
             column = self._columns(main).label
             rows = raw if table is main else whole(main, [column], Faults(skip=True))
-            self._told.append(understood(rows, column, main, self.label_kind))
+            relevances = self.ranking and self.label_kind == "auto" and are_relevances(rows.table.column(column))
+            self._told.append(understood(rows, column, main, "score" if relevances else self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])
             warn_of_one_value(rows, column, main)
         return self._told[0]
 
 
-def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, faults: Faults) -> Rows:
+def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, ranking: bool, faults: Faults) -> Rows:
     """Make records of the columns, and leave out what is malformed."""
     rows, values = labels.conform(rows, columns.label, faults)
     raw, has_pair = rows.table, columns.text_pair is not None
     pairs = raw.column(columns.text_pair) if has_pair else pa.nulls(len(rows), pa.string())
     ids = ids_of(rows, table, columns.id)
-    form = form_of(labels, columns.grouped(labels))
+    form = form_of(labels, columns.grouped(labels, ranking))
     groups = {GROUP: raw.column(columns.group or columns.text)} if GROUP in form.columns else {}
     texts = {"text": raw.column(columns.text), "text_pair": pairs}
     rows = rows.with_columns({"id": ids, **texts, "label": values, **groups})

@@ -433,15 +433,51 @@ def test_a_querys_pairs_stay_together(tmp_path: Path) -> None:
 
 def test_a_column_tells_the_group(tmp_path: Path) -> None:
     keys = [f"key {row % 4}" for row in range(20)]
-    for named in ({}, {"group": "query_id"}):
+    for named in ({"ranking": True}, {"group": "query_id"}):
         train, held_out = groups_by_part(ranked(tmp_path, query_id=keys), **named)
         assert set(train) | set(held_out) == set(keys)
         assert not set(train) & set(held_out)
-    train, held_out = groups_by_part(ranked(tmp_path, query_id=keys), group="")
+    train, held_out = groups_by_part(ranked(tmp_path, query_id=keys), group="", ranking=True)
     assert set(train) | set(held_out) == {f"query {number}" for number in range(5)}
-    classes = load(split="train", files=OwnFiles(str(ranked(tmp_path, query_id=keys))), label_kind="class")
-    assert "group is column 'query_id' (guessed)" in classes.description
+    files = OwnFiles(str(ranked(tmp_path, query_id=keys)))
+    classes = load(split="train", files=files, label_kind="class", group="query_id")
     assert set(classes.dataset["group"][:]) < set(keys)
+
+
+@pytest.mark.parametrize("name", ["group", "query_id", "group_id", "qid"])
+def test_a_group_is_guessed_where_candidates_are_ranked_alone(name: str, tmp_path: Path) -> None:
+    files = OwnFiles(validation_file=str(ranked(tmp_path, **{name: [f"key {row % 4}" for row in range(20)]})))
+    found = load(files=files, ranking=True)
+    assert f"group is column '{name}' (guessed)" in found.description
+    assert len(set(found.dataset["group"][:])) == 4
+    if name == "qid":  # elsewhere it names the record
+        return
+    for kind in ("class", "score"):
+        found = load(files=files, label_kind=kind)
+        assert f"not read: '{name}'" in found.description
+        assert len(set(found.dataset["group"][:])) == 5 if kind == "score" else "group" not in found.dataset.features
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ([0, 1], [0.0, 1.0]),
+        (["0", "1.0"], [0.0, 1.0]),
+        ([1, 1], [1.0, 1.0]),
+        ([0, 2], ["0", "2"]),
+        (["no", "yes"], ["no", "yes"]),
+        ([False, True], ["False", "True"]),
+    ],
+)
+def test_where_candidates_are_ranked_0_and_1_are_scores(labels: list[Any], read: list[Any], tmp_path: Path) -> None:
+    columns = {"query": ["a", "a"], "passage": ["x", "y"], "label": labels}
+    file = make(tmp_path, "csv", columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # labels that are all the same
+        found = load(file, ranking=True).dataset
+    assert found["label"][:] == read
+    assert found["group"][:] == ["a", "a"], "whatever the labels are"
+    assert load(file, ranking=True, label_kind="class").dataset["label"][:] != [0.0, 1.0]
 
 
 def test_single_texts_have_a_group_where_one_is_named(tmp_path: Path) -> None:
