@@ -35,6 +35,7 @@ from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import DType
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.export.export import export_refusal
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
@@ -110,6 +111,10 @@ def make_exports(workload: Workload, model: TokenReducedModel, options: Benchmar
     """Return the model's exports; see :func:`make_sides`."""
     sides: list[Side] = []
     exports = [backend for backend in options.backends if backend != "torch"]
+    refusal = export_refusal(model)
+    if exports and refusal is not None and options.suite is not None:
+        announce(f"no exports for {' and '.join(exports)}: {refusal}")
+        return sides
     if not exports:
         return sides
     model.save_pretrained(place)
@@ -131,6 +136,8 @@ def measure_all(
     """Measure a model, its exports and its opponents; and say how many batches were replayed."""
     with TemporaryDirectory() as place:
         sides = make_sides(workload, model, options, device, Path(place))
+        if not sides:
+            raise UserError("nothing is left to measure: name torch in --backends")
         return measure_grid(sides, cells, options.rounds, watch), replay_record(sides)
 
 
@@ -278,6 +285,8 @@ def print_end(folder: RunFolder, watch: LoadWatch, name: str) -> None:
 def main(options: BenchmarkOptions) -> None:
     """Clock times and ratios: stock transformers, packed keep-all, reduced, and training against the naive way."""
     device = str(resolve_device(options.run.device))
+    for what in options.left_out:
+        announce(f"--suite {options.suite} leaves out {what}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.keep_all is not None:

@@ -20,10 +20,10 @@ from runners.cli.options import (
 )
 from runners.cli.run import UserError
 from runners.evaluation.grid import Order
-from runners.evaluation.sides import installed_backends, precisions_of
+from runners.evaluation.sides import EXPORT_BACKENDS, installed_backends, precisions_of
 from runners.runs.run_folder import data_of_run
 from runners.training.precision import evaluation_dtype
-from trbert_env.deploy.export.backends import BackendName, Precision
+from trbert_env.deploy.export.backends import BackendName, Precision, missing_packages
 from trbert_env.ranges import Items, Range
 
 BatchSizes = Annotated[tuple[Annotated[int, Range(1)], ...], Items(1, distinct=True)]
@@ -143,8 +143,9 @@ class BenchmarkOptions:
         if exporting and str(resolve_device(self.run.device)) != "cpu":
             raise UserError("--backends onnx and openvino run on the CPU: give --device cpu, or leave them out")
         known = {backend: precisions_of(backend) for backend in self.backends}
-        for precision in self.numbers:
-            if not any(precision in own for own in known.values()):
+        unknown = [precision for precision in self.numbers if not any(precision in own for own in known.values())]
+        for precision in unknown:
+            if self.suite is None or len(unknown) == len(self.numbers):
                 raise UserError(f"--precisions {precision}: no runtime of --backends has it, name one that does")
         for backend, own in known.items():
             if not any(precision in own for precision in self.numbers):
@@ -154,6 +155,25 @@ class BenchmarkOptions:
         timed = self.training and self.lengths is None and self.keep_all is None
         if timed and ("torch" not in self.backends or not self.numbers_of("torch")):
             raise UserError("training steps run in torch, in float32 or bfloat16: name both, or give --no-training")
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the suite of a CPU does not measure here, each with the reason."""
+        if self.suite != "cpu":
+            return []
+        missing = {backend: missing_packages(backend) for backend in EXPORT_BACKENDS if backend not in self.backends}
+        found = [
+            f"{backend}, for {' and '.join(packages)} {'is' if len(packages) == 1 else 'are'} not installed: "
+            f"pip install 'trbert-env[{backend}]'"
+            for backend, packages in missing.items()
+            if packages
+        ]
+        measured = {precision for backend in self.backends for precision in self.numbers_of(backend)}
+        return found + [
+            f"{precision}, which no runtime of {', '.join(self.backends)} has"
+            for precision in self.numbers
+            if precision not in measured
+        ]
 
     @property
     def numbers(self) -> tuple[Precision, ...]:

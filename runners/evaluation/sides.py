@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -19,10 +20,12 @@ from trbert_env.deploy.export.backends import BackendName, Precision, backend_of
 from trbert_env.deploy.export.export import export_model
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.deploy.replay import ReplayedSystem
+from trbert_env.deploy.replay import ReplayedSystem, replay_refusal
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.system import ReducedSystem, StockSystem, System
 
+#: Runtimes that a model is exported for.
+EXPORT_BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 #: Number formats that torch has linear layers in.
 TORCH_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
@@ -41,8 +44,7 @@ def precisions_of(backend: str) -> tuple[Precision, ...]:
 
 def installed_backends() -> tuple[BackendName, ...]:
     """Return the backends of exports whose packages are installed."""
-    names: tuple[BackendName, ...] = ("onnx", "openvino")
-    return tuple(name for name in names if not missing_packages(name))
+    return tuple(name for name in EXPORT_BACKENDS if not missing_packages(name))
 
 
 def side_name(kind: str, backend: str, precision: str, plain: str) -> str:
@@ -72,7 +74,8 @@ def torch_sides(
         model: The model; left as it is.
         precisions: Number formats, all of torch.
         device: Device to compute on.
-        replayed: True for the model with recorded passes too; see :mod:`trbert_env.deploy.replay`.
+        replayed: True for the model with recorded passes too, which is announced where it cannot be replayed; see
+            :mod:`trbert_env.deploy.replay`.
     """
     found = []
     for precision in precisions:
@@ -81,7 +84,9 @@ def torch_sides(
         systems = model_systems(placed)
         if device == "cpu":  # elsewhere its linear layers are stock ones
             systems["stock_linear"] = StockSystem(placed.backbone, placed.task, faster_linear=True)
-        if replayed:
+        if replayed and (refusal := replay_refusal(placed)) is not None:
+            announce(f"no replayed passes in {precision}: {refusal}")
+        elif replayed:
             systems["replayed"] = ReplayedSystem(placed)
         found += [_torch_side(kind, precision, system, precisions) for kind, system in systems.items()]
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MPNetConfig, MPNetForQuestionAnswering
 
 from runners.benchmark import BenchmarkOptions, main
 from runners.cli.options import check_options
@@ -16,6 +17,7 @@ from runners.cli.run import read_options, run
 from runners.evaluation.sides import installed_backends
 from runners.train_baseline import TrainBaselineOptions
 from runners.train_baseline import main as train_baseline
+from trbert_env.deploy.export import backends
 
 SMALL = ["--num-texts", "6", "--rounds", "2", "--no-training"]
 
@@ -80,6 +82,47 @@ def test_a_suite_is_other_defaults_that_options_go_before() -> None:
     assert (options.batch_size, options.orders, options.training) == ((4,), ("sorted", "unsorted"), False)
     assert (options.run.device, options.run.seed) == ("cpu", 3)
     assert options.backends == ("torch", *installed_backends())
+
+
+def test_a_suite_leaves_out_runtimes_that_are_not_installed(
+    in_process: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda package: None)
+    place = ["--backbone", str(in_process.pretrained), "--data-dir", str(in_process.data), "--output-dir", "bare"]
+    sizes = ["--batch-size", "2", "--orders", "sorted", "--num-texts", "4", "--rounds", "1"]
+    run(main, BenchmarkOptions, ["--suite", "cpu", *place, *sizes])
+    rows = table_of(in_process.only_run("bare"))
+    assert {row["backend"] for row in rows} == {"torch"}
+    assert {row["precision"] for row in rows} == {"float32", "bfloat16"}
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    assert "leaves out onnx, for onnx and onnxruntime are not installed: pip install 'trbert-env[onnx]'" in said
+    assert "leaves out openvino, for onnx and openvino and nncf are not installed" in said
+    assert "leaves out int8, which no runtime of torch has" in said
+    with pytest.raises(SystemExit):
+        run(main, BenchmarkOptions, ["--suite", "cpu", *place, *sizes, "--precisions", "int8"])
+    assert "--precisions int8: no runtime of --backends has it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", ["cpu", "gpu"])
+def test_a_suite_leaves_out_what_a_family_cannot_do(
+    suite: str, in_process: Any, data: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = MPNetConfig(
+        vocab_size=2000, hidden_size=32, num_attention_heads=2, num_hidden_layers=4, intermediate_size=48
+    )
+    encoder = data.save_backbone(in_process.root / f"mpnet-{suite}", MPNetForQuestionAnswering(config))
+    place = ["--backbone", str(encoder), "--data-dir", str(in_process.data), "--output-dir", f"mpnet-runs-{suite}"]
+    sizes = ["--device", "cpu", "--batch-size", "2", "--num-texts", "4", "--rounds", "1", "--precisions", "float32"]
+    run(main, BenchmarkOptions, ["--suite", suite, *place, *sizes])
+    rows = table_of(in_process.only_run(f"mpnet-runs-{suite}"))
+    assert {row["name"] for row in rows} == {"stock", "stock_linear", "packed", "reduced"}
+    said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
+    told = {
+        "cpu": f"no exports for {' and '.join(installed_backends())}: family 'mpnet' cannot be exported",
+        "gpu": "no replayed passes in float32: family 'mpnet' cannot be replayed",
+    }
+    if suite == "gpu" or installed_backends():
+        assert told[suite] in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -43,6 +43,26 @@ class _Recorded:
     run: Callable[[], FixedResult]
 
 
+def replay_refusal(model: TokenReducedModel) -> str | None:
+    """Return why passes of a model cannot be replayed, and what to do instead; None where they can be.
+
+    Args:
+        model: The model, on its device and in its number format.
+    """
+    if model.encoder.family.reads_positions:
+        return (
+            f"family '{model.backbone.config.model_type}' cannot be replayed (its layers read where tokens stood): "
+            "run the model eagerly"
+        )
+    head_size = model.encoder.hidden_size // int(model.backbone.config.num_attention_heads)
+    if model.device.type != "cpu" and not fits_varlen(model.device, model.backbone.dtype, head_size):
+        return (
+            f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then "
+            "needs the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
+        )
+    return None
+
+
 class ReplayedSystem:
     """A token-reduced model whose passes are replayed; a :class:`~trbert_env.system.System`, for inference alone.
 
@@ -66,17 +86,8 @@ class ReplayedSystem:
     reference = OWN_BACKBONE
 
     def __init__(self, model: TokenReducedModel, decision: DecisionRule | None = None) -> None:
-        if model.encoder.family.reads_positions:
-            raise ValueError(
-                f"family '{model.backbone.config.model_type}' cannot be replayed (its layers read where tokens stood): "
-                "run the model eagerly"
-            )
-        head_size = model.encoder.hidden_size // int(model.backbone.config.num_attention_heads)
-        if model.device.type != "cpu" and not fits_varlen(model.device, model.backbone.dtype, head_size):
-            raise ValueError(
-                f"heads of {head_size} in {model.backbone.dtype} cannot be replayed on a GPU, whose attention then "
-                "needs the lengths on the host: give a model in bfloat16, with torch 2.11 or later"
-            )
+        if (refusal := replay_refusal(model)) is not None:
+            raise ValueError(refusal)
         self.model, self.task, self.device = model, model.task, model.device
         self._rule = model.decision if decision is None else decision
         self._eager = ReducedSystem(model, self._rule)

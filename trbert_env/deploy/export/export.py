@@ -59,11 +59,8 @@ def export_model(
         raise ValueError(f"precision {precision!r} {needs}")
     model = TokenReducedModel.from_pretrained(model_folder)
     model.eval()
-    if model.encoder.family.reads_positions:
-        raise ValueError(
-            f"family '{model.backbone.config.model_type}' cannot be exported (its layers read where tokens stood, "
-            "which exported stages are not told): run the model in torch"
-        )
+    if (refusal := export_refusal(model)) is not None:
+        raise ValueError(refusal)
     folder = export_folder(model_folder, backend, precision, unreduced)
     _clear(folder)
     manifest = Manifest(
@@ -81,6 +78,20 @@ def export_model(
     names = _write_graphs(model, manifest, target, folder, texts)
     replace(manifest, graphs=tuple(names)).write(folder)
     return folder
+
+
+def export_refusal(model: TokenReducedModel) -> str | None:
+    """Return why a model cannot be exported, and what to do instead; None where it can be.
+
+    Args:
+        model: The model.
+    """
+    if not model.encoder.family.reads_positions:
+        return None
+    return (
+        f"family '{model.backbone.config.model_type}' cannot be exported (its layers read where tokens stood, "
+        "which exported stages are not told): run the model in torch"
+    )
 
 
 def _clear(folder: Path) -> None:
