@@ -36,8 +36,8 @@ class KeepAll:
         quality: Metrics and log-likelihood.
         loss: Points of the main metric below the stock forward in the same number format; in float32 where torch has no
             such format, and of the stock forward itself.
-        changed: Records that it answers otherwise than that forward does. Rounding decides between answers that are
-            about as good: where it changes some, the metric moves to either side.
+        changed: Answers that are not those of that forward; see :meth:`Task.changed_answers`. Rounding decides between
+            answers that are about as good: where it changes some, the metric moves to either side.
     """
 
     name: str
@@ -51,7 +51,8 @@ class KeepAll:
         """Compare a pass with that of stock transformers."""
         metric = found.workload.task.metric_names[0]
         own, others = found.measured.quality, stock.measured.quality
-        changed = sum(repr(found.predictions[name]) != repr(answer) for name, answer in stock.predictions.items())
+        task, records = found.workload.task, found.workload.examples
+        changed = task.changed_answers(found.predictions, stock.predictions, records)
         return cls(name, precision, own, others[metric] - own[metric], changed)
 
     @property

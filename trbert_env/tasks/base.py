@@ -253,6 +253,16 @@ class Task(ABC):
             [self.metrics({key: predictions[key]}, records.select([place]))[main] for place, key in enumerate(ids)]
         )
 
+    def changed_answers(self, predictions: Mapping[str, Any], others: Mapping[str, Any], records: Dataset) -> int:
+        """Return how many answers two models do not share: those of records, or of queries that are ranked.
+
+        Args:
+            predictions: Predictions of the one, as :meth:`predict` gives them.
+            others: Predictions of the other.
+            records: The records.
+        """
+        return sum(predictions[key] != others[key] for key in columns(records, "id")[0])
+
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Shape padded sequences as the stock model takes them: ``(num_sequences, width)`` by default."""
         return inputs

@@ -424,6 +424,25 @@ class Classification(Task):
         """Return 100 for the right class and 0 for another; None in regression and ranking, which compare records."""
         return None if self.ranking or self.head == "regression" else super().record_score(prediction, record)
 
+    def changed_answers(self, predictions: Mapping[str, Any], others: Mapping[str, Any], records: Dataset) -> int:
+        """Return how many classes, signs of a single logit, orders of candidates or told numbers differ.
+
+        See :meth:`Task.changed_answers`.
+        """
+        if self.head == "classes":
+            return super().changed_answers(predictions, others, records)
+        (ids,) = columns(records, "id")
+        one, other = (np.array([found[key] for key in ids], dtype=np.float64) for found in (predictions, others))
+        if self.head == "regression":
+            return sum(self.told_answer(a, {}) != self.told_answer(b, {}) for a, b in zip(one, other, strict=True))
+        if not self.ranking:
+            return int(((one > 0) != (other > 0)).sum())
+        from trbert_env.tasks.ranking_metrics import Queries
+
+        queries = Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places
+        orders = ([np.argsort(-values[own], kind="stable") for own in queries] for values in (one, other))
+        return sum(not np.array_equal(a, b) for a, b in zip(*orders, strict=True))
+
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
         found = checked_values(self.own_fields, values)

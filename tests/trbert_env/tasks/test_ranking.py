@@ -123,6 +123,27 @@ def test_data_that_cannot_be_ranked_are_refused_before_the_work(tokenizer: Any) 
         configured(alone).check_measurable(alone)
 
 
+def test_an_order_that_changes_is_a_changed_answer() -> None:
+    records = pairs(("q", "a", 1), ("q", "b", 0), ("r", "a", 0), ("r", "b", 1), ("s", "a", 0))
+    task = configured(records)
+    stock = dict(zip("01234", (1.0, -1.0, 0.5, 2.0, 3.0), strict=True))
+    moved = {name: value + 0.01 for name, value in stock.items()}
+    assert task.changed_answers(moved, stock, records) == 0
+    assert task.changed_answers(stock | {"2": 2.1}, stock, records) == 1
+    assert task.changed_answers(stock | {"4": -3.0}, stock, records) == 0, "a query of which nothing is measured"
+
+
+@pytest.mark.parametrize(
+    ("head", "moved", "changed"),
+    [("relevance", 0.001, 0), ("relevance", 1.5, 1), ("regression", 0.001, 0), ("regression", 0.5, 3)],
+)
+def test_a_single_logit_changes_its_answer_by_what_it_says(head: Any, moved: float, changed: int) -> None:
+    records = pairs(("q", "a", 1), ("q", "b", 0), ("r", "a", 0))
+    stock = {"0": 2.0, "1": -1.0, "2": 0.25}
+    task = Classification(head=head)
+    assert task.changed_answers({name: value + moved for name, value in stock.items()}, stock, records) == changed
+
+
 def test_one_record_of_a_ranking_is_read_by_itself(tokenizer: Any) -> None:
     task = configured(pairs(("q", "a", 1), ("q", "b", 0)))
     own = task.own_record({"text": "who?", "text_pair": "he"})
