@@ -115,7 +115,10 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
         start, splits = prepare(options)
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         training = PolicyTraining(start, splits.train, str(device))
-        facts = {"dtype": training_dtype(options.run.dtype, device)}
+        facts = {
+            "dtype": training_dtype(options.run.dtype, device),
+            "budget_scope": start.options.agent.budget_scope,  # which the options may leave to the encoder's head
+        }
         folder = session.begin(
             options.data.env, "policy", options.algorithm.agent, start.facts | facts | identity_facts(splits)
         )

@@ -7,8 +7,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -16,6 +17,16 @@ from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.exit_offsets import ExitOffsets, make_exit_offsets
 from trbert_env.reduction.overlap import lexical_overlap
 from trbert_env.tasks.base import Task
+
+
+def reads_first_tokens(task: Task, config: PreTrainedConfig) -> bool:
+    """Return whether the head of a task reads each sequence's first token alone.
+
+    Args:
+        task: The task.
+        config: Configuration of the task model, whose family may pool all tokens of a sequence.
+    """
+    return task.reads == "first_tokens" and not family_of(config).pools_tokens(config)
 
 
 class StagedModel(nn.Module):
@@ -71,7 +82,7 @@ class StagedModel(nn.Module):
     @property
     def reads_first_tokens(self) -> bool:
         """True where the head reads each sequence's first token alone, which never stops."""
-        return self.task.reads == "first_tokens" and not self.encoder.family.pools_tokens(self.model.config)
+        return reads_first_tokens(self.task, self.model.config)
 
     def start(self, batch: TextBatch, samples: int = 1, record_attention: bool = False) -> StagedForward:
         """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.forward.StagedForward`.

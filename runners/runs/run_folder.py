@@ -35,6 +35,8 @@ SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "d
 READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
 #: The same, of options that the runs of earlier versions do not have.
 LATER_READ_WITH = ("reader_options",)
+#: Facts that the runs of earlier versions do not have.
+LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
 NAMED_OR_PLACED = ("backbone", "teacher", "dataset")
 #: Options that name a place, and nothing of what a run does with it.
@@ -172,7 +174,8 @@ class RunFolder:
         recorded = self.read_config().get("facts")
         if not isinstance(recorded, dict):
             raise ValueError(f"{self.config_path} has no facts; restore it or start a new run")
-        changed = [name for name, value in facts.items() if name not in PLACES and recorded.get(name) != value]
+        unknown = {*PLACES, *(name for name in LATER_FACTS if name not in recorded)}
+        changed = [name for name, value in facts.items() if name not in unknown and recorded.get(name) != value]
         if changed:
             told = ", ".join(f"{name} {recorded.get(name)!r}, now it is {facts[name]!r}" for name in changed)
             raise ValueError(f"{self.path} began with {told}: restore what it began with, or start a new run")

@@ -55,7 +55,7 @@ from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 from trbert_env.reduction.exit_offsets import ExitOffsets
-from trbert_env.tasks.base import Task
+from trbert_env.staged_model import reads_first_tokens
 
 #: Texts of a run on real data, where no number is given.
 DEFAULT_TEXTS = 20_000
@@ -221,9 +221,7 @@ class TrainPolicyOptions:
         """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data."""
         embedded = workload.data_source == "embedded"
         total = stage2_texts(self.training, embedded, len(workload.texts))
-        options = replace(
-            self, training=replace(self.training, total_texts=total), agent=self._agent_for(workload.task)
-        )
+        options = replace(self, training=replace(self.training, total_texts=total), agent=self._agent_for(workload))
         if not embedded:
             return options
         names_cuts = self.encoder.layers not in (None, EMBEDDED_REDUCTION_LAYERS)
@@ -236,12 +234,14 @@ class TrainPolicyOptions:
             encoder=replace(self.encoder, reduction_layers=EMBEDDED_REDUCTION_LAYERS),
         )
 
-    def _agent_for(self, task: Task) -> PolicyAgentOptions:
-        """The agent's options, with the scope of its budgets where a task of first tokens decides it.
+    def _agent_for(self, workload: Workload) -> PolicyAgentOptions:
+        """The agent's options, with the scope of its budgets where a head of first tokens decides it.
 
         Where one token of a text says it all, texts differ much in how many others that one needs (RESULTS.md, 3).
         """
-        if self.agent.budget_scope is not None or task.reads != "first_tokens" or self.algorithm.plug_in:
+        if self.agent.budget_scope is not None or self.algorithm.plug_in:
+            return self.agent
+        if not reads_first_tokens(workload.task, workload.backbone.model.config):
             return self.agent
         shares = agent_options(self.algorithm.agent, self.agent, self.algorithm.own_options()).shares_budgets
         return replace(self.agent, budget_scope="batch") if shares else self.agent

@@ -438,6 +438,8 @@ def test_a_reranker_is_measured_by_the_order_of_candidates(
     assert main[:2] == ["full_ndcg_at_10", "full_mrr_at_10"]
     assert 0 < found["ndcg_at_10"] <= 100
     assert TokenReducedModel.from_pretrained(run_dir / "model").task.metric_names[0] == "ndcg_at_10"
+    config = json.loads((run_dir / "config.json").read_text())
+    assert (config["options"]["budget_scope"], config["facts"]["budget_scope"]) == (None, "batch")
     classes = [*data[:2], "--train-file", str(sentence_pairs(tmp_path / "pairs.csv", 12)), *ranking, *small]
     line = refused(command, capsys, "train_policy", *classes, "--backbone", str(encoder))
     assert "ranking needs one logit and labels that are 0 and 1, and the head is 'classes'" in line

@@ -71,6 +71,17 @@ def test_the_config_holds_options_facts_and_versions(tmp_path: Path) -> None:
     assert RunFolder.open(run.path).read_options(JobOptions) == there
 
 
+def test_facts_that_earlier_versions_do_not_know_are_not_missed(tmp_path: Path) -> None:
+    earlier = make_run(tmp_path, JobOptions())
+    earlier.check_facts({"data_source": "embedded", "budget_scope": "batch"})
+    with pytest.raises(ValueError, match="began with length None, now it is 3"):
+        earlier.check_facts({"length": 3})
+    run = RunFolder.create(tmp_path, "SQuAD2", "policy", "reinforce", 1)
+    run.write_config(JobOptions(), {"budget_scope": None})
+    with pytest.raises(ValueError, match="began with budget_scope None, now it is 'batch'"):
+        run.check_facts({"budget_scope": "batch"})
+
+
 def test_places_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("here/encoder", "there"):
         (tmp_path / folder).mkdir(parents=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from datasets import Dataset
+from transformers import BertConfig, ModernBertConfig, PreTrainedConfig
 
 from runners.training.policy import AlgorithmOptions, TrainPolicyOptions
 from trbert_env.data.backbones import Backbone
@@ -30,8 +32,25 @@ from trbert_env.tasks.span_qa import SpanQA
     ],
 )
 def test_texts_share_budgets_where_first_tokens_are_read(task: Task, agent: str, given: Any, scope: str | None) -> None:
-    # Nothing is run, so no encoder and no records are needed.
-    workload = Workload(get_preset("IMDB"), task, cast(Backbone, None), cast(Dataset, None), [], "train", "local")
+    assert settled_scope(task, BertConfig(), agent, given) == scope
+
+
+@pytest.mark.parametrize(
+    ("task", "pooling", "scope"),
+    [
+        (Classification(), "mean", None),
+        (Classification(), "cls", "batch"),
+        (MultipleChoice(), "mean", None),
+    ],
+)
+def test_a_head_that_reads_means_over_tokens_shares_none(task: Task, pooling: Any, scope: str | None) -> None:
+    assert settled_scope(task, ModernBertConfig(classifier_pooling=pooling), "reinforce", None) == scope
+
+
+def settled_scope(task: Task, config: PreTrainedConfig, agent: str, given: Any) -> str | None:
+    # Nothing is run, so no weights and no records are needed.
+    backbone = cast(Backbone, SimpleNamespace(model=SimpleNamespace(config=config)))
+    workload = Workload(get_preset("IMDB"), task, backbone, cast(Dataset, None), [], "train", "local")
     options = TrainPolicyOptions(algorithm=AlgorithmOptions(agent=agent))
     options = replace(options, agent=replace(options.agent, budget_scope=given))
-    assert options.for_workload(workload).agent.budget_scope == scope
+    return options.for_workload(workload).agent.budget_scope
