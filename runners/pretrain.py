@@ -59,7 +59,7 @@ def pretrain(options: PretrainOptions) -> RunFolder:
             label="pre-training",
             checkpoint_every=options.training.checkpoint_every,
             state=session.state,
-            shown={"loss": "losses/mlm_loss"},
+            shown={"loss": trainer.loss_key},
         )
         finish(trainer, backbone, folder, options)
         return folder

@@ -26,6 +26,7 @@ from runners.training.policy import PolicyTrainingOptions, stage2_texts
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
 from trbert_env.data.backbones import placed
+from trbert_env.staged_model import reads_first_tokens
 
 #: Cost of a reduced pass, of a padded stock pass and of the three systems of a clock's round, in passes of our encoder
 #: with nothing skipped.
@@ -90,7 +91,8 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
         forward_pace(placed(some.backbone.model, device, number_format), some)
         for number_format in (dtype, torch.float32)
     )
-    probe = min(FIT_TEXTS[some.task.reads] + PROBED_TEXTS, train) * exact / forward  # always in float32
+    reads = "first_tokens" if reads_first_tokens(some.task, some.backbone.model.config) else "tokens"
+    probe = min(FIT_TEXTS[reads] + PROBED_TEXTS, train) * exact / forward  # always in float32
     return Work(
         holdout=len(parts.holdout),
         evaluation=len(parts.examples.validation),

@@ -267,8 +267,6 @@ class Pretrainer(SupervisedTraining):
         teacher: The encoder that teaches this one, on the device; None where none does.
     """
 
-    loss_key = "losses/mlm_loss"
-
     def __init__(
         self,
         backbone: Backbone,
@@ -279,6 +277,7 @@ class Pretrainer(SupervisedTraining):
     ) -> None:
         training, run = options.training, options.run
         self.corpus, self.device, self._teacher = corpus, device, teacher
+        self.loss_key = "losses/mlm_loss" if teacher is None else "losses/distillation_loss"
         self._dtype, self._evaluation_dtype = training_dtype(run.dtype, device), evaluation_dtype(run.dtype)
         self._part = training.texts_per_step // training.accumulate
         self._masker = Masker(backbone.tokenizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class SupervisedTraining(ABC):
     """
 
     #: The loss's key in TensorBoard.
-    loss_key: ClassVar[str]
+    loss_key: str
 
     def __init__(self, model: PreTrainedModel, schedule: Schedule, num_texts: int, seed: int) -> None:
         self.model, self.schedule, self.seed = model, schedule, seed
