@@ -8,6 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import math
 import shlex
 import time
 from dataclasses import asdict, replace
@@ -28,6 +29,7 @@ from runners.faster.plan import Plan, print_plan
 from runners.faster.report import (
     FRONTIER_COLUMNS,
     Findings,
+    counted,
     finding,
     frontier_rows,
     measure_unreduced_pass,
@@ -82,13 +84,16 @@ def announce_certainty(max_loss: float, held_out: Dataset) -> None:
         max_loss: Points of the main metric.
         held_out: Held-out records that the speed will be chosen by.
     """
-    unchanged = Spread(0.0, 0.0, int(groups_of(held_out).max()) + 1)
+    records, groups = len(held_out), int(groups_of(held_out).max()) + 1
+    unchanged = Spread(0.0, 0.0, groups)
     if (bound := loss_bound(unchanged)) > max_loss:
-        needed = draws_needed(unchanged, max_loss)
-        more = "" if needed is None else f"; {needed:,} could, and more where answers change"
+        needed, more = draws_needed(unchanged, max_loss), ""
+        if needed is not None:
+            texts = math.ceil(needed * records / groups)
+            more = f"; {counted(texts, 'such', needed)} could, and more where answers change"
         announce(
-            f"--max-loss {max_loss:g}: even if no answer changed, {unchanged.count:,} held-out texts could show only a "
-            f"loss below {bound:.2f}{more} (--holdout-texts). The run goes on, and says what was measured"
+            f"--max-loss {max_loss:g}: even if no answer changed, {counted(records, 'held-out', groups)} could show "
+            f"only a loss below {bound:.2f}{more} (--holdout-texts). The run goes on, and says what was measured"
         )
 
 

@@ -146,14 +146,15 @@ class Loss:
         spread = Spread.of(full - reduced, groups)
         return cls(spread.mean, loss_bound(spread), loss_half_width(spread), spread)
 
-    def texts_needed(self, most: float) -> int | None:
-        """Return how many held-out texts would show that no more than ``most`` is lost, were all like these.
+    def draws_needed(self, most: float) -> int | None:
+        """Return how many independent draws like these would show that no more than ``most`` is lost.
 
         Args:
             most: Points of the main metric.
 
         Returns:
-            The number, of passages where texts share them; None where no number would do, for more is lost.
+            The number of passages or queries where texts share them, else of texts; None where no number would do, for
+            more is lost.
         """
         return draws_needed(self.spread, most)
 

@@ -194,7 +194,7 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
     """
     point, loss = choice.point, choice.point.loss
     speed = f"{point.flops_speedup:.2f}x in FLOPs"
-    lost = f"{lost_points(loss, metric)} on {counted(held_out, 'held-out', loss)}"
+    lost = f"{lost_points(loss, metric)} on {counted(held_out, 'held-out', loss.spread.count)}"
     bound = f"at most {loss.bound:.2f} lost with {CONFIDENCE:.0%} confidence"
     if max_loss is None:
         return f"promised: {speed}; {lost}, {bound}."
@@ -210,10 +210,11 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
             f"measured, not shown: {speed}; {lost}, {bound}, but a slower speed was not shown to lose as little, and "
             "speeds are tried from the slowest on."
         )
-    needed = loss.texts_needed(max_loss)
-    would = (
-        "" if needed is None else f" About {_rounded_up(needed):,} held-out texts like these would (--holdout-texts)."
-    )
+    needed, groups, would = loss.draws_needed(max_loss), loss.spread.count, ""
+    if needed is not None:
+        texts = _rounded_up(math.ceil(needed * held_out / groups))
+        more = counted(texts, "held-out", texts if groups == held_out else _rounded_up(needed))
+        would = f" About {more} like these would (--holdout-texts)."
     return f"measured, not shown: {speed}; {lost}, {bound}: too few texts to show {max_loss:g}.{would}"
 
 
@@ -223,7 +224,7 @@ def finding(found: Findings) -> str:
     lost = f"{lost_points(loss, found.metric)} (± {loss.half_width:.2f})"
     return (
         f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {lost} on "
-        f"{counted(len(workload.examples), workload.split, loss)}."
+        f"{counted(len(workload.examples), workload.split, loss.spread.count)}."
     )
 
 
@@ -243,20 +244,19 @@ def lost_points(loss: Loss, metric: str) -> str:
     return f"{points} {'gained' if loss.mean < 0 else 'lost'}"
 
 
-def counted(records: int, kind: str, loss: Loss) -> str:
-    """Return how many texts a loss was measured on, and in how many groups where these are fewer.
+def counted(records: int, kind: str, groups: int) -> str:
+    """Return how many texts a loss is measured on, and in how many groups where these are fewer.
 
     Args:
         records: Number of records.
-        kind: What texts they are.
-        loss: The loss.
+        kind: Kind of the texts.
+        groups: Number of independent draws: groups of records, or records.
 
     Example:
-        >>> import numpy as np
-        >>> counted(4, "test", Loss.of(np.zeros(4), np.zeros(4), np.array([0, 0, 1, 1])))
-        '4 test texts in 2 groups'
+        >>> counted(4, "test", 2), counted(4, "test", 4)
+        ('4 test texts in 2 groups', '4 test texts')
     """
-    texts, groups = f"{records:,} {kind} texts", loss.spread.count
+    texts = f"{records:,} {kind} texts"
     return texts if groups == records else f"{texts} in {groups:,} groups"
 
 

@@ -233,7 +233,7 @@ def test_a_time_and_a_loss_that_so_few_texts_cannot_show(at_work: Engineer, caps
     folder, plan, parts = begin(parsed, time.monotonic())
     told = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "--max-loss 1: even if no answer changed, 21 held-out texts could show only a loss below 12" in told
-    assert re.search(r"; 26\d could, and more where answers change", told)
+    assert re.search(r"; 26\d such texts could, and more where answers change", told)
     assert sum(plan.seconds.values()) <= 20 * 60
     assert plan.joint_texts > plan.policy_texts > 32
     assert json.loads((folder.path / "config.json").read_text())["facts"]["plan"]["joint_texts"] == plan.joint_texts

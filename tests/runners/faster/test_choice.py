@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from datasets import Dataset
 
 from runners.evaluation.intervals import Loss, Spread
 from runners.evaluation.record import Measured, Quality, Savings
 from runners.faster.choice import SpeedPoint, candidates, choose
 from runners.faster.report import promise
+from runners.make_faster import announce_certainty
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
 
@@ -60,12 +62,22 @@ def test_what_is_measured_but_not_shown_says_how_many_texts_would_do() -> None:
     assert said.startswith("measured, not shown: 2.01x in FLOPs; 0.30 points of exact match lost on 1,000 held-out")
     # By hand: 0.3 + 100 / n + 1.645 * 20 / sqrt(n) = 0.5 at about n = 28,100, rounded up.
     assert "About 29,000 held-out texts like these would" in said
+    in_groups = promise(choose(FRONTIER[2:], 2.0, 0.5), 0.5, 4000, "exact_match")  # of 1,000 queries
+    assert "lost on 4,000 held-out texts in 1,000 groups" in in_groups
+    assert "About 120,000 held-out texts in 29,000 groups like these would" in in_groups
+
+
+def test_what_so_few_groups_cannot_show_is_said_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    announce_certainty(0.5, Dataset.from_dict({"id": [str(row) for row in range(40)], "group": [*"abcdefgh"] * 5}))
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "40 held-out texts in 8 groups could show only a loss below" in said
+    assert "; 2,645 such texts in 529 groups could" in said  # 264 / 0.5 groups
 
 
 def test_a_promise_names_its_bound() -> None:
     said = promise(choose(FRONTIER, None, 0.5), 0.5, 1000, "f1")
     assert "a loss of at most 0.5 with 95% confidence, 1.51x in FLOPs" in said
-    assert "0.10 points of f1 lost on 1,000 held-out texts, at most 0.40 with 95% confidence" in said
+    assert "0.10 points of f1 lost on 1,000 held-out texts, at most 0.40 lost with 95% confidence" in said
 
 
 def test_speeds_that_the_model_does_not_reach_are_not_tried() -> None:
