@@ -3,6 +3,7 @@
 A small batch on a GPU is bound by the launches of kernels and by the host's waits for counts, so that skipping tokens
 gains nothing. A graph is launched at once. Batches of about the same size share one: its room has a margin over what
 batches kept so far, and a batch that keeps more runs eagerly, which is counted in :attr:`ReplayedSystem.overflows`.
+Graphs hold memory, so that only those that were used last are kept.
 On a CPU the same passes of fixed shapes run without a graph.
 """
 
@@ -26,6 +27,8 @@ from trbert_env.system import OWN_BACKBONE, ReducedSystem, SystemOutput
 
 #: Rows beyond the most that was kept so far, as a share of it.
 MARGIN = 0.1
+#: Passes that are kept by default: more than a thousand batches of a benchmark need.
+MOST_RECORDED = 64
 #: Steps of the longest sequence and text.
 _LENGTH_STEP = 64
 
@@ -71,10 +74,11 @@ class ReplayedSystem:
     Args:
         model: The model, in evaluation.
         decision: Decision rule to apply; None for the model's own.
+        most_recorded: Passes that are kept, at least 1; beyond, the one that was used longest ago is given up.
 
     Raises:
-        ValueError: Layers of the model's family read where tokens stood, or it is on a GPU whose varlen kernel does not
-            take its heads.
+        ValueError: Layers of the model's family read where tokens stood, it is on a GPU whose varlen kernel does not
+            take its heads, or ``most_recorded`` is less than 1.
 
     Attributes:
         replays: Batches that were replayed.
@@ -85,13 +89,19 @@ class ReplayedSystem:
     pads = False
     reference = OWN_BACKBONE
 
-    def __init__(self, model: TokenReducedModel, decision: DecisionRule | None = None) -> None:
+    def __init__(
+        self, model: TokenReducedModel, decision: DecisionRule | None = None, most_recorded: int = MOST_RECORDED
+    ) -> None:
+        if most_recorded < 1:
+            raise ValueError(f"most_recorded is {most_recorded}: give at least 1")
         if (refusal := replay_refusal(model)) is not None:
             raise ValueError(refusal)
         self.model, self.task, self.device = model, model.task, model.device
         self._rule = model.decision if decision is None else decision
         self._eager = ReducedSystem(model, self._rule)
+        #: From the one used longest ago to the one used last.
         self._recorded: dict[Room, _Recorded] = {}
+        self._most_recorded = most_recorded
         #: Most rows behind each reduction so far, as shares of the batch; None before the first batch.
         self._shares: list[float] | None = None
         self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
@@ -99,7 +109,7 @@ class ReplayedSystem:
 
     @property
     def recorded(self) -> int:
-        """Number of passes that were recorded."""
+        """Number of passes that are kept."""
         return len(self._recorded)
 
     @torch.inference_mode()
@@ -109,9 +119,7 @@ class ReplayedSystem:
             return self._run_eagerly(batch)
         room = self._room(batch.layout)
         inputs = FixedInputs.of(batch, self.model.staged.overlap(batch), room)
-        recorded = self._recorded.get(room)
-        if recorded is None:
-            recorded = self._recorded[room] = self._record(inputs, room)
+        recorded = self._recorded_for(inputs, room)
         recorded.inputs.copy_(inputs)
         result = recorded.run()
         counts = result.counts.cpu()  # the one time that the host waits
@@ -141,6 +149,16 @@ class ReplayedSystem:
             for lengths in (layout.sequence_lengths, layout.token_counts)  # both on the host
         )
         return Room(tuple(rows), 1 << (sequences - 1).bit_length(), longest, width)
+
+    def _recorded_for(self, inputs: FixedInputs, room: Room) -> _Recorded:
+        """Return the pass of a room, which becomes the one used last."""
+        recorded = self._recorded.pop(room, None)
+        if recorded is None:
+            recorded = self._record(inputs, room)
+        self._recorded[room] = recorded
+        if len(self._recorded) > self._most_recorded:  # after recording: a graph pool without a graph is no more
+            del self._recorded[next(iter(self._recorded))]
+        return recorded
 
     def _record(self, inputs: FixedInputs, room: Room) -> _Recorded:
         """Make a pass ready to be run again, on tensors of its own."""

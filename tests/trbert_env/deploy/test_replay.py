@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,34 @@ def test_a_thousand_batches_share_few_recorded_passes(shipped: Any) -> None:
     assert replayed.replays + replayed.overflows == 999
     assert replayed.overflows > 0
     assert replayed.recorded < 60
+
+
+def test_passes_that_were_used_longest_ago_are_given_up(shipped: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, random = shipped("questions"), np.random.default_rng(5)
+    rule = DecisionRule(keep_fractions=(0.5, 0.2))
+    eager, replayed = ReducedSystem(model, rule), ReplayedSystem(model, rule, most_recorded=2)
+    made: list[weakref.ref[Any]] = []
+    record = replayed._record
+
+    def watched(inputs: FixedInputs, room: Room) -> Any:
+        found = record(inputs, room)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(replayed, "_record", watched)
+    batches = [TextBatch.from_texts(random_texts(random, count, 60)) for count in (1, 3, 9)]
+    rooms = []
+    with torch.no_grad():
+        replayed.run(batches[0])
+        for number in (0, 1, 0, 2, 0, 1):  # the second is given up for the third, and the third for the second
+            same(replayed.run(batches[number]), eager.run(batches[number]))
+            rooms.append(list(replayed._recorded))
+    assert replayed.overflows == 0
+    first, second, third = rooms[0][0], rooms[1][1], rooms[3][1]
+    assert rooms == [[first], [first, second], [second, first], [first, third], [third, first], [first, second]]
+    assert [own() is not None for own in made] == [True, False, False, True], "nothing else holds them"
+    with pytest.raises(ValueError, match="most_recorded is 0: give at least 1"):
+        ReplayedSystem(model, rule, most_recorded=0)
 
 
 def test_what_keeps_more_than_there_is_room_for_is_counted_and_exact(shipped: Any) -> None:
