@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from runners.evaluation.grid import Measurement, Side, batch_cells, grid_record, measure_grid
+from runners.benchmark import inference_record
+from runners.evaluation.grid import Measurement, Order, Side, batch_cells, grid_record, measure_grid
 from runners.evaluation.growth import random_texts
 from runners.evaluation.machine import LoadWatch
 from trbert_env.encoder.families import LayerSize
@@ -56,6 +57,27 @@ def test_what_is_measured_of_a_side(rows: list[Measurement], make_model: Callabl
     of_stock = {row.cell: row.mebibytes for row in rows if row.name == "stock"}
     assert of_stock["batch_2_unsorted"] == pytest.approx(of_stock["batch_2_sorted"], rel=0.1)
     assert of_stock["batch_4_sorted"] > of_stock["batch_2_sorted"]
+
+
+@pytest.mark.parametrize("orders", [("sorted",), ("unsorted",), ("unsorted", "sorted")])
+def test_a_speed_up_over_stock_transformers_is_of_sorted_texts_or_says_so(orders: tuple[Order, ...]) -> None:
+    # Stock transformers need 4 ms of a sorted text and 6 of another one, where they pad more.
+    def row(kind: str, order: str, milliseconds: float) -> Measurement:
+        plain = ("torch", "float32", f"batch_2_{order}", 2, order, 10, 15.0, 2.0 if kind == "packed" else 1.0)
+        return Measurement(kind, kind, *plain, milliseconds, 0.0, milliseconds, None, None, None)
+
+    rows = [
+        row(kind, order, milliseconds)
+        for order in orders
+        for kind, milliseconds in (("stock", 4.0 if order == "sorted" else 6.0), ("packed", 3.0), ("reduced", 2.0))
+    ]
+    record = inference_record(rows)
+    name, ratio = ("stock", 2.0) if "sorted" in orders else ("stock_unsorted", 3.0)
+    assert record[f"wall_speedup_{name}"] == record[f"cpu_speedup_{name}"] == ratio
+    assert record[f"{name}_over_flops"] == ratio / 2.0
+    assert record[f"{name}_seconds"] == pytest.approx(ratio * 0.02)
+    assert (record["wall_speedup_packed"], record["packed_over_flops"]) == (1.5, 0.75)
+    assert sum("speedup_stock" in name for name in record) == 2
 
 
 def test_records_have_flat_names_and_no_empty_values(rows: list[Measurement]) -> None:
