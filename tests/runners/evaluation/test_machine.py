@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,33 +11,37 @@ from pathlib import Path
 import pytest
 import torch
 
-from runners.evaluation.machine import CPU_PRODUCT, Load, LoadWatch, matrix_product
+from runners.evaluation import machine
+from runners.evaluation.machine import CPU_PRODUCT, Load, LoadWatch, _busy_seconds, matrix_product
 from runners.evaluation.timing import measure
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not say how busy it is")
-def test_other_processes_are_load_and_the_own_one_is_none() -> None:
-    def seconds_of_work(watch: LoadWatch) -> float:
-        with watch:
-            ends = time.perf_counter() + 0.5
-            while time.perf_counter() < ends:
-                sum(range(1000))
-        assert watch.load.others is not None
-        return watch.load.others
+def test_the_own_process_is_no_load() -> None:
+    watch, work = LoadWatch(), 0.5
+    with watch:
+        busy, began, own = _busy_seconds(), time.perf_counter(), time.process_time()
+        while time.process_time() < own + work:
+            sum(range(1000))
+        ended, busy_then = time.perf_counter(), _busy_seconds()
+    assert busy is not None
+    assert busy_then is not None
+    assert watch.load.others is not None
+    # However busy the machine is, the own work is what is missing in the load; ticks are of 10 ms.
+    assert watch.load.others * (ended - began) == pytest.approx(busy_then - busy - work, abs=0.2)
 
-    alone = min(seconds_of_work(LoadWatch()) for _ in range(3))
-    command = "import time\nwhile True: pass"
-    others = [subprocess.Popen([sys.executable, "-c", command]) for _ in range(2)]
-    try:
-        time.sleep(0.3)
-        beside = seconds_of_work(LoadWatch())
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
-    processors = LoadWatch().load.processors
-    assert alone < processors - 0.2  # the own process is not counted
-    assert beside > 0.3
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not say how busy it is")
+def test_other_processes_are_load() -> None:
+    watch, command = LoadWatch(), "import time\nwhile time.process_time() < 0.8: pass"
+    used = sum(os.times()[2:4])
+    began = time.perf_counter()
+    with watch:
+        subprocess.run([sys.executable, "-c", command], check=True)
+    took, used = time.perf_counter() - began, sum(os.times()[2:4]) - used
+    assert used > 0.7
+    assert watch.load.others is not None
+    assert watch.load.others * took > used - 0.2
 
 
 @pytest.mark.parametrize(
@@ -48,15 +53,44 @@ def test_a_busy_machine_is_said_to_be_busy(others: float | None, quiet: bool | N
     assert said in load.describe()
 
 
-def test_a_watch_adds_up_its_blocks() -> None:
+def test_a_watch_adds_up_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Clock, busy seconds of all processors and CPU seconds of the own process, before and after each of three blocks.
+    readings = iter(
+        [
+            *((10.0, 100.0, 5.0), (12.0, 103.0, 6.0)),  # 2 seconds, in which others took 3 - 1
+            *((20.0, 200.0, 7.0), (23.0, 201.0, 7.5)),  # 3 seconds, in which they took 0.5
+            *((30.0, 300.0, 8.0), (35.0, 301.0, 9.2)),  # 5 seconds; less than nothing is a matter of ticks
+        ]
+    )
+    monkeypatch.setattr(machine, "_busy_seconds", lambda: 0.0)
+    monkeypatch.setattr(machine, "_reading", lambda: next(readings))
     watch = LoadWatch()
     assert watch.load.others is None  # nothing was measured yet
-    for _ in range(2):
+    for others in (2.0 / 2.0, 2.5 / 5.0, 2.5 / 10.0):
         with watch:
-            time.sleep(0.05)
-    if Path("/proc/stat").exists():
-        assert watch.load.others is not None
-        assert 0.0 <= watch.load.others <= watch.load.processors + 0.5
+            pass
+        assert watch.load.others == pytest.approx(others)
+    monkeypatch.setattr(machine, "_busy_seconds", lambda: None)
+    assert watch.load.others is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ticks"),
+    [
+        ("cpu  100 20 30 4000 50 6 7 8 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n", 100 + 20 + 30 + 6 + 7 + 8),
+        ("cpu  100 20 30 4000\n", None),
+        ("cpu  many\n", None),
+        (None, None),
+    ],
+)
+def test_busy_ticks_are_all_but_those_of_waiting(
+    text: str | None, ticks: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "stat"
+    if text is not None:
+        place.write_text(text)
+    monkeypatch.setattr(machine, "Path", {"/proc/stat": place}.__getitem__)
+    assert _busy_seconds() == (None if ticks is None else ticks / os.sysconf("SC_CLK_TCK"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
