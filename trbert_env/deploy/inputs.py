@@ -94,6 +94,22 @@ class PaddedInputs:
         mask = token_mask(input_ids, attention_mask)
         return cls(TextBatch.from_padded(input_ids, mask, token_type_ids), mask)
 
+    def check_tokens(self, vocabulary: int) -> None:
+        """Refuse tokens that the encoder does not embed, as those of another tokenizer; those of padding do not count.
+
+        Args:
+            vocabulary: Number of token ids.
+
+        Raises:
+            ValueError: A token id is beyond them; the message names it.
+        """
+        least, most = (int(value) for value in torch.stack(self.batch.input_ids.aminmax()).tolist())
+        if least < 0 or most >= vocabulary:
+            raise ValueError(
+                f"input_ids have the token id {least if least < 0 else most}, and the encoder has {vocabulary}, from 0 "
+                f"to {vocabulary - 1}: use the tokenizer that was saved with it"
+            )
+
     def check_positions(self, position_ids: Tensor, first: int) -> None:
         """Refuse positions other than those that the encoder reads: one after the other, from each first token on.
 

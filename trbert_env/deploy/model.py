@@ -318,8 +318,8 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             ``input_ids`` and the hidden size, 0 on padding. Logits are float32.
 
         Raises:
-            ValueError: An input is not supported, the batch cannot be read as texts, or a sequence has more tokens than
-                the encoder has positions.
+            ValueError: An input is not supported, the batch cannot be read as texts, the encoder embeds no such token
+                id, or a sequence has more tokens than the encoder has positions.
         """
         inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
         packed = self.forward_packed(inputs.batch)
@@ -338,6 +338,9 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         """Texts of a padded call, whose other inputs are refused."""
         refuse(others, type(self).__name__)
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
+        # Embeddings that were exchanged may be more or fewer; quantised and adapted ones do not say.
+        embeddings = self.get_input_embeddings()
+        inputs.check_tokens(int(getattr(embeddings, "num_embeddings", self.backbone.config.vocab_size)))
         if position_ids is not None:
             inputs.check_positions(position_ids, first_position(self.backbone))
         return inputs

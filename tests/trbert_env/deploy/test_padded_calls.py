@@ -51,6 +51,26 @@ def test_rows_may_be_padded_on_different_sides(shipped: MakeShipped, padded: Mak
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("beyond", [0, 7, -1])
+def test_a_token_that_the_encoder_does_not_embed_is_named(
+    beyond: int, kind: str, family: str, shipped: MakeShipped, padded: MakeInputs
+) -> None:
+    model, inputs = shipped(kind, family), padded(kind, family)
+    known = model.backbone.config.vocab_size
+    wrong = beyond if beyond < 0 else known + beyond
+    inputs["input_ids"] = inputs["input_ids"].masked_fill(~inputs["attention_mask"].bool(), wrong)
+    model(**inputs)  # on padding it may be anything
+    inputs["input_ids"].view(-1)[1] = wrong
+    with pytest.raises(
+        ValueError, match=f"have the token id {wrong}, and the encoder has {known}, from 0 to {known - 1}"
+    ):
+        model(**inputs)
+    model.resize_token_embeddings(known + 8)
+    if beyond >= 0:
+        model(**inputs)
+
+
+@torch.no_grad()
 def test_hidden_states_are_the_last_of_each_token(kind: str, shipped: MakeShipped, padded: MakeInputs) -> None:
     model, inputs = shipped(kind), padded(kind, side="left")
     mask = inputs["attention_mask"].bool()

@@ -157,10 +157,12 @@ class ExportedModel(AnswersQuestions):
             others: Other inputs of stock models, which are refused by name.
 
         Raises:
-            ValueError: An input is not supported, or the batch cannot be read as texts.
+            ValueError: An input is not supported, the batch cannot be read as texts, or the encoder embeds no such
+                token id.
         """
         refuse(others, type(self).__name__)
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
+        inputs.check_tokens(int(self.config.backbone["vocab_size"]))
         logits = self.forward_packed(inputs.batch).logits
         return self.task.model_output(logits, inputs.batch.layout, inputs.mask)
 
