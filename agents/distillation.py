@@ -51,7 +51,7 @@ class Teacher:
 
         Args:
             texts: The texts.
-            states: What :meth:`states` gave for them, to be read where nothing is remembered; None to run the encoder.
+            states: Result of :meth:`states` for them, to be read where nothing is remembered; None to run the encoder.
         """
         if self._known:
             return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)

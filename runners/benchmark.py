@@ -169,7 +169,7 @@ def inference_record(rows: list[Measurement]) -> dict[str, float]:
 
 
 def length_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, TokenReducedModel]:
-    """An encoder that reads the longest of the lengths, with the model or its stand-in."""
+    """Load an encoder that reads the longest of the lengths, with the model or its stand-in."""
     longest = max(options.lengths or ())
     options = replace(options, num_texts=1)
     if options.model is None and longest > make_task(get_preset(options.data.env)).max_tokens:

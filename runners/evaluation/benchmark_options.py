@@ -158,7 +158,7 @@ class BenchmarkOptions:
 
     @property
     def left_out(self) -> list[str]:
-        """What the suite of a CPU does not measure here, each with the reason."""
+        """Runtimes and number formats that the suite of a CPU does not measure here, each with the reason."""
         if self.suite != "cpu":
             return []
         missing = {backend: missing_packages(backend) for backend in EXPORT_BACKENDS if backend not in self.backends}
@@ -181,5 +181,5 @@ class BenchmarkOptions:
         return self.precisions or (evaluation_dtype(self.run.dtype),)
 
     def numbers_of(self, backend: str) -> tuple[Precision, ...]:
-        """Number formats to measure in a runtime."""
+        """Return the number formats to measure in a runtime."""
         return tuple(precision for precision in self.numbers if precision in precisions_of(backend))

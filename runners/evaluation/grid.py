@@ -29,7 +29,7 @@ Order = Literal["sorted", "unsorted"]
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured.
+    """A system in a number format and a runtime, which is measured on every cell.
 
     Attributes:
         kind: Kind of system, such as ``"stock"`` or ``"reduced"``.
@@ -48,7 +48,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Cell:
-    """What all sides run.
+    """Texts in the order in which all sides run them.
 
     Attributes:
         key: Name in records, without spaces.
@@ -72,7 +72,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One side on one cell.
+    """Times, FLOPs and memory of one side on one cell.
 
     Attributes:
         name: Name of the side.

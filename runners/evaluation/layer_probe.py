@@ -82,7 +82,7 @@ def measured_cuts(probe: LayerProbe, config: PreTrainedConfig) -> tuple[int, ...
     """Return the cuts that a probe speaks for, moved to where the family's layers see the whole text.
 
     Args:
-        probe: What the layers of the encoder tell.
+        probe: Measured information of each layer of the encoder.
         config: Its configuration.
     """
     return family_of(config).cuts(config, probe.reduction_layers)

@@ -116,7 +116,7 @@ class LoadWatch:
 
     @property
     def load(self) -> Load:
-        """What was found so far."""
+        """Load over the blocks so far."""
         known = _busy_seconds() is not None and self._seconds > 0
         return Load(self._others / self._seconds if known else None, os.cpu_count() or 1)
 

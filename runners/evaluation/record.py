@@ -187,7 +187,7 @@ class SliceCost:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which model or agent it was, beyond its name; None for what has no meaning.
+    """Identity of the model or agent beyond its name; None for what has no meaning.
 
     Attributes:
         model_fingerprint: Fingerprint of the token-reduced model.

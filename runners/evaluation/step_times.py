@@ -109,7 +109,7 @@ def native_update(env: TokenReductionVectorEnv, settings: StepSettings) -> Calla
 
 
 def time_environment(workload: Workload, settings: StepSettings) -> dict[str, float]:
-    """The share of the environment's steps that is spent outside of the encoder's layers.
+    """Measure the share of the environment's steps that is spent outside of the encoder's layers.
 
     Measured for :meth:`TokenReductionVectorEnv.step`, which pads observations, and for ``step_packed``, which agents of
     this project take.

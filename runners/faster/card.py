@@ -119,7 +119,7 @@ def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
 
     Args:
         workload: Texts that were reported on, with their task.
-        origin: Where the model comes from.
+        origin: Checkpoint, data and command that the model comes from.
         metrics: Names of its metrics.
     """
     licence = origin.licence

@@ -37,7 +37,7 @@ class Point:
         target: FLOPs speed-up that was aimed at; 0 where none was.
         seed: Seed of the run, or of the heuristic.
         record: Record of the evaluation.
-        settings: What tells runs of one line and target apart that differ by more than their seed.
+        settings: Settings that tell runs of one line and target apart that differ by more than their seed.
     """
 
     series: str
@@ -66,7 +66,7 @@ class Source:
         path: The folder.
         name: Name of the run for readers.
         config: Its ``config.json``.
-        points: What was measured: one point of a run, several of a sweep and the like.
+        points: Measurements: one point of a run, several of a sweep and the like.
         curves: Curves of its training, by TensorBoard key; empty where nothing was trained.
         is_run: True for a run, False for a table of runs.
         has_policy: True if it holds a token-reduced model, whose tokens can be shown.

@@ -13,7 +13,7 @@ _PACKAGES = ("torch", "transformers", "gymnasium", "stable-baselines3", "trbert-
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the libraries that decide a result; None for one not installed.
+    """Return the versions of Python and of the libraries that decide a result; None for one not installed.
 
     So does the library that multiplies on the CPU, of each number format, and how it attends in bfloat16.
     """

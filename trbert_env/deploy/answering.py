@@ -48,7 +48,7 @@ class Answer:
 
 
 class AnswersQuestions:
-    """What models that answer questions share, their exports included."""
+    """Methods that models that answer questions share with their exports."""
 
     @overload
     def answer(

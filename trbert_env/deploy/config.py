@@ -31,7 +31,7 @@ def class_name(auto_model: Any) -> str:
 
 
 class TokenReducedConfig(PreTrainedConfig):
-    """What a token-reduced model is made of.
+    """Configuration of a token-reduced model.
 
     Args:
         backbone: The configuration of the task model, as a dict; names of classes are taken from it.
@@ -119,11 +119,11 @@ class TokenReducedConfig(PreTrainedConfig):
 
     @property
     def decision(self) -> DecisionRule:
-        """How the model decides."""
+        """Decision rule of the model."""
         return DecisionRule(self.threshold, None if self.keep_fractions is None else tuple(self.keep_fractions))
 
     def backbone_config(self) -> PreTrainedConfig:
-        """The configuration of the task model."""
+        """Return the configuration of the task model."""
         values = dict(self.backbone)
         return AutoConfig.for_model(values.pop("model_type"), **values)
 

@@ -105,7 +105,7 @@ class FixedInputs:
 
 @dataclass(frozen=True)
 class FixedResult:
-    """What a pass leaves on the device.
+    """Result of a pass, on the device.
 
     Attributes:
         states: ``(rows, hidden)`` last states in text order.

@@ -36,7 +36,7 @@ from trbert_env.tasks import Task, task_name
 
 @dataclass(frozen=True)
 class PackedOutput:
-    """What a packed pass of a model or of its export gives.
+    """Result of a packed pass of a model or of its export.
 
     Attributes:
         logits: The task's logits, rows of texts end to end.
@@ -53,7 +53,7 @@ class PackedOutput:
 
 @dataclass(frozen=True)
 class ReducedOutput(PackedOutput):
-    """What a packed forward pass gives.
+    """Result of a packed forward pass.
 
     Attributes:
         states: Every token's last state in text order, ``(sum of text lengths, hidden)``.

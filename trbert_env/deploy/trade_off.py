@@ -11,7 +11,7 @@ from trbert_env.reduction.speed_table import SpeedTable
 
 
 class TradeOff:
-    """What a token-reduced model keeps: by a threshold, which a speed-up may name, or by fractions of every text.
+    """Trade-off between quality and speed: by a threshold, which a speed-up may name, or by fractions of every text.
 
     Example:
         >>> model.speedup = 2.0  # doctest: +SKIP
@@ -27,7 +27,7 @@ class TradeOff:
 
     @property
     def decision(self) -> DecisionRule:
-        """How it decides."""
+        """Decision rule."""
         return self.config.decision
 
     @property

@@ -46,7 +46,7 @@ class Recorder:
 
 @dataclass
 class PackedSequences:
-    """Where the sequences lie in a packed call, made once a stage and handed to each of its layers.
+    """Bounds of the sequences in a packed call, made once a stage and handed to each of its layers.
 
     Attributes:
         lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
@@ -99,7 +99,7 @@ class PackedSequences:
 
 
 class AttentionBias(Protocol):
-    """What a family adds to the attention scores of packed sequences."""
+    """Bias that a family adds to the attention scores of packed sequences."""
 
     def of(self, sequence: int, query: Tensor, key: Tensor) -> Tensor:
         """Return what is added to the scaled scores of a sequence, ``(heads or 1, n, n)``.
@@ -148,7 +148,7 @@ def packed_attention(
     bias: AttentionBias | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention within each packed sequence; see the module's page.
+    """Attend within each packed sequence; see the module's page.
 
     Args:
         module: The attention module that calls.
@@ -159,7 +159,7 @@ def packed_attention(
         packed: The sequences; None for a stock padded call.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         dropout: Only for calls that are not packed: packed attention has none, on any device.
-        bias: What is added to the scaled scores of packed sequences; None for nothing.
+        bias: Bias that is added to the scaled scores of packed sequences; None for nothing.
         kwargs: Handed on to stock SDPA.
 
     Returns:
@@ -181,7 +181,7 @@ def attend(
     scaling: float | None = None,
     bias: AttentionBias | None = None,
 ) -> Tensor:
-    """Attention within each packed sequence: ``(1, total_tokens, heads, head_dim)``.
+    """Attend within each packed sequence: ``(1, total_tokens, heads, head_dim)``.
 
     Args:
         query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
@@ -189,7 +189,7 @@ def attend(
         value: See ``query``.
         packed: The sequences; what tokens receive is recorded where it says so.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
-        bias: What is added to the scores; None for nothing.
+        bias: Bias that is added to the scores; None for nothing.
     """
     recorder = packed.recorder
     if recorder is not None and recorder.once:
@@ -323,7 +323,7 @@ def attention_received(
     diagonal: bool = True,
     bias: AttentionBias | None = None,
 ) -> Tensor:
-    """Attention that each token receives: the sum over heads and queries of the probabilities.
+    """Return the attention that each token receives: the sum over heads and queries of the probabilities.
 
     Without the diagonal this is PoWER-BERT's significance score (Goyal et al. 2020, section 3.2), times the heads.
 
@@ -333,7 +333,7 @@ def attention_received(
         lengths: Tokens of each sequence.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         diagonal: True to count the attention that a token pays to itself.
-        bias: What is added to the scaled scores; None for nothing.
+        bias: Bias that is added to the scaled scores; None for nothing.
 
     Returns:
         ``(sum of lengths,)`` float32.
@@ -360,7 +360,7 @@ def attention_with_received(
     diagonal: bool,
     bias: AttentionBias | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Attention within each sequence, and what each token receives, from the same probabilities.
+    """Attend within each sequence, and return what each token receives too, from the same probabilities.
 
     Args:
         query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
@@ -369,7 +369,7 @@ def attention_with_received(
         lengths: Tokens of each sequence; rows after their sum get zeros.
         scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
         diagonal: True to count the attention that a token pays to itself.
-        bias: What is added to the scaled scores; None for nothing.
+        bias: Bias that is added to the scaled scores; None for nothing.
 
     Returns:
         ``(1, total_tokens, heads, head_dim)``, and ``(sum of lengths,)`` float32; see :func:`attention_received`.

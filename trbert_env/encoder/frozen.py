@@ -31,7 +31,7 @@ class _Version(NamedTuple):
     changes: int
 
     def is_of(self, parameter: Tensor) -> bool:
-        """Whether the parameter still is what it was."""
+        """Tell whether the parameter still is what it was."""
         return self.changes == parameter._version and self.storage.cdata == parameter.untyped_storage()._cdata
 
 

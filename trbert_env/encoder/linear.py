@@ -80,7 +80,7 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a layer is a stock linear layer without hooks."""
+    """Tell whether a layer is a stock linear layer without hooks."""
     return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
 
 

@@ -131,12 +131,12 @@ class Layout:
         return (running[starts + self.sequence_lengths.to(self.device)] - running[starts]).cpu()
 
     def select(self, keep: Tensor) -> Layout:
-        """The layout of the tokens where ``keep`` ((total,) bool) is True."""
+        """Return the layout of the tokens where ``keep`` ((total,) bool) is True."""
         counts = self.counts_of(keep)
         return self.take(rows_where(keep, counts), counts)
 
     def take(self, index: Tensor, counts: Tensor) -> Layout:
-        """The layout of some of the tokens, in the order that they have.
+        """Return the layout of some of the tokens, in the order that they have.
 
         Args:
             index: Rows of these tokens, ``(taken,)`` int64, rising.
@@ -193,12 +193,12 @@ class PackedTokens:
     layout: Layout
 
     def select(self, keep: Tensor) -> PackedTokens:
-        """Only the tokens where ``keep`` ((total,) bool) is True, in the same order."""
+        """Return the tokens where ``keep`` ((total,) bool) is True, in the same order."""
         counts = self.layout.counts_of(keep)
         return self.take(rows_where(keep, counts), counts)
 
     def take(self, index: Tensor, counts: Tensor) -> PackedTokens:
-        """Some of the tokens; see :meth:`Layout.take`."""
+        """Return some of the tokens; see :meth:`Layout.take`."""
         return PackedTokens(self.states.index_select(0, index), self.layout.take(index, counts))
 
     def split(self, keep: Tensor) -> tuple[PackedTokens, PackedTokens, Tensor]:
@@ -255,7 +255,7 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
 
 
 def rows_where(mask: Tensor, counts: Tensor) -> Tensor:
-    """Rows where a mask is True, ``(sum of counts,)`` int64; not found out by waiting for the device.
+    """Return the rows where a mask is True, ``(sum of counts,)`` int64, without waiting for the device.
 
     Args:
         mask: ``(total,)`` bool.

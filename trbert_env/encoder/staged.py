@@ -128,7 +128,7 @@ class StagedEncoder:
         return PackedTokens(states, batch.layout)
 
     def embed_rows(self, input_ids: Tensor, token_type_ids: Tensor, sequence_positions: Tensor) -> Tensor:
-        """Embeddings of tokens, ``(rows, hidden)``; see :class:`~trbert_env.encoder.texts.TextBatch`.
+        """Embed tokens, ``(rows, hidden)``; see :class:`~trbert_env.encoder.texts.TextBatch`.
 
         Args:
             input_ids: ``(rows,)`` int64.

@@ -48,7 +48,7 @@ def run_attention(
         states: ``(1, rows, hidden)`` states that enter the layer.
         packed: Sequences that the rows are of.
         training: True for dropout.
-        bias: What is added to the scaled scores; None for nothing.
+        bias: Bias that is added to the scaled scores; None for nothing.
     """
     shape = (1, states.shape[1], -1, parts.head_size)
     query, key, value = (

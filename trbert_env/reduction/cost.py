@@ -18,7 +18,7 @@ from trbert_env.encoder.staged import StagedEncoder
 
 
 def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
-    """FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n + m d f n)``.
+    """Return the FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n + m d f n)``.
 
     ``m`` is 2, or 3 where the feed-forward network is gated; ``r`` is 0, or the embeddings of relative positions that
     each token is multiplied with. Projections of these embeddings themselves are not counted: no text changes them, and
@@ -32,13 +32,16 @@ def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
 
 
 def attention_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
-    """FLOPs of the first half of a layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n)``; see :func:`layer_flops`."""
+    """Return the FLOPs of the first half of a layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n)``.
+
+    See :func:`layer_flops`.
+    """
     d, n = size.hidden_size, num_tokens
     return 2 * (4 * d * d * n + 2 * d * n * n + size.position_rows * d * n)
 
 
 def feed_forward_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
-    """FLOPs of the second half of a layer on a sequence: ``2 m d f n``; see :func:`layer_flops`."""
+    """Return the FLOPs of the second half of a layer on a sequence: ``2 m d f n``; see :func:`layer_flops`."""
     return 2 * size.matrices * size.hidden_size * size.intermediate_size * num_tokens
 
 
@@ -49,7 +52,7 @@ def policy_flops_per_token(hidden_size: int, policy_size: int) -> int:
 
 @dataclass(frozen=True)
 class CostModel:
-    """What a text costs, unreduced and reduced, in FLOPs.
+    """Cost of a text, unreduced and reduced, in FLOPs.
 
     Attributes:
         size: Sizes of a layer.

@@ -40,7 +40,7 @@ class SpeedTable:
         return 1.0 / (1.0 + math.exp(-(odds[0] + share * (odds[1] - odds[0]))))
 
     def speedup(self, threshold: float) -> float | None:
-        """The speed-up of a threshold, interpolated as :meth:`threshold` does; None where the table does not reach.
+        """Return the speed-up of a threshold, interpolated as :meth:`threshold` does; None beyond the table.
 
         Example:
             >>> table = SpeedTable(speedups=(1.0, 4.0), thresholds=(0.2, 0.8))

@@ -451,7 +451,7 @@ class Classification(Task):
         return records_of([row], LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
-        """100 where the class is right, else 0; of rankings the nDCG of each query, at its first record.
+        """Return 100 where the class is right, else 0; of rankings the nDCG of each query, at its first record.
 
         Of regression they are the pseudo-values of Pearson's correlation.
 

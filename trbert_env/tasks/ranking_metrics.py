@@ -23,7 +23,7 @@ TOP = 10
 
 @dataclass(frozen=True)
 class Queries:
-    """Records of candidates by their query, those queries that tell something.
+    """Records of candidates by their query; queries that tell nothing are left out.
 
     Attributes:
         places: The records of each query, in their order.

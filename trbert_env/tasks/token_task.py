@@ -62,5 +62,5 @@ class TokenTask(Task):
         return without_padding(outputs.logits, layout)
 
     def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> TokenClassifierOutput:
-        """``logits``, ``(*mask.shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
+        """Return ``logits``, ``(*mask.shape, num_logits)``: 0 on padding; see :meth:`Task.model_output`."""
         return TokenClassifierOutput(logits=spread(logits, mask))

@@ -48,7 +48,7 @@ _MASKED = -1e4
 
 @dataclass(frozen=True)
 class Stage:
-    """Which part of a model a graph is.
+    """Part of a model that a graph computes.
 
     Attributes:
         first: First layer, 0-based.

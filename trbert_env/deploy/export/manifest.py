@@ -35,7 +35,7 @@ _FREE = (
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in the folder of an export.
+    """Record of an export, which lies in its folder.
 
     Attributes:
         backend: Runtime that it is for.
@@ -45,7 +45,7 @@ class Manifest:
         graphs: Names of the T + 1 files.
         longest_sequence: Most tokens of a sequence.
         sees_overlap: True if the policy sees lexical overlap.
-        cost: What a pass costs in FLOPs.
+        cost: FLOPs of a pass.
     """
 
     backend: str

@@ -105,12 +105,12 @@ class ExportedModel(AnswersQuestions):
 
     @property
     def cost(self) -> CostModel:
-        """What its passes cost, the policy included."""
+        """Cost of its passes, the policy included."""
         return self.manifest.cost
 
     @property
     def decision(self) -> DecisionRule:
-        """How it decides: as the model does now."""
+        """Decision rule, as the model has it now."""
         return self.config.decision
 
     def forward_packed(self, batch: TextBatch, decision: DecisionRule | None = None) -> PackedOutput:

@@ -145,7 +145,7 @@ class InPlay:
 
     @classmethod
     def all_of(cls, layout: Layout) -> InPlay:
-        """Every token of full texts."""
+        """Return the places of every token of full texts."""
         return cls(np.arange(layout.total_tokens), layout, layout.sequence_lengths.numpy())
 
     @property
@@ -169,7 +169,7 @@ class InPlay:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a pass through the graphs gives.
+    """Result of a pass through the graphs.
 
     Attributes:
         logits: The task's logits, float32, rows of texts end to end.

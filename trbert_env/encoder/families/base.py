@@ -17,7 +17,7 @@ from trbert_env.encoder.sublayers import AttentionParts, FeedForwardParts, run_a
 
 @dataclass(frozen=True)
 class LayerSize:
-    """What the FLOPs of a layer depend on, beside the tokens.
+    """Sizes that the FLOPs of a layer depend on, beside the tokens.
 
     Attributes:
         hidden_size: d.
@@ -39,7 +39,7 @@ Projections = tuple[str, str, str, str, str, str]
 
 
 class Family:
-    """What the encoder needs to know of a family of stock models; the base class is BERT itself.
+    """Knowledge of a family of stock models that the encoder needs; the base class is BERT itself.
 
     A family is stateless: its methods are given the stock modules.
     """
@@ -132,7 +132,7 @@ class Family:
             layer: The layer.
             states: ``(1, rows, hidden)``.
             packed: Sequences that the rows are of.
-            shared: What :meth:`prepare` returned.
+            shared: Result of :meth:`prepare`.
         """
         return self.feed_forward_half(layer, self.attention_half(layer, states, packed, shared))
 

@@ -19,7 +19,7 @@ from trbert_env.encoder.linear import apply_linear, is_plain
 
 @dataclass(frozen=True)
 class Relative:
-    """What all layers share.
+    """Relative positions, which all layers share.
 
     Attributes:
         encoder: Stock encoder, which has the embeddings of relative positions.

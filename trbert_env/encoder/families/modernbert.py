@@ -21,7 +21,7 @@ GLOBAL = "full_attention"
 
 @dataclass(frozen=True)
 class Rotations:
-    """What layers of one kind share.
+    """Rotations of queries and keys that layers of one kind share.
 
     Attributes:
         angles: Cosines and sines of the tokens' rotations, ``(1, rows, head_dim)`` each.
