@@ -32,8 +32,8 @@ from baselines.aiming import factor_for
 from baselines.base import Phase, Reference, SystemOptions
 from baselines.lesson import Lesson
 from baselines.retention import RetentionSystem, retention_flops
-from trbert_env.encoder.attention import Recorder
 from trbert_env.encoder.packing import Layout, PackedTokens
+from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Items, Range

@@ -20,8 +20,8 @@ from baselines.aiming import factor_for
 from baselines.base import Phase, Reference, SystemOptions, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention, token_ranks
-from trbert_env.encoder.attention import Recorder
 from trbert_env.encoder.packing import Layout, PackedTokens
+from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Items, Range
 from trbert_env.tasks.base import Task

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from baselines.base import ComparedSystem, Pass, SystemOptions
-from trbert_env.encoder.attention import Recorder
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
+from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel, attention_flops, feed_forward_flops
 

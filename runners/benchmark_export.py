@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from runners.cli.display import announce, print_table
-from runners.cli.options import DataOptions, Group, RunOptions, refuse_unused
+from runners.cli.flags import refuse_unused
+from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
 from runners.evaluation.export_comparison import compare_exports, export_record, export_table
 from runners.export import calibration_texts

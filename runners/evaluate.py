@@ -14,15 +14,8 @@ from typing import Annotated, Literal
 from agents.policy_agent import KeepFractions
 from baselines.saving import is_system, load_system
 from runners.cli.display import announce
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    refuse_given,
-    refuse_unused,
-    resolve_device,
-)
+from runners.cli.flags import refuse_given, refuse_unused
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import UserError, run
 from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import (

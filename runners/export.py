@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from runners.cli.options import DataOptions, Group, RunOptions, refuse_given, refuse_unused
+from runners.cli.flags import refuse_given, refuse_unused
+from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import data_of_run

@@ -17,14 +17,8 @@ from torch import Tensor, nn
 
 from agents.distillation import computing_in
 from runners.cli.display import announce
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    refuse_unused,
-    resolve_device,
-)
+from runners.cli.flags import refuse_unused
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, measure_unreduced, print_quality
 from runners.evaluation.record import EvaluationRecord, Measured

@@ -17,7 +17,8 @@ import torch
 from datasets import Dataset
 
 from runners.cli.display import announce, print_table
-from runners.cli.options import check_options, command_line, resolve_device
+from runners.cli.flags import check_options, command_line
+from runners.cli.options import resolve_device
 from runners.cli.run import run
 from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
 from runners.evaluation.quality import MeasuredPass

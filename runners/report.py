@@ -18,7 +18,8 @@ import torch
 import tyro
 
 from runners.cli.display import announce
-from runners.cli.options import Group, RunOptions, refuse_given, resolve_device
+from runners.cli.flags import refuse_given
+from runners.cli.options import Group, RunOptions, resolve_device
 from runners.cli.run import UserError, run
 from runners.reporting.exploring import Explorer, data_of
 from runners.reporting.page import Explored, render_page

@@ -13,14 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from runners.cli.display import announce, print_table
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    check_options,
-    resolve_device,
-)
+from runners.cli.flags import check_options
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
 from runners.evaluation.nested_runs import (

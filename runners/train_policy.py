@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce, print_end
-from runners.cli.options import EncoderOptions, resolve_device, spelled_out
+from runners.cli.items import spelled_out
+from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import run
 from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions

@@ -19,7 +19,8 @@ import tyro
 from safetensors import SafetensorError
 
 from runners.cli.display import each_notice_once
-from runners.cli.options import OptionsT, RunnerOptions, check_options, default_options, flag
+from runners.cli.flags import check_options, default_options, flag
+from runners.cli.options import OptionsT, RunnerOptions
 from trbert_env.parameters import ParameterError
 
 #: Set to 1 to see where an error came from.

@@ -9,15 +9,8 @@ from typing import Annotated, Literal
 import torch
 
 from agents.policy_agent import KeepFractions
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunOptions,
-    refuse_given,
-    refuse_unused,
-    resolve_device,
-)
+from runners.cli.flags import refuse_given, refuse_unused
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.grid import Order
 from runners.evaluation.sides import EXPORT_BACKENDS, installed_backends, precisions_of

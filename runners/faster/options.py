@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from runners.cli.display import announce
-from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, check_options, resolve_device
+from runners.cli.flags import check_options
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.faster.plan import UNPLANNED, Plan
 from runners.finetune import FinetuneOptions

@@ -51,6 +51,7 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
         UserError: ``--minutes`` are too few.
     """
     check_reach(options.stage2(UNPLANNED, 1, options.run, str(options.model)), parts.some)
+    print("measuring the pace of this machine, by a few steps of each stage", flush=True)
     work = measure_work(options, parts)
     if options.minutes is None:
         return work.usual()

@@ -9,18 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from baselines.registry import SYSTEMS
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    RunnerOptions,
-    RunOptions,
-    check_options,
-    flag,
-    option_paths,
-    refuse_given,
-    resolve_device,
-)
+from runners.cli.flags import check_options, flag, option_paths, refuse_given
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunnerOptions, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.nested_runs import trained_agent
 from runners.finetune import FinetuneOptions

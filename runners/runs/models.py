@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from runners.cli.options import TextOptions, changed_options, refuse_unused
+from runners.cli.flags import changed_options, refuse_unused
+from runners.cli.options import TextOptions
 from runners.runs.files import read_record
 from trbert_env.data.backbones import (
     Backbone,

@@ -18,16 +18,8 @@ import numpy as np
 from runners.evaluation.record import OF_TRAINING, REQUIRED, EvaluationRecord
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
-from runners.cli.options import (
-    DataOptions,
-    OptionsT,
-    RunnerOptions,
-    changed_options,
-    group_from_json,
-    option_values,
-    options_from_json,
-    options_to_json,
-)
+from runners.cli.flags import changed_options, group_from_json, option_values, options_from_json, options_to_json
+from runners.cli.options import DataOptions, OptionsT, RunnerOptions
 from runners.runs.versions import git_commit, versions
 
 #: Options that say where texts come from, and those of them that an earlier run's texts were read with.

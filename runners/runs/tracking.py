@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from runners.cli.options import RunnerOptions, options_to_json
+from runners.cli.flags import options_to_json
+from runners.cli.options import RunnerOptions
 
 
 class Tracker:

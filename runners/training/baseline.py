@@ -17,17 +17,9 @@ from baselines.base import ComparedSystem, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.registry import system_class, system_options
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    Part,
-    RunOptions,
-    flag,
-    named_values,
-    refuse_given,
-    refuse_unused,
-)
+from runners.cli.flags import flag, refuse_given, refuse_unused
+from runners.cli.items import named_values
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
 from runners.evaluation.quality import measure_quality
 from runners.evaluation.record import watched_curves

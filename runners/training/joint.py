@@ -18,17 +18,8 @@ from agents.distillation import Teacher
 from agents.joint import JointLearner, JointLearnerOptions, JointOptions
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.trained import TrainedPolicy
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    Part,
-    RunOptions,
-    flag,
-    option_paths,
-    refuse_given,
-    resolve_device,
-)
+from runners.cli.flags import flag, option_paths, refuse_given
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.passes import measure_model, measure_unreduced, run_policy_pass
 from runners.evaluation.record import Measured, watched_curves

@@ -24,18 +24,9 @@ from agents.registry import (
     takes_policy_options,
 )
 from agents.rollouts import RolloutCollector, rollout_metrics
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    Part,
-    RunOptions,
-    changed_options,
-    flag,
-    named_values,
-    refuse_given,
-    resolve_device,
-)
+from runners.cli.flags import changed_options, flag, refuse_given
+from runners.cli.items import named_values
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target, settle_speed
 from runners.evaluation.text_rendering import text_sample

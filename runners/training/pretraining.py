@@ -15,7 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from agents.distillation import computing_in
 from runners.cli.display import announce, progress
-from runners.cli.options import Group, RunOptions, named_values, refuse_given
+from runners.cli.flags import refuse_given
+from runners.cli.items import named_values
+from runners.cli.options import Group, RunOptions
 from runners.runs.tracking import Tracker
 from runners.training.language_distillation import LanguageTeacher, StudentOptions
 from runners.training.loop import milestones

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from agents.policy_agent import PolicyAgentOptions
-from runners.cli.options import DataOptions, EncoderOptions, refuse_given
+from runners.cli.flags import refuse_given
+from runners.cli.options import DataOptions, EncoderOptions
 from runners.cli.run import UserError
 from runners.runs.models import load_model
 from runners.training.loading import Splits

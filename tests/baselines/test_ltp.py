@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from baselines.lesson import Lesson
 from baselines.ltp import Ltp, LtpOptions
-from trbert_env.encoder.attention import Recorder
+from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Task

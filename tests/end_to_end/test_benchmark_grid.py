@@ -12,7 +12,7 @@ import torch
 from transformers import MPNetConfig, MPNetForQuestionAnswering
 
 from runners.benchmark import BenchmarkOptions, main
-from runners.cli.options import check_options
+from runners.cli.flags import check_options
 from runners.cli.run import read_options, run
 from runners.evaluation.sides import installed_backends
 from runners.train_baseline import TrainBaselineOptions

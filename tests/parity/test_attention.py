@@ -12,20 +12,15 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from trbert_env.data.backbones import move
-from trbert_env.encoder.attention import (
-    PackedSequences,
-    PositionBias,
-    _by_sequence,
-    _padded,
-    attention_received,
-    packed_attention,
-)
+from trbert_env.encoder.attention import _by_sequence, _padded, packed_attention
 from trbert_env.encoder.batching import group_sizes, padded_rows
 from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.kernels import ATTENTION_VARIABLE, attention_way
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.products import attend_in_products
+from trbert_env.encoder.received import attention_received
+from trbert_env.encoder.sequences import PackedSequences, PositionBias
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 

@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.attention import PackedSequences, _fits_varlen, packed_attention
+from trbert_env.encoder.attention import _fits_varlen, packed_attention
 from trbert_env.encoder.forward import StagedForward
+from trbert_env.encoder.sequences import PackedSequences
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.settings import EnvSettings

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.attention import PackedSequences
+from trbert_env.encoder.sequences import PackedSequences
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.decision import DecisionRule, logit
 

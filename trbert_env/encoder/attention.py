@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache, cached_property
-from typing import Any, Protocol, cast
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,119 +20,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trbert_env.encoder.kernels import attention_way
-from trbert_env.encoder.products import attend_in_products, probabilities
+from trbert_env.encoder.products import attend_in_products
+from trbert_env.encoder.received import attention_received, attention_with_received
+from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
 PACKED_ATTENTION = "trbert_packed"
 #: Tokens below which the fused kernel wins in bfloat16 on any CPU, without gradients.
 SHORT = 96
-
-
-@dataclass
-class Recorder:
-    """The attention that the tokens of a layer receive.
-
-    Attributes:
-        found: List that a layer appends its ``(total_tokens,)`` float32 to.
-        diagonal: True to count the attention that a token pays to itself.
-        once: True to compute the layer's output from the same probabilities, so that they are computed once; the
-            output then differs by rounding from that of a layer that records nothing.
-    """
-
-    found: list[Tensor] = field(default_factory=list)
-    diagonal: bool = True
-    once: bool = False
-
-
-@dataclass
-class PackedSequences:
-    """Bounds of the sequences in a packed call, made once a stage and handed to each of its layers.
-
-    Attributes:
-        lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
-        cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
-        recorder: Recorder of the attention that tokens receive; None where it is not wanted.
-        positions: ``(rows,)`` int64: where in its sequence each token stood before any was dropped, 0 for padding;
-            None for families whose layers do not read it.
-        longest: Tokens of the longest sequence at most, where the lengths are not known on the host: ``lengths`` is
-            then empty, and only the varlen kernel serves. None for the greatest of ``lengths``.
-    """
-
-    lengths: list[int]
-    cu_seqlens: Tensor
-    recorder: Recorder | None = field(default=None)
-    positions: Tensor | None = field(default=None)
-    longest: int | None = field(default=None)
-
-    @classmethod
-    def of(cls, lengths: Tensor, device: torch.device | str, positions: Tensor | None = None) -> PackedSequences:
-        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end on ``device``.
-
-        Args:
-            lengths: Tokens of each sequence.
-            device: Device of the tokens.
-            positions: See :attr:`positions`.
-        """
-        ends = torch.cumsum(lengths, 0)
-        cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device)
-        return cls(lengths.tolist(), cu_seqlens, positions=positions)
-
-    @property
-    def places(self) -> Tensor:
-        """Positions, for families whose layers read them."""
-        assert self.positions is not None
-        return self.positions
-
-    @cached_property
-    def reach(self) -> int:
-        """One more than the greatest distance that two tokens of a sequence can have."""
-        return int(self.places.max()) + 1
-
-    def distances(self) -> Tensor:
-        """Return all distances from a query to a key, ``(2 reach - 1,)`` int64, from the lowest on."""
-        return torch.arange(1 - self.reach, self.reach, device=self.places.device)
-
-    def pairs(self) -> list[Tensor]:
-        """Return the row of each pair's distance in :meth:`distances`, ``(n, n)`` (query, key) for each sequence."""
-        places = self.places[: sum(self.lengths)].split(self.lengths)
-        return [own[None, :] - own[:, None] + (self.reach - 1) for own in places]
-
-
-class AttentionBias(Protocol):
-    """Bias that a family adds to the attention scores of packed sequences."""
-
-    def of(self, sequence: int, query: Tensor, key: Tensor) -> Tensor:
-        """Return what is added to the scaled scores of a sequence, ``(heads or 1, n, n)``.
-
-        Args:
-            sequence: Index of the sequence in the packed call.
-            query: ``(heads, n, head_dim)``.
-            key: ``(heads, n, head_dim)``.
-        """
-
-
-@dataclass(frozen=True)
-class PositionBias:
-    """A bias that follows from positions alone, and is the same in all layers; an :class:`AttentionBias`.
-
-    Attributes:
-        found: Bias of each sequence, ``(heads or 1, n, n)``.
-    """
-
-    found: list[Tensor]
-
-    @classmethod
-    def from_table(cls, table: Tensor, packed: PackedSequences) -> PositionBias:
-        """Return the bias that each distance from a query to a key has.
-
-        Args:
-            table: ``(heads or 1, 2 reach - 1)``, in the order of :meth:`PackedSequences.distances`.
-            packed: The sequences.
-        """
-        return cls([table[:, pairs] for pairs in packed.pairs()])
-
-    def of(self, sequence: int, query: Tensor, key: Tensor) -> Tensor:
-        """Return the bias of a sequence; see :class:`AttentionBias`."""
-        return self.found[sequence].to(query.dtype)
 
 
 def packed_attention(
@@ -313,87 +206,6 @@ def _padded_bias(query: Tensor, key: Tensor, lengths: list[int], bias: Attention
         missing = width - lengths[index]
         found.append(pad(pad(own, (0, 0, 0, missing)), (0, missing), value=-torch.inf))
     return torch.stack(found)
-
-
-def attention_received(
-    query: Tensor,
-    key: Tensor,
-    lengths: list[int],
-    scaling: float | None,
-    diagonal: bool = True,
-    bias: AttentionBias | None = None,
-) -> Tensor:
-    """Return the attention that each token receives: the sum over heads and queries of the probabilities.
-
-    Without the diagonal this is PoWER-BERT's significance score (Goyal et al. 2020, section 3.2), times the heads.
-
-    Args:
-        query: ``(1, heads, total_tokens, head_dim)``; ``key`` likewise.
-        key: See ``query``.
-        lengths: Tokens of each sequence.
-        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
-        diagonal: True to count the attention that a token pays to itself.
-        bias: Bias that is added to the scaled scores; None for nothing.
-
-    Returns:
-        ``(sum of lengths,)`` float32.
-    """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = []
-    start = 0
-    for index, length in enumerate(lengths):
-        q, k = (tensor[0, :, start : start + length] for tensor in (query, key))
-        found = q.float() @ k.float().transpose(1, 2) * scale
-        if bias is not None:
-            found = found + bias.of(index, q, k).float()
-        scores.append(_received(torch.softmax(found, dim=-1), diagonal))
-        start += length
-    return torch.cat(scores)
-
-
-def attention_with_received(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    lengths: list[int],
-    scaling: float | None,
-    diagonal: bool,
-    bias: AttentionBias | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Attend within each sequence, and return what each token receives too, from the same probabilities.
-
-    Args:
-        query: ``(1, heads, total_tokens, head_dim)``; ``key`` and ``value`` likewise.
-        key: See ``query``.
-        value: See ``query``.
-        lengths: Tokens of each sequence; rows after their sum get zeros.
-        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
-        diagonal: True to count the attention that a token pays to itself.
-        bias: Bias that is added to the scaled scores; None for nothing.
-
-    Returns:
-        ``(1, total_tokens, heads, head_dim)``, and ``(sum of lengths,)`` float32; see :func:`attention_received`.
-    """
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    outputs, scores = [], []
-    start = 0
-    for index, length in enumerate(lengths):
-        q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
-        found = probabilities(q, k, scale, None if bias is None else bias.of(index, q, k))
-        outputs.append(torch.bmm(found, v).transpose(0, 1))
-        scores.append(_received(found, diagonal))
-        start += length
-    if tail := query.shape[2] - start:
-        outputs.append(value.new_zeros(tail, *outputs[0].shape[1:]))
-    return torch.cat(outputs)[None], torch.cat(scores)
-
-
-def _received(probabilities: Tensor, diagonal: bool) -> Tensor:
-    """Column sums of ``(heads, length, length)``, without the diagonal where it does not count."""
-    sums = probabilities.sum(dim=(0, 1), dtype=torch.float32)
-    if diagonal:
-        return sums
-    return sums - probabilities.diagonal(dim1=1, dim2=2).sum(0, dtype=torch.float32)
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from trbert_env.encoder.attention import PACKED_ATTENTION, PackedSequences, Recorder
+from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
+from trbert_env.encoder.sequences import PackedSequences, Recorder
 from trbert_env.encoder.texts import TextBatch
 
 #: One layer, or half of one: its index, states ``(1, rows, hidden)``, the sequences that they are of, and what the

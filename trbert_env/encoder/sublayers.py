@@ -12,8 +12,9 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from trbert_env.encoder.attention import AttentionBias, PackedSequences, attend
+from trbert_env.encoder.attention import attend
 from trbert_env.encoder.linear import apply_inner, apply_linear
+from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
 
 class AttentionParts(NamedTuple):

@@ -26,7 +26,7 @@ from runners import (
     train_baseline,
     train_policy,
 )
-from runners.cli.options import check_options, options_from_json, options_to_json
+from runners.cli.flags import check_options, options_from_json, options_to_json
 from runners.cli.run import read_options, run
 from runners.training.policy import AlgorithmOptions
 

@@ -9,23 +9,17 @@ import pytest
 import torch
 import tyro
 
-from runners.cli.options import (
-    DataOptions,
-    EncoderOptions,
-    Group,
-    Part,
-    RunOptions,
+from runners.cli.flags import (
     changed_options,
     check_options,
-    named_values,
     option_paths,
     option_values,
     options_from_json,
     options_to_json,
     refuse_unused,
-    resolve_device,
-    spelled_out,
 )
+from runners.cli.items import named_values, spelled_out
+from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
 from trbert_env.ranges import Range
 
 

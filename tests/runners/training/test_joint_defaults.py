@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from runners.cli.options import changed_options
+from runners.cli.flags import changed_options
 from runners.cli.run import read_options
 from runners.sweep import SweepOptions
 from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults

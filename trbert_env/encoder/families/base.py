@@ -10,8 +10,8 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from trbert_env.encoder.attention import PackedSequences
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.sequences import PackedSequences
 from trbert_env.encoder.sublayers import AttentionParts, FeedForwardParts, run_attention, run_feed_forward
 
 

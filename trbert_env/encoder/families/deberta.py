@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-from trbert_env.encoder.attention import PackedSequences, attend
+from trbert_env.encoder.attention import attend
 from trbert_env.encoder.families.base import Family, LayerSize
 from trbert_env.encoder.frozen import FrozenValues, are_frozen
 from trbert_env.encoder.linear import apply_linear, is_plain
+from trbert_env.encoder.sequences import PackedSequences
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
-from trbert_env.encoder.attention import PackedSequences, PositionBias, attend
+from trbert_env.encoder.attention import attend
 from trbert_env.encoder.families.base import Family, LayerSize
 from trbert_env.encoder.linear import apply_linear
 from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.sequences import PackedSequences, PositionBias
 
 LOCAL = "sliding_attention"
 GLOBAL = "full_attention"

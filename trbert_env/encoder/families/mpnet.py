@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from trbert_env.encoder.attention import PackedSequences, PositionBias
 from trbert_env.encoder.families.base import Family
+from trbert_env.encoder.sequences import PackedSequences, PositionBias
 from trbert_env.encoder.sublayers import AttentionParts, run_attention
 
 

@@ -1,0 +1,76 @@
+"""Values of options: as JSON, and items that are ``name=value`` or a file of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
+    """Return ``name=value`` items as a dict; values are JSON, or strings where they are none.
+
+    Example:
+        >>> named_values("--agent-options", ["clip=0.2", "form=sum"])
+        {'clip': 0.2, 'form': 'sum'}
+
+    Raises:
+        ValueError: An item has no name or no value, or names a file that is missing or no mapping.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        if item.endswith((".yaml", ".yml")) and "=" not in item:
+            found |= _read_mapping(option, Path(item))
+            continue
+        name, equals, value = item.partition("=")
+        if not name or not equals or not value:
+            raise ValueError(f"{option} has {item!r}: give name=value, or a file.yaml of them")
+        found[name] = _value_of(value)
+    return found
+
+
+def spelled_out(option: str, items: Sequence[str]) -> tuple[str, ...]:
+    """Return the same items with files replaced by their content, so that a record needs no file."""
+    return tuple(f"{name}={json.dumps(value)}" for name, value in named_values(option, items).items())
+
+
+def _read_mapping(option: str, path: Path) -> dict[str, Any]:
+    """Read a YAML file of names and values."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{option} names {path}, and there is no such file") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{option} names {path}, which is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"{option} names {path}: it must hold lines of name: value")
+    if odd := [name for name, value in values.items() if isinstance(value, datetime.date)]:
+        raise ValueError(f"{option} names {path}, where {odd[0]} is a date: put it in quotes")
+    return {name: _value_of(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _value_of(text: str) -> Any:
+    """Parse JSON where the text is some; YAML 1.1 takes 1e-3 for a string."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def plain_value(value: Any) -> Any:
+    """Return the value of an option as JSON.
+
+    Raises:
+        TypeError: It has no such form.
+    """
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"an option of type {type(value).__name__} has no JSON form: {value!r}")
