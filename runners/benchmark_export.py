@@ -26,7 +26,7 @@ from runners.export import calibration_texts
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import RunFolder, data_of_run
 from runners.training.loading import TrainedOn, load_split
-from trbert_env.data.backbones import model_folder
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
 from trbert_env.deploy.export.export import export_model

@@ -32,7 +32,7 @@ from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
 from runners.training.layers import settled_layers
 from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
-from trbert_env.data.backbones import model_folder
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
 from trbert_env.deploy.export.model import ExportedModel

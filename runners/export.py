@@ -18,7 +18,8 @@ from runners.cli.run import UserError, run
 from runners.runs.models import check_settled, load_model
 from runners.runs.run_folder import data_of_run
 from runners.training.loading import TrainedOn, load_split
-from trbert_env.data.backbones import Backbone, model_folder
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText

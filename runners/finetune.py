@@ -31,8 +31,9 @@ from runners.training.loop import train
 from runners.training.precision import training_dtype
 from runners.training.start import identity_facts
 from runners.training.supervised import Schedule, SupervisedTraining
-from trbert_env.data.backbones import EMBEDDED_BACKBONE, move
+from trbert_env.data.backbones import move
 from trbert_env.data.cache import check_cache, fine_tuned_folder, leave
+from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.ranges import Range

@@ -14,7 +14,8 @@ from runners.cli.run import UserError
 from runners.evaluation.grid import Side
 from runners.evaluation.timing import model_systems, timed_model
 from runners.runs.models import load_model
-from trbert_env.data.backbones import model_folder, move
+from trbert_env.data.backbones import move
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.export.backends import BackendName, Precision, backend_of, missing_packages
 from trbert_env.deploy.export.export import export_model

