@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
+from trbert_env.encoder.kernels import by_library
 from trbert_env.tasks import Task
 
 torch.set_num_threads(1)
@@ -189,3 +190,10 @@ def _unigrams(family: str, texts: Sequence[str]) -> PreTrainedTokenizerBase:
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def as_many_rows_as_there_are() -> Iterator[None]:
+    """No padding of rows, whose FLOPs torch's counter counts and the formula does not; see ``batching.rows_to_run``."""
+    with by_library("torch"):
+        yield

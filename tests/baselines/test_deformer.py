@@ -187,6 +187,7 @@ def test_a_cache_of_passages_changes_nothing(reader: Kind, make_texts: MakeTexts
     assert not len(system.cache)
 
 
+@pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
 def test_with_a_full_cache_flops_are_those_that_torch_counts(reader: Kind, make_texts: MakeTexts) -> None:
     system, batch = made(reader, layers=3, cached=True), TextBatch.from_texts(make_texts(9, 23))

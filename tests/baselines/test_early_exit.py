@@ -89,6 +89,7 @@ def test_texts_of_several_sequences_leave_as_one(classifier: Kind, make_texts: M
     assert bool((several & ~left).any())
 
 
+@pytest.mark.usefixtures("as_many_rows_as_there_are")
 @only
 @torch.no_grad()
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 1.0])

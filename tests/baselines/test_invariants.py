@@ -133,6 +133,7 @@ def test_a_text_does_not_depend_on_its_batch(name: str, kind: Kind, texts: list[
     torch.testing.assert_close(together.flops.flip(0), back.flops)
 
 
+@pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
 def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[EncodedText]) -> None:
     if name == "early-exit":

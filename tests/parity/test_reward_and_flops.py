@@ -155,6 +155,7 @@ def test_the_released_table_of_bert_base() -> None:
     assert layer_flops(128, LayerSize(768, 3072)) == 2 * 931_135_488
 
 
+@pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
 @pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4)])
 def test_reduced_flops_equal_torchs_own_count(

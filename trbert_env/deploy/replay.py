@@ -31,6 +31,8 @@ MARGIN = 0.1
 MOST_RECORDED = 64
 #: Steps of the longest sequence and text.
 _LENGTH_STEP = 64
+#: Least step between numbers of rows, of which each has a recorded pass.
+_ROW_STEP = 64
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,9 @@ class ReplayedSystem:
     def _room(self, layout: Layout) -> Room:
         """Sizes for a batch: a few for all batches."""
         assert self._shares is not None
-        rows = [padded_rows(layout.total_tokens)]
+        rows = [padded_rows(layout.total_tokens, _ROW_STEP)]
         for share in self._shares:
-            rows.append(min(rows[-1], padded_rows(math.ceil((1.0 + MARGIN) * share * rows[0]))))
+            rows.append(min(rows[-1], padded_rows(math.ceil((1.0 + MARGIN) * share * rows[0]), _ROW_STEP)))
         sequences = len(layout.sequence_lengths)
         longest, width = (
             -(-int(lengths.max()) // _LENGTH_STEP) * _LENGTH_STEP

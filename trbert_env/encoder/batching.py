@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from trbert_env.encoder.kernels import is_recorded, linear_library
 
 #: The most rows that padding goes by; see :func:`padded_rows`.
 MOST_PADDING = 512
+#: Rows up to which new numbers of rows count in float32: the products of more take longer than building their kernels.
+FEW_ROWS = 1024
 #: Bytes of the widest intermediate result on a CPU; beyond 32 MiB malloc maps pages anew at each call.
 MOST_BYTES = 20 << 20
 
 
-def padded_rows(total: int) -> int:
-    """The number of rows that ``total`` are padded to, for bfloat16 on a CPU.
+def padded_rows(total: int, least: int = 16) -> int:
+    """Return the number of rows that some are padded to where kernels are built anew for every number of rows.
 
-    Kernels are built anew for every number of rows, so there should be few of them; and few rows should
-    be wasted, also late, when few are left. Eight numbers from one power of two to the next do both.
+    So there should be few such numbers; and few rows should be wasted, also late, when few are left. Eight numbers from
+    one power of two to the next do both.
+
+    Args:
+        total: Number of rows.
+        least: Step between the smallest numbers: what processors multiply at once.
 
     Example:
-        >>> [padded_rows(total) for total in (5, 1184, 2960, 5920, 20_000)]
-        [64, 1280, 3072, 6144, 20480]
+        >>> [padded_rows(total) for total in (5, 100, 1184, 2960, 5920, 20_000)]
+        [16, 112, 1280, 3072, 6144, 20480]
     """
-    step = min(max((1 << total.bit_length()) // 16, 64), MOST_PADDING)
+    step = min(max((1 << total.bit_length()) // 16, least), MOST_PADDING)
     return -(-total // step) * step
+
+
+def rows_to_run(states: Tensor) -> int:
+    """Return the number of rows that a pass runs for some: more than there are where new numbers of rows cost more.
+
+    oneDNN builds kernels for every number of rows, which takes it about half a millisecond a product: as long as the
+    products of 100 rows. In bfloat16 all products on a CPU are its own; in float32 those that it was chosen for.
+
+    Args:
+        states: ``(rows, hidden)`` that the pass begins with.
+    """
+    total = len(states)
+    if is_recorded():
+        return total
+    if computes_in_bfloat16(states):
+        return padded_rows(total)
+    builds = states.device.type == "cpu" and linear_library(states.dtype) == "onednn"
+    return padded_rows(total) if builds and total <= FEW_ROWS else total
+
+
+def by_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Apply a function of rows to as many as :func:`rows_to_run` says, and return those of the inputs.
+
+    Args:
+        function: Function that maps each row apart from the others, such as a head.
+        inputs: ``(rows, ...)`` each; the first decides how many rows run.
+    """
+    total = len(inputs[0])
+    missing = rows_to_run(inputs[0]) - total
+    if not missing:
+        return function(*inputs)
+    return function(*(pad(values, (0, 0, 0, missing)) for values in inputs))[:total]
 
 
 def pass_rows(device: torch.device | str) -> int:
@@ -48,8 +91,12 @@ def group_sizes(lengths: Tensor, most_tokens: int) -> list[int]:
     return [int(size) for size in sizes if size]
 
 
-def pads_rows(states: Tensor) -> bool:
-    """Whether the matrix products to come run in bfloat16 on a CPU."""
+def computes_in_bfloat16(states: Tensor) -> bool:
+    """Tell whether the matrix products to come run in bfloat16 on a CPU.
+
+    Args:
+        states: What they begin with.
+    """
     if states.device.type != "cpu":
         return False
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16

@@ -80,6 +80,12 @@ def chosen_libraries() -> dict[str, Library]:
     return {str(dtype).removeprefix("torch."): linear_library(dtype) for dtype in (torch.float32, torch.bfloat16)}
 
 
+def is_recorded() -> bool:
+    """Tell whether an exporter or a compiler records what runs, for numbers of rows that may be others later."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
+
+
 def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
     """Multiply by oneDNN, ``(..., outputs)``; without gradients.
 

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 from transformers.activations import GELUActivation
 
 from trbert_env.encoder.frozen import FrozenValues, are_frozen
-from trbert_env.encoder.kernels import linear_library, onednn_linear, onednn_order
+from trbert_env.encoder.kernels import is_recorded, linear_library, onednn_linear, onednn_order
 
 #: Weights in oneDNN's order, opaque tensors, of the modules that have them.
 _ORDERED: FrozenValues[Tensor] = FrozenValues()
@@ -89,8 +89,7 @@ def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
     if states.device.type != "cpu" or states.dtype != cast(Tensor, module.weight).dtype:
         return False
     # Autocast chooses the format of a product itself; exporters and compilers know torch's own operators.
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if torch.is_autocast_enabled("cpu") or tracing or torch.compiler.is_compiling():
+    if torch.is_autocast_enabled("cpu") or is_recorded():
         return False
     return states.numel() > 0 and linear_library(states.dtype) == "onednn"
 

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.attention import PACKED_ATTENTION
-from trbert_env.encoder.batching import MOST_BYTES, group_sizes, padded_rows, pads_rows
+from trbert_env.encoder.batching import MOST_BYTES, computes_in_bfloat16, group_sizes, rows_to_run
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
@@ -241,8 +241,7 @@ class StagedEncoder:
     ) -> Tensor:
         """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
         total = len(states)
-        if pads_rows(states):
-            missing = padded_rows(total) - total
+        if missing := rows_to_run(states) - total:
             states = pad(states, (0, 0, 0, missing))
             places = None if places is None else pad(places, (0, missing))
         packed = PackedSequences.of(lengths, states.device, places)
@@ -263,7 +262,7 @@ class StagedEncoder:
         """Tokens that run together: all of them on a GPU, as many as fit :data:`MOST_BYTES` on a CPU."""
         if states.device.type != "cpu":
             return max(1, len(states))
-        size = 2 if pads_rows(states) else states.element_size()
+        size = 2 if computes_in_bfloat16(states) else states.element_size()
         return max(1, MOST_BYTES // (self.intermediate_size * size))
 
     def run_unreduced(self, batch: TextBatch) -> PackedTokens:

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from trbert_env.encoder.batching import by_rows
 from trbert_env.encoder.linear import apply_inner, apply_linear
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.overlap import NUM_FEATURES
@@ -100,13 +101,18 @@ class TokenPolicy(nn.Module):
         norm, inner, activation, output = head
         dtype = _input_type(head)
         if not self.overlap:
-            return apply_linear(output, apply_inner(inner, activation, norm(states.to(dtype)))).squeeze(-1).float()
+            return by_rows(
+                lambda rows: apply_linear(output, apply_inner(inner, activation, norm(rows))), states.to(dtype)
+            )[:, 0].float()
         if overlap is None:
             raise ValueError("this policy sees lexical overlap: hand infos['overlap'] of the tokens to it")
-        prior, features = cast(nn.ModuleDict, self.priors[reduction]), overlap.to(dtype)
-        hidden = apply_linear(inner, norm(states.to(dtype))) + prior["hidden"](features)
-        logits = apply_linear(output, activation(hidden)) + prior["logit"](features)
-        return cast(Tensor, logits).squeeze(-1).float()
+        prior = cast(nn.ModuleDict, self.priors[reduction])
+
+        def logits(rows: Tensor, features: Tensor) -> Tensor:
+            hidden = apply_linear(inner, norm(rows)) + prior["hidden"](features)
+            return cast(Tensor, apply_linear(output, activation(hidden)) + prior["logit"](features))
+
+        return by_rows(logits, states.to(dtype), overlap.to(dtype))[:, 0].float()
 
     @torch.no_grad()
     def rescale(self, reduction: int, shift: float, scale: float = 1.0) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trbert_env.encoder.batching import by_rows
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 
@@ -26,7 +28,7 @@ def span_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
         raise ValueError(
             f"{type(model).__name__} has no {family.span_module}: load it with AutoModelForQuestionAnswering"
         )
-    return family.span_head(model, states).float()
+    return by_rows(partial(family.span_head, model), states).float()
 
 
 def first_token_logits(model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
@@ -62,7 +64,7 @@ def token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     # A token classifier reads states by one layer, in whatever form; sequence classifiers have heads of their own.
     if not hasattr(head, "in_features"):
         raise ValueError(f"{type(model).__name__} classifies no tokens: load it with AutoModelForTokenClassification")
-    return family_of(model.config).token_head(model, states).float()
+    return by_rows(partial(family_of(model.config).token_head, model), states).float()
 
 
 def masked_token_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
