@@ -65,7 +65,7 @@ def by_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     missing = rows_to_run(inputs[0]) - total
     if not missing:
         return function(*inputs)
-    return function(*(pad(values, (0, 0, 0, missing)) for values in inputs))[:total]
+    return function(*(pad(values, (0, 0) * (values.dim() - 1) + (0, missing)) for values in inputs))[:total]
 
 
 def pass_rows(device: torch.device | str) -> int:

@@ -101,9 +101,11 @@ class TokenPolicy(nn.Module):
         norm, inner, activation, output = head
         dtype = _input_type(head)
         if not self.overlap:
-            return by_rows(
-                lambda rows: apply_linear(output, apply_inner(inner, activation, norm(rows))), states.to(dtype)
-            )[:, 0].float()
+            return (
+                by_rows(lambda rows: apply_linear(output, apply_inner(inner, activation, norm(rows))), states.to(dtype))
+                .squeeze(-1)
+                .float()
+            )
         if overlap is None:
             raise ValueError("this policy sees lexical overlap: hand infos['overlap'] of the tokens to it")
         prior = cast(nn.ModuleDict, self.priors[reduction])
@@ -112,7 +114,7 @@ class TokenPolicy(nn.Module):
             hidden = apply_linear(inner, norm(rows)) + prior["hidden"](features)
             return cast(Tensor, apply_linear(output, activation(hidden)) + prior["logit"](features))
 
-        return by_rows(logits, states.to(dtype), overlap.to(dtype))[:, 0].float()
+        return by_rows(logits, states.to(dtype), overlap.to(dtype)).squeeze(-1).float()
 
     @torch.no_grad()
     def rescale(self, reduction: int, shift: float, scale: float = 1.0) -> None:
