@@ -22,6 +22,8 @@ from runners.evaluate import main as evaluate
 from runners.faster.options import MakeFasterOptions
 from runners.make_faster import begin
 from runners.make_faster import main as make_faster
+from runners.report import ReportOptions
+from runners.report import main as report
 from trbert_env import TokenReducedModel
 
 #: Two updates of stage 2, one of stage 3.
@@ -170,6 +172,31 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert names["logits"].shape == (2, 2)
     assert names["model"].decision != TokenReducedModel.from_pretrained(".").decision  # its speed was changed
     assert capsys.readouterr().err == ""
+
+
+def test_its_report_draws_the_measured_speeds_the_stages_and_the_intervals(at_work: Engineer, tmp_path: Path) -> None:
+    folder = at_work.faster()
+    found = record(folder)
+    kept = json.loads((folder / "speeds.json").read_text())
+    assert (kept["metric"], kept["held_out"]) == ("accuracy", 21)
+    (chosen,) = [point for point in kept["points"] if point["chosen"]]
+    assert chosen["flops_speedup"] == found["promised_flops_speedup"]
+    assert (chosen["loss"], chosen["loss_bound"]) == (found["promised_loss"], found["promised_loss_bound"])
+    assert chosen["quality"] == found["holdout_accuracy"] == pytest.approx(kept["unreduced"] - chosen["loss"])
+    assert chosen["threshold"] == TokenReducedModel.from_pretrained(folder / "model").decision.threshold
+
+    run(report, ReportOptions, [str(folder), "--num-texts", "2", "--output-dir", str(tmp_path)])
+    (path,) = tmp_path.glob("*/report-page/*/report.html")
+    page = " ".join(path.read_text().split())
+    assert "quality against speed, held-out texts" in page
+    assert "on 21 held-out texts, by which the speed was chosen" in page
+    assert f"{chosen['loss_bound']:.2f} with 95 % confidence" in page
+    assert "Speed while training" in page
+    assert "faster, seed 0: stage 2, policy" in page  # two updates; the one of stage 3 is no curve
+    change = found["accuracy"] - found["full_accuracy"]
+    assert f"change {change:+.2f} ± {found['loss_half_width']:.2f}" in page
+    assert f"± {found['flops_speedup_half_width']:.2f}, over all layers" in page
+    assert f"{found['wall_speedup_stock_least']:.2f}× to {found['wall_speedup_stock_most']:.2f}× in single" in page
 
 
 def test_a_question_answerer_by_its_loss(
