@@ -1,4 +1,4 @@
-"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, and ranges of the clock."""
+"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from runners.evaluation.machine import Load
+
 
 @dataclass(frozen=True)
 class Certainty:
-    """Intervals and ranges of a record; None for what it does not have.
+    """Intervals, ranges and conditions of the clock of a record; None for what it does not have.
 
     Attributes:
         loss_half_width: Half the width of the 95 % interval of the loss of the main metric, over texts.
@@ -18,6 +20,10 @@ class Certainty:
         wall_speedup_stock_most: Greatest.
         wall_speedup_packed_least: Least wall speed-up of a round over the packed encoder.
         wall_speedup_packed_most: Greatest.
+        cpu_speedup_stock: Speed-up over stock transformers by CPU time of the same rounds.
+        cpu_speedup_packed: The same over the packed encoder.
+        other_processors: Processors that other processes kept busy while the clock was read.
+        processors: Processors of the machine.
     """
 
     loss_half_width: float | None = None
@@ -26,6 +32,10 @@ class Certainty:
     wall_speedup_stock_most: float | None = None
     wall_speedup_packed_least: float | None = None
     wall_speedup_packed_most: float | None = None
+    cpu_speedup_stock: float | None = None
+    cpu_speedup_packed: float | None = None
+    other_processors: float | None = None
+    processors: int | None = None
 
     @classmethod
     def of(cls, extra: Mapping[str, Any]) -> Certainty:
@@ -38,13 +48,20 @@ class Certainty:
 
     @property
     def stock(self) -> str:
-        """Range over stock transformers, in words; empty where it is not known."""
-        return _range(self.wall_speedup_stock_least, self.wall_speedup_stock_most)
+        """Range and CPU time over stock transformers, in words; empty where they are not known."""
+        return _words(self.wall_speedup_stock_least, self.wall_speedup_stock_most, self.cpu_speedup_stock)
 
     @property
     def packed(self) -> str:
-        """Range over the packed encoder, in words; empty where it is not known."""
-        return _range(self.wall_speedup_packed_least, self.wall_speedup_packed_most)
+        """Range and CPU time over the packed encoder, in words; empty where they are not known."""
+        return _words(self.wall_speedup_packed_least, self.wall_speedup_packed_most, self.cpu_speedup_packed)
+
+    @property
+    def load(self) -> str:
+        """Work of other processes while the clock was read, in words; empty where it is not known."""
+        if self.other_processors is None or self.processors is None:
+            return ""
+        return Load(self.other_processors, self.processors).describe(self.cpu_speedup_stock is not None)
 
 
 def plus_minus(half: float | None) -> str:
@@ -57,5 +74,6 @@ def plus_minus(half: float | None) -> str:
     return "" if half is None else f" ± {half:.2f}"
 
 
-def _range(least: float | None, most: float | None) -> str:
-    return "" if least is None or most is None else f"{least:.2f}× to {most:.2f}× in single rounds"
+def _words(least: float | None, most: float | None, by_cpu: float | None) -> str:
+    found = "" if least is None or most is None else f"{least:.2f}× to {most:.2f}× in single rounds"
+    return ", ".join(filter(None, [found, "" if by_cpu is None else f"{by_cpu:.2f}× by CPU time"]))

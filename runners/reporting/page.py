@@ -133,6 +133,7 @@ def render_page(sources: Sequence[Source], explored: Sequence[Explored], command
         title=" and ".join(data_set.env for data_set in found),
         data_sets=found,
         hero=_hero(sources),
+        loads=[(source.name, load) for source in sources if source.is_run and (load := _load(source))],
         runs=[source for source in sources if source.is_run],
         details=[_details(source) for source in sources if source.is_run],
         held_out=[(source, held_out_chart(source.env, speeds)) for source in sources if (speeds := source.speeds)],
@@ -189,6 +190,11 @@ def _hero(sources: Sequence[Source]) -> list[Tile]:
     return tiles
 
 
+def _load(source: Source) -> str:
+    """Work of other processes while the clock of a run was read."""
+    return Certainty.of(source.record.extra).load
+
+
 def _details(source: Source) -> dict[str, Any]:
     """All metrics of a run, and what it was made with."""
     record, on = source.record, source.record.conditions
@@ -211,6 +217,7 @@ def _details(source: Source) -> dict[str, Any]:
         "FLOPs speed-up, 95 % interval": plus_minus(sure.flops_speedup_half_width).strip(),
         "clock, against stock": sure.stock,
         "clock, against packed": sure.packed,
+        "machine, while the clock was read": sure.load,
         "reduced before layers": ", ".join(map(str, source.config.get("facts", {}).get("reduction_layers") or [])),
         "target speed-up": options.get("target_speedup"),
         "seed": options.get("seed"),

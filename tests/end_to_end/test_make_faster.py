@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import time
@@ -123,6 +124,11 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     assert found["loss"] == pytest.approx(found["full_accuracy"] - found["accuracy"])
     assert found["promised_loss"] < found["promised_loss_bound"]
     assert found["wall_speedup_stock_least"] <= found["wall_speedup_stock"] <= found["wall_speedup_stock_most"]
+    for name in ("stock", "packed"):
+        assert found[f"cpu_speedup_{name}_least"] <= found[f"cpu_speedup_{name}"] <= found[f"cpu_speedup_{name}_most"]
+    assert said.out.count("by CPU time") == 2
+    assert (found["other_processors"] is None) == (found["machine_quiet"] is None)
+    assert found["processors"] == os.cpu_count()
     assert not list((folder / "stages").glob("*/finetune-*"))  # it has its head
 
     # Stage 3 is held near the unreduced states, and no stage sees the held-out texts.
@@ -161,6 +167,12 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert f"| {found['accuracy']:.2f} ± " in body
     assert f"found: {found['flops_speedup']:.2f}x in FLOPs" in body
     assert "reviews.csv. 195 records to train on, 21 held-out ones" in body
+    assert re.search(rf"^\| by CPU time \| {found['cpu_speedup_stock']:.2f}x \(", body, re.MULTILINE)
+    if found["other_processors"] is not None:
+        busy = f"other processes kept {found['other_processors']:.2f} of {found['processors']} processors busy"
+        assert (
+            f"The clock was read while {busy}: the machine was {'' if found['machine_quiet'] else 'not '}quiet" in body
+        )
     command = re.search(r"^python runners/make_faster\.py (.*)$", body, re.MULTILINE)
     assert command is not None
     options = read_options(MakeFasterOptions, command[1].split())
@@ -197,6 +209,9 @@ def test_its_report_draws_the_measured_speeds_the_stages_and_the_intervals(at_wo
     assert f"change {change:+.2f} ± {found['loss_half_width']:.2f}" in page
     assert f"± {found['flops_speedup_half_width']:.2f}, over all layers" in page
     assert f"{found['wall_speedup_stock_least']:.2f}× to {found['wall_speedup_stock_most']:.2f}× in single" in page
+    assert f"{found['cpu_speedup_stock']:.2f}× by CPU time" in page
+    if found["other_processors"] is not None:
+        assert f"was read, other processes kept {found['other_processors']:.2f} of" in page
 
 
 def test_a_question_answerer_by_its_loss(
@@ -361,7 +376,7 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
 
     first, second = engineer.folder("faster-whole"), engineer.folder("faster-broken")
     assert (first / "model" / "model.safetensors").read_bytes() == (second / "model" / "model.safetensors").read_bytes()
-    clock = ("wall_", "backbone")
+    clock = ("wall_", "cpu_", "other_processors", "machine_quiet", "backbone")
     kept = [{k: v for k, v in record(folder).items() if not k.startswith(clock)} for folder in (first, second)]
     assert kept[0] == kept[1]
     assert len(list((second / "stages").glob("*/finetune-*/*/metrics.json"))) == 1
