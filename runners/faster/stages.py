@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from runners.cli.options import EncoderOptions, RunOptions
@@ -50,10 +51,10 @@ class Stages:
     def trained(self) -> Path:
         """Return the run of the last stage; runs what is missing."""
         stage2 = self.options.stage2(self.plan, self._train_texts, self._run, self.start())
-        policy = found_or_run(train_policy, stage2, self._place, **self._run_of("stage 2"))
+        policy = found_or_run(partial(train_policy, read_clock=False), stage2, self._place, **self._run_of("stage 2"))
         stage3 = self.options.stage3(self.plan, self._train_texts, self._run, policy)
         stage3 = replace(stage3, full_from=policy)
-        return found_or_run(joint_finetune, stage3, self._place, **self._run_of("stage 3"))
+        return found_or_run(partial(joint_finetune, read_clock=False), stage3, self._place, **self._run_of("stage 3"))
 
     def _run_of(self, stage: str) -> dict[str, str]:
         return {"pattern": STAGES[stage].pattern, "notice": self._notice(stage)}

@@ -124,6 +124,10 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     assert found["loss"] == pytest.approx(found["full_accuracy"] - found["accuracy"])
     assert found["promised_loss"] < found["promised_loss_bound"]
     assert found["wall_speedup_stock_least"] <= found["wall_speedup_stock"] <= found["wall_speedup_stock_most"]
+    nested = [json.loads(path.read_text()) for path in (folder / "stages").glob("*/*/*/metrics.json")]
+    assert len(nested) == 2
+    assert not any(name.startswith("wall_") for flat in nested for name in flat)  # 24 texts would tell another clock
+    assert "wall speedup" not in said.out
     for name in ("stock", "packed"):
         assert found[f"cpu_speedup_{name}_least"] <= found[f"cpu_speedup_{name}"] <= found[f"cpu_speedup_{name}_most"]
     assert said.out.count("by CPU time") == 2
