@@ -194,7 +194,7 @@ def time_lengths(options: BenchmarkOptions, device: str) -> None:
     rows, replays = measure_all(workload, model, cells, options, device, watch)
     folder = make_folder(workload, options, f"{options.architecture}-lengths")
     record = {"env": workload.preset.name, "backbone": workload.backbone.name, "num_texts": 0, **growth_record(rows)}
-    folder.write_metrics(record | replays | load_record(watch))
+    folder.write_metrics(record | replays | watch.load.to_flat())
     write_csv(folder.path / "growth.csv", [row.row() for row in rows])
     save_plot(growth_plot(rows, f"{workload.backbone.name}, {describe(device)}"), folder.path / "growth.png")
     print_growth(rows)
@@ -220,7 +220,7 @@ def time_batches(options: BenchmarkOptions, device: str) -> None:
         record |= time_steps(workload, options, device)
     cells, watch = batch_cells(workload.texts, options.batch_size, options.orders), LoadWatch()
     rows, replays = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
-    record |= inference_record(rows) | replays | load_record(watch)
+    record |= inference_record(rows) | replays | watch.load.to_flat()
     folder = make_folder(workload, options, options.architecture)
     folder.write_metrics(record)
     write_csv(folder.path / "benchmark.csv", [row.row() for row in rows])
@@ -268,12 +268,6 @@ def make_folder(workload: Workload, options: BenchmarkOptions, name: str) -> Run
     folder = RunFolder.create(options.run.output_dir, options.data.env, "benchmark", name, options.run.seed)
     folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
     return folder
-
-
-def load_record(watch: LoadWatch) -> dict[str, Any]:
-    """Return what else the machine did while the rounds ran."""
-    load = watch.load
-    return {"other_processors": load.others, "processors": load.processors, "machine_quiet": load.quiet}
 
 
 def print_end(folder: RunFolder, watch: LoadWatch, name: str) -> None:

@@ -41,8 +41,13 @@ def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[Jo
     return Start(load_fine_tuned(options.encoder, options.data.env, examples), options)
 
 
-def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
-    """Run stage 3 to its end; returns the run's folder."""
+def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) -> RunFolder:
+    """Run stage 3 to its end; returns the run's folder.
+
+    Args:
+        options: Options of the run.
+        read_clock: False to leave the clock out of its record.
+    """
     with RunSession(options) as session:
         ended = session.find_ended()
         if ended is not None:
@@ -78,11 +83,17 @@ def joint_finetune(options: JointFinetuneOptions) -> RunFolder:
             state=session.state,
             shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
         )
-        finish(training, folder, splits.validation, earlier)
+        finish(training, folder, splits.validation, earlier, read_clock)
         return folder
 
 
-def finish(training: JointTraining, folder: RunFolder, validation: Workload, earlier: EvaluationRecord | None) -> None:
+def finish(
+    training: JointTraining,
+    folder: RunFolder,
+    validation: Workload,
+    earlier: EvaluationRecord | None,
+    read_clock: bool,
+) -> None:
     """Save the model; evaluate it, and its encoder with keep-all; write and print the record."""
     options = training.options
     model = training.token_reduced_model()
@@ -91,7 +102,7 @@ def finish(training: JointTraining, folder: RunFolder, validation: Workload, ear
         validation.backbone.tokenizer.save_pretrained(partial)
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
     record = replace(
-        evaluate_model(model, validation, dtype, device, earlier=earlier),
+        evaluate_model(model, validation, dtype, device, earlier=earlier, read_clock=read_clock),
         keep_all=measure_keep_all(model, validation, dtype, device),
         holdout=training.measure_holdout(model),
         identity=Identity(fingerprint_model(model)),

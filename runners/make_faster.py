@@ -38,6 +38,7 @@ from runners.faster.report import (
     promise,
     record_of,
 )
+from runners.faster.speeds import Speeds
 from runners.faster.stages import Stages
 from runners.faster.texts import Parts
 from runners.runs.files import replacing_folder, write_durably
@@ -135,6 +136,7 @@ def make_faster(options: MakeFasterOptions, plan: Plan, parts: Parts, folder: Ru
     print(finding(found))
     origin = origin_of(options, parts)
     save(model, reported, folder, model_card(model, origin, found, points, choice, count))
+    Speeds.of(points, choice.point, metric, full.measured.quality[metric], count).write(folder.path)
     flat = record_of(found, choice, model, options.max_loss).to_flat()
     track_end(folder.events_dir, options, flat, plan.policy_texts + plan.joint_texts)
     folder.write_metrics(flat)

@@ -101,8 +101,13 @@ def measured_on(options: TrainPolicyOptions, examples: RunExamples, backbone: Ba
     return settled_layers(options.for_workload(train).encoder, train, resolve_device(options.run.device))
 
 
-def train_policy(options: TrainPolicyOptions) -> RunFolder:
-    """Run stage 2 to its end; returns the run's folder."""
+def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> RunFolder:
+    """Run stage 2 to its end; returns the run's folder.
+
+    Args:
+        options: Options of the run.
+        read_clock: False to leave the clock out of its record.
+    """
     with RunSession(options) as session:
         ended = session.find_ended()
         if ended is not None:
@@ -131,7 +136,7 @@ def train_policy(options: TrainPolicyOptions) -> RunFolder:
             state=session.state,
             shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
         )
-        evaluate_and_report(options, training, folder, splits.validation, earlier)
+        evaluate_and_report(options, training, folder, splits.validation, earlier, read_clock)
         return folder
 
 
@@ -141,6 +146,7 @@ def evaluate_and_report(
     folder: RunFolder,
     validation: Workload,
     earlier: EvaluationRecord | None,
+    read_clock: bool,
 ) -> None:
     """Save the model, if there is one, evaluate, print the table, log the record; ``metrics.json`` comes last."""
     model = training.model()
@@ -154,7 +160,7 @@ def evaluate_and_report(
         with replacing_folder(folder.model_dir) as partial:
             model.save_pretrained(partial)
             validation.backbone.tokenizer.save_pretrained(partial)
-        record = evaluate_model(model, validation, dtype, device, earlier=earlier)
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier, read_clock=read_clock)
         record = replace(record, identity=Identity(fingerprint_model(model)))
     track_end(folder.events_dir, options, record.to_flat(), training.total_texts)
     folder.write_metrics(record.to_flat())

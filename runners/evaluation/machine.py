@@ -76,12 +76,22 @@ class Load:
         """Whether the machine was left to the measurement; None where the system does not say."""
         return None if self.others is None else self.others <= MOST_OTHERS * self.processors
 
-    def describe(self) -> str:
-        """Return a line for readers."""
+    def to_flat(self) -> dict[str, float | int | bool | None]:
+        """Return what a flat record keeps of it, by name."""
+        return {"other_processors": self.others, "processors": self.processors, "machine_quiet": self.quiet}
+
+    def describe(self, cpu_time: bool = True) -> str:
+        """Return a line for readers.
+
+        Args:
+            cpu_time: True where CPU times are told beside those of the clock.
+        """
         if self.others is None:
             return "the load of the machine is not known: this system has no /proc/stat"
         found = f"other processes kept {self.others:.2f} of {self.processors} processors busy"
-        return f"{found}: the machine was {'quiet' if self.quiet else 'not quiet, so go by CPU time, not by the clock'}"
+        if self.quiet:
+            return f"{found}: the machine was quiet"
+        return f"{found}: the machine was not quiet{', so go by CPU time, not by the clock' if cpu_time else ''}"
 
 
 class LoadWatch:

@@ -169,6 +169,7 @@ def model_card(
         f"On the {workload.split} texts, with 95 % intervals:",
         markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
         markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),
+        *([f"{found.load_note[0].upper()}{found.load_note[1:]}."] if found.load_note else []),
         f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against "
         "the base model, at most so many with 95 % confidence; `*` is what this folder is set to:",
         markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),

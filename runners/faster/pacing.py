@@ -34,8 +34,6 @@ REDUCED, STOCK = 0.6, 1.4
 ROUND = 1.0 + STOCK + REDUCED
 #: What is asked for where time is too short, over what this measurement needs: the next one will differ.
 SPARE = 1.15
-#: Rounds of the clock that a stage reads when it ends, the one that warms up included.
-STAGE_ROUNDS = 4
 
 
 def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
@@ -87,7 +85,7 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
     table = 0.5 * TABLE_SIZE * MEASURED_TEXTS
     glance = min(GLANCE * parts.texts_per_record, evaluated)
     timed = min(TIMED_TEXTS, evaluated)
-    ending = table + glance * REDUCED + STAGE_ROUNDS * timed * ROUND
+    ending = table + glance * REDUCED
     forward, exact = (
         forward_pace(placed(some.backbone.model, device, number_format), some)
         for number_format in (dtype, torch.float32)

@@ -7,6 +7,29 @@ from dataclasses import dataclass, field
 
 from runners.cli.display import Cell, print_table
 
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run.
+
+    Attributes:
+        title: Name for readers.
+        what: Description of the work.
+        pattern: Folder of the stage's run, below that of the data set; empty where the part has none.
+    """
+
+    title: str
+    what: str
+    pattern: str = ""
+
+
+#: The parts of a run, by the names that a plan has for them.
+STAGES = {
+    "fine-tuning": Stage("stage 1, fine-tuning", "fine-tune the checkpoint on the task", "finetune-*"),
+    "stage 2": Stage("stage 2, policy", "learn which tokens can be skipped", "policy-*"),
+    "stage 3": Stage("stage 3, joint training", "train the model to do with fewer tokens", "joint-*"),
+    "measuring": Stage("measuring", "choose the speed, measure quality and speed"),
+}
 #: Share of the time left that is planned to be trained in: a few measured steps are an estimate.
 PLANNED_SHARE = 0.85
 #: Share of the training time that stage 2 gets, up to its usual number of texts: the encoder learns for longer.
@@ -152,14 +175,8 @@ def print_plan(plan: Plan, training_records: int, ended: Collection[str] = ()) -
         ended: Names of the stages that have ended.
     """
     texts = {"stage 2": f"{plan.policy_texts:,} texts", "stage 3": f"{plan.joint_texts:,} texts"}
-    what = {
-        "fine-tuning": "fine-tune the checkpoint on the task",
-        "stage 2": "learn which tokens can be skipped",
-        "stage 3": "train the model to do with fewer tokens",
-        "measuring": "choose the speed, measure quality and speed",
-    }
     rows: list[list[Cell]] = [
-        [name, what[name], texts.get(name), "ended" if name in ended else f"{seconds / 60:.1f}"]
+        [STAGES[name].title, STAGES[name].what, texts.get(name), "ended" if name in ended else f"{seconds / 60:.1f}"]
         for name, seconds in plan.seconds.items()
     ]
     seconds = sum(seconds for name, seconds in plan.seconds.items() if name not in ended)

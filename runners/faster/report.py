@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Ratio:
-    """A clock ratio of several rounds.
+    """A ratio of times of several rounds.
 
     Attributes:
         median: Ratio of the median times.
@@ -48,8 +48,17 @@ class Ratio:
     @classmethod
     def of(cls, above: Timing, below: Timing) -> Ratio:
         """Return how many times as long the one took as the other, in rounds that took turns."""
-        rounds = [one / other for one, other in zip(above.seconds, below.seconds, strict=True)]
-        return cls(above.median / below.median, min(rounds), max(rounds))
+        return cls._of(above.median / below.median, above.seconds, below.seconds)
+
+    @classmethod
+    def by_cpu(cls, above: Timing, below: Timing) -> Ratio:
+        """Return how many times as much CPU time the one took as the other, in the same rounds."""
+        return cls._of(above.cpu_median / below.cpu_median, above.cpu_seconds, below.cpu_seconds)
+
+    @classmethod
+    def _of(cls, median: float, above: Sequence[float], below: Sequence[float]) -> Ratio:
+        rounds = [one / other for one, other in zip(above, below, strict=True)]
+        return cls(median, min(rounds), max(rounds))
 
     def __str__(self) -> str:
         """Return the median and the range as text."""
@@ -66,6 +75,7 @@ class Findings:
         reduced: Pass of the faster model.
         stock: Clock ratio against stock transformers.
         packed: Clock ratio against our own encoder with nothing skipped.
+        cpu: The same two ratios of CPU time, ``"stock"`` and ``"packed"``; empty on a GPU, where it tells nothing.
         load: Work of other processes while the clock was read.
     """
 
@@ -74,6 +84,7 @@ class Findings:
     reduced: MeasuredPass
     stock: Ratio
     packed: Ratio
+    cpu: Mapping[str, Ratio]
     load: Load
 
     @classmethod
@@ -94,7 +105,9 @@ class Findings:
         with watch:
             timings = time_sample(model_systems(timed), workload.texts, ROUNDS)
         stock, packed = (Ratio.of(timings[name], timings["reduced"]) for name in ("stock", "packed"))
-        return cls(evaluation_conditions(workload, dtype), full, reduced, stock, packed, watch.load)
+        sides = ("stock", "packed") if torch.device(device).type == "cpu" else ()
+        cpu = {name: Ratio.by_cpu(timings[name], timings["reduced"]) for name in sides}
+        return cls(evaluation_conditions(workload, dtype), full, reduced, stock, packed, cpu, watch.load)
 
     @property
     def metric(self) -> str:
@@ -105,6 +118,11 @@ class Findings:
     def loss(self) -> Loss:
         """Loss of the main metric."""
         return Loss.of(self.full.scores, self.reduced.scores, groups_of(self.full.workload.examples))
+
+    @property
+    def load_note(self) -> str:
+        """Sentence on the work of other processes; empty where the system does not say."""
+        return "" if self.load.others is None else f"the clock was read while {self.load.describe(bool(self.cpu))}"
 
     @property
     def flops_speedup(self) -> tuple[float, float]:
@@ -145,11 +163,13 @@ def quality_rows(found: Findings) -> list[list[Cell]]:
 def speed_rows(found: Findings) -> list[list[Cell]]:
     """Return rows of a speed-up and its value, with its interval or range."""
     flops, half = found.flops_speedup
-    return [
-        ["FLOPs", f"{flops:.2f}x ± {half:.2f}"],
-        ["clock, against stock transformers", str(found.stock)],
-        ["clock, against this project's encoder without padding", str(found.packed)],
-    ]
+    rows: list[list[Cell]] = [["FLOPs", f"{flops:.2f}x ± {half:.2f}"]]
+    against = {"stock": "stock transformers", "packed": "this project's encoder without padding"}
+    for name, ratio in (("stock", found.stock), ("packed", found.packed)):
+        rows.append([f"clock, against {against[name]}", str(ratio)])
+        if name in found.cpu:
+            rows.append(["by CPU time", str(found.cpu[name])])
+    return rows
 
 
 def frontier_rows(points: Sequence[SpeedPoint], chosen: SpeedPoint, metric: str) -> list[list[Cell]]:
@@ -177,7 +197,7 @@ def print_findings(found: Findings) -> None:
     print_table(title, ["", "before", "after", "change"], quality_rows(found))
     print_table("speed-up", ["", ""], speed_rows(found))
     if found.load.quiet is False:
-        announce(f"the clock was read while {found.load.describe()}")
+        announce(found.load_note)
 
 
 # -- promise and finding -----------------------------------------------------------------------------------------
@@ -292,6 +312,10 @@ def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_los
     }
     for name, ratio in (("stock", found.stock), ("packed", found.packed)):
         extra |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
+    for name, ratio in found.cpu.items():
+        extra |= {f"cpu_speedup_{name}": ratio.median}
+        extra |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
+    extra |= found.load.to_flat()
     return EvaluationRecord(
         found.conditions,
         found.reduced.measured,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from runners.cli.options import EncoderOptions, RunOptions
 from runners.evaluation.nested_runs import ended_run, found_or_run
 from runners.faster.options import GLANCE, MakeFasterOptions
-from runners.faster.plan import Plan
+from runners.faster.plan import STAGES, Plan
 from runners.faster.texts import Parts
 from runners.finetune import finetune
 from runners.joint_finetune import joint_finetune
@@ -16,8 +17,8 @@ from runners.runs.run_folder import RunFolder
 from runners.train_policy import train_policy
 from trbert_env.data.backbones import Backbone
 
-#: Folders of the stages' runs, by the name of the stage.
-PATTERNS = {"fine-tuning": "finetune-*", "stage 2": "policy-*", "stage 3": "joint-*"}
+#: Folder of the stages' runs in that of the whole; theirs are below it by data set.
+STAGES_FOLDER = "stages"
 
 
 class Stages:
@@ -32,7 +33,7 @@ class Stages:
 
     def __init__(self, options: MakeFasterOptions, plan: Plan, parts: Parts, folder: RunFolder) -> None:
         self.options, self.plan, self.parts = options, plan, parts
-        self._run: RunOptions = replace(options.run, output_dir=folder.path / "stages")
+        self._run: RunOptions = replace(options.run, output_dir=folder.path / STAGES_FOLDER)
         self._place: Path = self._run.output_dir / options.data.env
         self._train_texts = len(parts.examples.train)
 
@@ -50,13 +51,13 @@ class Stages:
     def trained(self) -> Path:
         """Return the run of the last stage; runs what is missing."""
         stage2 = self.options.stage2(self.plan, self._train_texts, self._run, self.start())
-        policy = found_or_run(train_policy, stage2, self._place, **self._run_of("stage 2"))
+        policy = found_or_run(partial(train_policy, read_clock=False), stage2, self._place, **self._run_of("stage 2"))
         stage3 = self.options.stage3(self.plan, self._train_texts, self._run, policy)
         stage3 = replace(stage3, full_from=policy)
-        return found_or_run(joint_finetune, stage3, self._place, **self._run_of("stage 3"))
+        return found_or_run(partial(joint_finetune, read_clock=False), stage3, self._place, **self._run_of("stage 3"))
 
     def _run_of(self, stage: str) -> dict[str, str]:
-        return {"pattern": PATTERNS[stage], "notice": self._notice(stage)}
+        return {"pattern": STAGES[stage].pattern, "notice": self._notice(stage)}
 
     def _notice(self, stage: str) -> str:
         minutes, left = self.plan.seconds[stage] / 60, self.plan.left(stage) / 60
@@ -67,4 +68,14 @@ class Stages:
     @property
     def ended(self) -> set[str]:
         """Names of the stages that have ended."""
-        return {stage for stage, pattern in PATTERNS.items() if ended_run(self._place, pattern) is not None}
+        return set(ended_stages(self._place))
+
+
+def ended_stages(place: Path) -> dict[str, Path]:
+    """Return the runs of the stages that have ended, by the name of the stage.
+
+    Args:
+        place: Folder of the stages' runs on the data set.
+    """
+    found = {name: ended_run(place, stage.pattern) for name, stage in STAGES.items() if stage.pattern}
+    return {name: path for name, path in found.items() if path is not None}

@@ -13,10 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runners.cli.plots import metric_label
+from runners.reporting.certainty import Certainty, plus_minus
 from runners.reporting.charts import marker
 from runners.reporting.exploring import ExploredText, Explorer, Token
 from runners.reporting.kept import KeptGroup, kept_groups
-from runners.reporting.plots import DataSet, data_sets, examples_of, training_charts
+from runners.reporting.plots import DataSet, data_sets, examples_of, held_out_chart, training_charts
 from runners.reporting.sources import Source, main_metric, quality_of
 
 
@@ -132,9 +133,12 @@ def render_page(sources: Sequence[Source], explored: Sequence[Explored], command
         title=" and ".join(data_set.env for data_set in found),
         data_sets=found,
         hero=_hero(sources),
+        loads=[(source.name, load) for source in sources if source.is_run and (load := _load(source))],
         runs=[source for source in sources if source.is_run],
         details=[_details(source) for source in sources if source.is_run],
+        held_out=[(source, held_out_chart(source.env, speeds)) for source in sources if (speeds := source.speeds)],
         training=training_charts(sources),
+        trainings=sum(bool(training.curves) for source in sources for training in source.trainings),
         explored=explored,
         payload={"runs": [one.payload() for one in explored]},
         unexplored=[source for source in sources if not source.has_policy],
@@ -164,21 +168,31 @@ def _hero(sources: Sequence[Source]) -> list[Tile]:
         return []
     record = sources[0].record
     metric, savings, clock = main_metric(record), record.reduced.savings, record.clock
+    sure = Certainty.of(record.extra)
     own, full = (quality_of(quality, metric) for quality in (record.reduced.quality, record.full))
     tiles = []
     if own is not None:
-        change = "" if full is None else f"unreduced {full:.2f}, change {own - full:+.2f}"
+        change = (
+            "" if full is None else f"unreduced {full:.2f}, change {own - full:+.2f}{plus_minus(sure.loss_half_width)}"
+        )
         tiles.append(Tile(metric_label(metric), f"{own:.2f}", change))
     elif full is not None:
         tiles.append(Tile(metric_label(metric), f"{full:.2f}", "nothing is skipped"))
     if savings is not None:
-        tiles.append(Tile("FLOPs speed-up", f"{savings.flops_speedup:.2f}×", "over all layers on all tokens"))
+        half = plus_minus(sure.flops_speedup_half_width).strip()
+        note = ", ".join(filter(None, [half, "over all layers on all tokens"]))
+        tiles.append(Tile("FLOPs speed-up", f"{savings.flops_speedup:.2f}×", note))
     if clock is not None:
-        tiles.append(Tile("Clock, against stock", f"{clock.wall_speedup_stock:.2f}×", "transformers on padded batches"))
-        tiles.append(
-            Tile("Clock, against packed", f"{clock.wall_speedup_packed:.2f}×", "our encoder on all tokens, no padding")
-        )
+        stock = "; ".join(filter(None, ["transformers on padded batches", sure.stock]))
+        packed = "; ".join(filter(None, ["our encoder on all tokens, no padding", sure.packed]))
+        tiles.append(Tile("Clock, against stock", f"{clock.wall_speedup_stock:.2f}×", stock))
+        tiles.append(Tile("Clock, against packed", f"{clock.wall_speedup_packed:.2f}×", packed))
     return tiles
+
+
+def _load(source: Source) -> str:
+    """Work of other processes while the clock of a run was read."""
+    return Certainty.of(source.record.extra).load
 
 
 def _details(source: Source) -> dict[str, Any]:
@@ -192,13 +206,18 @@ def _details(source: Source) -> dict[str, Any]:
     }
     there = {name: quality.to_flat() for name, quality in passes.items() if quality is not None and quality.metrics}
     names = list(dict.fromkeys(name for flat in there.values() for name in flat))
-    options = source.config["options"]
+    options, sure = source.config["options"], Certainty.of(record.extra)
     facts = {
         "folder": str(source.path),
         "data": f"{on.env}, {on.split or 'split not recorded'}, {on.data_source or 'source not recorded'}",
         "examples": f"{examples_of(record):,}",
         "backbone": Path(on.backbone or "not recorded").name,
         "number format": on.dtype,
+        "loss, 95 % interval": plus_minus(sure.loss_half_width).strip(),
+        "FLOPs speed-up, 95 % interval": plus_minus(sure.flops_speedup_half_width).strip(),
+        "clock, against stock": sure.stock,
+        "clock, against packed": sure.packed,
+        "machine, while the clock was read": sure.load,
         "reduced before layers": ", ".join(map(str, source.config.get("facts", {}).get("reduction_layers") or [])),
         "target speed-up": options.get("target_speedup"),
         "seed": options.get("seed"),

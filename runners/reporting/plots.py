@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runners.cli.plots import metric_label
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.summary import interval, shown_interval
+from runners.faster.speeds import Speeds
+from runners.reporting.certainty import Certainty
 from runners.reporting.charts import Chart, Line, Mark, smoothed
-from runners.reporting.sources import LIKELIHOOD, LOSS, RETURN, SPEEDUP, Point, Source, main_metric, quality_of
+from runners.reporting.sources import (
+    LIKELIHOOD,
+    LOSS,
+    RETURN,
+    SPEEDUP,
+    Point,
+    Source,
+    Training,
+    main_metric,
+    quality_of,
+)
 
 #: Name of the encoder that all is compared with.
 UNREDUCED = "unreduced"
@@ -29,6 +41,7 @@ class Row:
         quality: Main metric; None where the runs have none of their own.
         quality_half: Half of its interval; NaN for a single run.
         difference: Main metric less that of the unreduced encoder; None where ``quality`` is.
+        difference_half: Half of its interval over the texts, which a single run may tell; NaN for none.
         flops_speedup: FLOPs speed-up.
         wall_speedup_stock: Wall speed-up over stock transformers; None where the clock was not read.
         wall_speedup_packed: Wall speed-up over the packed encoder; None where the clock was not read.
@@ -42,6 +55,7 @@ class Row:
     quality: float | None
     quality_half: float
     difference: float | None
+    difference_half: float
     flops_speedup: float
     wall_speedup_stock: float | None
     wall_speedup_packed: float | None
@@ -131,6 +145,7 @@ def _row(points: Sequence[Point], metric: str) -> Row:
     full = [quality_of(point.record.full, metric) for point in points]
     differences = [one - other for one, other in zip(qualities, full, strict=True) if None not in (one, other)]  # type: ignore[operator]
     clocks = [point.record.clock for point in points if point.record.clock is not None]
+    lost = Certainty.of(points[0].record.extra).loss_half_width
     fractions = [saved.kept_fractions for point in points if (saved := point.record.reduced.savings) is not None]
     return Row(
         points[0].series,
@@ -140,6 +155,7 @@ def _row(points: Sequence[Point], metric: str) -> Row:
         mean,
         half,
         statistics.fmean(differences) if differences else None,
+        math.nan if len(points) > 1 or lost is None else lost,
         statistics.fmean(point.flops_speedup for point in points),
         statistics.fmean(clock.wall_speedup_stock for clock in clocks) if clocks else None,
         statistics.fmean(clock.wall_speedup_packed for clock in clocks) if clocks else None,
@@ -150,10 +166,14 @@ def _row(points: Sequence[Point], metric: str) -> Row:
 def training_charts(sources: Sequence[Source]) -> list[Chart]:
     """Return the curves of training: the return, or what the runs log of it, the speed, and quality on held-out texts.
 
+    A line of likelihood or loss is left out where the same training has a return, which says both with the price of
+    the tokens.
+
     Args:
         sources: All folders of a report.
     """
-    runs = [source for source in sources if source.curves]
+    runs = [source for source in sources if any(training.curves for training in source.trainings)]
+    trainings = [training for source in runs for training in source.trainings if training.curves]
     metric = main_metric(runs[0].record) if runs else ""
     held_out = f"held-out {metric_label(metric)}"
     titles = {
@@ -166,19 +186,46 @@ def training_charts(sources: Sequence[Source]) -> list[Chart]:
     charts = []
     for key, (title, label) in titles.items():
         lines = [
-            _curve(source, key, style)
-            for style, source in enumerate(runs, start=1)
-            if len(source.curves.get(key, ())) > 1
+            _curve(training, key, style)
+            for style, training in enumerate(trainings, start=1)
+            if _has_curve(training, key) and not (key in (LIKELIHOOD, LOSS) and _has_curve(training, RETURN))
         ]
         if lines:
             charts.append(Chart(title, "training texts", label, lines, floor=1.0 if key == SPEEDUP else None))
-    # The return says what likelihood and loss say, with the price of the tokens.
-    returns = any(chart.title == "Return" for chart in charts)
-    return [chart for chart in charts if not (returns and chart.title in ("Log-likelihood", "Loss"))]
+    return charts
 
 
-def _curve(source: Source, key: str, style: int) -> Line:
-    points = [(float(step), value) for step, value in source.curves[key]]
+def held_out_chart(env: str, speeds: Speeds) -> Chart:
+    """Return quality against speed of one model on held-out texts.
+
+    Args:
+        env: Name of the data set.
+        speeds: Speeds that were measured.
+    """
+    marks = []
+    for point in speeds.points:
+        if point.quality is None:
+            continue
+        lost = "" if point.loss is None else f", {point.loss:.2f} lost"
+        bound = "" if point.loss_bound is None else f", at most {point.loss_bound:.2f} with 95 % confidence"
+        half = math.nan if point.loss_half_width is None else point.loss_half_width
+        label = f"{point.quality:.2f} at {point.flops_speedup:.2f}x{lost}{bound}"
+        marks.append((point.chosen, Mark(point.flops_speedup, point.quality, half, label)))
+    chosen = [replace(mark, half=math.nan) for own, mark in marks if own]  # its interval is drawn already
+    lines = [Line("measured", 1, [mark for _, mark in marks]), Line("chosen", 2, chosen)]
+    if speeds.unreduced is not None:
+        start = Mark(1.0, speeds.unreduced, label=f"{UNREDUCED}: {speeds.unreduced:.2f}")
+        lines.insert(0, Line(UNREDUCED, 0, [start]))
+    label = metric_label(speeds.metric)
+    return Chart(f"{env}: quality against speed, held-out texts", "FLOPs speed-up", label, lines)
+
+
+def _has_curve(training: Training, key: str) -> bool:
+    return len(training.curves.get(key, ())) > 1
+
+
+def _curve(training: Training, key: str, style: int) -> Line:
+    points = [(float(step), value) for step, value in training.curves[key]]
     if len(points) <= 20:  # measured now and then: each point counts
-        return Line(source.name, style, [Mark(x, y, label=f"{y:.2f} at {x:,.0f} texts") for x, y in points])
-    return Line(source.name, style, path=smoothed(points, 40), behind=smoothed(points))
+        return Line(training.name, style, [Mark(x, y, label=f"{y:.2f} at {x:,.0f} texts") for x, y in points])
+    return Line(training.name, style, path=smoothed(points, 40), behind=smoothed(points))

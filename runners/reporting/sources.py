@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from runners.evaluation.record import REQUIRED, EvaluationRecord, Quality
+from runners.faster.plan import STAGES
+from runners.faster.speeds import Speeds
+from runners.faster.stages import STAGES_FOLDER, ended_stages
 from runners.reproduction.published import CONTROL
 from runners.runs.files import read_record
 from runners.runs.models import is_token_reduced, unfinished
@@ -59,6 +62,19 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Training:
+    """The curves of a training.
+
+    Attributes:
+        name: Name for readers.
+        curves: Its curves, by TensorBoard key; empty where nothing was trained.
+    """
+
+    name: str
+    curves: Curves
+
+
+@dataclass(frozen=True)
 class Source:
     """A folder that a report is made of.
 
@@ -67,23 +83,26 @@ class Source:
         name: Name of the run for readers.
         config: Its ``config.json``.
         points: Measurements: one point of a run, several of a sweep and the like.
-        curves: Curves of its training, by TensorBoard key; empty where nothing was trained.
+        trainings: Curves of its training: one of a run, or one of each of its stages; none of a table.
         is_run: True for a run, False for a table of runs.
         has_policy: True if it holds a token-reduced model, whose tokens can be shown.
+        speeds: Speeds that were measured on held-out texts; None where none were.
     """
 
     path: Path
     name: str
     config: Mapping[str, Any]
     points: Sequence[Point]
-    curves: Curves
+    trainings: Sequence[Training]
     is_run: bool
     has_policy: bool = False
+    speeds: Speeds | None = None
 
     def called(self, series: str) -> Source:
         """Return a run under another name."""
         (point,) = self.points
-        return replace(self, name=series, points=[replace(point, series=series)])
+        trainings = [replace(one, name=series + one.name.removeprefix(self.name)) for one in self.trainings]
+        return replace(self, name=series, points=[replace(point, series=series)], trainings=trainings)
 
     @property
     def record(self) -> EvaluationRecord:
@@ -158,7 +177,7 @@ def read_source(path: Path) -> Source:
     config = folder.read_config()
     table = next((path / name for name in TABLES if (path / name).is_file()), None)
     if table is not None:
-        return Source(path, f"{path.parent.name} {path.name}", config, read_table(table), {}, is_run=False)
+        return Source(path, f"{path.parent.name} {path.name}", config, read_table(table), (), is_run=False)
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: {unfinished(path) or 'the run has not ended'}")
     flat = read_record(folder.metrics_path)
@@ -171,16 +190,31 @@ def read_source(path: Path) -> Source:
     series = series_of(path, record, options)
     target, seed = float(options.get("target_speedup") or 0.0), int(options.get("seed", 0))
     point = Point(series, target, seed, record, options_digest({**options, "seed": None}))
-    keys = {RETURN, SPEEDUP, LIKELIHOOD, LOSS, *(f"holdout/{name}" for name in _watched(record))}
+    name = f"{series}, seed {seed}"
     return Source(
         path,
-        f"{series}, seed {seed}",
+        name,
         config,
         [point],
-        read_curves(folder.events_dir, keys),
+        read_trainings(path, name, record),
         is_run=True,
         has_policy=is_token_reduced(str(folder.model_dir)),
+        speeds=Speeds.read(path),
     )
+
+
+def read_trainings(path: Path, name: str, record: EvaluationRecord) -> list[Training]:
+    """Read the curves of a run, or those of the stages that lie in its folder.
+
+    Args:
+        path: Folder of the run.
+        name: Name of the run for readers.
+        record: Record of the run.
+    """
+    keys = {RETURN, SPEEDUP, LIKELIHOOD, LOSS, *(f"holdout/{metric}" for metric in _watched(record))}
+    stages = ended_stages(path / STAGES_FOLDER / record.conditions.env)
+    folders = {f"{name}: {STAGES[stage].title}": folder for stage, folder in stages.items()} or {name: path}
+    return [Training(title, read_curves(RunFolder(folder).events_dir, keys)) for title, folder in folders.items()]
 
 
 def _watched(record: EvaluationRecord) -> tuple[str, str]:

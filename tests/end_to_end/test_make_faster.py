@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import time
@@ -22,6 +23,8 @@ from runners.evaluate import main as evaluate
 from runners.faster.options import MakeFasterOptions
 from runners.make_faster import begin
 from runners.make_faster import main as make_faster
+from runners.report import ReportOptions
+from runners.report import main as report
 from trbert_env import TokenReducedModel
 
 #: Two updates of stage 2, one of stage 3.
@@ -121,6 +124,15 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     assert found["loss"] == pytest.approx(found["full_accuracy"] - found["accuracy"])
     assert found["promised_loss"] < found["promised_loss_bound"]
     assert found["wall_speedup_stock_least"] <= found["wall_speedup_stock"] <= found["wall_speedup_stock_most"]
+    nested = [json.loads(path.read_text()) for path in (folder / "stages").glob("*/*/*/metrics.json")]
+    assert len(nested) == 2
+    assert not any(name.startswith("wall_") for flat in nested for name in flat)  # 24 texts would tell another clock
+    assert "wall speedup" not in said.out
+    for name in ("stock", "packed"):
+        assert found[f"cpu_speedup_{name}_least"] <= found[f"cpu_speedup_{name}"] <= found[f"cpu_speedup_{name}_most"]
+    assert said.out.count("by CPU time") == 2
+    assert (found["other_processors"] is None) == (found["machine_quiet"] is None)
+    assert found["processors"] == os.cpu_count()
     assert not list((folder / "stages").glob("*/finetune-*"))  # it has its head
 
     # Stage 3 is held near the unreduced states, and no stage sees the held-out texts.
@@ -159,6 +171,12 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert f"| {found['accuracy']:.2f} ± " in body
     assert f"found: {found['flops_speedup']:.2f}x in FLOPs" in body
     assert "reviews.csv. 195 records to train on, 21 held-out ones" in body
+    assert re.search(rf"^\| by CPU time \| {found['cpu_speedup_stock']:.2f}x \(", body, re.MULTILINE)
+    if found["other_processors"] is not None:
+        busy = f"other processes kept {found['other_processors']:.2f} of {found['processors']} processors busy"
+        assert (
+            f"The clock was read while {busy}: the machine was {'' if found['machine_quiet'] else 'not '}quiet" in body
+        )
     command = re.search(r"^python runners/make_faster\.py (.*)$", body, re.MULTILINE)
     assert command is not None
     options = read_options(MakeFasterOptions, command[1].split())
@@ -170,6 +188,34 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert names["logits"].shape == (2, 2)
     assert names["model"].decision != TokenReducedModel.from_pretrained(".").decision  # its speed was changed
     assert capsys.readouterr().err == ""
+
+
+def test_its_report_draws_the_measured_speeds_the_stages_and_the_intervals(at_work: Engineer, tmp_path: Path) -> None:
+    folder = at_work.faster()
+    found = record(folder)
+    kept = json.loads((folder / "speeds.json").read_text())
+    assert (kept["metric"], kept["held_out"]) == ("accuracy", 21)
+    (chosen,) = [point for point in kept["points"] if point["chosen"]]
+    assert chosen["flops_speedup"] == found["promised_flops_speedup"]
+    assert (chosen["loss"], chosen["loss_bound"]) == (found["promised_loss"], found["promised_loss_bound"])
+    assert chosen["quality"] == found["holdout_accuracy"] == pytest.approx(kept["unreduced"] - chosen["loss"])
+    assert chosen["threshold"] == TokenReducedModel.from_pretrained(folder / "model").decision.threshold
+
+    run(report, ReportOptions, [str(folder), "--num-texts", "2", "--output-dir", str(tmp_path)])
+    (path,) = tmp_path.glob("*/report-page/*/report.html")
+    page = " ".join(path.read_text().split())
+    assert "quality against speed, held-out texts" in page
+    assert "on 21 held-out texts, by which the speed was chosen" in page
+    assert f"{chosen['loss_bound']:.2f} with 95 % confidence" in page
+    assert "Speed while training" in page
+    assert "faster, seed 0: stage 2, policy" in page  # two updates; the one of stage 3 is no curve
+    change = found["accuracy"] - found["full_accuracy"]
+    assert f"change {change:+.2f} ± {found['loss_half_width']:.2f}" in page
+    assert f"± {found['flops_speedup_half_width']:.2f}, over all layers" in page
+    assert f"{found['wall_speedup_stock_least']:.2f}× to {found['wall_speedup_stock_most']:.2f}× in single" in page
+    assert f"{found['cpu_speedup_stock']:.2f}× by CPU time" in page
+    if found["other_processors"] is not None:
+        assert f"was read, other processes kept {found['other_processors']:.2f} of" in page
 
 
 def test_a_question_answerer_by_its_loss(
@@ -334,7 +380,7 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
 
     first, second = engineer.folder("faster-whole"), engineer.folder("faster-broken")
     assert (first / "model" / "model.safetensors").read_bytes() == (second / "model" / "model.safetensors").read_bytes()
-    clock = ("wall_", "backbone")
+    clock = ("wall_", "cpu_", "other_processors", "machine_quiet", "backbone")
     kept = [{k: v for k, v in record(folder).items() if not k.startswith(clock)} for folder in (first, second)]
     assert kept[0] == kept[1]
     assert len(list((second / "stages").glob("*/finetune-*/*/metrics.json"))) == 1

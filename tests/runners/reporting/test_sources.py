@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ def test_seeds_are_one_row_and_other_settings_are_another(tmp_path: Path) -> Non
     assert sorted(row.series for row in found.rows) == ["joint, 0-100", "joint, 1-100", "joint, 9"]
     assert found.frontier is not None
     assert found.frontier.lines[0].name == "unreduced"
+
+
+def test_the_change_of_a_single_run_has_its_interval_over_the_texts(tmp_path: Path) -> None:
+    record = {"f1": 58.0, "flops_speedup": 2.0, "loss_half_width": 1.5}
+    paths = [write_run(tmp_path, f"SQuAD2/faster-reviews/{seed}", record, seed=seed) for seed in (0, 1)]
+    (row,) = data_sets(read_sources(paths[:1]))[0].rows
+    assert (row.difference, row.difference_half) == (-2.0, 1.5)
+    (row,) = data_sets(read_sources(paths))[0].rows
+    assert math.isnan(row.difference_half)  # of two runs it is another one
 
 
 def test_a_table_of_runs(tmp_path: Path) -> None:
