@@ -49,7 +49,7 @@ class OwnDataOptions:
     """Own training data: a CSV, TSV, JSON, JSON lines or parquet file, plain or .gz."""
 
     validation_file: Path | None = None
-    """Own validation data; when not given, a share of the training data."""
+    """Own validation or test data, which results are reported on; when not given, a share of the training data."""
 
     dataset: str | None = None
     """Own data instead of files: a folder saved by datasets, or any data set of the hub."""

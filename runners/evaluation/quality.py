@@ -19,6 +19,9 @@ from trbert_env.encoder.batching import pass_rows
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.system import System
 
+#: Predictions that are alike at least where a warning says so: few of skewed data may be alike by chance.
+LEAST_TELLING = 100
+
 
 @dataclass(frozen=True)
 class MeasuredPass:
@@ -105,7 +108,7 @@ def warn_of_one_answer(name: str, predictions: Mapping[str, Any]) -> None:
         predictions: Its prediction for each record, by id.
     """
     answers = [answer for answer in predictions.values() if isinstance(answer, (str, int, float))]
-    if len(answers) > 1 and len(answers) == len(predictions) and len(set(answers)) == 1:
+    if len(answers) >= LEAST_TELLING and len(answers) == len(predictions) and len(set(answers)) == 1:
         warnings.warn(
             f"{name}: all {len(answers):,} predictions are {answers[0]!r}, so it has not learned the task: "
             "fine-tune longer (--epochs of finetune.py), or check the labels",

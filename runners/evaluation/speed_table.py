@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from runners.cli.display import announce
+from runners.cli.display import announce, progress
 from runners.evaluation.timing import placed_reduced, system_flops_speedup
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
@@ -76,10 +76,14 @@ def measure_speeds(
     measured = placed_reduced(model, device, dtype)
     sample = texts[:MEASURED_TEXTS]
 
-    def speedup(odds: float) -> float:
-        return system_flops_speedup(ReducedSystem(measured, DecisionRule(threshold=probability(odds))), sample)
+    with progress("which threshold gives which speed", TABLE_SIZE, unit="thresholds") as bar:
 
-    return tabulate(speedup)
+        def speedup(odds: float) -> float:
+            found = system_flops_speedup(ReducedSystem(measured, DecisionRule(threshold=probability(odds))), sample)
+            bar.update()
+            return found
+
+        return tabulate(speedup)
 
 
 def tabulate(speedup: Callable[[float], float]) -> SpeedTable:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from runners.cli.display import progress
 from runners.evaluation.quality import text_order
 from runners.evaluation.record import Clock
 from trbert_env.data.backbones import move
@@ -66,14 +67,16 @@ def measure(sides: Mapping[str, Callable[[], None]], rounds: int, device: str) -
         device: Device to wait for before the clock is read.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for round_index in range(rounds + 1):
-        for name, one_pass in sides.items():
-            _wait(device)
-            started = time.perf_counter(), time.process_time()
-            one_pass()
-            _wait(device)
-            if round_index:
-                found[name].append((time.perf_counter() - started[0], time.process_time() - started[1]))
+    with progress("reading the clock", rounds + 1, unit="rounds") as bar:
+        for round_index in range(rounds + 1):
+            for name, one_pass in sides.items():
+                _wait(device)
+                started = time.perf_counter(), time.process_time()
+                one_pass()
+                _wait(device)
+                if round_index:
+                    found[name].append((time.perf_counter() - started[0], time.process_time() - started[1]))
+            bar.update()
     return {name: Timing(name, *zip(*values, strict=True)) for name, values in found.items()}
 
 

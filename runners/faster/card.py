@@ -168,6 +168,7 @@ def model_card(
         "## Quality and speed",
         f"On the {workload.split} texts, with 95 % intervals:",
         markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
+        "The faster model was trained for longer than the one before, and may have gained by that too.",
         markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),
         *([f"{found.load_note[0].upper()}{found.load_note[1:]}."] if found.load_note else []),
         f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against "

@@ -101,7 +101,9 @@ class MakeFasterOptions:
                 head = ", ".join(config.architectures or [])
                 announce(f"--env {env}: the checkpoint {self.model} is a {head}")
                 return replace(self, data=replace(self.data, env=env))
-        raise UserError(f"{self.model} has no task head that tells the kind of task: give --env {', '.join(OWN)}")
+        raise UserError(
+            f"{self.model} has no task head that tells the kind of task: give --env, one of {', '.join(OWN)}"
+        )
 
     @property
     def trained_speedup(self) -> float:

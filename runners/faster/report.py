@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from runners.cli.display import Cell, announce, print_table
-from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, mean_interval, ratio_interval
+from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, metric_interval, ratio_interval
 from runners.evaluation.machine import Load, LoadWatch
 from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.quality import MeasuredPass, measure_pass
@@ -153,7 +153,7 @@ def quality_rows(found: Findings) -> list[list[Cell]]:
     for name, value in before.items():
         cells = [shown_interval(value), shown_interval(after[name]), shown_interval(after[name] - value, sign=True)]
         if name == found.metric:
-            halves = [mean_interval(one.scores, groups)[1] for one in (found.full, found.reduced)]
+            halves = [metric_interval(one.scores, groups)[1] for one in (found.full, found.reduced)]
             cells = [shown_interval(value, halves[0]), shown_interval(after[name], halves[1])]
             cells.append(shown_interval(after[name] - value, found.loss.half_width, sign=True))
         rows.append([name.replace("_", " "), *cells])

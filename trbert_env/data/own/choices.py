@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import CHOSEN, CONTEXTS, IDS, OPTIONS, QUESTIONS, announced, chosen
+from trbert_env.data.own.guesses import CHOSEN, CONTEXTS, IDS, OPTIONS, QUESTIONS, announced, check_apart, chosen
 from trbert_env.data.own.reader import OwnReader, OwnSplit
 from trbert_env.data.own.tables import Table
 from trbert_env.data.records import CHOICES
@@ -58,6 +58,7 @@ class MultipleChoice(OwnReader):
         """Read a split; see :meth:`OwnReader.read`."""
         table, is_part = self.files.table(split)
         columns = self._columns(table)
+        check_apart(table, columns._asdict())
         names = list(dict.fromkeys(name for name in columns if name is not None))
         pieces = []
         for piece in table.read(names, faults):

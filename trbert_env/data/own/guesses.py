@@ -200,3 +200,28 @@ def announced(table: Table, columns: dict[str, str | None], given: dict[str, str
     ]
     unread = [repr(column) for column in table.columns if column not in columns.values()]
     return ", ".join([*phrases, *([f"not read: {', '.join(unread)}"] if unread else [])])
+
+
+#: Roles that a column may play beside another one.
+_SHARED = ("id", "group")
+
+
+def check_apart(table: Table, columns: dict[str, str | None]) -> None:
+    """Refuse a column that plays two roles, as text and label: nothing would be learned from it.
+
+    Args:
+        table: The data.
+        columns: The column of each role.
+
+    Raises:
+        ValueError: There is one.
+    """
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        if column is None or role in _SHARED:
+            continue
+        if (other := roles.setdefault(column, role)) != role:
+            raise ValueError(
+                f"{table.name}: {other} and {role} are one column, {column!r}: "
+                f"name another with --columns {role}=NAME; {found(table)}"
+            )

@@ -26,6 +26,8 @@ LABEL_KINDS = ("auto", "class", "score")
 _MOST_CLASSES = 1000
 #: Classes that a message names, where there are more.
 _SHOWN = 4
+#: Characters of a name that a message shows.
+_MOST_SHOWN = 40
 _WHOLE = r"^-?\d{1,18}$"
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -123,8 +125,9 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     if kind == "auto" and len(names) > _MOST_CLASSES:
         raise ParameterError(
             lambda name: (
-                f"{table.name}: column {column!r} has {len(names):,} different labels, as {names[0]!r} and "
-                f"{names[-1]!r}: give {name('label_kind')} score if they are numbers, or class if each is a class"
+                f"{table.name}: column {column!r} has {len(names):,} different labels, as {_cut(names[0])!r} and "
+                f"{_cut(names[-1])!r}: name another column with --columns label=NAME, or give {name('label_kind')} "
+                "score if they are numbers, or class if each is a class"
             )
         )
     return Labels("indices" if whole else "names", names, declared)
@@ -193,6 +196,11 @@ def _abridged(names: Sequence[str]) -> str:
     """The first names and the last: what is no label of its kind sorts to either end."""
     first = names if len(names) <= _SHOWN + 1 else names[:_SHOWN]
     return ", ".join([*map(repr, first), *(["...", repr(names[-1])] if len(first) < len(names) else [])])
+
+
+def _cut(name: str) -> str:
+    """As much of a name as a message has room for."""
+    return name if len(name) <= _MOST_SHOWN else f"{name[: _MOST_SHOWN - 3]}..."
 
 
 def named(values: pa.ChunkedArray, declared: Sequence[str]) -> pa.ChunkedArray:

@@ -18,7 +18,17 @@ from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_of
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.guesses import ANSWERS, CONTEXTS, IDS, QUESTIONS, STARTS, announced, chosen, named_role
+from trbert_env.data.own.guesses import (
+    ANSWERS,
+    CONTEXTS,
+    IDS,
+    QUESTIONS,
+    STARTS,
+    announced,
+    check_apart,
+    chosen,
+    named_role,
+)
 from trbert_env.data.own.json_files import first_character
 from trbert_env.data.own.reader import OwnReader, OwnSplit
 from trbert_env.data.own.tables import JsonTable, Table
@@ -86,6 +96,7 @@ class SpanQA(OwnReader):
         squad = _squad_content(table)
         if squad is None:
             columns = self._columns(table)
+            check_apart(table, columns._asdict())
             given = {name: getattr(self, name) for name in columns._fields}
             said = f": {announced(table, columns._asdict(), given)}"
             rows = _of_columns(table, columns, faults)

@@ -20,6 +20,7 @@ from trbert_env.data.own.guesses import (
     LABELS,
     QUERY_ID,
     announced,
+    check_apart,
     chosen,
     matching,
     named_role,
@@ -110,6 +111,7 @@ class TextClassification(OwnReader):
         """Read a split; see :meth:`OwnReader.read`."""
         table, is_part = self.files.table(split)
         columns = self._columns(table)
+        check_apart(table, columns._asdict())
         names = dict.fromkeys(column for column in columns if column is not None)
         required = dict.fromkeys((column for column in columns[:2] if column is not None), _FILL)
         raw = whole(table, list(names), faults, required)

@@ -275,6 +275,17 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
     many = make(tmp_path, "csv", {"text": ["a"] * 1001, "label": [f"n{row}" for row in range(1001)]})
     with pytest.raises(ValueError, match="has 1,001 different labels, as 'n0' and 'n999'"):
         load(many)
+    long = make(
+        tmp_path, "csv", {"text": ["a"] * 1001, "label": [f"{row} {'word ' * 30}" for row in range(1001)]}, "long"
+    )
+    with pytest.raises(
+        ValueError, match=r"labels, as '0 word .{30,40}\.\.\.' and '.{30,40}\.\.\.': name another column"
+    ):
+        load(long)
+    with pytest.raises(
+        ValueError, match="text and label are one column, 'label': name another with --columns label=NAME"
+    ):
+        load(many, text="label", label="label")
     with pytest.raises(ValueError, match="column 'label' has type list<element: int64>: labels are strings or numbers"):
         load(make(tmp_path, "parquet", {"text": ["a"], "label": [[1]]}))
     with pytest.raises(ValueError, match="column 'label' has no labels at all"):
