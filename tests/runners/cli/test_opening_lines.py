@@ -38,6 +38,33 @@ def test_a_sibling_file_does_not_hide_a_library(script: Path) -> None:
     assert Path(done.stdout.strip()).parent != script.parent
 
 
+#: Products of 40 shapes, twice; oneDNN says on stdout which kernels it builds.
+TWICE = """
+import torch
+for _ in range(2):
+    print("PASS")
+    for rows in range(1, 41):
+        torch.mm(torch.ones(rows, 16, dtype=torch.bfloat16), torch.ones(16, 16, dtype=torch.bfloat16))
+"""
+
+
+@pytest.mark.parametrize(("given", "again"), [(None, False), ("8", True)])
+def test_kernels_are_kept_as_many_as_the_user_says_or_training_needs(
+    script: Path, given: str | None, again: bool
+) -> None:
+    script.write_text(script.read_text() + TWICE)
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    kept = {key: value for key, value in os.environ.items() if key != name} | ({} if given is None else {name: given})
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=kept | {"ONEDNN_VERBOSE": "profile_create"}
+    )
+    _, first, second = done.stdout.split("PASS")
+    if "create" not in first:
+        pytest.skip("this torch multiplies in bfloat16 without oneDNN")
+    assert ("create:cache_miss" in second) == again
+
+
 def test_without_the_project_the_fix_is_said(script: Path) -> None:
     # -I -S: neither installed packages nor the environment's paths.
     command = [sys.executable, "-I", "-S", str(script)]
