@@ -9,8 +9,8 @@ glibc gives every tensor of more than 32 MiB fresh pages and takes them back at 
 time: 6 to 9 % of the CPU time of training on a CPU. A runner's process keeps its memory instead, up to 2 GiB of it.
 
 oneDNN builds kernels for each shape of a product, and keeps those of 1,024. Attention in bfloat16 with gradients has
-six products for every length of a sequence, which are more: they would be built again and again, a tenth of the CPU time
-of training. So more are kept, at about half a megabyte each.
+six products for every length of a sequence, which are more: they would be built again and again, a tenth of the CPU
+time of training. So more are kept, at about half a megabyte each.
 """
 
 from __future__ import annotations
