@@ -24,6 +24,7 @@ from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, 
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.card import Origin, folder_name, hub_dataset, model_card
 from runners.faster.choice import choose, measure_points
+from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
 from runners.faster.pacing import make_plan
 from runners.faster.plan import Plan, print_plan
@@ -59,12 +60,12 @@ def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, 
         started: Reading of ``time.monotonic`` when the command began.
     """
     parts = Parts.load(options)
-    plan = make_plan(options, parts, started)
+    plan, work = make_plan(options, parts, started)
     if options.max_loss is not None:
         announce_certainty(options.max_loss, parts.holdout.select(range(plan.chosen_on)))
     name = folder_name(parts.checkpoint.name)
     folder = RunFolder.create(options.run.output_dir, options.data.env, "faster", name, options.run.seed)
-    folder.write_config(options, {**parts.facts, "plan": asdict(plan)})
+    folder.write_config(options, {**parts.facts, "plan": asdict(plan), "work": asdict(work)})
     return folder, plan, parts
 
 
@@ -99,20 +100,24 @@ def announce_certainty(max_loss: float, held_out: Dataset) -> None:
         )
 
 
-def make_faster(options: MakeFasterOptions, plan: Plan, parts: Parts, folder: RunFolder) -> None:
+def make_faster(options: MakeFasterOptions, ledger: Ledger, parts: Parts, folder: RunFolder) -> None:
     """Run the stages, choose the speed, measure what came out, and write the model with its card.
 
     Args:
         options: Options of the run.
-        plan: Numbers of texts.
+        ledger: Its plan, and the time that was spent.
         parts: Its texts.
         folder: Folder of the run.
     """
-    stages, device = Stages(options, plan, parts, folder), str(resolve_device(options.run.device))
-    print_plan(plan, len(parts.examples.train), stages.ended)
+    stages, device = Stages(options, ledger, parts, folder), str(resolve_device(options.run.device))
+    print_plan(ledger.plan, len(parts.examples.train), stages.done, stages.slower)
     dtype, metric = evaluation_dtype(options.run.dtype), parts.some.task.metric_names[0]
-    model, _ = load_model(stages.trained(), device)
-    print(f"measuring: about {plan.left('measuring') / 60:.1f} minutes", flush=True)
+    start = stages.start()
+    if stages.plan_again() and options.max_loss is not None:
+        announce_certainty(options.max_loss, parts.holdout.select(range(ledger.plan.chosen_on)))
+    model, _ = load_model(stages.trained(start), device)
+    plan = ledger.plan
+    print(f"measuring: about {stages.slower * plan.left('measuring') / 60:.1f} minutes", flush=True)
     held_out, reported = measured_parts(plan, parts, stages, model)
     full = measure_unreduced_pass(held_out, dtype, device)
     table, points = measure_points(model, full, options.trained_speedup, getattr(torch, dtype), device)
@@ -207,7 +212,7 @@ def main(options: MakeFasterOptions) -> None:
         plan, parts = go_on(options, folder)
     print(f"run folder: {folder.path}")
     with held(folder):
-        make_faster(options, plan, parts, folder)
+        make_faster(options, Ledger(folder.path, plan, started), parts, folder)
     minutes = (time.monotonic() - started) / 60
     went_on = " since it went on" if resumed else ""
     print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes{went_on}")

@@ -36,8 +36,8 @@ ROUND = 1.0 + STOCK + REDUCED
 SPARE = 1.15
 
 
-def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
-    """Measure the pace, and plan the texts of each stage.
+def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> tuple[Plan, Work]:
+    """Measure the pace, and plan the texts of each stage; returns the plan and what it was made of.
 
     Args:
         options: Options of the run.
@@ -52,10 +52,10 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> Plan:
     print("measuring the pace of this machine, by a few steps of each stage", flush=True)
     work = measure_work(options, parts)
     if options.minutes is None:
-        return work.usual()
+        return work.usual(), work
     elapsed = time.monotonic() - started
     try:
-        return work.within(60 * options.minutes - elapsed)
+        return work.within(60 * options.minutes - elapsed), work
     except TooLittleTimeError as error:
         needed = math.ceil(10 * SPARE * (elapsed + error.seconds) / 60) / 10
         raise UserError(
@@ -100,7 +100,7 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
         joint=(usual3, joint_pace(stage3, some, own_teacher(some, options.run.dtype, device))),
         most_joint=max(usual3, DEFAULT_TEXTS["cuda"]),
         forward=forward,
-        first=stage1_seconds(options, parts) if parts.needs_stage1 else 0.0,
+        first=stage1_work(options, parts) if parts.needs_stage1 else (0, 0.0),
         overhead=(ending + glance + probe, ending + glance),
         reading=parts.seconds,
         passes=1.0 + sum(1.0 / speed for speed in SPEEDS),
@@ -109,8 +109,8 @@ def measure_work(options: MakeFasterOptions, parts: Parts) -> Work:
     )
 
 
-def stage1_seconds(options: MakeFasterOptions, parts: Parts) -> float:
-    """Return about how long fine-tuning takes.
+def stage1_work(options: MakeFasterOptions, parts: Parts) -> tuple[int, float]:
+    """Return the texts of fine-tuning, and about how many seconds each takes.
 
     Args:
         options: Options of the run.
@@ -120,4 +120,4 @@ def stage1_seconds(options: MakeFasterOptions, parts: Parts) -> float:
     train = round(len(parts.examples.train) * parts.texts_per_record)
     schedule = make_schedule(FinetuneTrainingOptions(), parts.some, train)
     pace = supervised_pace(schedule, parts.some, device, training_dtype(options.run.dtype, device))
-    return schedule.steps * schedule.batch_size * pace + parts.seconds
+    return schedule.steps * schedule.batch_size, pace

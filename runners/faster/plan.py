@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from runners.cli.display import Cell, print_table
 
@@ -65,6 +66,7 @@ class Plan:
         policy_texts: Texts of stage 2.
         joint_texts: Texts of stage 3.
         evaluation_texts: Records of the evaluation split that are reported on; None for all.
+        stage1_texts: Texts of fine-tuning; 0 where it is not needed.
         seconds: About how long each stage takes, by name.
     """
 
@@ -73,7 +75,17 @@ class Plan:
     policy_texts: int
     joint_texts: int
     evaluation_texts: int | None = None
+    stage1_texts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def after(self, stage: str) -> float:
+        """Return about how many seconds are left when a stage has ended.
+
+        Args:
+            stage: Name of the stage.
+        """
+        names = list(self.seconds)
+        return sum(self.seconds[name] for name in names[names.index(stage) + 1 :])
 
     def left(self, stage: str) -> float:
         """Return about how many seconds are left when a stage begins.
@@ -81,8 +93,31 @@ class Plan:
         Args:
             stage: Name of the stage.
         """
-        names = list(self.seconds)
-        return sum(self.seconds[name] for name in names[names.index(stage) :])
+        return self.seconds[stage] + self.after(stage)
+
+    def texts_of(self, stage: str) -> int | None:
+        """Return the number of texts that a stage trains on, repeats counted; None where that is not known.
+
+        Args:
+            stage: Name of the stage.
+        """
+        texts = {"fine-tuning": self.stage1_texts, "stage 2": self.policy_texts, "stage 3": self.joint_texts}
+        return texts.get(stage) or None
+
+    def told_changes(self, other: Plan) -> str:
+        """Return what another plan has instead, in words; empty where it is the same.
+
+        Args:
+            other: The other plan.
+        """
+        numbers = {
+            "texts in stage 2": (self.policy_texts, other.policy_texts),
+            "texts in stage 3": (self.joint_texts, other.joint_texts),
+            "held-out texts": (self.chosen_on, other.chosen_on),
+            "evaluation texts": (self.evaluation_texts, other.evaluation_texts),
+        }
+        changed = {name: pair for name, pair in numbers.items() if pair[0] != pair[1] and None not in pair}
+        return "; ".join(f"{new:,} {name}, not {old:,}" for name, (old, new) in changed.items())
 
 
 #: Stands for the plan where the options of a stage are asked for, and not how long it trains.
@@ -101,7 +136,7 @@ class Work:
         joint: Usual texts of stage 3, and seconds a text.
         most_joint: Texts of stage 3 beyond which more time brings little.
         forward: Seconds a text of an evaluation that skips nothing.
-        first: Seconds before stage 2: fine-tuning, where it is needed.
+        first: Texts of fine-tuning, and seconds a text; no texts where it is not needed.
         overhead: Texts that stages 2 and 3 evaluate on their own, in passes that skip nothing.
         reading: Seconds in which a stage reads its texts.
         passes: Passes over the held-out texts, in passes that skip nothing.
@@ -116,12 +151,22 @@ class Work:
     joint: tuple[int, float]
     most_joint: int
     forward: float
-    first: float
+    first: tuple[int, float]
     overhead: tuple[float, float]
     reading: float
     passes: float
     report_passes: float
     timed: float
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Work:
+        """Restore it from JSON values, whose pairs are lists.
+
+        Args:
+            values: ``dataclasses.asdict`` of it.
+        """
+        entries: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**entries)
 
     def usual(self) -> Plan:
         """Return the plan with all texts."""
@@ -148,17 +193,32 @@ class Work:
         joint = int(max(LEAST_TRAINED, (training - policy * self.policy[1]) / self.joint[1]))
         return self._plan(chosen_on, evaluation, policy, min(joint, self.most_joint))
 
+    def again(self, seconds: float, taken: float) -> Plan:
+        """Return the plan of what follows fine-tuning, once that has ended: the least where the time does not do.
+
+        Args:
+            seconds: Time that is really left.
+            taken: Time that fine-tuning really took.
+        """
+        later = replace(self, first=(0, 0.0))
+        try:
+            plan = later.within(seconds)
+        except TooLittleTimeError:
+            records = (min(LEAST_MEASURED, self.holdout), min(LEAST_MEASURED, self.evaluation))
+            plan = later._plan(*records, LEAST_TRAINED, LEAST_TRAINED)
+        return replace(plan, stage1_texts=self.first[0], seconds={"fine-tuning": taken, **plan.seconds})
+
     def _plan(self, chosen_on: int, evaluation: int | None, policy: int, joint: int) -> Plan:
         record = self.forward * self.per_record
         reported = self.evaluation if evaluation is None else evaluation
         second, third = (self.forward * texts + self.reading for texts in self.overhead)
         seconds = {
-            **({"fine-tuning": self.first} if self.first else {}),
+            **({"fine-tuning": self.first[0] * self.first[1] + self.reading} if self.first[0] else {}),
             "stage 2": policy * self.policy[1] + second,
             "stage 3": joint * self.joint[1] + third + 0.6 * self.holdout * record,
             "measuring": record * (chosen_on * self.passes + reported * self.report_passes) + self.forward * self.timed,
         }
-        return Plan(self.holdout, chosen_on, policy, joint, evaluation, seconds)
+        return Plan(self.holdout, chosen_on, policy, joint, evaluation, self.first[0], seconds)
 
 
 def _most(count: int, allowed: float) -> int:
@@ -166,20 +226,23 @@ def _most(count: int, allowed: float) -> int:
     return min(count, max(LEAST_MEASURED, int(allowed)))
 
 
-def print_plan(plan: Plan, training_records: int, ended: Collection[str] = ()) -> None:
+def print_plan(plan: Plan, training_records: int, done: Mapping[str, float], slower: float = 1.0) -> None:
     """Print the stages with their texts and estimated minutes.
 
     Args:
         plan: The plan.
         training_records: Records to train on.
-        ended: Names of the stages that have ended.
+        done: Share of each stage that is done, by its name: 1 where it has ended; none where it has not begun.
+        slower: How many times as long as planned the stages took that have ended.
     """
-    texts = {"stage 2": f"{plan.policy_texts:,} texts", "stage 3": f"{plan.joint_texts:,} texts"}
-    rows: list[list[Cell]] = [
-        [STAGES[name].title, STAGES[name].what, texts.get(name), "ended" if name in ended else f"{seconds / 60:.1f}"]
-        for name, seconds in plan.seconds.items()
-    ]
-    seconds = sum(seconds for name, seconds in plan.seconds.items() if name not in ended)
-    left = f"{seconds / 60:.1f} minutes{' left at most' if ended else ''}"
-    title = f"plan, about {left}; {training_records:,} training texts"
+    rows: list[list[Cell]] = []
+    total = 0.0
+    for name, seconds in plan.seconds.items():
+        share, texts = done.get(name, 0.0), plan.texts_of(name)
+        left = slower * seconds * (1.0 - share)
+        total += left
+        told = "ended" if share == 1.0 else f"{left / 60:.1f}" + (f", {100 * share:.0f} % done" if share else "")
+        rows.append([STAGES[name].title, STAGES[name].what, None if texts is None else f"{texts:,} texts", told])
+    minutes = f"{total / 60:.1f} minutes{' left' if done else ''}"
+    title = f"plan, about {minutes}; {training_records:,} training texts"
     print_table(title, ["", "", "repeats counted", "minutes"], rows)

@@ -29,7 +29,7 @@ _STEP = re.compile(r"step-(\d+)")
 _FILES = ("state.safetensors", "state.json")
 
 
-def save_state(directory: Path, state: Any, run_id: str = "") -> None:
+def save_state(directory: Path, state: Any, run_id: str = "", progress: float = 0.0) -> None:
     """Write a state in place of the one before it.
 
     Args:
@@ -37,6 +37,7 @@ def save_state(directory: Path, state: Any, run_id: str = "") -> None:
         state: A tree of dicts (string and integer keys), lists, tensors, numpy arrays, numbers, strings
             and None, as :func:`runners.runs.tree.encode_tree` takes it.
         run_id: The run that the state belongs to; :func:`load_state` asks for the same.
+        progress: Share of the run's texts that it has seen, 0 to 1; see :func:`saved_progress`.
 
     Raises:
         OSError: It could not be written. The old state stays.
@@ -57,7 +58,7 @@ def save_state(directory: Path, state: Any, run_id: str = "") -> None:
     digests = {file: file_digest(partial / file) for file in _FILES}
     os.rename(partial, directory / name)
     sync(directory)
-    record = {"folder": name, "format": FORMAT, "run_id": run_id, "digests": digests}
+    record = {"folder": name, "format": FORMAT, "run_id": run_id, "digests": digests, "progress": progress}
     write_json(directory / "latest.json", record)
     _remove_all_but(directory, name)
 
@@ -114,6 +115,20 @@ def _checked_folder(pointer: Path, run_id: str) -> Path:
         if file_digest(folder / file) != wanted:
             raise ValueError(f"{folder / file} is damaged (its digest is another); start a new run")
     return folder
+
+
+def saved_progress(directory: Path) -> float:
+    """Return the share of the run's texts that the latest state has seen; 0 where there is none, or it does not say.
+
+    Args:
+        directory: The checkpoint folder.
+
+    Raises:
+        ValueError: ``latest.json`` is damaged.
+    """
+    if not has_state(directory):
+        return 0.0
+    return float(read_record(directory / "latest.json").get("progress", 0.0))
 
 
 def has_state(directory: Path) -> bool:

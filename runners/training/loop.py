@@ -121,7 +121,8 @@ def train(
     def save() -> None:
         _check_weights(training, folder)
         tracker.flush()
-        save_state(folder.checkpoint_dir, training.state_dict(), run_id)
+        progress = training.texts_seen / training.total_texts
+        save_state(folder.checkpoint_dir, training.state_dict(), run_id, progress)
 
     tracker = Tracker(folder.events_dir, resume_step=0 if state is None else training.texts_seen + 1)
     bar_of_run = progress(label, training.total_texts, done=training.texts_seen)

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from runners.cli.run import read_options, run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
+from runners.faster import pacing, stages
+from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
+from runners.faster.pacing import measure_work
+from runners.faster.plan import Work
 from runners.make_faster import begin
 from runners.make_faster import main as make_faster
 from runners.report import ReportOptions
@@ -111,7 +115,7 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     told = " ".join(said.err.replace("│", " ").split())
     assert "--env TextClassification: the checkpoint" in told
     assert "21 of 216 training texts are withheld from training, to choose the speed by" in told
-    assert re.search(r"stage 3: about [\d.]+ minutes from its beginning; from there, [\d.]+ are left in all", told)
+    assert re.search(r"stage 3, joint training: about [\d.]+ minutes; with what follows, [\d.]+ are left in all", told)
     assert "closing tables are of 32 texts" in told
     assert "plan, about" in said.out
     assert "promised: " in said.out
@@ -319,6 +323,41 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
     assert time.monotonic() - started < 60 * max(10 * minutes, 3)
 
 
+def test_what_follows_fine_tuning_is_planned_again_and_resumed_with_the_same_numbers(
+    at_work: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*arguments: Any) -> Work:  # so slow that a minute matters, so few texts that the test does not wait
+        return replace(measure_work(*arguments), policy=(400, 0.005), joint=(600, 0.05), most_joint=600, forward=5e-4)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pacing, "measure_work", measured)
+    options = ["--model", str(at_work.place.pretrained), "--train-file", str(at_work.reviews), "--minutes", "20"]
+    options += ["--env", "TextClassification", "--dtype", "float32", "--output-dir", str(at_work.place.root / "again")]
+    with monkeypatch.context() as context:
+        context.setattr(Ledger, "total", property(lambda _: 20 * 60 - 32.0))  # fine-tuning took nearly all of it
+        context.setattr(stages, "joint_finetune", interrupted)
+        with pytest.raises(SystemExit):
+            run(make_faster, MakeFasterOptions, options)
+    folder = at_work.folder("again")
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("planned again: fine-tuning took ")]
+    plan = json.loads((folder / "progress.json").read_text())["plan"]
+    first = json.loads((folder / "config.json").read_text())["facts"]["plan"]
+    assert (first["policy_texts"], first["joint_texts"]) == (400, 600)
+    assert 320 <= plan["joint_texts"] < 600
+    assert f"0.5 of 20 are left: {plan['joint_texts']:,} texts in stage 3, not 600" in line
+    assert plan["stage1_texts"] == first["stage1_texts"] > 0
+
+    run(make_faster, MakeFasterOptions, ["--resume", str(folder)])
+    assert "planned again" not in capsys.readouterr().out
+    assert json.loads((folder / "progress.json").read_text())["plan"] == plan
+    for stage, name in (("policy-*", "policy_texts"), ("joint-*", "joint_texts")):
+        (config,) = (folder / "stages").glob(f"*/{stage}/*/config.json")
+        assert json.loads(config.read_text())["options"]["total_texts"] == plan[name]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -372,8 +411,9 @@ def test_killed_and_resumed_is_uninterrupted(engineer: Engineer) -> None:
     status, _ = stopped(again, root / "faster-broken", "policy-*", signal.SIGKILL)
     assert status == -signal.SIGKILL
     said = engineer.place.command("make_faster", "--resume", str(engineer.folder("faster-broken")))
-    assert re.search(r"plan, about [\d.]+ minutes left at most", said)
+    assert re.search(r"plan, about [\d.]+ minutes left;", said)
     assert re.search(r"fine-tuning .* ended", said)
+    assert re.search(r"stage 1, fine-tuning .* [\d,]+ texts", said)
     assert "minutes since it went on" in said
     _, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err

@@ -12,13 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from runners.runs.checkpoint import FORMAT, has_state, load_state, save_state
+from runners.runs.checkpoint import FORMAT, has_state, load_state, save_state, saved_progress
 from runners.runs.tree import decode_tree
 
 
 def round_trip(tmp_path: Path, state: Any) -> Any:
     save_state(tmp_path / "checkpoint", state)
     return load_state(tmp_path / "checkpoint")
+
+
+def test_progress_stands_beside_the_state(tmp_path: Path) -> None:
+    assert saved_progress(tmp_path / "checkpoint") == 0.0
+    save_state(tmp_path / "checkpoint", {"step": 1})
+    assert saved_progress(tmp_path / "checkpoint") == 0.0
+    save_state(tmp_path / "checkpoint", {"step": 2}, progress=0.25)
+    assert saved_progress(tmp_path / "checkpoint") == 0.25
+    assert load_state(tmp_path / "checkpoint") == {"step": 2}
 
 
 def to_bytes(tensor: torch.Tensor) -> bytes:
