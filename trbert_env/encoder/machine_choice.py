@@ -20,6 +20,8 @@ import torch
 
 from trbert_env.data.cache import cache_folder
 
+#: How many times faster the second way must be to be chosen: about as fast ones would be told apart by chance.
+CLEARLY = 1.1
 #: How often each way is measured.
 _TRIES = 5
 
@@ -30,14 +32,15 @@ def kept_choice(name: str, ways: tuple[str, str], measure: Callable[[], float]) 
     Args:
         name: Name of the choice.
         ways: The two ways.
-        measure: Function that returns how many times faster the second way is than the first.
+        measure: Function that returns how many times faster the second way is than the first, which is taken unless the
+            second is clearly faster.
     """
     place = cache_folder() / "kernels" / f"{name}-{_machine()}.json"
     found = _read(place, ways)
     if found is not None:
         return found
     speedup = measure()
-    chosen = ways[speedup > 1.0]
+    chosen = ways[speedup > CLEARLY]
     try:
         return _keep(place, ways, {"way": chosen, "speedup": round(speedup, 2)})
     except OSError:
