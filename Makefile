@@ -36,7 +36,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy trbert_env agents baselines runners
 
 test: lint
-	$(OFFLINE) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(OFFLINE) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --maxschedchunk 64
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -28,10 +28,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from trbert_env.encoder.kernels import attention_way, linear_library
+
 ROOT = Path(__file__).resolve().parents[2]
 
+#: Kernels of all runs: where two ways are about as fast, processes with other caches would choose for themselves, and
+#: runs that are to be the same bit for bit would not be.
+KERNELS = {"TRBERT_LINEAR": "torch", "TRBERT_ATTENTION": "fused"}
 #: Set for every command: the test must neither reach a network nor the user's own cache or data.
 ENVIRONMENT = {
+    **KERNELS,
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -231,10 +237,18 @@ def in_process(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]
     """The same place for runners that are called in this process."""
     for name in [name for name in os.environ if name.startswith("TRBERT_")]:
         monkeypatch.delenv(name)
-    for name, value in (("HF_HUB_OFFLINE", "1"), ("TRBERT_CACHE", str(place.root / "cache"))):
+    for name, value in {**KERNELS, "HF_HUB_OFFLINE": "1", "TRBERT_CACHE": str(place.root / "cache")}.items():
         monkeypatch.setenv(name, value)
+    choose_kernels_anew()
     monkeypatch.chdir(place.root)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield place
     torch.set_num_threads(threads)
+    choose_kernels_anew()
+
+
+def choose_kernels_anew() -> None:
+    """Forget what this process chose by its environment."""
+    linear_library.cache_clear()
+    attention_way.cache_clear()
