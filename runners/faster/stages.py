@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, ResumableT, RunOptions
-from runners.evaluation.nested_runs import ended_run, run_to_end
+from runners.evaluation.nested_runs import ended_run, found_or_run
 from runners.faster.ledger import Ledger
 from runners.faster.options import GLANCE, MakeFasterOptions
 from runners.faster.plan import STAGES, Work
@@ -92,12 +92,12 @@ class Stages:
 
     def _run_of(self, stage: str, runner: Callable[[ResumableT], RunFolder], options: ResumableT) -> Path:
         """The run of a stage, found where it has ended."""
-        ended = ended_run(self._place, STAGES[stage].pattern)
-        if ended is not None:
-            return ended
-        announce(self._notice(stage))
-        with self.ledger.spending(stage):
-            return run_to_end(runner, options, self._place, STAGES[stage].pattern)
+
+        def counted(options: ResumableT) -> RunFolder:
+            with self.ledger.spending(stage):
+                return runner(options)
+
+        return found_or_run(counted, options, self._place, STAGES[stage].pattern, self._notice(stage))
 
     def _notice(self, stage: str) -> str:
         plan, share = self.ledger.plan, self.done.get(stage, 0.0)

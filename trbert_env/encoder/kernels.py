@@ -38,7 +38,8 @@ _PRODUCT, _SEQUENCE = (192, 384, 768), (12, 192, 32)
 def linear_library(dtype: torch.dtype) -> Library:
     """Return which library computes linear layers of a number format on the CPU.
 
-    It is the one that :data:`VARIABLE` names, else what was chosen on this machine before, else the faster one.
+    It is the one that :data:`VARIABLE` names, else what was chosen on this machine before, else oneDNN where it is
+    clearly faster than torch's own.
 
     Args:
         dtype: Number format of inputs and weights.
@@ -136,7 +137,8 @@ def measured_speedup(dtype: torch.dtype) -> float:
 def attention_way() -> AttentionWay:
     """Return how the CPU attends in bfloat16 without gradients, where a sequence is not short.
 
-    It is the way that :data:`ATTENTION_VARIABLE` names, else what was chosen on this machine before, else the faster.
+    It is the way that :data:`ATTENTION_VARIABLE` names, else what was chosen on this machine before, else products
+    where they are clearly faster than the fused kernel.
 
     Raises:
         ValueError: The environment variable names no way.
