@@ -33,9 +33,6 @@ ARGUMENTS = {
     ],
 }
 
-#: Each run has a cache of its own, in which it would keep a choice of its own where two ways are about as fast.
-ALIKE = {"TRBERT_LINEAR": "torch", "TRBERT_ATTENTION": "fused"}
-
 
 @dataclass(frozen=True)
 class Child:
@@ -73,7 +70,7 @@ class Bench:
         task = {
             "job": job,
             "arguments": arguments,
-            "environment": {"TRBERT_CACHE": str(self.place.root / cache), **ALIKE},
+            "environment": {**self.place.environment, "TRBERT_CACHE": str(self.place.root / cache)},
             "folder": str(self.place.root),
             "fault": fault,
             "at": at,
