@@ -91,6 +91,25 @@ class Items:
         return None
 
 
+def check_number(name: str, value: Any) -> float:
+    """Return a number as a float.
+
+    Args:
+        name: Name of the setting, for the message.
+        value: What was given.
+
+    Raises:
+        TypeError: It is no number.
+
+    Example:
+        >>> check_number("speedup", 2)
+        2.0
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}: give a number")
+    return float(value)
+
+
 def check_ranges(options: Any, name_of: Callable[[str], str] = lambda field: field) -> None:
     """Refuse options outside of the ranges that their dataclass declares, nested dataclasses included.
 

@@ -113,17 +113,25 @@ def measure_stock(workload: Workload, dtype: DType, device: str) -> Measured:
     return replace(measured, savings=Savings(1.0))
 
 
-def measure_unreduced(workload: Workload, dtype: DType, device: str) -> Quality:
-    """Measure the unreduced backbone, by keep-all."""
+def measure_unreduced(workload: Workload, dtype: DType, device: str, name: str = UnreducedSystem.name) -> Quality:
+    """Measure the unreduced backbone, by keep-all.
+
+    Args:
+        workload: The split, with the backbone.
+        dtype: Number format.
+        device: Device.
+        name: Name in the progress bar.
+    """
     model = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
-    return measure_quality(UnreducedSystem(StagedModel(model, workload.task)), workload).quality
+    return measure_quality(UnreducedSystem(StagedModel(model, workload.task), name=name), workload).quality
 
 
 def measure_keep_all(model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Quality:
     """Measure a model's own encoder with keep-all, and print it."""
     own = replace(workload, backbone=replace(workload.backbone, model=model.backbone))
-    quality = measure_unreduced(own, dtype, device)
-    print_quality("the trained encoder with keep-all", quality)
+    name = "the trained encoder with keep-all"
+    quality = measure_unreduced(own, dtype, device, name)
+    print_quality(name, quality)
     return quality
 
 

@@ -23,7 +23,7 @@ from runners.faster.report import (
     quality_rows,
     speed_rows,
 )
-from runners.faster.usage import SPEED, pipeline_tag, usage
+from runners.faster.usage import SPEED, pipeline_tag, reading, usage
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.readers import READERS
 from trbert_env.data.workload import Workload
@@ -57,17 +57,28 @@ class Origin:
 
     @property
     def base_model(self) -> str:
-        """Hub name of the checkpoint; of a folder its name, for a path means nothing elsewhere."""
+        """Name of the checkpoint; of a folder the last part, for a path means nothing elsewhere."""
         name = self.checkpoint.name
         return folder_name(name) if Path(name).is_dir() else name
 
     @property
+    def hub_model(self) -> str | None:
+        """Hub name of the checkpoint, or of what its card says it was made from; None where neither is known."""
+        if not Path(self.checkpoint.name).is_dir():
+            return self.checkpoint.name
+        named = self._card().get("base_model")
+        return named if isinstance(named, str) else None
+
+    @property
     def licence(self) -> str:
         """Licence that the checkpoint's card or configuration names."""
-        source = Path(self.checkpoint.source)
-        data = _card_in(source) if source.is_dir() else _card_on_the_hub(self.checkpoint.source)
-        named = data.get("license") or getattr(self.checkpoint.model.config, "license", None)
+        named = self._card().get("license") or getattr(self.checkpoint.model.config, "license", None)
         return str(named) if named else UNKNOWN_LICENCE
+
+    def _card(self) -> dict[str, Any]:
+        """The head of the checkpoint's own card; empty where it has none."""
+        source = Path(self.checkpoint.source)
+        return _card_in(source) if source.is_dir() else _card_on_the_hub(self.checkpoint.source)
 
 
 def folder_name(path: str) -> str:
@@ -126,7 +137,7 @@ def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
     values: dict[str, Any] = {
         "library_name": "transformers",
         "license": "unknown" if licence == UNKNOWN_LICENCE else licence,  # a list that the hub checks
-        "base_model": origin.base_model,
+        **({} if origin.hub_model is None else {"base_model": origin.hub_model}),
         **({"datasets": [origin.dataset]} if origin.dataset else {}),
         "metrics": [name for name in metrics if name in ("accuracy", "f1", "exact_match", "pearson", "spearman")],
         "pipeline_tag": pipeline_tag(workload),
@@ -175,6 +186,7 @@ def model_card(
         "the base model, at most so many with 95 % confidence; `*` is what this folder is set to:",
         markdown_table(FRONTIER_COLUMNS, frontier_rows(points, choice.point, metric)).rstrip(),
         "## Use",
+        reading(workload.task),
     ]
     blocks += usage(workload)
     if settable:

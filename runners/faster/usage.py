@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trbert_env.data.records import columns
 from trbert_env.data.workload import Workload
+from trbert_env.tasks import Task
 from trbert_env.tasks.classification import Classification
 
 #: The hub's names of the kinds of task.
@@ -76,6 +77,29 @@ def pipeline_tag(workload: Workload) -> str:
         workload: Texts, with their task.
     """
     return "text-ranking" if ranks(workload) else PIPELINES[workload.preset.task]
+
+
+def reading(task: Task) -> str:
+    """Return sentences on how much of a text a model reads, and on what its logits stand for.
+
+    Args:
+        task: Task of the model.
+
+    Example:
+        >>> reading(Classification(max_tokens=128))
+        'It reads at most 128 tokens of a text, from its beginning.'
+    """
+    if not isinstance(task, Classification):
+        return f"It reads {task.max_tokens} tokens at a time."
+    part = "from its beginning" if task.truncation == "head" else "from its beginning and its end"
+    sentences = [f"It reads at most {task.max_text_tokens} tokens of a text, {part}."]
+    if task.label_note is not None:
+        sentences.append(f"{task.label_note[0].upper()}{task.label_note[1:]}.")
+    elif task.labels:
+        sentences.append(
+            f"Its classes, in the order of the logits: {', '.join(f'`{label}`' for label in task.labels)}."
+        )
+    return " ".join(sentences)
 
 
 def usage(workload: Workload) -> list[str]:

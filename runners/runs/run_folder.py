@@ -25,6 +25,10 @@ from runners.runs.versions import git_commit, versions
 #: Options that say where texts come from, and those of them that an earlier run's texts were read with.
 SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "dataset")
 READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
+#: What tells how own files are read, whichever they are.
+FORM = ("env", "columns", "label_kind", "skip_bad_records")
+#: Options that name own data.
+OWN = ("train_file", "validation_file", "dataset")
 #: The same, of options that the runs of earlier versions do not have.
 LATER_READ_WITH = ("reader_options",)
 #: Facts that the runs of earlier versions do not have.
@@ -277,7 +281,8 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
 def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
     """Return where an earlier run's texts came from, as defaults; those of the class where other texts are named.
 
-    Samples and settings of the task are not among them.
+    Of a run on own data, other files of own data are read as its files were: its columns and kind of label are theirs.
+    Samples and settings of the task are not among the defaults.
 
     Args:
         path: Folder of the run or of its model; None for none.
@@ -287,7 +292,10 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
     saved = None if path is None else _saved_options(path)
     if saved is None or not saved.keys() >= set(READ_WITH):
         return DataOptions()
-    if any(named[name] not in (defaults[name], saved[name]) for name in SOURCES):
+    other = {name for name in SOURCES if named[name] not in (defaults[name], saved[name])}
+    if other and other <= set(OWN) and any(saved[name] is not None for name in OWN):
+        return group_from_json(DataOptions, defaults | {name: saved[name] for name in FORM})
+    if other:
         return DataOptions()
     read_with = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
     return group_from_json(DataOptions, defaults | read_with)

@@ -79,7 +79,7 @@ def engineer(place: Any, data: Any) -> Engineer:
     torch.manual_seed(0)
     config = BertConfig.from_pretrained(place.pretrained, num_labels=2)
     folder = data.save_backbone(place.root / "classifier", BertForSequenceClassification(config))
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A classifier\n")
+    (folder / "README.md").write_text("---\nlicense: mit\nbase_model: made/up\n---\n# A classifier\n")
     return Engineer(place, reviews, folder)
 
 
@@ -165,7 +165,7 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     assert head == {
         "library_name": "transformers",
         "license": "mit",
-        "base_model": "classifier",
+        "base_model": "made/up",
         "metrics": ["accuracy"],
         "pipeline_tag": "text-classification",
         "tags": ["trbert", "token-reduction"],
@@ -174,6 +174,11 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     found = record(folder)
     assert f"| {found['accuracy']:.2f} ± " in body
     assert f"found: {found['flops_speedup']:.2f}x in FLOPs" in body
+    assert body.startswith("# classifier, faster")
+    assert (
+        "It reads at most 384 tokens of a text, from its beginning. Its classes, in the order of the logits: " in body
+    )
+    assert "`bad`, `good`." in body
     assert "reviews.csv. 195 records to train on, 21 held-out ones" in body
     assert re.search(rf"^\| by CPU time \| {found['cpu_speedup_stock']:.2f}x \(", body, re.MULTILINE)
     if found["other_processors"] is not None:
@@ -243,6 +248,8 @@ def test_a_question_answerer_by_its_loss(
         ["rajpurkar/squad_v2"],
     )
     assert "Licence of the base model: unknown: see base model." in body
+    assert "base_model" not in head  # a folder's name means nothing on the hub
+    assert "It reads 384 tokens at a time." in body
     monkeypatch.chdir(run_dir / "model")
     names = run_code(body)
     assert names["answer"].text in "Ada sold drums."  # "" too: no answer

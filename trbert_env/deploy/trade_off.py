@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.ranges import check_number
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
 
@@ -45,6 +46,7 @@ class TradeOff:
         """Keep probability from which on a token is kept; setting it lets it decide, in place of keep fractions.
 
         Raises:
+            TypeError: It is no number.
             ValueError: It is no probability.
         """
         return self.config.threshold
@@ -52,13 +54,14 @@ class TradeOff:
     @threshold.setter
     def threshold(self, threshold: float) -> None:
         """Save it with the model."""
-        self.set_decision(DecisionRule(threshold=threshold))
+        self.set_decision(DecisionRule(threshold=check_number("threshold", threshold)))
 
     @property
     def keep_fractions(self) -> tuple[float, ...] | None:
         """Fractions of every text that the reductions keep; None where the threshold decides.
 
         Raises:
+            TypeError: They are no numbers.
             ValueError: They are not one for each reduction, falling within (0, 1].
         """
         return self.decision.keep_fractions
@@ -66,7 +69,13 @@ class TradeOff:
     @keep_fractions.setter
     def keep_fractions(self, fractions: Sequence[float] | None) -> None:
         """Save them with the model."""
-        self.set_decision(DecisionRule(self.threshold, None if fractions is None else tuple(fractions)))
+        if fractions is None:
+            self.set_decision(DecisionRule(self.threshold))
+            return
+        if isinstance(fractions, str) or not isinstance(fractions, Iterable):
+            raise TypeError(f"keep_fractions is {fractions!r}: give {self.encoder.num_reductions} numbers")
+        numbers = tuple(check_number("a keep fraction", fraction) for fraction in fractions)
+        self.set_decision(DecisionRule(self.threshold, numbers))
 
     @property
     def speedup(self) -> float | None:
@@ -75,6 +84,7 @@ class TradeOff:
         Setting it looks the threshold up in the speed table.
 
         Raises:
+            TypeError: It is no number.
             ValueError: The model has no speed table, or it does not reach so far.
         """
         return None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
@@ -87,7 +97,7 @@ class TradeOff:
                 "the model has no speed table, so that no speed-up can be set: set its threshold or keep_fractions, or "
                 "train it by runners/train_policy.py"
             )
-        self.threshold = self.speed_table.threshold(speedup)
+        self.threshold = self.speed_table.threshold(check_number("speedup", speedup))
 
     def set_decision(self, decision: DecisionRule) -> None:
         """Decide by another rule from now on, and when loaded again.

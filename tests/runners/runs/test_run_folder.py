@@ -219,8 +219,7 @@ def test_texts_are_read_as_the_run_read_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        DataOptions("TextClassification", own=OwnDataOptions(train_file=Path("other.csv"))),
-        DataOptions(own=OwnDataOptions(validation_file=Path("later.csv"))),
+        DataOptions("SpanQA", own=OwnDataOptions(train_file=Path("other.csv"))),
         DataOptions("IMDB"),
         DataOptions(data_dir=Path("elsewhere")),
     ],
@@ -228,6 +227,27 @@ def test_texts_are_read_as_the_run_read_them(tmp_path: Path) -> None:
 def test_other_texts_are_not_mixed_with_them(given: DataOptions, tmp_path: Path) -> None:
     own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",))
     run = make_run(tmp_path, JobOptions(data=DataOptions("TextClassification", own=own)))
+    assert data_of_run(run.path, given) == DataOptions()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        DataOptions("TextClassification", own=OwnDataOptions(train_file=Path("other.csv"))),
+        DataOptions(own=OwnDataOptions(validation_file=Path("later.csv"))),
+        DataOptions(own=OwnDataOptions(dataset="folder")),
+    ],
+)
+def test_other_files_of_own_data_are_read_as_the_runs_files(given: DataOptions, tmp_path: Path) -> None:
+    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",), label_kind="score")
+    run = make_run(tmp_path, JobOptions(data=DataOptions("TextClassification", skip_bad_records=True, own=own)))
+    form = OwnDataOptions(columns=("label=verdict",), label_kind="score")
+    assert data_of_run(run.path, given) == DataOptions("TextClassification", skip_bad_records=True, own=form)
+
+
+def test_own_files_are_not_read_as_a_published_data_set(tmp_path: Path) -> None:
+    run = make_run(tmp_path, JobOptions(data=DataOptions("IMDB", skip_bad_records=True)))
+    given = DataOptions(own=OwnDataOptions(validation_file=Path("later.csv")))
     assert data_of_run(run.path, given) == DataOptions()
 
 

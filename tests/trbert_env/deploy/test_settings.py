@@ -54,6 +54,26 @@ def test_a_model_without_a_table(shipped: Callable[..., Any]) -> None:
         model.speedup = 2.0
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("speedup", "fast", "speedup is 'fast': give a number"),
+        ("speedup", None, "speedup is None: give a number"),
+        ("speedup", True, "speedup is True: give a number"),
+        ("threshold", "0.5", "threshold is '0.5': give a number"),
+        ("keep_fractions", 0.5, "keep_fractions is 0.5: give 2 numbers"),
+        ("keep_fractions", "0.5 0.2", "keep_fractions is '0.5 0.2': give 2 numbers"),
+        ("keep_fractions", ("0.5", 0.2), "a keep fraction is '0.5': give a number"),
+    ],
+)
+def test_what_is_no_number_is_named(model: Any, name: str, value: object, message: str) -> None:
+    before = model.decision
+    with pytest.raises(TypeError) as caught:
+        setattr(model, name, value)
+    assert str(caught.value) == message
+    assert model.decision == before
+
+
 def test_threshold_and_fractions_take_turns(model: Any, padded: Callable[..., Any], tmp_path: Path) -> None:
     model.threshold = 0.7
     assert model.decision == DecisionRule(0.7)
