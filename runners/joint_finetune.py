@@ -34,11 +34,14 @@ from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 
 
-def load_start(options: JointFinetuneOptions, examples: RunExamples) -> Start[JointFinetuneOptions]:
-    """Load what stage 3 starts from: a run of stage 2, or a fine-tuned backbone alone."""
+def load_start(options: JointFinetuneOptions) -> tuple[Start[JointFinetuneOptions], RunExamples]:
+    """Load what stage 3 starts from, a run of stage 2 or a fine-tuned backbone alone, and the texts."""
+    holdout = Holdout(options.training.holdout_texts)
     if options.policy is not None:
-        return Start.from_run(options.policy, options)
-    return Start(load_fine_tuned(options.encoder, options.data.env, examples), options)
+        start = Start.from_run(options.policy, options)
+        return start, RunExamples.load(options.data, holdout, trained=start.trained)
+    examples = RunExamples.load(options.data, holdout)
+    return Start(load_fine_tuned(options.encoder, options.data.env, examples), options), examples
 
 
 def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) -> RunFolder:
@@ -55,8 +58,7 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         options = session.options
         device = resolve_device(options.run.device)
         earlier = earlier_record(options.full_from)
-        examples = RunExamples.load(options.data, Holdout(options.training.holdout_texts))
-        start = load_start(options, examples)
+        start, examples = load_start(options)
         teacher_model = load_teacher(options.training.teacher, options.data.env, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
         check_texts(teacher_model, splits.train.texts, splits.train.task)

@@ -61,11 +61,12 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
 
 def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Splits]:
     """Load what the run starts from, and its texts, so that a fault of any is known before the work begins."""
-    examples = RunExamples.load(options.data)
     if options.policy is None:
+        examples = RunExamples.load(options.data)
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options)
+        examples = RunExamples.load(options.data, trained=start.trained)
     splits = examples.encode(start.backbone, start.task_settings)
     options = start.options.for_workload(splits.train)
     encoder = settled_layers(options.encoder, splits.train, resolve_device(options.run.device))

@@ -114,7 +114,9 @@ class RunExamples:
     holdout: Dataset | None = None
 
     @classmethod
-    def load(cls, data: DataOptions, holdout: Holdout | None = None) -> RunExamples:
+    def load(
+        cls, data: DataOptions, holdout: Holdout | None = None, *, trained: TrainedOn | None = None
+    ) -> RunExamples:
         """Load all splits at once, so that a fault of any is known before the work begins; announce the source.
 
         Args:
@@ -122,12 +124,14 @@ class RunExamples:
             holdout: Records to set aside from the training split; they are drawn before ``max_train_texts``, and
                 so are the same for every number of training texts. None sets none aside, and takes
                 ``max_train_texts`` from the whole split.
+            trained: Data set and task of an earlier run's model, which settles how texts are read; None where
+                none does.
 
         Raises:
             ValueError: The data set is unknown, the files are malformed, or nothing would be left to train on.
             FileNotFoundError: A folder or file is missing.
         """
-        request = data.request()
+        request = request_for(data, trained)
         found = request.load("train")
         announce(f"training data: {found.description}")
         withheld = None
@@ -166,7 +170,7 @@ class RunExamples:
 
         Args:
             backbone: The encoder.
-            settings: Settings of the task that an earlier run settles; those of the request where it is None.
+            settings: Settings of the task that a trained model settles; those of the request where it is None.
 
         Raises:
             ValueError: The encoder cannot read a text.
@@ -238,7 +242,7 @@ def load_split(
         split: Name of the split; the one that results are reported on where it is None.
         trained: Data set and task of a trained model, which settles them; None where none does.
     """
-    request = data.request() if trained is None else request_for(data, trained)
+    request = request_for(data, trained)
     name = split or request.preset.evaluation_split
     found = request.load(name)
     use = "training data" if name == "train" else "evaluation data"
@@ -270,13 +274,15 @@ class TrainedOn:
         return cls(model.config.env, model.task)
 
 
-def request_for(data: DataOptions, trained: TrainedOn) -> DataRequest:
-    """Return the names of records that a trained model is evaluated on, read as it learned to.
+def request_for(data: DataOptions, trained: TrainedOn | None) -> DataRequest:
+    """Return the names of records, read as a trained model learned to.
 
     Args:
         data: The group of options; of own texts, the model tells the kind of labels that is not named.
-        trained: Data set and task of the model.
+        trained: Data set and task of the model; None for none, where the options alone say how records are read.
     """
+    if trained is None:
+        return data.request()
     task = trained.task
     request = replace(replace(data, env=trained.env).request(), task_settings=task.settings)
     if isinstance(task, Classification) and request.is_own and request.label_kind == "auto":

@@ -11,7 +11,7 @@ from runners.cli.flags import refuse_given
 from runners.cli.options import DataOptions, EncoderOptions
 from runners.cli.run import UserError
 from runners.runs.models import load_model
-from runners.training.loading import Splits
+from runners.training.loading import Splits, TrainedOn
 from trbert_env.data.backbones import Backbone
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.exit_offsets import ExitOffsets
@@ -79,6 +79,11 @@ class Start(Generic[OptionsT]):
             ),
         }
         return cls(backbone, replace(options, **settled), model)  # type: ignore[type-var]
+
+    @property
+    def trained(self) -> TrainedOn | None:
+        """What the earlier run's model settles of the texts; None without one."""
+        return None if self.model is None else TrainedOn.of(self.model)
 
     @property
     def task_settings(self) -> dict[str, Any] | None:

@@ -48,6 +48,16 @@ def sentence_pairs(path: Path, count: int, classes: int = 5) -> Path:
     return write_csv(path, ["sentence1", "sentence2", "label"], rows)
 
 
+def candidates(path: Path, queries: int) -> Path:
+    """Two passages of each query, whose candidates a column groups that has another name than ``group``."""
+    rows = [
+        [f"q{n}", f"who sold drum {n}?", f"Ada sold drum {n * k}.", str(int(k == 1))]
+        for n in range(queries)
+        for k in (1, 2)
+    ]
+    return write_csv(path, ["query_id", "query", "passage", "label"], rows)
+
+
 def passages(path: Path, count: int) -> Path:
     """Queries and passages; every third passage is relevant."""
     rows = [
@@ -443,6 +453,25 @@ def test_a_reranker_is_measured_by_the_order_of_candidates(
     classes = [*data[:2], "--train-file", str(sentence_pairs(tmp_path / "pairs.csv", 12)), *ranking, *small]
     line = refused(command, capsys, "train_policy", *classes, "--backbone", str(encoder))
     assert "ranking needs one logit and labels that are 0 and 1, and the head is 'classes'" in line
+
+
+@pytest.mark.parametrize("job", ["joint_finetune", "train_policy"])
+def test_what_follows_a_policy_reads_a_rerankers_texts_as_it_did(
+    job: str, encoder: Path, command: Callable[..., None], tmp_path: Path
+) -> None:
+    """That candidates are ranked is a setting of the model, by which columns and kinds of label are guessed."""
+    data = ["--env", "TextClassification", "--train-file", str(candidates(tmp_path / "train.csv", 30))]
+    data += ["--validation-file", str(candidates(tmp_path / "later.csv", 11)), "--dtype", "float32"]
+    small = ["--total-texts", "8", "--texts-per-step", "8"]
+    first = ["--backbone", str(encoder), "--task-options", "ranking=true", "--samples-per-text", "2"]
+    command("train_policy", *data, *small, *first)
+    policy = only_run(tmp_path, "TextClassification", "policy")
+    later = ["--holdout-texts", "4"] if job == "joint_finetune" else ["--samples-per-text", "2", "--agent", "rloo"]
+    command(job, *data, *small, *later, "--policy", str(policy), "--full-from", str(policy))
+    stage = "joint" if job == "joint_finetune" else "policy-rloo"
+    found, before = record(only_run(tmp_path, "TextClassification", stage)), record(policy)
+    assert found["texts_fingerprint"] == before["texts_fingerprint"]
+    assert found["full_ndcg_at_10"] == before["full_ndcg_at_10"]
 
 
 def test_texts_that_do_not_fit_are_counted_for_each_split(
