@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -135,6 +138,66 @@ def tiny_config(layers: int = 4) -> BertConfig:
     )
 
 
+#: The programs that run a runner in a forked process.
+FORKED_RUN = Path(__file__).with_name("forked_run.py")
+NUMBERS = itertools.count()
+
+
+class Forked:
+    """A runner in a process that is forked from one that has imported everything, used as a ``subprocess.Popen``.
+
+    The imports take longer than most runs of the tests. Processes that begin with them, as a user's do, are those of
+    ``Place.start_anew`` and of tests/runners/cli/test_opening_lines.py.
+    """
+
+    def __init__(self, job: str, arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> None:
+        number = next(NUMBERS)
+        self._printed = [folder / f"printed-{number}-{name}" for name in ("out", "err")]
+        task = {
+            "script": str(ROOT / "runners" / f"{job}.py"),
+            "arguments": list(arguments),
+            "environment": environment,
+            "folder": str(folder),
+            **{name: str(path) for name, path in zip(("out", "err"), self._printed, strict=True)},
+        }
+        self._process: Any = fork_server().Process(target=runpy.run_path, args=(str(FORKED_RUN), {"TASK": task}))
+        self._process.start()
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, minus the signal that ended it; None while it runs."""
+        status: int | None = self._process.exitcode
+        return status
+
+    poll = returncode.fget
+
+    def send_signal(self, how: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, how)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; what it printed."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(str(self._process), timeout or 0.0)
+        out, err = (path.read_text() if path.exists() else "" for path in self._printed)
+        return out, err
+
+
+def fork_server() -> Any:
+    """The context that forks processes from one that has imported the runners and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"runners.{path.stem}" for path in sorted((ROOT / "runners").glob("*.py"))
+                                    if path.stem not in ("__init__", "script")])  # fmt: skip
+    return context
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the commands of a test module work.
@@ -162,8 +225,12 @@ class Place:
         """The options of every command."""
         return ["--data-dir", str(self.data), "--output-dir", str(self.root / output), "--dtype", "float32"]
 
-    def start(self, job: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a runner as a user does."""
+    def start(self, job: str, *arguments: str) -> Forked:
+        """Start a runner in a process of its own."""
+        return Forked(job, arguments, self.environment, self.root)
+
+    def start_anew(self, job: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a runner as a user does, in an interpreter that begins with the imports."""
         command = [sys.executable, str(ROOT / "runners" / f"{job}.py"), *arguments]
         return subprocess.Popen(
             command,
@@ -174,9 +241,9 @@ class Place:
             cwd=self.root,
         )
 
-    def command(self, job: str, *arguments: str) -> str:
+    def command(self, job: str, *arguments: str, anew: bool = False) -> str:
         """Run a runner to its end; what it printed."""
-        process = self.start(job, *arguments)
+        process = (self.start_anew if anew else self.start)(job, *arguments)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, f"{job} {arguments}\n{out}\n{err}"
         return out
@@ -190,7 +257,7 @@ class Place:
         return int(json.loads(pointer.read_text())["folder"].removeprefix("step-"))
 
     def stop(
-        self, process: subprocess.Popen[str], output: str, checkpoints: int, how: signal.Signals = signal.SIGKILL
+        self, process: Any, output: str, checkpoints: int, how: signal.Signals = signal.SIGKILL
     ) -> tuple[int, str]:
         """Send a signal once so many checkpoints are written; the exit status and stderr."""
         while self.checkpoints_written(output) < checkpoints:
@@ -213,6 +280,12 @@ class Data:
     rows: Callable[[str, int], list[dict[str, Any]]]
     write: Callable[..., Path]
     save_backbone: Callable[[Path, PreTrainedModel], Path]
+
+
+@pytest.fixture(scope="session")
+def forking() -> Any:
+    """Makes processes that have imported the runners."""
+    return fork_server()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ A sample of the operations by default; all of them with ``--every-disk-operation
 from __future__ import annotations
 
 import json
-import multiprocessing
 import runpy
 import time
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import TENSOR
 SCRIPT = str(Path(__file__).with_name("faulty_run.py"))
 FAULTS = ("exit", "full", "interrupt", "interrupt_twice")
 #: Operations of each trainer and fault that are tried without the option.
-SAMPLE = 5
+SAMPLE = 3
 
 ARGUMENTS = {
     "finetune": ["--epochs", "1", "--batch-size", "8", "--checkpoint-every", "1", "--dropout", "0.1"],
@@ -103,11 +102,9 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(place: Any) -> Bench:
-    """A server that forks: it has imported the runners and computed nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["runners.finetune", "runners.train_policy", "runners.joint_finetune"])
-    return Bench(place, context)
+def bench(place: Any, forking: Any) -> Bench:
+    """Where the runs are made."""
+    return Bench(place, forking)
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def tuned(place: Any) -> Path:
     """The run folder of stage 1."""
     schedule = ["--epochs", "10", "--batch-size", "8", "--learning-rate", "1e-3"]
-    said = place.command("finetune", "--backbone", str(place.pretrained), *place.common("tuned"), *schedule)
+    said = place.command("finetune", "--backbone", str(place.pretrained), *place.common("tuned"), *schedule, anew=True)
     folder: Path = place.only_run("tuned")
     assert f"make it faster: python runners/make_faster.py --model {folder} --target-speedup 2" in said
     return folder
@@ -59,7 +59,7 @@ def tuned(place: Any) -> Path:
 def trained(place: Any, tuned: Path) -> Path:
     """The run folder of stage 2, on the backbone that stage 1 left where it is found."""
     sizes = ["--total-texts", "120", "--texts-per-step", "4", "--samples-per-text", "4"]
-    place.command("train_policy", "--backbone", str(place.pretrained), *place.common("trained"), *sizes)
+    place.command("train_policy", "--backbone", str(place.pretrained), *place.common("trained"), *sizes, anew=True)
     folder: Path = place.only_run("trained")
     return folder
 
@@ -174,7 +174,7 @@ def test_an_untuned_backbone_is_tuned_first_and_said_so(in_process: Any, capsys:
 
 
 def test_evaluate_gives_what_training_ended_with(place: Any, trained: Path) -> None:
-    place.command("evaluate", "--model", str(trained), *place.common("again"))
+    place.command("evaluate", "--model", str(trained), *place.common("again"), anew=True)
     again, record = record_in(place.only_run("again")), record_in(trained)
     assert again.keys() >= FACTS | QUALITY | {f"full_{name}" for name in QUALITY} | SAVINGS | CLOCK
     for name in QUALITY | SAVINGS | {f"full_{name}" for name in QUALITY}:
@@ -273,7 +273,7 @@ def test_keep_all_is_the_full_model(in_process: Any, tuned: Path) -> None:
 
 def test_benchmark(place: Any, trained: Path) -> None:
     sizes = ["--num-texts", "16", "--batch-size", "4", "--rounds", "2"]
-    out = place.command("benchmark", "--backbone", str(place.pretrained), *place.common("clock"), *sizes)
+    out = place.command("benchmark", "--backbone", str(place.pretrained), *place.common("clock"), *sizes, anew=True)
     record = record_in(place.only_run("clock"))
     ratios = {"wall_speedup_stock", "wall_speedup_packed", "training_speedup", "joint_over_finetuning"}
     ratios |= {"sb3_over_native", "sb3_buffer_megabytes_float16"}

@@ -391,7 +391,7 @@ def test_serving_from_the_command_line(hostile: Hostile, in_process: Any) -> Non
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (2, "")
     assert f"--port {taken} cannot be had" in err
-    process = in_process.start("report", str(hostile.run), "--num-texts", "1", "--serve", "--port", "0")
+    process = in_process.start_anew("report", str(hostile.run), "--num-texts", "1", "--serve", "--port", "0")
     (url,) = next(
         found for line in process.stdout if (found := re.findall(r"^serving (http://127\.0\.0\.1:\d+/)", line))
     )

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-#: Small steps with a checkpoint after each: 4 of cloning, then 160, of which the first 80 imitate. Many, so that a
+#: Small steps with a checkpoint after each: 4 of cloning, then 80, of which the first 40 imitate. Many, so that a
 #: busy machine sees the first checkpoint long before the last.
 POLICY = [
-    *("--total-texts", "640", "--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
+    *("--total-texts", "320", "--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
     *("--cloning-texts", "16", "--imitation-fraction", "0.5", "--budgeted-share", "0.75", "--penalty-rise", "0.5"),
 ]
 FINETUNE = [
@@ -60,13 +60,13 @@ def test_a_killed_policy_run_goes_on_bit_for_bit(place: Any) -> None:
     broken = only_run(root)
     assert broken is not None
     stopped_at = place.checkpoints_written("broken")
-    assert 1 <= stopped_at < 164
+    assert 1 <= stopped_at < 84
 
     # SIGKILL while imitating.
     process = place.start("train_policy", "--resume", str(broken))
     status, _ = place.stop(process, "broken", max(stopped_at + 2, 8))
     assert status == -signal.SIGKILL
-    assert place.checkpoints_written("broken") < 164
+    assert place.checkpoints_written("broken") < 84
     assert not (broken / "model").exists()
 
     place.command("train_policy", "--resume", str(broken))
@@ -81,7 +81,7 @@ def test_a_killed_policy_run_goes_on_bit_for_bit(place: Any) -> None:
 def test_other_agents_go_on_bit_for_bit(agent: list[str], place: Any) -> None:
     name = agent[0]
     options = ["--backbone", str(place.fine_tuned), "--agent", *agent, *POLICY]
-    options[options.index("640")] = "320"
+    options[options.index("320")] = "160"
     place.command("train_policy", *options, *place.common(f"whole-{name}"))
     whole, root = only_run(place.root / f"whole-{name}"), place.root / f"broken-{name}"
     assert whole is not None
