@@ -223,7 +223,7 @@ def _details(source: Source) -> dict[str, Any]:
         "seed": options.get("seed"),
         "training texts": options.get("total_texts"),
         "project commit": source.config.get("git_commit"),
-        **source.config.get("versions", {}),
+        **{name.replace("_", " layers in "): value for name, value in source.config.get("versions", {}).items()},
     }
     return {
         "name": source.name,
