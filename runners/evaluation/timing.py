@@ -58,6 +58,42 @@ class Timing:
         return float(high - low) / self.median
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of times of several rounds.
+
+    Attributes:
+        median: Ratio of the median times.
+        least: Least ratio of a round.
+        most: Greatest.
+        rounds: Number of rounds.
+    """
+
+    median: float
+    least: float
+    most: float
+    rounds: int
+
+    @classmethod
+    def of(cls, above: Timing, below: Timing) -> Ratio:
+        """Return how many times as long the one took as the other, in rounds that took turns."""
+        return cls._of(above.median / below.median, above.seconds, below.seconds)
+
+    @classmethod
+    def by_cpu(cls, above: Timing, below: Timing) -> Ratio:
+        """Return how many times as much CPU time the one took as the other, in the same rounds."""
+        return cls._of(above.cpu_median / below.cpu_median, above.cpu_seconds, below.cpu_seconds)
+
+    @classmethod
+    def _of(cls, median: float, above: Sequence[float], below: Sequence[float]) -> Ratio:
+        rounds = [one / other for one, other in zip(above, below, strict=True)]
+        return cls(median, min(rounds), max(rounds), len(rounds))
+
+    def __str__(self) -> str:
+        """Return the median and the range as text."""
+        return f"{self.median:.2f}x ({self.least:.2f}x to {self.most:.2f}x in {self.rounds} rounds)"
+
+
 def measure(sides: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, Timing]:
     """Time the sides in turns, so that what slows the machine slows them all, after one round to warm up.
 

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from runners.cli.display import Cell, announce, print_table
+from runners.evaluation.certainty import Certainty
 from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, metric_interval, ratio_interval
 from runners.evaluation.machine import Load, LoadWatch
 from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Clock, Conditions, EvaluationRecord, Identity
 from runners.evaluation.summary import shown_interval
-from runners.evaluation.timing import Timing, model_systems, placed_reduced, time_sample, timed_model
+from runners.evaluation.timing import Ratio, model_systems, placed_reduced, time_sample, timed_model
 from runners.faster.choice import Choice, SpeedPoint
 from trbert_env.data.backbones import placed
 from trbert_env.data.fingerprints import fingerprint_model
@@ -29,40 +30,6 @@ from trbert_env.system import ReducedSystem, UnreducedSystem
 
 #: Rounds of the clock that count.
 ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of times of several rounds.
-
-    Attributes:
-        median: Ratio of the median times.
-        least: Least ratio of a round.
-        most: Greatest.
-    """
-
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, above: Timing, below: Timing) -> Ratio:
-        """Return how many times as long the one took as the other, in rounds that took turns."""
-        return cls._of(above.median / below.median, above.seconds, below.seconds)
-
-    @classmethod
-    def by_cpu(cls, above: Timing, below: Timing) -> Ratio:
-        """Return how many times as much CPU time the one took as the other, in the same rounds."""
-        return cls._of(above.cpu_median / below.cpu_median, above.cpu_seconds, below.cpu_seconds)
-
-    @classmethod
-    def _of(cls, median: float, above: Sequence[float], below: Sequence[float]) -> Ratio:
-        rounds = [one / other for one, other in zip(above, below, strict=True)]
-        return cls(median, min(rounds), max(rounds))
-
-    def __str__(self) -> str:
-        """Return the median and the range as text."""
-        return f"{self.median:.2f}x ({self.least:.2f}x to {self.most:.2f}x in {ROUNDS} rounds)"
 
 
 @dataclass(frozen=True)
@@ -306,16 +273,10 @@ def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_los
         "promised_loss": choice.point.loss.mean,
         "promised_loss_bound": choice.point.loss.bound,
         "loss": found.loss.mean,
-        "loss_half_width": found.loss.half_width,
-        "flops_speedup_half_width": found.flops_speedup[1],
         **({} if max_loss is None else {"max_loss": max_loss}),
     }
-    for name, ratio in (("stock", found.stock), ("packed", found.packed)):
-        extra |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
-    for name, ratio in found.cpu.items():
-        extra |= {f"cpu_speedup_{name}": ratio.median}
-        extra |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
-    extra |= found.load.to_flat()
+    wall = {"stock": found.stock, "packed": found.packed}
+    sure = Certainty.measured(found.loss.half_width, found.flops_speedup[1], wall, found.cpu, found.load)
     return EvaluationRecord(
         found.conditions,
         found.reduced.measured,
@@ -323,5 +284,5 @@ def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_los
         clock=Clock(found.stock.median, found.packed.median),
         holdout=choice.point.measured,
         identity=Identity(fingerprint_model(model)),
-        extra=extra,
+        extra=extra | sure.to_flat(),
     )

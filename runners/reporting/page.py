@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runners.cli.plots import metric_label
-from runners.reporting.certainty import Certainty, plus_minus
+from runners.evaluation.certainty import Certainty, plus_minus
 from runners.reporting.charts import marker
 from runners.reporting.exploring import ExploredText, Explorer, Token
 from runners.reporting.kept import KeptGroup, kept_groups

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from runners.cli.plots import metric_label
+from runners.evaluation.certainty import Certainty
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.summary import interval, shown_interval
 from runners.faster.speeds import Speeds
-from runners.reporting.certainty import Certainty
 from runners.reporting.charts import Chart, Line, Mark, smoothed
 from runners.reporting.sources import (
     LIKELIHOOD,

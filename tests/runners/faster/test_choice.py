@@ -7,9 +7,9 @@ from datasets import Dataset
 
 from runners.evaluation.intervals import Loss, Spread
 from runners.evaluation.record import Measured, Quality, Savings
-from runners.evaluation.timing import Timing
+from runners.evaluation.timing import Ratio, Timing
 from runners.faster.choice import SpeedPoint, candidates, choose
-from runners.faster.report import Ratio, promise
+from runners.faster.report import promise
 from runners.make_faster import announce_certainty
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
@@ -71,8 +71,8 @@ def test_what_is_measured_but_not_shown_says_how_many_texts_would_do() -> None:
 def test_ratios_of_the_clock_and_of_cpu_time() -> None:
     stock = Timing("stock", (4.0, 6.0, 5.0), (3.0, 3.0, 6.0))
     reduced = Timing("reduced", (2.0, 2.0, 2.5), (1.5, 1.0, 1.5))
-    assert Ratio.of(stock, reduced) == Ratio(2.5, 2.0, 3.0)
-    assert Ratio.by_cpu(stock, reduced) == Ratio(2.0, 2.0, 4.0)
+    assert Ratio.of(stock, reduced) == Ratio(2.5, 2.0, 3.0, rounds=3)
+    assert Ratio.by_cpu(stock, reduced) == Ratio(2.0, 2.0, 4.0, rounds=3)
 
 
 def test_what_so_few_groups_cannot_show_is_said_in_groups(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,16 @@
-"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time."""
+"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time.
+
+This is the only module that knows their keys in ``metrics.json``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from runners.evaluation.machine import Load
+from runners.evaluation.timing import Ratio
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,13 @@ class Certainty:
         wall_speedup_packed_most: Greatest.
         cpu_speedup_stock: Speed-up over stock transformers by CPU time of the same rounds.
         cpu_speedup_packed: The same over the packed encoder.
+        cpu_speedup_stock_least: Least speed-up of a round over stock transformers by CPU time.
+        cpu_speedup_stock_most: Greatest.
+        cpu_speedup_packed_least: Least speed-up of a round over the packed encoder by CPU time.
+        cpu_speedup_packed_most: Greatest.
         other_processors: Processors that other processes kept busy while the clock was read.
         processors: Processors of the machine.
+        machine_quiet: True if the machine was left to the measurement.
     """
 
     loss_half_width: float | None = None
@@ -34,8 +43,13 @@ class Certainty:
     wall_speedup_packed_most: float | None = None
     cpu_speedup_stock: float | None = None
     cpu_speedup_packed: float | None = None
+    cpu_speedup_stock_least: float | None = None
+    cpu_speedup_stock_most: float | None = None
+    cpu_speedup_packed_least: float | None = None
+    cpu_speedup_packed_most: float | None = None
     other_processors: float | None = None
     processors: int | None = None
+    machine_quiet: bool | None = None
 
     @classmethod
     def of(cls, extra: Mapping[str, Any]) -> Certainty:
@@ -45,6 +59,31 @@ class Certainty:
             extra: :attr:`runners.evaluation.record.EvaluationRecord.extra`.
         """
         return cls(**{entry.name: extra.get(entry.name) for entry in fields(cls)})
+
+    @classmethod
+    def measured(
+        cls, loss_half: float, flops_half: float, wall: Mapping[str, Ratio], cpu: Mapping[str, Ratio], load: Load
+    ) -> Certainty:
+        """Return it from what was measured.
+
+        Args:
+            loss_half: Half the width of the interval of the loss.
+            flops_half: The same of the FLOPs speed-up.
+            wall: Wall speed-ups, ``"stock"`` and ``"packed"``.
+            cpu: The same by CPU time; empty where that tells nothing.
+            load: Work of other processes meanwhile.
+        """
+        found: dict[str, Any] = {"loss_half_width": loss_half, "flops_speedup_half_width": flops_half}
+        for name, ratio in wall.items():
+            found |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
+        for name, ratio in cpu.items():
+            found |= {f"cpu_speedup_{name}": ratio.median}
+            found |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
+        return cls(**found, other_processors=load.others, processors=load.processors, machine_quiet=load.quiet)
+
+    def to_flat(self) -> dict[str, Any]:
+        """Return its part of the flat record, by name; None for what is not known."""
+        return asdict(self)
 
     @property
     def stock(self) -> str:
