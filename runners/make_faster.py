@@ -22,7 +22,7 @@ from runners.cli.options import resolve_device
 from runners.cli.run import run
 from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
 from runners.evaluation.quality import MeasuredPass
-from runners.faster.card import Origin, folder_name, hub_dataset, model_card
+from runners.faster.card import Origin, hub_dataset, model_card
 from runners.faster.choice import choose, measure_points
 from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
@@ -48,6 +48,7 @@ from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import track_end
 from runners.training.precision import evaluation_dtype
+from trbert_env.data.checkpoints import folder_name
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 

@@ -25,6 +25,7 @@ from runners.faster.report import (
 )
 from runners.faster.usage import SPEED, pipeline_tag, reading, usage
 from trbert_env.data.backbones import Backbone
+from trbert_env.data.checkpoints import folder_name
 from trbert_env.data.readers import READERS
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -79,20 +80,6 @@ class Origin:
         """The head of the checkpoint's own card; empty where it has none."""
         source = Path(self.checkpoint.source)
         return _card_in(source) if source.is_dir() else _card_on_the_hub(self.checkpoint.source)
-
-
-def folder_name(path: str) -> str:
-    """Return a name for what lies in a folder: the folder's, or of a run's ``model/`` the run's.
-
-    Args:
-        path: The folder.
-
-    Example:
-        >>> folder_name("checkpoints/reviews/"), folder_name("runs/IMDB/finetune-x/20261128-0/model")
-        ('reviews', '20261128-0')
-    """
-    folder = Path(path).absolute()
-    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def hub_dataset(preset: Preset, dataset: str | None) -> str:

@@ -19,6 +19,7 @@ from runners.reporting.exploring import ExploredText, Explorer, Token
 from runners.reporting.kept import KeptGroup, kept_groups
 from runners.reporting.plots import DataSet, data_sets, examples_of, held_out_chart, training_charts
 from runners.reporting.sources import Source, main_metric, quality_of
+from trbert_env.data.checkpoints import folder_name
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _details(source: Source) -> dict[str, Any]:
         "folder": str(source.path),
         "data": f"{on.env}, {on.split or 'split not recorded'}, {on.data_source or 'source not recorded'}",
         "examples": f"{examples_of(record):,}",
-        "backbone": Path(on.backbone or "not recorded").name,
+        "backbone": "not recorded" if on.backbone is None else folder_name(on.backbone),
         "number format": on.dtype,
         "loss, 95 % interval": plus_minus(sure.loss_half_width).strip(),
         "FLOPs speed-up, 95 % interval": plus_minus(sure.flops_speedup_half_width).strip(),
@@ -284,4 +285,5 @@ def data_set_line(data_set: DataSet) -> str:
     """
     on = data_set.record.conditions
     examples = f"{examples_of(data_set.record):,} {on.split or ''} examples"
-    return f"{examples} ({on.data_source or 'source not recorded'}), {Path(on.backbone or '').name}"
+    backbone = "" if on.backbone is None else f", {folder_name(on.backbone)}"
+    return f"{examples} ({on.data_source or 'source not recorded'}){backbone}"

@@ -224,3 +224,17 @@ def check_special_tokens(
                 f"the tokenizer of {what} gives its {role}_token the id {index}, and the encoder embeds ids up to "
                 f"{embeddings.num_embeddings - 1}: save the one it was trained with beside it"
             )
+
+
+def folder_name(path: str) -> str:
+    """Return a name for what lies in a folder: the folder's, or of a run's ``model/`` the run's.
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> folder_name("checkpoints/reviews/"), folder_name("runs/IMDB/finetune-x/20261128-0/model")
+        ('reviews', '20261128-0')
+    """
+    folder = Path(path).absolute()
+    return folder.parent.name if folder.name == "model" else folder.name
