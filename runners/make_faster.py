@@ -12,28 +12,27 @@ import math
 import shlex
 import time
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 from datasets import Dataset
 
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.flags import check_options, command_line
 from runners.cli.options import resolve_device
 from runners.cli.run import run
 from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
 from runners.evaluation.quality import MeasuredPass
+from runners.faster.candidates import Candidate, best_candidate
 from runners.faster.card import Origin, hub_dataset, model_card
-from runners.faster.choice import choose, measure_points
 from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
 from runners.faster.pacing import make_plan
 from runners.faster.plan import Plan, print_plan
 from runners.faster.report import (
-    FRONTIER_COLUMNS,
     Findings,
     counted,
     finding,
-    frontier_rows,
     measure_unreduced_pass,
     print_findings,
     promise,
@@ -42,6 +41,7 @@ from runners.faster.report import (
 from runners.faster.speeds import Speeds
 from runners.faster.stages import Stages
 from runners.faster.texts import Parts
+from runners.faster.usage import loading_line
 from runners.runs.files import replacing_folder, write_durably
 from runners.runs.models import load_model
 from runners.runs.run_folder import RunFolder, reopen
@@ -121,27 +121,22 @@ def make_faster(options: MakeFasterOptions, ledger: Ledger, parts: Parts, folder
     print(f"measuring: about {stages.slower * plan.left('measuring') / 60:.1f} minutes", flush=True)
     held_out, reported = measured_parts(plan, parts, stages, model)
     full = measure_unreduced_pass(held_out, dtype, device)
-    table, points = measure_points(model, full, options.trained_speedup, getattr(torch, dtype), device)
-    target = options.trained_speedup if options.max_loss is None else options.target_speedup
-    choice = choose(points, target, options.max_loss)
-    model.speed_table = table
+    measure = partial(Candidate.measure, full=full, options=options, dtype=getattr(torch, dtype), device=device)
+    best = best_candidate(measure(model), lambda: measure(load_model(stages.policy(start), device)[0], frozen=True))
+    model, points, choice = best.model, best.points, best.choice
+    model.speed_table = best.table
     model.set_decision(choice.point.decision)
 
     found = Findings.measure(model, reported, dtype, device)
     if not parts.needs_stage1:
         announce_known_texts(full, found)
     count = len(held_out.examples)
-    print_table(
-        f"speeds on {count:,} held-out texts: {metric}, points of it lost, and at most with 95 % confidence (* chosen)",
-        FRONTIER_COLUMNS,
-        frontier_rows(points, choice.point, metric),
-    )
     print_findings(found)
     said = promise(choice, options.max_loss, count, metric)
     (announce if choice.outcome in ("measured", "missed") else print)(said)
     print(finding(found))
     origin = origin_of(options, parts)
-    save(model, reported, folder, model_card(model, origin, found, points, choice, count))
+    save(model, reported, folder, model_card(best, origin, found, count))
     Speeds.of(points, choice.point, metric, full.measured.quality[metric], count).write(folder.path)
     flat = record_of(found, choice, model, options.max_loss).to_flat()
     track_end(folder.events_dir, options, flat, plan.policy_texts + plan.joint_texts)
@@ -217,7 +212,7 @@ def main(options: MakeFasterOptions) -> None:
     minutes = (time.monotonic() - started) / 60
     went_on = " since it went on" if resumed else ""
     print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes{went_on}")
-    print(f'load it: TokenReducedModel.from_pretrained("{folder.model_dir}")')
+    print(f"load it: {loading_line(parts.some, str(folder.model_dir))}")
     print(f"measure it again: python runners/evaluate.py --model {folder.path}")
 
 

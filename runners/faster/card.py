@@ -13,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 
 from runners.cli.display import markdown_table
-from runners.faster.choice import Choice, SpeedPoint
+from runners.faster.candidates import Candidate
 from runners.faster.report import (
     FRONTIER_COLUMNS,
     Findings,
@@ -28,9 +28,10 @@ from trbert_env.data.backbones import Backbone
 from trbert_env.data.checkpoints import folder_name
 from trbert_env.data.readers import READERS
 from trbert_env.data.workload import Workload
-from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.presets import Preset
 
+#: Metrics by the names that the hub knows; others are left out.
+HUB_METRICS = ("accuracy", "f1", "exact_match", "pearson", "spearman", "ndcg_at_10", "mrr_at_10")
 UNKNOWN_LICENCE = "unknown: see base model"
 
 
@@ -126,38 +127,39 @@ def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
         "license": "unknown" if licence == UNKNOWN_LICENCE else licence,  # a list that the hub checks
         **({} if origin.hub_model is None else {"base_model": origin.hub_model}),
         **({"datasets": [origin.dataset]} if origin.dataset else {}),
-        "metrics": [name for name in metrics if name in ("accuracy", "f1", "exact_match", "pearson", "spearman")],
+        "metrics": [name for name in metrics if name in HUB_METRICS],
         "pipeline_tag": pipeline_tag(workload),
         "tags": ["trbert", "token-reduction"],
     }
     return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n"
 
 
-def model_card(
-    model: TokenReducedModel, origin: Origin, found: Findings, points: list[SpeedPoint], choice: Choice, held_out: int
-) -> str:
+def model_card(best: Candidate, origin: Origin, found: Findings, held_out: int) -> str:
     """Return the card.
 
     Args:
-        model: The faster model.
+        best: The faster model, with its speeds on held-out texts and the one that was chosen.
         origin: Where it comes from.
         found: Measurements on the evaluation texts.
-        points: The model at several speeds, on held-out texts.
-        choice: The speed that was chosen.
         held_out: Held-out records that it was chosen by.
     """
     workload, metric = found.full.workload, found.metric
-    layers = " and ".join(map(str, model.encoder.reduction_layers))
+    model, points, choice = best.model, best.points, best.choice
+    cuts = model.encoder.reduction_layers
+    layers = f"layer{'s' if len(cuts) > 1 else ''} {' and '.join(map(str, cuts))}"
     licence = origin.licence
     tuned = f", fine-tuned on {origin.train_texts:,} of the texts" if origin.fine_tuned_here else ""
-    speed = points[0].flops_speedup if choice.point is not points[0] else points[-1].flops_speedup
     settable = len(model.speed_table.speedups) > 1
     low, high = (model.speed_table.speedups[0], model.speed_table.speedups[-1]) if settable else (1.0, 1.0)
-    speed = min(max(speed, low), high)
+    low = max(low, 1.0)
+    # The next faster one is what a reader tries first; beyond the last there are slower ones alone.
+    own = choice.point.flops_speedup
+    speeds = [point.flops_speedup for point in points if low <= point.flops_speedup <= high]
+    speed = min((speed for speed in speeds if speed > own), default=min(speeds, default=low))
     blocks = [
         front_matter(workload, origin, list(found.full.measured.quality.metrics)) + f"# {origin.base_model}, faster",
         f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
-        f"before layer {layers}, tokens that the answer does not need stop and keep the state that they have. "
+        f"before {layers}, tokens that the answer does not need stop and keep the state that they have. "
         f"Licence of the base model: {licence}.",
         f"- {promise(choice, origin.max_loss, held_out, metric)}\n- {finding(found)}",
         "## Data",
@@ -166,7 +168,9 @@ def model_card(
         "## Quality and speed",
         f"On the {workload.split} texts, with 95 % intervals:",
         markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
-        "The faster model was trained for longer than the one before, and may have gained by that too.",
+        "The encoder is that of the base model, unchanged."
+        if best.frozen
+        else "The faster model was trained for longer than the one before, and may have gained or lost by that too.",
         markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),
         *([f"{found.load_note[0].upper()}{found.load_note[1:]}."] if found.load_note else []),
         f"The same model at other speeds, on the held-out texts; `{metric}`, and points of it that are lost against "

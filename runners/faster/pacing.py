@@ -16,7 +16,7 @@ from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
 from runners.faster.options import GLANCE, MOST_POLICY_TEXTS, MakeFasterOptions
-from runners.faster.plan import UNPLANNED, Plan, TooLittleTimeError, Work
+from runners.faster.plan import LEAST_TRAINED, UNPLANNED, Plan, TooLittleTimeError, Work
 from runners.faster.report import ROUNDS
 from runners.faster.texts import Parts
 from runners.finetune import FinetuneTrainingOptions, make_schedule
@@ -58,9 +58,12 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> tuple
         return work.within(60 * options.minutes - elapsed), work
     except TooLittleTimeError as error:
         needed = math.ceil(10 * SPARE * (elapsed + error.seconds) / 60) / 10
+        training = math.ceil(10 * SPARE * error.training / 60) / 10
+        less = ", or let it measure less (--max-eval-texts, --holdout-texts)" if error.fewer else ""
         raise UserError(
             f"--minutes {options.minutes:g} leaves too little time to train in on this machine: give at least "
-            f"{needed:g}, or let it evaluate less (--max-eval-texts, --holdout-texts)"
+            f"{needed:g}{less}; {training:g} of them train on {LEAST_TRAINED} texts in each stage, the others go into "
+            "reading the texts, measuring quality at several speeds and reading the clock"
         ) from error
 
 

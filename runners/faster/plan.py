@@ -48,12 +48,14 @@ class TooLittleTimeError(ValueError):
 
     Attributes:
         seconds: Seconds that would.
+        training: Seconds of these that go into training.
+        fewer: True if fewer held-out or evaluation records would take less.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, training: float, fewer: bool) -> None:
         """Keep the seconds."""
-        super().__init__(f"at least {seconds:.0f} seconds are needed")
-        self.seconds = seconds
+        super().__init__(f"at least {seconds:.0f} seconds are needed, {training:.0f} of them to train")
+        self.seconds, self.training, self.fewer = seconds, training, fewer
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,18 @@ class Plan:
         """
         texts = {"fine-tuning": self.stage1_texts, "stage 2": self.policy_texts, "stage 3": self.joint_texts}
         return texts.get(stage) or None
+
+    def told_texts(self, stage: str) -> str:
+        """Return the number of texts of a stage in words; empty where it is not known.
+
+        Args:
+            stage: Name of the stage.
+        """
+        if stage == "measuring":
+            reported = "all" if self.evaluation_texts is None else f"{self.evaluation_texts:,}"
+            return f"{self.chosen_on:,} held-out texts, {reported} reported on"
+        texts = self.texts_of(stage)
+        return "" if texts is None else f"{texts:,} texts"
 
     def told_changes(self, other: Plan) -> str:
         """Return what another plan has instead, in words; empty where it is the same.
@@ -188,7 +202,8 @@ class Work:
         training = PLANNED_SHARE * (seconds - fixed)
         least = LEAST_TRAINED * (self.policy[1] + self.joint[1])
         if training < least:
-            raise TooLittleTimeError(fixed + least / PLANNED_SHARE)
+            fewer = max(chosen_on, evaluation) > LEAST_MEASURED
+            raise TooLittleTimeError(fixed + least / PLANNED_SHARE, least / PLANNED_SHARE, fewer)
         policy = int(max(LEAST_TRAINED, min(self.policy[0], STAGE2_SHARE * training / self.policy[1])))
         joint = int(max(LEAST_TRAINED, (training - policy * self.policy[1]) / self.joint[1]))
         return self._plan(chosen_on, evaluation, policy, min(joint, self.most_joint))
@@ -238,11 +253,11 @@ def print_plan(plan: Plan, training_records: int, done: Mapping[str, float], slo
     rows: list[list[Cell]] = []
     total = 0.0
     for name, seconds in plan.seconds.items():
-        share, texts = done.get(name, 0.0), plan.texts_of(name)
+        share = done.get(name, 0.0)
         left = slower * seconds * (1.0 - share)
         total += left
         told = "ended" if share == 1.0 else f"{left / 60:.1f}" + (f", {100 * share:.0f} % done" if share else "")
-        rows.append([STAGES[name].title, STAGES[name].what, None if texts is None else f"{texts:,} texts", told])
+        rows.append([STAGES[name].title, STAGES[name].what, plan.told_texts(name), told])
     minutes = f"{total / 60:.1f} minutes{' left' if done else ''}"
     title = f"plan, about {minutes}; {training_records:,} training texts"
     print_table(title, ["", "", "repeats counted", "minutes"], rows)

@@ -135,7 +135,7 @@ def speed_rows(found: Findings) -> list[list[Cell]]:
     for name, ratio in (("stock", found.stock), ("packed", found.packed)):
         rows.append([f"clock, against {against[name]}", str(ratio)])
         if name in found.cpu:
-            rows.append(["by CPU time", str(found.cpu[name])])
+            rows.append([f"CPU time, against {against[name]}", str(found.cpu[name])])
     return rows
 
 
@@ -162,7 +162,7 @@ def print_findings(found: Findings) -> None:
     source = f"{on.preset.name} {on.split} ({on.data_source}), {len(on.examples):,} records"
     title = f"quality on {source}, by which nothing was chosen (± 95 %)"
     print_table(title, ["", "before", "after", "change"], quality_rows(found))
-    print_table("speed-up", ["", ""], speed_rows(found))
+    print_table("speed-up", ["", "times as fast"], speed_rows(found))
     if found.load.quiet is False:
         announce(found.load_note)
 
@@ -194,8 +194,8 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
         )
     if loss.bound <= max_loss:  # a faster one may lose less by chance
         return (
-            f"measured, not shown: {speed}; {lost}, {bound}, but a slower speed was not shown to lose as little, and "
-            "speeds are tried from the slowest on."
+            f"measured, not shown: {speed}; {lost}, {bound}, but what was tried before, slower speeds or the jointly "
+            "trained model, was not shown to lose as little."
         )
     needed, groups, would = loss.draws_needed(max_loss), loss.spread.count, ""
     if needed is not None:

@@ -78,14 +78,22 @@ class Stages:
         """Return the fine-tuned checkpoint, which the faster model is compared with."""
         return self.parts.examples.load_encoder(EncoderOptions(self.start()))
 
+    def policy(self, start: str) -> Path:
+        """Return the run of stage 2; runs it where it is missing.
+
+        Args:
+            start: Folder or hub name of the fine-tuned checkpoint, from :meth:`start`.
+        """
+        stage2 = self.options.stage2(self.ledger.plan, self._train_texts, self._run, start)
+        return self._run_of("stage 2", partial(train_policy, read_clock=False), stage2)
+
     def trained(self, start: str) -> Path:
         """Return the run of the last stage; runs what is missing.
 
         Args:
             start: Folder or hub name of the fine-tuned checkpoint, from :meth:`start`.
         """
-        stage2 = self.options.stage2(self.ledger.plan, self._train_texts, self._run, start)
-        policy = self._run_of("stage 2", partial(train_policy, read_clock=False), stage2)
+        policy = self.policy(start)
         stage3 = self.options.stage3(self.ledger.plan, self._train_texts, self._run, policy)
         stage3 = replace(stage3, full_from=policy)
         return self._run_of("stage 3", partial(joint_finetune, read_clock=False), stage3)

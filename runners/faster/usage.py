@@ -38,7 +38,7 @@ logits = model(**inputs).logits
 """
 _RELEVANCE = """query, passages = "who sold drums?", ["Ada sold drums.", "The sea is wide."]
 inputs = tokenizer([query] * len(passages), passages, padding=True, truncation=True, return_tensors="pt")
-scores = model(**inputs).logits[:, 0]  # the greater, the more relevant
+scores = model(**inputs).logits[:, 0].sigmoid()  # the greater, the more relevant
 ranking = scores.argsort(descending=True).tolist()
 """
 _USES = {
@@ -77,6 +77,17 @@ def pipeline_tag(workload: Workload) -> str:
         workload: Texts, with their task.
     """
     return "text-ranking" if ranks(workload) else PIPELINES[workload.preset.task]
+
+
+def loading_line(workload: Workload, folder: str) -> str:
+    """Return the line of Python that loads a model.
+
+    Args:
+        workload: Texts like those that it is for, with their task.
+        folder: Folder of the model.
+    """
+    line = f'TokenReducedModel.from_pretrained("{folder}")'
+    return f'{line}, or after import trbert_env CrossEncoder("{folder}")' if ranks(workload) else line
 
 
 def reading(task: Task) -> str:

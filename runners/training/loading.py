@@ -141,7 +141,10 @@ class RunExamples:
             train, withheld = holdout.split(found.dataset)
             if data.max_train_texts is not None:
                 train = train.select(range(min(data.max_train_texts, len(train))))
-        validation = sample(_beside(request, found.source).dataset, data.max_eval_texts)
+        beside = _beside(request, found.source).dataset
+        validation = sample(beside, data.max_eval_texts)
+        if len(validation) < len(beside):
+            announce(f"evaluation data: {len(validation):,} of them are drawn at random (--max-eval-texts)")
         return cls(request, found.source, found.labels, train, validation, withheld)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from runners.cli.run import read_options, run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
-from runners.faster import pacing, stages
+from runners.faster import candidates, pacing, stages
 from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
 from runners.faster.pacing import measure_work
@@ -134,7 +134,7 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     assert "wall speedup" not in said.out
     for name in ("stock", "packed"):
         assert found[f"cpu_speedup_{name}_least"] <= found[f"cpu_speedup_{name}"] <= found[f"cpu_speedup_{name}_most"]
-    assert said.out.count("by CPU time") == 2
+    assert said.out.count("CPU time, against") == 2
     assert (found["other_processors"] is None) == (found["machine_quiet"] is None)
     assert found["processors"] == os.cpu_count()
     assert not list((folder / "stages").glob("*/finetune-*"))  # it has its head
@@ -180,7 +180,8 @@ def test_the_card_says_what_it_is_and_its_code_runs(
     )
     assert "`bad`, `good`." in body
     assert "reviews.csv. 195 records to train on, 21 held-out ones" in body
-    assert re.search(rf"^\| by CPU time \| {found['cpu_speedup_stock']:.2f}x \(", body, re.MULTILINE)
+    by_cpu = rf"^\| CPU time, against stock transformers \| {found['cpu_speedup_stock']:.2f}x \("
+    assert re.search(by_cpu, body, re.MULTILINE)
     if found["other_processors"] is not None:
         busy = f"other processes kept {found['other_processors']:.2f} of {found['processors']} processors busy"
         assert (
@@ -225,6 +226,23 @@ def test_its_report_draws_the_measured_speeds_the_stages_and_the_intervals(at_wo
     assert f"{found['cpu_speedup_stock']:.2f}× by CPU time" in page
     if found["other_processors"] is not None:
         assert f"was read, other processes kept {found['other_processors']:.2f} of" in page
+
+
+def test_the_policy_alone_where_it_is_better(
+    at_work: Engineer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(candidates, "lost_by_training", lambda points, choice: True)
+    monkeypatch.setattr(candidates, "better", lambda one, other: True)
+    folder = at_work.run("alone", *at_work.file(), "--target-speedup", "1.5")
+    assert "policy alone, encoder unchanged: speeds on 21 held-out texts" in " ".join(capsys.readouterr().out.split())
+    model = TokenReducedModel.from_pretrained(folder / "model")
+    before = BertForSequenceClassification.from_pretrained(at_work.classifier).state_dict()
+    after = model.backbone.state_dict()
+    assert all(after[name].equal(weights) for name, weights in before.items())
+    (policy,) = (folder / "stages").glob("*/policy-*/*/model")
+    trained = TokenReducedModel.from_pretrained(policy).policy.state_dict()
+    assert all(weights.equal(trained[name]) for name, weights in model.policy.state_dict().items())
+    assert "The encoder is that of the base model, unchanged." in card(folder)[1]
 
 
 def test_a_question_answerer_by_its_loss(
@@ -277,7 +295,7 @@ def test_a_reranker_is_shown_as_one(
     assert head["pipeline_tag"] == "text-ranking"
     monkeypatch.chdir(folder / "model")
     names = run_code(body)
-    scores = names["scores"].sigmoid().tolist()
+    scores = names["scores"].tolist()
     assert [found["corpus_id"] for found in names["ranked"]] == names["ranking"]
     assert [found["score"] for found in names["ranked"]] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
 
@@ -308,8 +326,9 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
     with pytest.raises(SystemExit):
         run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", "0.01", *place])
     last = capsys.readouterr().err.splitlines()[-1]
-    said = re.match(r"error: --minutes 0\.01 leaves too little time .*: give at least ([\d.]+), or let", last)
+    said = re.match(r"error: --minutes 0\.01 leaves too little time .*: give at least ([\d.]+); [\d.]+ of them train", last)
     assert said is not None
+    assert "--max-eval-texts" not in last  # these are so few texts that fewer would not help
     assert not (at_work.place.root / "hurry").exists()
 
     minutes, started = 1.5 * float(said[1]) + 0.1, time.monotonic()

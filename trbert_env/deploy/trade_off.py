@@ -87,7 +87,8 @@ class TradeOff:
             TypeError: It is no number.
             ValueError: The model has no speed table, or it does not reach so far.
         """
-        return None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
+        found = None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
+        return None if found is None else round(found, 6)  # to the threshold and back again is the same number
 
     @speedup.setter
     def speedup(self, speedup: float) -> None:

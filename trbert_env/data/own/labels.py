@@ -51,7 +51,7 @@ class Labels:
     def __str__(self) -> str:
         """Return what they are, for descriptions."""
         if self.kind == "scores":
-            return "numbers"
+            return "labels are numbers"
         return f"{len(self.names)} classes: {_abridged(self.names)}"
 
     def names_of(self, values: pa.ChunkedArray) -> pa.ChunkedArray:

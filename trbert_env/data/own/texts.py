@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from trbert_env.data.own.guesses import (
     announced,
     check_apart,
     chosen,
+    found,
     matching,
     named_role,
     text_columns,
@@ -133,6 +135,11 @@ class TextClassification(OwnReader):
             ids, groups = tuple(name for name in IDS if name != QUERY_ID), (*GROUPS, QUERY_ID)
         others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (LABELS, ids, groups)))
         text, text_pair = text_columns(table, self.text, self.text_pair, others)
+        if self.ranking and text_pair is None and self.text_pair is None:
+            raise ValueError(
+                f"{table.name}: candidates of a query are pairs, and the column of their second texts cannot be told: "
+                f"name it with --columns text_pair=NAME; {found(table)}"
+            )
         label = chosen(table, "label", self.label, LABELS)
         assert label is not None
         key = chosen(table, "id", self.id, ids, required=False)
@@ -150,7 +157,19 @@ class TextClassification(OwnReader):
             self._told.append(understood(rows, column, main, "score" if relevances else self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])
             warn_of_one_value(rows, column, main)
+            self._warn_of_candidates(main, rows.table.column(column))
         return self._told[0]
+
+    def _warn_of_candidates(self, table: Table, labels: pa.ChunkedArray) -> None:
+        """Warn of what looks like a reranker's data and is not measured as such."""
+        named = matching(table, (*GROUPS[1:], QUERY_ID))
+        if self.ranking or not named or self._columns(table).text_pair is None or not are_relevances(labels):
+            return
+        warnings.warn(
+            f"{table.name}: pairs with labels of 0 and 1 and a column {named[0]!r} look like candidates of queries: "
+            "--task-options ranking=true measures them by nDCG, and not by accuracy",
+            stacklevel=2,
+        )
 
 
 def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, ranking: bool, faults: Faults) -> Rows:

@@ -491,6 +491,27 @@ def test_where_candidates_are_ranked_0_and_1_are_scores(labels: list[Any], read:
     assert load(file, ranking=True, label_kind="class").dataset["label"][:] != [0.0, 1.0]
 
 
+def test_candidates_of_a_query_need_second_texts(tmp_path: Path) -> None:
+    file = make(tmp_path, "csv", {"qid": ["q", "q"], "frage": ["a", "a"], "absatz": ["x", "y"], "rel": [0, 1]})
+    with pytest.raises(ValueError, match=r"are pairs, and the column of their second texts cannot be told: name it "):
+        load(file, text="frage", label="rel", ranking=True)
+    found = load(file, text="frage", text_pair="absatz", label="rel", ranking=True).dataset
+    assert found["text_pair"][:] == ["x", "y"]
+    alone = load(file, text="frage", text_pair="", label="rel", ranking=True).dataset
+    assert alone["text_pair"][:] == [None, None], "as it was asked for"
+
+
+def test_what_looks_like_a_rerankers_data_is_said_to(tmp_path: Path) -> None:
+    columns: Columns = {"query_id": ["q", "q"], "query": ["a", "a"], "passage": ["x", "y"], "relevant": [0, 1]}
+    with pytest.warns(UserWarning, match=r"a column 'query_id' look like candidates of queries: --task-options rank"):
+        found = load(make(tmp_path, "csv", columns), label_kind="score").dataset
+    assert found["label"][:] == [0.0, 1.0], "'relevant' is guessed to be the label"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(make(tmp_path, "csv", columns), ranking=True)
+        load(make(tmp_path, "csv", {**columns, "relevant": [0.5, 3.0]}), label_kind="score")
+
+
 def test_single_texts_have_a_group_where_one_is_named(tmp_path: Path) -> None:
     columns = {"text": [f"t{row}" for row in range(20)], "label": ["a", "b"] * 10, "group": ["x", "x", "y", "z"] * 5}
     file = make(tmp_path, "csv", columns, "single")
