@@ -326,7 +326,7 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
     with pytest.raises(SystemExit):
         run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", "0.01", *place])
     last = capsys.readouterr().err.splitlines()[-1]
-    said = re.match(r"error: --minutes 0\.01 leaves too little time .*: give at least ([\d.]+); [\d.]+ of them train", last)
+    said = re.match(r"error: --minutes 0\.01 leaves too little .*: give at least ([\d.]+); [\d.]+ of them train", last)
     assert said is not None
     assert "--max-eval-texts" not in last  # these are so few texts that fewer would not help
     assert not (at_work.place.root / "hurry").exists()
