@@ -30,7 +30,7 @@ def model_folder(path: str) -> str:
     if not os.path.isdir(inside):
         return path
     try:
-        is_model = _family_in(Path(path, "config.json")) is not None
+        is_model = family_in(Path(path, "config.json")) is not None
     except (ValueError, RecursionError):  # a damaged file, which is named where the model is loaded
         is_model = True
     return path if is_model else inside
@@ -63,7 +63,7 @@ def read_config(source: str, name: str) -> PreTrainedConfig:
     """
     known = ", ".join(FAMILIES)
     path = Path(source) / "config.json"
-    if _family_in(path) == "trbert":
+    if family_in(path) == "trbert":
         raise ValueError(
             f"backbone '{name}' is a token-reduced model: give this path as --policy or --model, or an unreduced "
             "encoder as --backbone"
@@ -85,7 +85,7 @@ def read_config(source: str, name: str) -> PreTrainedConfig:
         ) from error
     except CONFIG_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        if _family_in(path) in FAMILIES:
+        if family_in(path) in FAMILIES:
             raise ValueError(
                 f"backbone '{name}' has a config.json that cannot be read ({reason}): restore {path}"
             ) from error
@@ -113,8 +113,11 @@ def _is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
 
 
-def _family_in(path: Path) -> str | None:
-    """What a ``config.json`` names as its family; None where it names none or there is no such file.
+def family_in(path: Path) -> str | None:
+    """Return what a ``config.json`` names as its family; None where it names none or there is no such file.
+
+    Args:
+        path: The file.
 
     Raises:
         ValueError: It is not valid JSON.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -112,6 +112,7 @@ def answer(
         questions, a list of these in their order.
 
     Raises:
+        TypeError: Questions or contexts are no strings.
         ValueError: The model answers no questions, there is not one context a question, or one of them is empty; no
             tokenizer is known; or an option is out of range or has no meaning for the model.
 
@@ -182,10 +183,10 @@ def _paired(question: str | Sequence[str], context: str | Sequence[str]) -> tupl
     """Questions and contexts, one of each a row.
 
     Raises:
+        TypeError: They are no strings.
         ValueError: There are not as many of both.
     """
-    questions = [question] if isinstance(question, str) else list(question)
-    contexts = [context] if isinstance(context, str) else list(context)
+    questions, contexts = _strings("question", question), _strings("context", context)
     if isinstance(question, str):
         questions *= len(contexts)
     if isinstance(context, str):
@@ -193,6 +194,18 @@ def _paired(question: str | Sequence[str], context: str | Sequence[str]) -> tupl
     if len(questions) != len(contexts):
         raise ValueError(f"{len(questions)} questions but {len(contexts)} contexts: give one context a question")
     return questions, contexts
+
+
+def _strings(name: str, given: str | Iterable[str]) -> list[str]:
+    """One string or many as a list.
+
+    Raises:
+        TypeError: They are no strings.
+    """
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if any(not isinstance(one, str) for one in found):
+        raise TypeError(f"{name} is {given!r:.80}: give a string, or a list of strings")
+    return found
 
 
 def _tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenizerBase:

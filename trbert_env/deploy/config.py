@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from trbert_env.data.checkpoints import family_in
 from trbert_env.presets import get_preset
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
@@ -126,6 +129,27 @@ class TokenReducedConfig(PreTrainedConfig):
         """Return the configuration of the task model."""
         values = dict(self.backbone)
         return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def check_kind(source: str) -> None:
+    """Refuse the folder of another kind of model, which transformers would load with random weights.
+
+    Args:
+        source: A folder or a hub name.
+
+    Raises:
+        ValueError: It is such a folder.
+    """
+    path = os.path.join(source, "config.json")  # not by Path, which fails on long names
+    try:
+        kind = family_in(Path(path)) if os.path.isfile(path) else None
+    except (ValueError, RecursionError):  # what reads it next says how it is damaged
+        return
+    if kind not in (None, TokenReducedConfig.model_type):
+        raise ValueError(
+            f"'{source}' holds a '{kind}' model, not a token-reduced one: make a faster model of it by "
+            f"runners/make_faster.py --model {source}, and give the folder model/ of that run"
+        )
 
 
 # Else AutoTokenizer, which reads the configuration beside a tokenizer, would warn of a type that it does not know.

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_weights
-from trbert_env.deploy.config import TokenReducedConfig
+from trbert_env.deploy.config import TokenReducedConfig, check_kind
 from trbert_env.deploy.inputs import PaddedInputs, not_compiled, refuse
 from trbert_env.deploy.losses import task_loss
 from trbert_env.deploy.trade_off import TradeOff
@@ -178,6 +178,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             raise ValueError(f"precision {precision!r} is of an export: name its backend, or give dtype= instead")
         source = str(pretrained_model_name_or_path)
         what = f"token-reduced model '{source}'"
+        check_kind(source)
         for name in ("use_safetensors", "ignore_mismatched_sizes"):
             options.pop(name, None)
         model, missing = load_weights(super().from_pretrained, source, what, positional=arguments, **options)

@@ -17,6 +17,9 @@ def write_predictions(answers: Mapping[str, Answer], path: Path | str, na_path: 
         path: File of the texts, by id; ``""`` where there is no answer.
         na_path: File of the probabilities that there is no answer, by id; None for no such file.
 
+    Raises:
+        TypeError: One is no :class:`Answer`.
+
     Example:
         >>> import tempfile
         >>> found = {"q1": Answer("Ada", 0, 3, 5.0, 0.9, 0.05)}
@@ -25,6 +28,9 @@ def write_predictions(answers: Mapping[str, Answer], path: Path | str, na_path: 
         ...     print(Path(folder, "predictions.json").read_text())
         {"q1": "Ada"}
     """
+    for key, answer in answers.items():
+        if not isinstance(answer, Answer):
+            raise TypeError(f"the answer to {key!r} is {answer!r:.80}: give what model.answer returns")
     Path(path).write_text(_json({key: answer.text for key, answer in answers.items()}), encoding="utf-8")
     if na_path is not None:
         shares = {key: answer.no_answer_probability for key, answer in answers.items()}

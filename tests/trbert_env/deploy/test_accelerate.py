@@ -113,3 +113,11 @@ def test_what_is_no_such_model(policy: Any, tmp_path: Path) -> None:
         accelerate(policy, policy=policy)
     with pytest.raises(FileNotFoundError, match="could not be loaded"):
         accelerate(policy.backbone, policy=tmp_path)
+
+
+def test_a_plain_checkpoint_is_no_policy(stock: Any, tmp_path: Path) -> None:
+    said = r"stock' holds a 'bert' model, not a token-reduced one: make a faster model of it by runners/make_faster.py"
+    with pytest.raises(ValueError, match=said):
+        accelerate(stock, policy=tmp_path / "stock")
+    with pytest.raises(ValueError, match=said):
+        TokenReducedModel.from_pretrained(tmp_path / "stock")

@@ -64,6 +64,28 @@ def test_what_cannot_be_answered_is_refused(tokenizer: PreTrainedTokenizerBase) 
         answer_questions(make_model(tokenizer, "TextClassification"), tokenizer, QUESTIONS, SHORT)
 
 
+@pytest.mark.parametrize(
+    ("question", "context", "message"),
+    [
+        ("who?", None, "context is None: give a string, or a list of strings"),
+        (["who?", 3], "a text", r"question is \['who\?', 3\]: give a string"),
+        ("who?", [None], r"context is \[None\]: give a string"),
+    ],
+)
+def test_what_is_no_text_is_named(
+    question: Any, context: Any, message: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        make_model(tokenizer).answer(question=question, context=context, tokenizer=tokenizer)
+
+
+def test_strings_are_no_predictions(tmp_path: Path) -> None:
+    answers: Any = {"q1": "Ada"}
+    with pytest.raises(TypeError, match=r"the answer to 'q1' is 'Ada': give what model\.answer returns"):
+        write_predictions(answers, tmp_path / "predictions.json")
+    assert not list(tmp_path.iterdir())
+
+
 def test_offsets_are_those_of_the_answers(tokenizer: PreTrainedTokenizerBase) -> None:
     settings = {"max_tokens": 32, "stride": 8, "null_threshold": 1e9, "max_answer_tokens": 5}
     model = make_model(tokenizer, **settings)
