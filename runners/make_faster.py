@@ -12,7 +12,6 @@ import math
 import shlex
 import time
 from dataclasses import asdict, replace
-from functools import partial
 
 import torch
 from datasets import Dataset
@@ -119,28 +118,54 @@ def make_faster(options: MakeFasterOptions, ledger: Ledger, parts: Parts, folder
     model, _ = load_model(stages.trained(start), device)
     plan = ledger.plan
     print(f"measuring: about {stages.slower * plan.left('measuring') / 60:.1f} minutes", flush=True)
-    held_out, reported = measured_parts(plan, parts, stages, model)
-    full = measure_unreduced_pass(held_out, dtype, device)
-    measure = partial(Candidate.measure, full=full, options=options, dtype=getattr(torch, dtype), device=device)
-    best = best_candidate(measure(model), lambda: measure(load_model(stages.policy(start), device)[0], frozen=True))
-    model, points, choice = best.model, best.points, best.choice
-    model.speed_table = best.table
-    model.set_decision(choice.point.decision)
-
-    found = Findings.measure(model, reported, dtype, device)
+    with ledger.spending("measuring"):
+        held_out, reported = measured_parts(plan, parts, stages, model)
+        full = measure_unreduced_pass(held_out, dtype, device)
+        best = measured_best(stages, model, start, full, device)
+        found = Findings.measure(best.model, reported, dtype, device)
     if not parts.needs_stage1:
         announce_known_texts(full, found)
     count = len(held_out.examples)
     print_findings(found)
+    choice = best.choice
     said = promise(choice, options.max_loss, count, metric)
     (announce if choice.outcome in ("measured", "missed") else print)(said)
     print(finding(found))
     origin = origin_of(options, parts)
-    save(model, reported, folder, model_card(best, origin, found, count))
-    Speeds.of(points, choice.point, metric, full.measured.quality[metric], count).write(folder.path)
-    flat = record_of(found, choice, model, options.max_loss).to_flat()
-    track_end(folder.events_dir, options, flat, plan.policy_texts + plan.joint_texts)
+    save(best.model, reported, folder, model_card(best, origin, found, count))
+    Speeds.of(best.points, choice.point, metric, full.measured.quality[metric], count).write(folder.path)
+    flat = record_of(found, choice, best.model, options.max_loss, frozen=best.frozen).to_flat()
+    track_end(folder.events_dir, options, flat, plan.policy_texts + (0 if best.frozen else plan.joint_texts))
     folder.write_metrics(flat)
+
+
+def measured_best(stages: Stages, model: TokenReducedModel, start: str, full: MeasuredPass, device: str) -> Candidate:
+    """Measure the jointly trained model at several speeds, and the policy alone where that may be better; print them.
+
+    Args:
+        stages: Stages of the run, which have ended.
+        model: The jointly trained model.
+        start: Folder or hub name of the fine-tuned checkpoint.
+        full: Pass of the unreduced model over the held-out texts.
+        device: Device to compute on.
+
+    Returns:
+        The better one, set to the speed that was chosen.
+    """
+    options = stages.options
+    dtype = getattr(torch, evaluation_dtype(options.run.dtype))
+    count, metric = len(full.workload.examples), full.workload.task.metric_names[0]
+
+    def measure(model: TokenReducedModel, *, frozen: bool) -> Candidate:
+        found = Candidate.measure(model, full, options, dtype, device, frozen=frozen)
+        found.show(count, metric)
+        return found
+
+    trained = measure(model, frozen=False)
+    best = best_candidate(trained, lambda: measure(load_model(stages.policy(start), device)[0], frozen=True))
+    best.model.speed_table = best.table
+    best.model.set_decision(best.choice.point.decision)
+    return best
 
 
 def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReducedModel) -> tuple[Workload, Workload]:

@@ -1,7 +1,4 @@
-"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time.
-
-This is the only module that knows their keys in ``metrics.json``.
-"""
+"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ of the sums over passages (a cluster-robust estimate), and Student's t has as ma
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -166,6 +166,14 @@ class Loss:
         spread = Spread.of(full - reduced, groups)
         return cls(spread.mean, loss_bound(spread), loss_half_width(spread), spread)
 
+    def among(self, count: int) -> Loss:
+        """Return the loss with a bound that holds for the best of several models too (Bonferroni).
+
+        Args:
+            count: Number of models that are compared on the same texts.
+        """
+        return replace(self, bound=loss_bound(self.spread, 1.0 - (1.0 - CONFIDENCE) / count))
+
     def draws_needed(self, most: float) -> int | None:
         """Return how many independent draws like these would show that no more than ``most`` is lost.
 
@@ -179,8 +187,8 @@ class Loss:
         return draws_needed(self.spread, most)
 
 
-def loss_bound(spread: Spread) -> float:
-    """Return the one-sided upper bound of a mean loss, of :data:`CONFIDENCE`.
+def loss_bound(spread: Spread, confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided upper bound of a mean loss.
 
     It is Student's, of the paired differences and one more draw that loses everything. Without that draw, texts of
     which none has changed would prove that nothing is ever lost; with it the bound is then 264/n points, near the exact
@@ -188,13 +196,14 @@ def loss_bound(spread: Spread) -> float:
 
     Args:
         spread: Spread of the paired differences.
+        confidence: Confidence of the bound.
 
     Example:
         >>> round(loss_bound(Spread(0.0, 0.0, 1000)), 3)
         0.264
     """
     wider = _with_draws(spread, (WHOLE,))
-    return wider.mean + wider.error * _quantile(CONFIDENCE, wider.count - 1)
+    return wider.mean + wider.error * _quantile(confidence, wider.count - 1)
 
 
 def loss_half_width(spread: Spread) -> float:

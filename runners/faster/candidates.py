@@ -1,13 +1,15 @@
-"""Candidates of a run: the jointly trained model, and the policy on the unchanged encoder where training loses much."""
+"""Candidates of a run: the jointly trained model, and the policy on the unchanged encoder where much is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
 from runners.cli.display import announce, print_table
+from runners.evaluation.intervals import CONFIDENCE
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.choice import Choice, SpeedPoint, choose, measure_points
 from runners.faster.options import MakeFasterOptions
@@ -15,29 +17,35 @@ from runners.faster.report import FRONTIER_COLUMNS, frontier_rows
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.speed_table import SpeedTable
 
-#: Share of the loss that is there at the slowest speed already, from which on training is held to lose it.
+#: Share of the loss that is there at the slowest speed already, from which on the policy alone is measured too.
 TRAINED_AWAY = 0.5
 #: Outcomes from the best to the worst.
 _OUTCOMES = ("shown", "measured", "speed", "missed")
 
 
+#: Share by which two FLOPs speed-ups may differ and count as one.
+ALIKE = 0.05
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A model at several speeds on held-out texts, and the one that was chosen of them.
+    """A model at several speeds on held-out texts.
 
     Attributes:
         model: The model.
         table: Which threshold gives which speed on these texts.
         points: The model at several speeds, from the slowest.
-        choice: The choice among these.
-        frozen: True if its encoder is the checkpoint's, unchanged.
+        target: FLOPs speed-up that is asked for; None for none.
+        max_loss: Points of the main metric that may be lost; None where the speed alone decides.
+        frozen: True if joint training has not changed its encoder.
     """
 
     model: TokenReducedModel
     table: SpeedTable
     points: Sequence[SpeedPoint]
-    choice: Choice
-    frozen: bool
+    target: float | None
+    max_loss: float | None
+    frozen: bool = False
 
     @classmethod
     def measure(
@@ -50,7 +58,7 @@ class Candidate:
         *,
         frozen: bool = False,
     ) -> Candidate:
-        """Measure a model on held-out texts, choose a speed, and print its table.
+        """Measure a model on held-out texts.
 
         Args:
             model: The model.
@@ -58,49 +66,67 @@ class Candidate:
             options: Options of the run.
             dtype: Number format of the encoder.
             device: Device to compute on.
-            frozen: True if its encoder is the checkpoint's.
+            frozen: True if joint training has not changed its encoder.
         """
         table, points = measure_points(model, full, options.trained_speedup, dtype, device)
         target = options.trained_speedup if options.max_loss is None else options.target_speedup
-        choice = choose(points, target, options.max_loss)
-        count, metric = len(full.workload.examples), full.workload.task.metric_names[0].replace("_", " ")
-        of_it = "policy alone, encoder unchanged: " if frozen else ""
+        return cls(model, table, points, target, options.max_loss, frozen)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The speed that is chosen of this model; see :func:`runners.faster.choice.choose`."""
+        return choose(self.points, self.target, self.max_loss)
+
+    def among(self, count: int) -> Candidate:
+        """Return the same with bounds that hold for the best of several models.
+
+        Args:
+            count: Number of models that are compared on the same texts.
+        """
+        return replace(self, points=[replace(point, loss=point.loss.among(count)) for point in self.points])
+
+    def show(self, held_out: int, metric: str) -> None:
+        """Print the speeds as a table.
+
+        Args:
+            held_out: Number of held-out records.
+            metric: Name of the main metric.
+        """
+        of_it = "policy alone, encoder unchanged: " if self.frozen else ""
         print_table(
-            f"{of_it}speeds on {count:,} held-out texts: {metric}, points of it lost, and at most with 95 % confidence "
-            "(* chosen)",
+            f"{of_it}speeds on {held_out:,} held-out texts: {metric.replace('_', ' ')}, points of it lost, and at most "
+            f"with {CONFIDENCE:.0%} confidence (* its choice)",
             FRONTIER_COLUMNS,
-            frontier_rows(points, choice.point, full.workload.task.metric_names[0]),
+            frontier_rows(self.points, self.choice.point, metric),
         )
-        return cls(model, table, points, choice, frozen)
 
 
 def best_candidate(trained: Candidate, measure_frozen: Callable[[], Candidate]) -> Candidate:
-    """Return the better one of two models; the second is measured only where training seems to lose more than skipping.
+    """Return the better one of two models; the second is measured only where much is lost at the slowest speed already.
 
-    Few texts of joint training can cost an encoder more than skipping costs a policy on the unchanged encoder.
+    Few texts of joint training can cost an encoder more than skipping costs a policy on the unchanged encoder. Where
+    two are compared, their bounds are those of the better of two.
 
     Args:
         trained: The jointly trained model.
         measure_frozen: Measures the policy on the unchanged encoder.
     """
-    if not lost_by_training(trained.points, trained.choice):
+    if not loses_when_slow(trained.points, trained.choice):
         return trained
-    slowest, chosen = trained.points[0], trained.choice.point
+    slowest = trained.points[0]
     announce(
-        f"{slowest.loss.mean:.2f} points are lost at {slowest.flops_speedup:.2f}x already, {chosen.loss.mean:.2f} at "
-        f"{chosen.flops_speedup:.2f}x: training lost them rather than skipping. More texts to train on (--total-texts, "
-        "--minutes) would lose less; the policy alone, with the encoder as it was, is measured too"
+        f"{slowest.loss.mean:.2f} points are lost at the slowest speed, {slowest.flops_speedup:.2f}x, already: joint "
+        "training on few texts can lose more than skipping does. So the policy alone, with the encoder as it was, is "
+        "measured too, which takes as long again. More texts to train on (--total-texts, --minutes) would lose less"
     )
-    frozen = measure_frozen()
-    if not better(frozen.choice, trained.choice):
+    frozen, trained = measure_frozen().among(2), trained.among(2)
+    if not better(frozen, trained):
         return trained
-    announce("the policy alone is better here: the faster model has the encoder as it was, unchanged")
-    # Both are tried in this order, so that the second shows nothing where the first has not; see choice.py.
-    outcome = "measured" if frozen.choice.outcome == "shown" else frozen.choice.outcome
-    return replace(frozen, choice=Choice(frozen.choice.point, outcome))
+    announce("the policy alone is better here: the faster model has the encoder as it was before joint training")
+    return frozen
 
 
-def lost_by_training(points: Sequence[SpeedPoint], choice: Choice) -> bool:
+def loses_when_slow(points: Sequence[SpeedPoint], choice: Choice) -> bool:
     """Tell whether most of what is lost is surely lost at the slowest speed already, or all speeds lose too much.
 
     Args:
@@ -112,15 +138,18 @@ def lost_by_training(points: Sequence[SpeedPoint], choice: Choice) -> bool:
     return choice.outcome == "missed" or (surely and slowest.mean >= TRAINED_AWAY * choice.point.loss.mean)
 
 
-def better(one: Choice, other: Choice) -> bool:
-    """Tell whether one choice is better: by its outcome, then by what was to be reached, speed or a small loss.
+def better(one: Candidate, other: Candidate) -> bool:
+    """Tell whether a model is better: by its outcome, then by its speed where that is asked for, then by its loss.
 
     Args:
         one: The one.
         other: The other.
     """
-    if one.outcome != other.outcome:
-        return _OUTCOMES.index(one.outcome) < _OUTCOMES.index(other.outcome)
-    if one.outcome in ("shown", "measured") and one.point.wanted != other.point.wanted:
-        return one.point.wanted > other.point.wanted
-    return one.point.loss.mean < other.point.loss.mean
+    mine, others = one.choice, other.choice
+    if mine.outcome != others.outcome:
+        return _OUTCOMES.index(mine.outcome) < _OUTCOMES.index(others.outcome)
+    speed, against = mine.point.flops_speedup, others.point.flops_speedup
+    if mine.outcome != "missed" and abs(speed / against - 1.0) > ALIKE:
+        wanted = mine.point.wanted  # by the speed alone: whichever is nearer to it; by a loss: whichever is faster
+        return abs(speed - wanted) < abs(against - wanted) if mine.outcome == "speed" else speed > against
+    return mine.point.loss.mean < others.point.loss.mean

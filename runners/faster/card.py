@@ -25,7 +25,7 @@ from runners.faster.report import (
 )
 from runners.faster.usage import SPEED, pipeline_tag, reading, usage
 from trbert_env.data.backbones import Backbone
-from trbert_env.data.checkpoints import folder_name
+from trbert_env.data.checkpoints import EMBEDDED_BACKBONE, folder_name
 from trbert_env.data.readers import READERS
 from trbert_env.data.workload import Workload
 from trbert_env.presets import Preset
@@ -64,12 +64,12 @@ class Origin:
         return folder_name(name) if Path(name).is_dir() else name
 
     @property
-    def hub_model(self) -> str | None:
+    def hub_model(self) -> str | list[str] | None:
         """Hub name of the checkpoint, or of what its card says it was made from; None where neither is known."""
-        if not Path(self.checkpoint.name).is_dir():
+        if self.checkpoint.name != EMBEDDED_BACKBONE and not Path(self.checkpoint.name).is_dir():
             return self.checkpoint.name
-        named = self._card().get("base_model")
-        return named if isinstance(named, str) else None
+        named: str | list[str] | None = self._card().get("base_model")
+        return named
 
     @property
     def licence(self) -> str:
@@ -168,7 +168,7 @@ def model_card(best: Candidate, origin: Origin, found: Findings, held_out: int) 
         "## Quality and speed",
         f"On the {workload.split} texts, with 95 % intervals:",
         markdown_table(["", "before", "after", "change"], quality_rows(found)).rstrip(),
-        "The encoder is that of the base model, unchanged."
+        f"The encoder is {'the fine-tuned one' if origin.fine_tuned_here else 'that of the base model'}, unchanged."
         if best.frozen
         else "The faster model was trained for longer than the one before, and may have gained or lost by that too.",
         markdown_table(["speed-up", ""], speed_rows(found)).rstrip(),

@@ -49,7 +49,7 @@ class TooLittleTimeError(ValueError):
     Attributes:
         seconds: Seconds that would.
         training: Seconds of these that go into training.
-        fewer: True if fewer held-out or evaluation records would take less.
+        fewer: True if more records than :data:`LEAST_MEASURED` are measured of the held-out or evaluation ones.
     """
 
     def __init__(self, seconds: float, training: float, fewer: bool) -> None:

@@ -194,8 +194,8 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
         )
     if loss.bound <= max_loss:  # a faster one may lose less by chance
         return (
-            f"measured, not shown: {speed}; {lost}, {bound}, but what was tried before, slower speeds or the jointly "
-            "trained model, was not shown to lose as little."
+            f"measured, not shown: {speed}; {lost}, {bound}, but a slower speed was not shown to lose as little, and "
+            "speeds are tried from the slowest on."
         )
     needed, groups, would = loss.draws_needed(max_loss), loss.spread.count, ""
     if needed is not None:
@@ -258,7 +258,9 @@ def _rounded_up(count: int) -> int:
     return math.ceil(count / unit) * unit
 
 
-def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_loss: float | None) -> EvaluationRecord:
+def record_of(
+    found: Findings, choice: Choice, model: TokenReducedModel, max_loss: float | None, *, frozen: bool
+) -> EvaluationRecord:
     """Return the record of ``metrics.json``: of the evaluation texts, and what was promised.
 
     Args:
@@ -266,9 +268,11 @@ def record_of(found: Findings, choice: Choice, model: TokenReducedModel, max_los
         choice: The choice; its held-out quality stands behind ``holdout_``.
         model: The model.
         max_loss: ``--max-loss``.
+        frozen: True if joint training has not changed its encoder.
     """
     extra: dict[str, Any] = {
         "outcome": choice.outcome,
+        "policy_alone": frozen,
         "promised_flops_speedup": choice.point.flops_speedup,
         "promised_loss": choice.point.loss.mean,
         "promised_loss_bound": choice.point.loss.bound,

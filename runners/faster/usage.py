@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trbert_env.data.records import columns
 from trbert_env.data.workload import Workload
-from trbert_env.tasks import Task
+from trbert_env.tasks import SpanQA, Task
 from trbert_env.tasks.classification import Classification
 
 #: The hub's names of the kinds of task.
@@ -100,8 +100,10 @@ def reading(task: Task) -> str:
         >>> reading(Classification(max_tokens=128))
         'It reads at most 128 tokens of a text, from its beginning.'
     """
+    if isinstance(task, SpanQA):
+        return f"It reads a context in windows of {task.max_tokens} tokens, each with the question."
     if not isinstance(task, Classification):
-        return f"It reads {task.max_tokens} tokens at a time."
+        return f"It reads at most {task.max_tokens} tokens of a sequence."
     part = "from its beginning" if task.truncation == "head" else "from its beginning and its end"
     sentences = [f"It reads at most {task.max_text_tokens} tokens of a text, {part}."]
     if task.label_note is not None:

@@ -231,7 +231,7 @@ def test_its_report_draws_the_measured_speeds_the_stages_and_the_intervals(at_wo
 def test_the_policy_alone_where_it_is_better(
     at_work: Engineer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(candidates, "lost_by_training", lambda points, choice: True)
+    monkeypatch.setattr(candidates, "loses_when_slow", lambda points, choice: True)
     monkeypatch.setattr(candidates, "better", lambda one, other: True)
     folder = at_work.run("alone", *at_work.file(), "--target-speedup", "1.5")
     assert "policy alone, encoder unchanged: speeds on 21 held-out texts" in " ".join(capsys.readouterr().out.split())
@@ -243,6 +243,7 @@ def test_the_policy_alone_where_it_is_better(
     trained = TokenReducedModel.from_pretrained(policy).policy.state_dict()
     assert all(weights.equal(trained[name]) for name, weights in model.policy.state_dict().items())
     assert "The encoder is that of the base model, unchanged." in card(folder)[1]
+    assert record(folder)["policy_alone"] is True
 
 
 def test_a_question_answerer_by_its_loss(
@@ -267,7 +268,7 @@ def test_a_question_answerer_by_its_loss(
     )
     assert "Licence of the base model: unknown: see base model." in body
     assert "base_model" not in head  # a folder's name means nothing on the hub
-    assert "It reads 384 tokens at a time." in body
+    assert "It reads a context in windows of 384 tokens, each with the question." in body
     monkeypatch.chdir(run_dir / "model")
     names = run_code(body)
     assert names["answer"].text in "Ada sold drums."  # "" too: no answer

@@ -203,8 +203,10 @@ def _strings(name: str, given: str | Iterable[str]) -> list[str]:
         TypeError: They are no strings.
     """
     found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
-    if any(not isinstance(one, str) for one in found):
-        raise TypeError(f"{name} is {given!r:.80}: give a string, or a list of strings")
+    for place, one in enumerate(found):
+        if not isinstance(one, str):
+            which = name if one is given else f"{name}[{place}]"
+            raise TypeError(f"{which} is {one!r:.80}: give a string, or a list of strings")
     return found
 
 

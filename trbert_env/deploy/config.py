@@ -131,16 +131,17 @@ class TokenReducedConfig(PreTrainedConfig):
         return AutoConfig.for_model(values.pop("model_type"), **values)
 
 
-def check_kind(source: str) -> None:
-    """Refuse the folder of another kind of model, which transformers would load with random weights.
+def check_kind(source: str, subfolder: str = "") -> None:
+    """Refuse a local folder of another kind of model, and say how to make one of it.
 
     Args:
-        source: A folder or a hub name.
+        source: A folder; of a hub name nothing is known here.
+        subfolder: Folder in it that the model lies in.
 
     Raises:
         ValueError: It is such a folder.
     """
-    path = os.path.join(source, "config.json")  # not by Path, which fails on long names
+    path = os.path.join(source, subfolder, "config.json")  # not by Path, which fails on long names
     try:
         kind = family_in(Path(path)) if os.path.isfile(path) else None
     except (ValueError, RecursionError):  # what reads it next says how it is damaged

@@ -178,7 +178,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             raise ValueError(f"precision {precision!r} is of an export: name its backend, or give dtype= instead")
         source = str(pretrained_model_name_or_path)
         what = f"token-reduced model '{source}'"
-        check_kind(source)
+        check_kind(source, options.get("subfolder") or "")
         for name in ("use_safetensors", "ignore_mismatched_sizes"):
             options.pop(name, None)
         model, missing = load_weights(super().from_pretrained, source, what, positional=arguments, **options)

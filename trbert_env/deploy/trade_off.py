@@ -87,8 +87,12 @@ class TradeOff:
             TypeError: It is no number.
             ValueError: The model has no speed table, or it does not reach so far.
         """
-        found = None if self.keep_fractions is not None else self.speed_table.speedup(self.threshold)
-        return None if found is None else round(found, 6)  # to the threshold and back again is the same number
+        table = self.speed_table
+        found = None if self.keep_fractions is not None else table.speedup(self.threshold)
+        if found is None:
+            return None
+        # The way to the threshold and back costs the last digits; within the table, so that it can be set again.
+        return min(max(round(found, 6), table.speedups[0]), table.speedups[-1])
 
     @speedup.setter
     def speedup(self, speedup: float) -> None:

@@ -39,6 +39,16 @@ def test_a_speedup_sets_the_threshold_of_the_table(model: Any, speedup: float, t
         assert each.keep_fractions is None
 
 
+def test_a_speedup_that_was_set_is_read_as_it_was(model: Any) -> None:
+    model.speed_table = SpeedTable(speedups=(1.1234567, 1.5, 3.9876543), thresholds=(0.1, 0.4, 0.9))
+    for speedup in (1.5, 2.0, 2.5):
+        model.speedup = speedup
+        assert model.speedup == speedup
+    for end in (1.1234567, 3.9876543):
+        model.speedup = end
+        model.speedup = model.speedup  # what is read can be set
+
+
 @pytest.mark.parametrize("speedup", [0.5, 1.0, 3.1, float("nan"), float("inf")])
 def test_a_speedup_that_was_not_measured(model: Any, speedup: float) -> None:
     before = model.decision

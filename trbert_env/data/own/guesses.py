@@ -38,9 +38,11 @@ TEXTS = (
 #: First texts that seldom stand alone.
 HALVES = frozenset(first for first, _ in PAIRS) - {"text"}
 LABELS = (
-    "label", "labels", "class", "category", "target", "relevance", "relevant", "is_relevant", "score", "stars",
-    "rating", "sentiment", "gold_label",
+    "label", "labels", "class", "category", "target", "relevance", "score", "stars", "rating", "sentiment",
+    "gold_label",
 )  # fmt: skip
+#: Names of labels where there is none of the others.
+RARER_LABELS = ("relevant", "is_relevant")
 #: The id of a record, or of the query whose candidates are ranked.
 QUERY_ID = "qid"
 IDS = ("id", "guid", "idx", QUERY_ID, "uid")

@@ -20,6 +20,7 @@ from trbert_env.data.own.guesses import (
     IDS,
     LABELS,
     QUERY_ID,
+    RARER_LABELS,
     announced,
     check_apart,
     chosen,
@@ -133,14 +134,15 @@ class TextClassification(OwnReader):
         groups: tuple[str, ...] = GROUPS
         if self.ranking:  # the candidates of a query share its id
             ids, groups = tuple(name for name in IDS if name != QUERY_ID), (*GROUPS, QUERY_ID)
-        others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (LABELS, ids, groups)))
+        labels = LABELS if matching(table, LABELS) else RARER_LABELS
+        others = {self.label, self.id, self.group}.union(*(matching(table, names) for names in (labels, ids, groups)))
         text, text_pair = text_columns(table, self.text, self.text_pair, others)
         if self.ranking and text_pair is None and self.text_pair is None:
             raise ValueError(
                 f"{table.name}: candidates of a query are pairs, and the column of their second texts cannot be told: "
                 f"name it with --columns text_pair=NAME; {found(table)}"
             )
-        label = chosen(table, "label", self.label, LABELS)
+        label = chosen(table, "label", self.label, labels)
         assert label is not None
         key = chosen(table, "id", self.id, ids, required=False)
         # Elsewhere a column "group" may be anything.
@@ -162,8 +164,10 @@ class TextClassification(OwnReader):
 
     def _warn_of_candidates(self, table: Table, labels: pa.ChunkedArray) -> None:
         """Warn of what looks like a reranker's data and is not measured as such."""
+        if self.ranking or self.label_kind == "class" or self._columns(table).text_pair is None:
+            return
         named = matching(table, (*GROUPS[1:], QUERY_ID))
-        if self.ranking or not named or self._columns(table).text_pair is None or not are_relevances(labels):
+        if not named or not are_relevances(labels):
             return
         warnings.warn(
             f"{table.name}: pairs with labels of 0 and 1 and a column {named[0]!r} look like candidates of queries: "
