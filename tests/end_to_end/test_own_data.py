@@ -422,7 +422,7 @@ def test_another_file_is_read_as_the_models_labels_were(
     command("evaluate", "--model", str(run_dir), "--validation-file", str(later), "--dtype", "float32")
     said = " ".join(word for word in capsys.readouterr().err.split() if word != "│")
     assert "evaluation data: later validation, 9 examples from" in said
-    assert "; numbers" in said  # not two classes
+    assert "; labels are numbers" in said  # not two classes
     later.write_text(later.read_text() + "where is the mill,the mill is red,yes\n")
     given = ["--validation-file", str(later), "--dtype", "float32"]
     line = refused(command, capsys, "evaluate", "--model", str(run_dir), *given)
