@@ -145,7 +145,8 @@ class RunExamples:
         validation = sample(beside, data.max_eval_texts)
         if len(validation) < len(beside):
             announce(f"evaluation data: {len(validation):,} of them are drawn at random (--max-eval-texts)")
-        return cls(request, found.source, found.labels, train, validation, withheld)
+        # Encoders are loaded as the options say: by a trained model's settings a shorter teacher would be extended.
+        return cls(data.request(), found.source, found.labels, train, validation, withheld)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:
         """Load the encoder of the options; see :func:`trbert_env.data.backbones.load_backbone`.
