@@ -21,8 +21,6 @@ from trbert_env.reduction.speed_table import SpeedTable
 TRAINED_AWAY = 0.5
 #: Outcomes from the best to the worst.
 _OUTCOMES = ("shown", "measured", "speed", "missed")
-
-
 #: Share by which two FLOPs speed-ups may differ and count as one.
 ALIKE = 0.05
 

@@ -170,7 +170,9 @@ class Forked:
         status: int | None = self._process.exitcode
         return status
 
-    poll = returncode.fget
+    def poll(self) -> int | None:
+        """The exit status, as :attr:`returncode`."""
+        return self.returncode
 
     def send_signal(self, how: int) -> None:
         """Send a signal, unless it has ended."""

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import TENSOR
 SCRIPT = str(Path(__file__).with_name("faulty_run.py"))
 FAULTS = ("exit", "full", "interrupt", "interrupt_twice")
 #: Operations of each trainer and fault that are tried without the option.
-SAMPLE = 3
+SAMPLE = 5
 
 ARGUMENTS = {
     "finetune": ["--epochs", "1", "--batch-size", "8", "--checkpoint-every", "1", "--dropout", "0.1"],
