@@ -17,14 +17,9 @@ from runners.cli.display import announce
 from runners.cli.flags import refuse_given, refuse_unused
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import UserError, run
+from runners.evaluation.evaluations import evaluate_exported, evaluate_heuristic, evaluate_model, evaluate_system
 from runners.evaluation.matching import match_fractions
-from runners.evaluation.passes import (
-    evaluate_exported,
-    evaluate_heuristic,
-    evaluate_model,
-    evaluate_system,
-    measure_keep_all,
-)
+from runners.evaluation.passes import measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
 from runners.runs.models import check_settled, load_first, load_model, load_original
@@ -82,6 +77,9 @@ class EvaluateOptions:
     split: Literal["train", "validation", "test"] | None = None
     """The split."""
 
+    clock: bool = True
+    """With --model: read the clock too."""
+
     data: Group[DataOptions] = field(default_factory=DataOptions)
     encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
@@ -104,6 +102,8 @@ class EvaluateOptions:
             raise UserError("--speedup goes with --model, without --threshold and --keep-fractions: leave them out")
         if self.original is not None and self.model is None:
             raise UserError("--original is the encoder that --model began with: leave it out without --model")
+        if not self.clock and self.model is None:
+            raise UserError("--agent reads no clock: leave --no-clock out")
         if self.match is not None and self.model is not None:
             raise UserError("--match finds the fractions of an --agent: leave it out with --model")
         if self.backend == "torch" and self.precision != "float32":
@@ -166,9 +166,9 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     slices = None if options.slices is None else slices_speedup(workload, options.slices)
     if exported is None:
-        record = evaluate_model(model, workload, dtype, device, decision, earlier)
+        record = evaluate_model(model, workload, dtype, device, decision, earlier, clock=options.clock)
     else:
-        record = evaluate_exported(exported, model, workload, decision, earlier)
+        record = evaluate_exported(exported, model, workload, decision, earlier, clock=options.clock)
     if options.slices is not None and slices is not None:
         record = with_slices(record, options.slices, slices)
     if original is None:
@@ -195,7 +195,8 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
         raise
     workload = load_split(options.data, original, options.split, trained=TrainedOn(record.env, system.task))
     dtype = evaluation_dtype(options.run.dtype)
-    return evaluate_system(system, workload, dtype, device, earlier_record(options.full_from))
+    earlier = earlier_record(options.full_from)
+    return evaluate_system(system, workload, dtype, device, earlier, clock=options.clock)
 
 
 def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:

@@ -16,7 +16,8 @@ from agents.distillation import Teacher
 from runners.cli.display import print_end
 from runners.cli.options import resolve_device
 from runners.cli.run import run
-from runners.evaluation.passes import check_conditions, evaluate_model, evaluation_conditions, measure_keep_all
+from runners.evaluation.evaluations import evaluate_model
+from runners.evaluation.passes import check_conditions, evaluation_conditions, measure_keep_all
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
@@ -104,7 +105,7 @@ def finish(
         validation.backbone.tokenizer.save_pretrained(partial)
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
     record = replace(
-        evaluate_model(model, validation, dtype, device, earlier=earlier, read_clock=read_clock),
+        evaluate_model(model, validation, dtype, device, earlier=earlier, clock=read_clock),
         keep_all=measure_keep_all(model, validation, dtype, device),
         holdout=training.measure_holdout(model),
         identity=Identity(fingerprint_model(model)),

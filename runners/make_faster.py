@@ -20,7 +20,10 @@ from runners.cli.display import announce
 from runners.cli.flags import check_options, command_line
 from runners.cli.options import resolve_device
 from runners.cli.run import run
+from runners.evaluation.comparison import Comparison
+from runners.evaluation.evaluations import compare_model
 from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
+from runners.evaluation.passes import measure_unreduced_pass
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.candidates import Candidate, best_candidate
 from runners.faster.card import Origin, hub_dataset, model_card
@@ -29,10 +32,9 @@ from runners.faster.options import MakeFasterOptions
 from runners.faster.pacing import make_plan
 from runners.faster.plan import Plan, print_plan
 from runners.faster.report import (
-    Findings,
+    ROUNDS,
     counted,
     finding,
-    measure_unreduced_pass,
     print_findings,
     promise,
     record_of,
@@ -122,7 +124,7 @@ def make_faster(options: MakeFasterOptions, ledger: Ledger, parts: Parts, folder
         held_out, reported = measured_parts(plan, parts, stages, model)
         full = measure_unreduced_pass(held_out, dtype, device)
         best = measured_best(stages, model, start, full, device)
-        found = Findings.measure(best.model, reported, dtype, device)
+        found = compare_model(best.model, reported, dtype, device, rounds=ROUNDS)
     if not parts.needs_stage1:
         announce_known_texts(full, found)
     count = len(held_out.examples)
@@ -182,9 +184,10 @@ def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReduced
     return splits.holdout, splits.validation
 
 
-def announce_known_texts(full: MeasuredPass, found: Findings) -> None:
+def announce_known_texts(full: MeasuredPass, found: Comparison) -> None:
     """Say where the checkpoint seems to have been trained on the held-out texts: what is lost on these is no guide."""
-    known, new = (Spread.of(one.scores, groups_of(one.workload.examples)) for one in (full, found.full))
+    assert found.full_pass is not None, "both models have run"
+    known, new = (Spread.of(one.scores, groups_of(one.workload.examples)) for one in (full, found.full_pass))
     if clearly_greater(known, new):
         announce(
             f"the checkpoint has {found.metric} {known.mean:.1f} on held-out training texts and {new.mean:.1f} on "

@@ -86,11 +86,11 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
         )
         for proportion in sorted(options.proportions):
             agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
-            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").to_flat()
+            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").measured.to_flat()
             rows.append({"strategy": strategy, "kept": proportion, **found})
             write_csv(table, rows)
         if not whole:
-            whole = run_pass(env, KeepAll(), "all kept").to_flat()
+            whole = run_pass(env, KeepAll(), "all kept").measured.to_flat()
         rows.append({"strategy": strategy, "kept": 1.0, **whole})
         write_csv(table, rows)
     return rows

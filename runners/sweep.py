@@ -17,6 +17,7 @@ from runners.cli.flags import check_options
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
+from runners.evaluation.evaluations import evaluate_model
 from runners.evaluation.nested_runs import (
     HeuristicPoints,
     found_or_run,
@@ -24,7 +25,7 @@ from runners.evaluation.nested_runs import (
     kept_record,
     trained_agent,
 )
-from runners.evaluation.passes import evaluate_model, evaluation_conditions
+from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.evaluation.summary import mean_line
 from runners.joint_finetune import joint_finetune

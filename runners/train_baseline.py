@@ -18,7 +18,8 @@ from baselines.saving import SystemRecord, save_system
 from runners.cli.display import print_end
 from runners.cli.options import resolve_device
 from runners.cli.run import run
-from runners.evaluation.passes import check_conditions, evaluate_system, evaluation_conditions, measure_system
+from runners.evaluation.evaluations import evaluate_system, measure_system
+from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record

@@ -15,8 +15,9 @@ from runners.cli.display import announce, print_end
 from runners.cli.items import spelled_out
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import run
+from runners.evaluation.evaluations import evaluate_agent, evaluate_model
 from runners.evaluation.layer_probe import earliest_cuts
-from runners.evaluation.passes import check_conditions, evaluate_agent, evaluate_model, evaluation_conditions
+from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
 from runners.runs.files import replacing_folder
@@ -161,7 +162,7 @@ def evaluate_and_report(
         with replacing_folder(folder.model_dir) as partial:
             model.save_pretrained(partial)
             validation.backbone.tokenizer.save_pretrained(partial)
-        record = evaluate_model(model, validation, dtype, device, earlier=earlier, read_clock=read_clock)
+        record = evaluate_model(model, validation, dtype, device, earlier=earlier, clock=read_clock)
         record = replace(record, identity=Identity(fingerprint_model(model)))
     track_end(folder.events_dir, options, record.to_flat(), training.total_texts)
     folder.write_metrics(record.to_flat())

@@ -1,4 +1,4 @@
-"""Certainty of a record's numbers, which ``make_faster.py`` writes: intervals, ranges of the clock, and CPU time."""
+"""Certainty of a record's numbers: intervals over texts, ranges of the clock, and CPU time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from runners.evaluation.machine import Load
-from runners.evaluation.timing import Ratio
+from runners.evaluation.timing import ClockReading
 
 
 @dataclass(frozen=True)
@@ -58,29 +58,27 @@ class Certainty:
         return cls(**{entry.name: extra.get(entry.name) for entry in fields(cls)})
 
     @classmethod
-    def measured(
-        cls, loss_half: float, flops_half: float, wall: Mapping[str, Ratio], cpu: Mapping[str, Ratio], load: Load
-    ) -> Certainty:
+    def measured(cls, loss_half: float | None, flops_half: float | None, reading: ClockReading | None) -> Certainty:
         """Return it from what was measured.
 
         Args:
-            loss_half: Half the width of the interval of the loss.
-            flops_half: The same of the FLOPs speed-up.
-            wall: Wall speed-ups, ``"stock"`` and ``"packed"``.
-            cpu: The same by CPU time; empty where that tells nothing.
-            load: Work of other processes meanwhile.
+            loss_half: Half the width of the interval of the loss; None where the unreduced model did not run.
+            flops_half: The same of the FLOPs speed-up; None where nothing was to be saved.
+            reading: Reading of the clock; None where it was not read.
         """
         found: dict[str, Any] = {"loss_half_width": loss_half, "flops_speedup_half_width": flops_half}
-        for name, ratio in wall.items():
+        if reading is None:
+            return cls(**found)
+        for name, ratio in reading.wall.items():
             found |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
-        for name, ratio in cpu.items():
+        for name, ratio in reading.cpu.items():
             found |= {f"cpu_speedup_{name}": ratio.median}
             found |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
-        return cls(**found, other_processors=load.others, processors=load.processors, machine_quiet=load.quiet)
+        return cls(**found | reading.load.to_flat())
 
     def to_flat(self) -> dict[str, Any]:
-        """Return its part of the flat record, by name; None for what is not known."""
-        return asdict(self)
+        """Return its part of the flat record, by name, of what is known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def stock(self) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from agents.policy_agent import PolicyAgentOptions
 from runners.cli.display import announce
 from runners.cli.options import ResumableT, TaskOptions, resolve_device
+from runners.evaluation.evaluations import evaluate_heuristic
 from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
-from runners.evaluation.passes import evaluate_heuristic, evaluation_conditions
+from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Identity
 from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json

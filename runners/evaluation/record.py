@@ -151,7 +151,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Clock:
-    """Wall speed-ups of a reduced model; see :func:`runners.evaluation.timing.wall_speedups`.
+    """Wall speed-ups of a reduced model; see :func:`runners.evaluation.timing.read_clock`.
 
     Attributes:
         wall_speedup_stock: Time of stock transformers over time of the reduced model.

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from runners.cli.display import progress
+from runners.evaluation.machine import Load, LoadWatch
 from runners.evaluation.quality import text_order
 from runners.evaluation.record import Clock
 from trbert_env.data.backbones import move
@@ -25,6 +26,8 @@ from trbert_env.system import ReducedSystem, StockSystem, System, UnreducedSyste
 #: Texts that the clock is read on at the end of a training run; the benchmark takes its own number.
 TIMED_TEXTS = 128
 BATCH_SIZE = 32
+#: Rounds that count there.
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def model_systems(model: TokenReducedModel) -> dict[str, System]:
 
 
 def against(model: PreTrainedModel, system: System) -> dict[str, System]:
-    """Return a system and the unreduced ones that it is timed against; see :func:`wall_speedups`.
+    """Return a system and the unreduced ones that it is timed against; see :func:`read_clock`.
 
     Args:
         model: The unreduced task model.
@@ -226,8 +229,28 @@ def placed_reduced(model: TokenReducedModel, device: str, dtype: torch.dtype) ->
     return copied
 
 
-def wall_speedups(systems: Mapping[str, System], texts: Sequence[EncodedText], rounds: int = 3) -> Clock:
-    """Measure the wall speed-ups of a system on a sample of the texts.
+@dataclass(frozen=True)
+class ClockReading:
+    """Speed-ups of a system by the clock and by CPU time.
+
+    Attributes:
+        wall: Speed-ups by the clock, over ``"stock"`` transformers and over the ``"packed"`` encoder.
+        cpu: The same by CPU time; empty on a GPU, where it tells nothing.
+        load: Work of other processes meanwhile.
+    """
+
+    wall: Mapping[str, Ratio]
+    cpu: Mapping[str, Ratio]
+    load: Load
+
+    @property
+    def clock(self) -> Clock:
+        """The wall speed-ups alone."""
+        return Clock(self.wall["stock"].median, self.wall["packed"].median)
+
+
+def read_clock(systems: Mapping[str, System], texts: Sequence[EncodedText], rounds: int = ROUNDS) -> ClockReading:
+    """Measure the speed-ups of a system on a sample of the texts.
 
     Args:
         systems: Systems to time in turns, by ``"stock"``, ``"packed"`` and ``"reduced"``; all of one number format and
@@ -235,9 +258,16 @@ def wall_speedups(systems: Mapping[str, System], texts: Sequence[EncodedText], r
         texts: Texts to take the sample from.
         rounds: Rounds that count.
     """
-    timings = time_sample(systems, texts, rounds)
-    stock, packed, reduced = (timings[name].median for name in ("stock", "packed", "reduced"))
-    return Clock(stock / reduced, packed / reduced)
+    watch = LoadWatch()
+    with watch:
+        timings = time_sample(systems, texts, rounds)
+    reduced, sides = timings["reduced"], ("stock", "packed")
+    on_cpu = systems["reduced"].device.type == "cpu"
+    return ClockReading(
+        {name: Ratio.of(timings[name], reduced) for name in sides},
+        {name: Ratio.by_cpu(timings[name], reduced) for name in sides if on_cpu},
+        watch.load,
+    )
 
 
 def time_sample(systems: Mapping[str, System], texts: Sequence[EncodedText], rounds: int) -> dict[str, Timing]:

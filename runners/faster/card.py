@@ -13,15 +13,13 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 
 from runners.cli.display import markdown_table
+from runners.evaluation.comparison import Comparison, quality_rows, speed_rows
 from runners.faster.candidates import Candidate
 from runners.faster.report import (
     FRONTIER_COLUMNS,
-    Findings,
     finding,
     frontier_rows,
     promise,
-    quality_rows,
-    speed_rows,
 )
 from runners.faster.usage import SPEED, pipeline_tag, reading, usage
 from trbert_env.data.backbones import Backbone
@@ -134,7 +132,7 @@ def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
     return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n"
 
 
-def model_card(best: Candidate, origin: Origin, found: Findings, held_out: int) -> str:
+def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int) -> str:
     """Return the card.
 
     Args:
@@ -143,7 +141,7 @@ def model_card(best: Candidate, origin: Origin, found: Findings, held_out: int) 
         found: Measurements on the evaluation texts.
         held_out: Held-out records that it was chosen by.
     """
-    workload, metric = found.full.workload, found.metric
+    workload, metric = found.reduced.workload, found.metric
     model, points, choice = best.model, best.points, best.choice
     cuts = model.encoder.reduction_layers
     layers = f"layer{'s' if len(cuts) > 1 else ''} {' and '.join(map(str, cuts))}"
@@ -157,7 +155,7 @@ def model_card(best: Candidate, origin: Origin, found: Findings, held_out: int) 
     speeds = [point.flops_speedup for point in points if low <= point.flops_speedup <= high]
     speed = min((speed for speed in speeds if speed > own), default=min(speeds, default=low))
     blocks = [
-        front_matter(workload, origin, list(found.full.measured.quality.metrics)) + f"# {origin.base_model}, faster",
+        front_matter(workload, origin, list(found.full.metrics)) + f"# {origin.base_model}, faster",
         f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
         f"before {layers}, tokens that the answer does not need stop and keep the state that they have. "
         f"Licence of the base model: {licence}.",

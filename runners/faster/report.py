@@ -3,140 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from runners.cli.display import Cell, announce, print_table
-from runners.evaluation.certainty import Certainty
-from runners.evaluation.intervals import CONFIDENCE, Loss, groups_of, metric_interval, ratio_interval
-from runners.evaluation.machine import Load, LoadWatch
-from runners.evaluation.passes import evaluation_conditions
-from runners.evaluation.quality import MeasuredPass, measure_pass
-from runners.evaluation.record import Clock, Conditions, EvaluationRecord, Identity
-from runners.evaluation.summary import shown_interval
-from runners.evaluation.timing import Ratio, model_systems, placed_reduced, time_sample, timed_model
+from runners.evaluation.comparison import Comparison, quality_rows, speed_rows
+from runners.evaluation.intervals import CONFIDENCE, Loss
+from runners.evaluation.record import EvaluationRecord, Identity
 from runners.faster.choice import Choice, SpeedPoint
-from trbert_env.data.backbones import placed
 from trbert_env.data.fingerprints import fingerprint_model
-from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.envs.settings import DType
-from trbert_env.staged_model import StagedModel
-from trbert_env.system import ReducedSystem, UnreducedSystem
 
 #: Rounds of the clock that count.
 ROUNDS = 5
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The chosen model on the evaluation texts.
-
-    Attributes:
-        conditions: Texts, encoder and number format.
-        full: Pass of the unreduced model.
-        reduced: Pass of the faster model.
-        stock: Clock ratio against stock transformers.
-        packed: Clock ratio against our own encoder with nothing skipped.
-        cpu: The same two ratios of CPU time, ``"stock"`` and ``"packed"``; empty on a GPU, where it tells nothing.
-        load: Work of other processes while the clock was read.
-    """
-
-    conditions: Conditions
-    full: MeasuredPass
-    reduced: MeasuredPass
-    stock: Ratio
-    packed: Ratio
-    cpu: Mapping[str, Ratio]
-    load: Load
-
-    @classmethod
-    def measure(cls, model: TokenReducedModel, workload: Workload, dtype: DType, device: str) -> Findings:
-        """Measure the model by its own decision rule.
-
-        Args:
-            model: The faster model.
-            workload: Evaluation texts; the backbone is the unreduced model.
-            dtype: Number format to compute in.
-            device: Device to compute on.
-        """
-        number_format = getattr(torch, dtype)
-        full = measure_unreduced_pass(workload, dtype, device)
-        reduced = measure_pass(ReducedSystem(placed_reduced(model, device, number_format)), workload)
-        timed = timed_model(model, model.decision, number_format, device)
-        watch = LoadWatch()
-        with watch:
-            timings = time_sample(model_systems(timed), workload.texts, ROUNDS)
-        stock, packed = (Ratio.of(timings[name], timings["reduced"]) for name in ("stock", "packed"))
-        sides = ("stock", "packed") if torch.device(device).type == "cpu" else ()
-        cpu = {name: Ratio.by_cpu(timings[name], timings["reduced"]) for name in sides}
-        return cls(evaluation_conditions(workload, dtype), full, reduced, stock, packed, cpu, watch.load)
-
-    @property
-    def metric(self) -> str:
-        """Name of the main metric."""
-        return self.full.workload.task.metric_names[0]
-
-    @cached_property
-    def loss(self) -> Loss:
-        """Loss of the main metric."""
-        return Loss.of(self.full.scores, self.reduced.scores, groups_of(self.full.workload.examples))
-
-    @property
-    def load_note(self) -> str:
-        """Sentence on the work of other processes; empty where the system does not say."""
-        return "" if self.load.others is None else f"the clock was read while {self.load.describe(bool(self.cpu))}"
-
-    @property
-    def flops_speedup(self) -> tuple[float, float]:
-        """FLOPs speed-up, and half the width of its interval."""
-        return ratio_interval(self.reduced.full_flops, self.reduced.flops)
-
-
-def measure_unreduced_pass(workload: Workload, dtype: DType, device: str) -> MeasuredPass:
-    """Measure the unreduced model of a workload.
-
-    Args:
-        workload: Texts, with the model.
-        dtype: Number format to compute in.
-        device: Device to compute on.
-    """
-    model = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
-    return measure_pass(UnreducedSystem(StagedModel(model, workload.task)), workload)
-
-
 # -- tables ------------------------------------------------------------------------------------------------------
-
-
-def quality_rows(found: Findings) -> list[list[Cell]]:
-    """Return rows of metric, before, after, change; the main metric with intervals."""
-    groups = groups_of(found.full.workload.examples)
-    before, after = found.full.measured.quality.metrics, found.reduced.measured.quality.metrics
-    rows: list[list[Cell]] = []
-    for name, value in before.items():
-        cells = [shown_interval(value), shown_interval(after[name]), shown_interval(after[name] - value, sign=True)]
-        if name == found.metric:
-            halves = [metric_interval(one.scores, groups)[1] for one in (found.full, found.reduced)]
-            cells = [shown_interval(value, halves[0]), shown_interval(after[name], halves[1])]
-            cells.append(shown_interval(after[name] - value, found.loss.half_width, sign=True))
-        rows.append([name.replace("_", " "), *cells])
-    return rows
-
-
-def speed_rows(found: Findings) -> list[list[Cell]]:
-    """Return rows of a speed-up and its value, with its interval or range."""
-    flops, half = found.flops_speedup
-    rows: list[list[Cell]] = [["FLOPs", f"{flops:.2f}x ± {half:.2f}"]]
-    against = {"stock": "stock transformers", "packed": "this project's encoder without padding"}
-    for name, ratio in (("stock", found.stock), ("packed", found.packed)):
-        rows.append([f"clock, against {against[name]}", str(ratio)])
-        if name in found.cpu:
-            rows.append([f"CPU time, against {against[name]}", str(found.cpu[name])])
-    return rows
 
 
 def frontier_rows(points: Sequence[SpeedPoint], chosen: SpeedPoint, metric: str) -> list[list[Cell]]:
@@ -156,14 +38,14 @@ def frontier_rows(points: Sequence[SpeedPoint], chosen: SpeedPoint, metric: str)
 FRONTIER_COLUMNS = ("FLOPs", "quality", "lost", "lost at most", "threshold")
 
 
-def print_findings(found: Findings) -> None:
+def print_findings(found: Comparison) -> None:
     """Print quality and speed as tables."""
-    on = found.full.workload
+    on = found.reduced.workload
     source = f"{on.preset.name} {on.split} ({on.data_source}), {len(on.examples):,} records"
     title = f"quality on {source}, by which nothing was chosen (± 95 %)"
     print_table(title, ["", "before", "after", "change"], quality_rows(found))
     print_table("speed-up", ["", "times as fast"], speed_rows(found))
-    if found.load.quiet is False:
+    if found.certainty.machine_quiet is False:
         announce(found.load_note)
 
 
@@ -205,14 +87,24 @@ def promise(choice: Choice, max_loss: float | None, held_out: int, metric: str) 
     return f"measured, not shown: {speed}; {lost}, {bound}: too few texts to show {max_loss:g}.{would}"
 
 
-def finding(found: Findings) -> str:
+def finding(found: Comparison) -> str:
     """Return what the evaluation texts say, in one sentence."""
-    workload, loss = found.full.workload, found.loss
+    workload, loss = found.reduced.workload, loss_of(found)
     lost = f"{lost_points(loss, found.metric)} (± {loss.half_width:.2f})"
     return (
         f"found: {found.flops_speedup[0]:.2f}x in FLOPs; {lost} on "
         f"{counted(len(workload.examples), workload.split, loss.spread.count)}."
     )
+
+
+def loss_of(found: Comparison) -> Loss:
+    """Return the loss of a comparison for which both models have run.
+
+    Args:
+        found: Measurements on the evaluation texts.
+    """
+    assert found.loss is not None, "both models have run"
+    return found.loss
 
 
 def lost_points(loss: Loss, metric: str) -> str:
@@ -259,7 +151,7 @@ def _rounded_up(count: int) -> int:
 
 
 def record_of(
-    found: Findings, choice: Choice, model: TokenReducedModel, max_loss: float | None, *, frozen: bool
+    found: Comparison, choice: Choice, model: TokenReducedModel, max_loss: float | None, *, frozen: bool
 ) -> EvaluationRecord:
     """Return the record of ``metrics.json``: of the evaluation texts, and what was promised.
 
@@ -276,17 +168,8 @@ def record_of(
         "promised_flops_speedup": choice.point.flops_speedup,
         "promised_loss": choice.point.loss.mean,
         "promised_loss_bound": choice.point.loss.bound,
-        "loss": found.loss.mean,
+        "loss": loss_of(found).mean,
         **({} if max_loss is None else {"max_loss": max_loss}),
     }
-    wall = {"stock": found.stock, "packed": found.packed}
-    sure = Certainty.measured(found.loss.half_width, found.flops_speedup[1], wall, found.cpu, found.load)
-    return EvaluationRecord(
-        found.conditions,
-        found.reduced.measured,
-        found.full.measured.quality,
-        clock=Clock(found.stock.median, found.packed.median),
-        holdout=choice.point.measured,
-        identity=Identity(fingerprint_model(model)),
-        extra=extra | sure.to_flat(),
-    )
+    identity = Identity(fingerprint_model(model))
+    return found.record(identity=identity, holdout=choice.point.measured, extra=extra)

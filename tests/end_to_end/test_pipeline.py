@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from runners.benchmark import main as benchmark
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
+from runners.evaluation.evaluations import evaluate_heuristic
 from runners.evaluation.layer_probe import LayerProbe
-from runners.evaluation.passes import evaluate_heuristic
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 from trbert_env.deploy.model import TokenReducedModel
@@ -206,10 +207,25 @@ def test_keep_all_gives_the_figures_of_the_plain_transformers_forward(in_process
 
 
 def test_evaluate_on_the_training_split(in_process: Any, trained: Path) -> None:
-    arguments = ["--model", str(trained), "--split", "train", "--max-eval-texts", "8"]
+    arguments = ["--model", str(trained), "--split", "train", "--max-eval-texts", "8", "--no-clock"]
     run(evaluate, EvaluateOptions, [*arguments, *in_process.common("on-train")])
     record = record_in(in_process.only_run("on-train"))
     assert (record["split"], record["num_texts"]) == ("train", 8)
+    assert not any(name.startswith(("wall_", "cpu_")) for name in record)
+    assert record["loss_half_width"] > 0
+
+
+def test_intervals_and_conditions_of_the_clock_are_recorded(trained: Path) -> None:
+    record = record_in(trained)
+    for name in ("wall_speedup_stock", "wall_speedup_packed", "cpu_speedup_stock", "cpu_speedup_packed"):
+        assert record[f"{name}_least"] <= record[name] <= record[f"{name}_most"]
+    assert record["flops_speedup_half_width"] > 0
+    assert record["processors"] == os.cpu_count()
+
+
+def test_no_clock_goes_with_a_model(in_process: Any) -> None:
+    with pytest.raises(SystemExit):
+        run(evaluate, EvaluateOptions, ["--agent", "stock", "--no-clock", *in_process.common("no-clock")])
 
 
 @pytest.mark.parametrize("agent", ["random", "attention", "residual"])

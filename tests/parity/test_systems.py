@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from agents.heuristics import KeepAll
 from agents.trained import TrainedPolicy
 from runners.evaluation.passes import evaluation_env, run_pass
-from runners.evaluation.quality import measure_quality
+from runners.evaluation.quality import measure_pass, measure_quality
 from runners.evaluation.timing import model_systems, placed_reduced, system_flops_speedup, time_systems
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
@@ -67,8 +67,13 @@ def test_a_reduced_model_is_what_its_policy_is_in_the_environment(workload: Work
     model = reduced(workload, rule)
     actor, offsets = TrainedPolicy(model.policy, rule), model.calibration
     env = evaluation_env(workload, reduction_layers=(2, 3), policy_size=8, exit_offsets=offsets)
-    expected = run_pass(env, actor)
+    passed = run_pass(env, actor)
+    expected = passed.measured
     found = measure_quality(ReducedSystem(model), workload)
+    record_by_record = measure_pass(ReducedSystem(model), workload)
+    assert np.array_equal(record_by_record.flops, passed.flops)
+    assert np.array_equal(record_by_record.full_flops, passed.full_flops)
+    assert record_by_record.predictions.keys() == passed.predictions.keys()
     assert found == expected
     assert found.savings is not None
     assert 0.0 < found.savings.kept_fractions[1] < found.savings.kept_fractions[0] < 1.0
@@ -78,7 +83,7 @@ def test_a_reduced_model_is_what_its_policy_is_in_the_environment(workload: Work
 
 
 def test_the_unreduced_encoder_is_keep_all_in_the_environment(workload: Workload) -> None:
-    expected = run_pass(evaluation_env(workload), KeepAll())
+    expected = run_pass(evaluation_env(workload), KeepAll()).measured
     found = measure_quality(UnreducedSystem(StagedModel(workload.backbone.model, workload.task)), workload)
     assert found.quality == expected.quality
     assert found.savings is not None

@@ -1,0 +1,250 @@
+"""Evaluation of a model, an export, a compared system, a heuristic or an agent beside the unreduced backbone."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.base import Actor
+from agents.heuristics import make_heuristic
+from baselines.base import ComparedSystem
+from runners.evaluation.comparison import Comparison, print_comparison
+from runners.evaluation.passes import (
+    check_conditions,
+    evaluation_conditions,
+    evaluation_env,
+    measure_unreduced_pass,
+    pass_of_model,
+    run_pass,
+)
+from runners.evaluation.quality import MeasuredPass, measure_pass
+from runners.evaluation.record import EvaluationRecord, Identity, Measured, Savings
+from runners.evaluation.timing import ROUNDS, ClockReading, against, model_systems, read_clock, timed_model
+from trbert_env.data.backbones import move, placed
+from trbert_env.data.workload import Workload
+from trbert_env.deploy.export.model import ExportedModel
+from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.envs.settings import DType
+from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.exit_offsets import ExitOffsets
+from trbert_env.system import ReducedSystem, StockSystem
+
+
+def compare_model(
+    model: TokenReducedModel,
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    decision: DecisionRule | None = None,
+    earlier: EvaluationRecord | None = None,
+    *,
+    rounds: int = ROUNDS,
+) -> Comparison:
+    """Measure quality, FLOPs and clock of a model on a split, beside the unreduced backbone.
+
+    Args:
+        model: Model that is measured.
+        workload: The split; its backbone is the unreduced model that it is compared with.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+        decision: Decision rule instead of the model's own.
+        earlier: Record to take the unreduced backbone's metrics from.
+        rounds: Rounds of the clock; 0 to leave it out, of which a few texts tell nothing.
+    """
+    _check(workload, dtype, earlier)
+    decision = model.decision if decision is None else decision
+    reduced, reading = pass_of_model(model, workload, dtype, device, decision), None
+    if rounds:
+        timed = timed_model(model, decision, getattr(torch, dtype), device)
+        reading = read_clock(model_systems(timed), workload.texts, rounds)
+    return _compared(reduced, reading, dtype, device, earlier)
+
+
+def evaluate_model(
+    model: TokenReducedModel,
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    decision: DecisionRule | None = None,
+    earlier: EvaluationRecord | None = None,
+    *,
+    clock: bool = True,
+) -> EvaluationRecord:
+    """Measure a model, and print it as a table; see :func:`compare_model`.
+
+    Args:
+        model: Model that is measured.
+        workload: The split.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+        decision: Decision rule instead of the model's own.
+        earlier: Record to take the unreduced backbone's metrics from.
+        clock: False to leave the clock out.
+    """
+    rounds = ROUNDS if clock else 0
+    found = _printed(compare_model(model, workload, dtype, device, decision, earlier, rounds=rounds))
+    return found.record()
+
+
+def evaluate_exported(
+    exported: ExportedModel,
+    model: TokenReducedModel,
+    workload: Workload,
+    decision: DecisionRule,
+    earlier: EvaluationRecord | None = None,
+    *,
+    clock: bool = True,
+) -> EvaluationRecord:
+    """Measure quality, FLOPs and clock of a model's export on a split, and print them; see :func:`evaluate_model`.
+
+    Args:
+        exported: Export that is measured.
+        model: Model that it was made from, whose encoder the clock is compared with, in float32.
+        workload: The split; its backbone is the unreduced model that quality is compared with.
+        decision: Decision rule to apply.
+        earlier: Record to take the unreduced backbone's metrics from.
+        clock: False to leave the clock out.
+    """
+    _check(workload, "float32", earlier)
+    system = ReducedSystem(exported, decision, exported.name)
+    reduced, reading = measure_pass(system, workload), None
+    if clock:
+        unreduced = placed(model.backbone, torch.device("cpu"), torch.float32)
+        reading = read_clock(against(unreduced, system), workload.texts)
+    identity = Identity(backend=exported.manifest.backend, precision=exported.manifest.precision)
+    return _printed(_compared(reduced, reading, "float32", "cpu", earlier)).record(identity=identity)
+
+
+def measure_system(system: ComparedSystem[Any], workload: Workload, dtype: DType, device: str) -> Measured:
+    """Go once over a split with a compared system."""
+    return measure_pass(_placed_system(system, dtype, device), workload).measured
+
+
+def evaluate_system(
+    system: ComparedSystem[Any],
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    earlier: EvaluationRecord | None = None,
+    *,
+    clock: bool = True,
+) -> EvaluationRecord:
+    """Measure quality, FLOPs and clock of a compared system on a split, and print them; see :func:`evaluate_model`.
+
+    Args:
+        system: System that is measured.
+        workload: The split; its backbone is the unreduced model that it is compared with.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+        earlier: Record to take the unreduced backbone's metrics from.
+        clock: False to leave the clock out.
+    """
+    _check(workload, dtype, earlier)
+    ran = _placed_system(system, dtype, device)
+    reduced, reading = measure_pass(ran, workload), None
+    if clock:
+        unreduced = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
+        reading = read_clock(against(unreduced, ran), workload.texts)
+    return _printed(_compared(reduced, reading, dtype, device, earlier)).record(agent=system.name)
+
+
+def _placed_system(system: ComparedSystem[Any], dtype: DType, device: str) -> ComparedSystem[Any]:
+    """A copy of a compared system whose model computes in a number format."""
+    copied = copy.deepcopy(system).eval()
+    copied.to(device)
+    move(copied.model, device, getattr(torch, dtype))
+    return copied
+
+
+def evaluate_heuristic(
+    name: str,
+    keep_fractions: tuple[float, ...],
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    reduction_layers: tuple[int, ...] | None = None,
+    seed: int = 0,
+    earlier: EvaluationRecord | None = None,
+) -> EvaluationRecord:
+    """Measure quality and FLOPs of a heuristic on a split, and print them; see :func:`evaluate_model`.
+
+    No clock: the scores of attention and residual cost more than they save.
+    """
+    if name == "stock":
+        _check(workload, dtype, earlier)
+        reduced = _pass_of_stock(workload, dtype, device)
+        return _printed(_compared(reduced, None, dtype, device, earlier)).record(agent=name)
+    num_reductions = StagedEncoder(workload.backbone.model, reduction_layers).num_reductions
+    heuristic = make_heuristic(name, keep_fractions, num_reductions, seed)
+    return evaluate_agent(name, heuristic, workload, dtype, device, reduction_layers, None, earlier)
+
+
+def _pass_of_stock(workload: Workload, dtype: DType, device: str) -> MeasuredPass:
+    """Go over a split with the plain transformers forward, padded: the reference that keep-all must equal."""
+    system = StockSystem(workload.backbone.model, workload.task)
+    move(system.model, device, getattr(torch, dtype))
+    found = measure_pass(system, workload)
+    # What padding costs is no reduction, nor the lack of one.
+    return replace(found, measured=replace(found.measured, savings=Savings(1.0)), flops=np.copy(found.full_flops))
+
+
+def evaluate_agent(
+    name: str,
+    agent: Actor,
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    reduction_layers: tuple[int, ...] | None = None,
+    exit_offsets: ExitOffsets | None = None,
+    earlier: EvaluationRecord | None = None,
+) -> EvaluationRecord:
+    """Measure quality and FLOPs of any agent, as it acts when it is deterministic; see :func:`evaluate_model`.
+
+    The FLOPs of its own network are not known here, and not counted; and it has no clock.
+    """
+    _check(workload, dtype, earlier)
+    env = evaluation_env(
+        workload,
+        reduction_layers=reduction_layers,
+        dtype=dtype,
+        device=device,
+        exit_offsets=exit_offsets,
+    )
+    reduced = run_pass(env, agent, name)
+    assert reduced.measured.savings is not None
+    skips_nothing = all(fraction == 1.0 for fraction in reduced.measured.savings.kept_fractions)
+    # A pass that skips nothing is that of the unreduced backbone.
+    full = reduced if skips_nothing else None
+    return _printed(_compared(reduced, None, dtype, device, earlier, full)).record(agent=name)
+
+
+def _compared(
+    reduced: MeasuredPass,
+    reading: ClockReading | None,
+    dtype: DType,
+    device: str,
+    earlier: EvaluationRecord | None,
+    full: MeasuredPass | None = None,
+) -> Comparison:
+    """What was measured beside the unreduced backbone, of an earlier record, known or measured now."""
+    workload = reduced.workload
+    conditions = evaluation_conditions(workload, dtype)
+    if earlier is not None:
+        return Comparison(conditions, reduced, earlier.full, None, reading)
+    full = measure_unreduced_pass(workload, dtype, device) if full is None else full
+    return Comparison(conditions, reduced, full.measured.quality, full, reading)
+
+
+def _printed(found: Comparison) -> Comparison:
+    print_comparison(found)
+    return found
+
+
+def _check(workload: Workload, dtype: DType, earlier: EvaluationRecord | None) -> None:
+    """Refuse an earlier record of something else, before the work."""
+    check_conditions(evaluation_conditions(workload, dtype), earlier)
