@@ -12,6 +12,7 @@ from runners.cli.options import resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.layer_probe import FIT_TEXTS, earliest_cuts
 from runners.evaluation.layer_probe import MEASURED_TEXTS as PROBED_TEXTS
+from runners.evaluation.machine import LoadWatch
 from runners.evaluation.speed_table import MEASURED_TEXTS, TABLE_SIZE
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.faster.choice import SPEEDS
@@ -50,7 +51,9 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> tuple
     """
     check_reach(options.stage2(UNPLANNED, 1, options.run, str(options.model)), parts.some)
     print("measuring the pace of this machine, by a few steps of each stage", flush=True)
-    work = measure_work(options, parts)
+    watch = LoadWatch()
+    with watch:
+        work = measure_work(options, parts)
     if options.minutes is None:
         return work.usual(), work
     elapsed = time.monotonic() - started
@@ -60,8 +63,9 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> tuple
         needed = math.ceil(10 * SPARE * (elapsed + error.seconds) / 60) / 10
         training = math.ceil(10 * SPARE * error.training / 60) / 10
         less = ", or let it measure less (--max-eval-texts, --holdout-texts)" if error.fewer else ""
+        busy = "" if watch.load.quiet is not False else f" ({watch.load.describe(False)}; quiet, it needs less)"
         raise UserError(
-            f"--minutes {options.minutes:g} leaves too little time to train in on this machine: give at least "
+            f"--minutes {options.minutes:g} leaves too little time to train in on this machine{busy}: give at least "
             f"{needed:g}{less}; {training:g} of them train on {LEAST_TRAINED} texts in each stage, the others go into "
             "reading the texts, measuring quality at several speeds and reading the clock"
         ) from error

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from runners.cli.run import read_options, run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
+from runners.evaluation.machine import Load, LoadWatch
 from runners.faster import candidates, pacing, stages
 from runners.faster.ledger import Ledger
 from runners.faster.options import MakeFasterOptions
@@ -321,12 +322,15 @@ def test_a_time_and_a_loss_that_so_few_texts_cannot_show(at_work: Engineer, caps
 
 
 def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
-    at_work: Engineer, capsys: pytest.CaptureFixture[str]
+    at_work: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = ["--output-dir", str(at_work.place.root / "hurry"), "--dtype", "float32"]
-    with pytest.raises(SystemExit):
-        run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", "0.01", *place])
+    with monkeypatch.context() as busy:
+        busy.setattr(LoadWatch, "load", Load(1.5, 2))
+        with pytest.raises(SystemExit):
+            run(make_faster, MakeFasterOptions, [*at_work.file(), "--minutes", "0.01", *place])
     last = capsys.readouterr().err.splitlines()[-1]
+    assert "1.50 of 2 processors busy" in last
     said = re.match(r"error: --minutes 0\.01 leaves too little .*: give at least ([\d.]+); [\d.]+ of them train", last)
     assert said is not None
     assert "--max-eval-texts" not in last  # these are so few texts that fewer would not help
