@@ -33,6 +33,18 @@ class Mark:
     half: float = math.nan
     label: str = ""
 
+    def ends(self, ceiling: float = math.inf) -> tuple[float, float]:
+        """Return both ends of the interval.
+
+        Args:
+            ceiling: The greatest height that there can be.
+
+        Example:
+            >>> Mark(1.0, 99.0, 3.0).ends(100.0)
+            (96.0, 100.0)
+        """
+        return self.y - self.half, max(self.y, min(self.y + self.half, ceiling))
+
 
 @dataclass(frozen=True)
 class Line:
@@ -68,6 +80,7 @@ class Chart:
         y_label: Label of the y axis.
         lines: The lines.
         floor: A height that the y axis reaches down to; None for the least of the lines.
+        ceiling: The greatest height that there can be, where intervals end; infinite for none.
     """
 
     title: str
@@ -75,6 +88,7 @@ class Chart:
     y_label: str
     lines: Sequence[Line]
     floor: float | None = None
+    ceiling: float = math.inf
 
     def svg(self, width: int) -> Markup:
         """Return the plot as an SVG element.
@@ -86,9 +100,9 @@ class Chart:
         spans = [mark for line in self.lines for mark in line.marks if not math.isnan(mark.half)]
         heights = [y for _, y in points] + [y for line in self.lines for _, y in line.behind]
         heights += [] if self.floor is None else [self.floor]
-        heights += [mark.y + side * mark.half for mark in spans for side in (-1, 1)]
+        heights += [end for mark in spans for end in mark.ends(self.ceiling)]
         x_axis, y_axis = Axis.over([x for x, _ in points]), Axis.over(heights)
-        frame = _Frame(width, x_axis, y_axis)
+        frame = _Frame(width, x_axis, y_axis, self.ceiling)
         drawn = Markup("").join([frame.grid(), *(frame.drawn(line) for line in self.lines)])
         label = f"{self.title}: {self.y_label} against {self.x_label}; " + ", ".join(line.name for line in self.lines)
         return Markup(
@@ -152,6 +166,7 @@ class _Frame:
     width: int
     x_axis: Axis
     y_axis: Axis
+    ceiling: float
 
     def x(self, value: float) -> float:
         return round(_LEFT + self.x_axis.place(value) * (self.width - _LEFT - _RIGHT), 1)
@@ -190,7 +205,7 @@ class _Frame:
         x, y = self.x(mark.x), self.y(mark.y)
         bar = ""
         if not math.isnan(mark.half):
-            low, high = self.y(mark.y - mark.half), self.y(mark.y + mark.half)
+            low, high = (self.y(end) for end in mark.ends(self.ceiling))
             bar = f'<path class="line s{style}" d="M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"/>'
         return Markup(f"<g><title>{escape(mark.label)}</title>{bar}{marker(x, y, style)}</g>")
 

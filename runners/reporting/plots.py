@@ -27,6 +27,8 @@ from runners.reporting.sources import (
 
 #: Name of the encoder that all is compared with.
 UNREDUCED = "unreduced"
+#: The most that a metric of a task can be.
+BEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class DataSet:
             own = sorted((row for row in shown if row.series == series), key=lambda row: row.flops_speedup)
             lines.append(Line(series, style, [self._mark(row) for row in own]))
         label = f"change of {metric_label(self.metric)}" if self.is_mixed else metric_label(self.metric)
-        return Chart(f"{self.env}: quality against speed", "FLOPs speed-up", label, lines)
+        ceiling = math.inf if self.is_mixed else BEST
+        return Chart(f"{self.env}: quality against speed", "FLOPs speed-up", label, lines, ceiling=ceiling)
 
     def _mark(self, row: Row) -> Mark:
         height = row.difference if self.is_mixed else row.quality
@@ -177,7 +180,7 @@ def training_charts(sources: Sequence[Source]) -> list[Chart]:
     metric = main_metric(runs[0].record) if runs else ""
     held_out = f"held-out {metric_label(metric)}"
     titles = {
-        RETURN: ("Return", "return a text, nats"),
+        RETURN: ("Return", "reward of the answer less the price of the tokens, nats a text"),
         SPEEDUP: ("Speed while training", "FLOPs speed-up"),
         f"holdout/{metric}": ("Quality on held-out texts", held_out),
         LIKELIHOOD: ("Log-likelihood", "log Pr(gold), nats"),
@@ -217,7 +220,7 @@ def held_out_chart(env: str, speeds: Speeds) -> Chart:
         start = Mark(1.0, speeds.unreduced, label=f"{UNREDUCED}: {speeds.unreduced:.2f}")
         lines.insert(0, Line(UNREDUCED, 0, [start]))
     label = metric_label(speeds.metric)
-    return Chart(f"{env}: quality against speed, held-out texts", "FLOPs speed-up", label, lines)
+    return Chart(f"{env}: quality against speed, held-out texts", "FLOPs speed-up", label, lines, ceiling=BEST)
 
 
 def _has_curve(training: Training, key: str) -> bool:

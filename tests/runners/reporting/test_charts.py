@@ -30,6 +30,16 @@ def test_points_stand_where_the_axes_say() -> None:
     assert [element.text for element in root.iter("title")] == [None, "best"]
 
 
+def test_an_interval_ends_where_there_can_be_no_more() -> None:
+    def highest(ceiling: float) -> float:
+        chart = Chart("a", "speed", "F1", [Line("ours", 1, [Mark(1.0, 98.0, 5.0), Mark(2.0, 95.0)])], ceiling=ceiling)
+        root = ElementTree.fromstring(str(chart.svg(400)))
+        return max(float(element.text or "") for element in root.iter("text") if element.get("text-anchor") == "end")
+
+    assert highest(100.0) == 100.0
+    assert highest(math.inf) > 100.0
+
+
 def test_names_are_no_markup() -> None:
     chart = Chart("<b>", 'x"y', "z", [Line("<script>", 0, [Mark(0.0, 0.0, label="<i>")])])
     root = ElementTree.fromstring(str(chart.svg(300)))
