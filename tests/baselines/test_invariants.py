@@ -50,7 +50,7 @@ SPEEDS = {"distilled": (4 / 3, 2.0), "dynabert": (4 / 3, 2.0), "deformer": (4 / 
 #: Systems that run on tasks of one kind only.
 ONLY = {"early-exit": "first_tokens", "power-bert": "first_tokens"}
 
-#: Systems that are scaled to a speed-up once they have learned what to drop.
+#: Systems that are scaled to a speed-up once they have learned what to drop: see their own tests.
 AIMS_LATER = ("early-exit", "ltp", "power-bert", "power-bert-restored")
 
 
@@ -70,6 +70,11 @@ CASES = [
     for family in ("bert", "distilbert", "electra", "roberta", *WHOLE)
     if name != "dynabert" or family not in WHOLE
 ]
+
+
+def cases_without(*names: str) -> pytest.MarkDecorator:
+    """All cases but those of some systems."""
+    return pytest.mark.parametrize("case", [case for case in CASES if case[1] not in names], ids="-".join)
 
 
 @pytest.fixture(params=CASES, ids="-".join)
@@ -133,11 +138,10 @@ def test_a_text_does_not_depend_on_its_batch(name: str, kind: Kind, texts: list[
     torch.testing.assert_close(together.flops.flip(0), back.flops)
 
 
+@cases_without("early-exit")  # of which texts that leave run no task head: see test_early_exit
 @pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
 def test_flops_are_those_that_torch_counts(name: str, kind: Kind, texts: list[EncodedText]) -> None:
-    if name == "early-exit":
-        pytest.skip("texts that leave run no task head: see test_early_exit")
     system, batch = made(name, kind, ACTIVE[name]), TextBatch.from_texts(texts)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         system.encoder.embed(batch)
@@ -168,11 +172,10 @@ def test_a_trained_system_is_the_same_when_it_is_made_again(name: str, kind: Kin
     assert found.full_flops.tolist() == expected.full_flops.tolist()
 
 
+@cases_without("early-exit")  # of which the encoder does not learn: see test_early_exit
 def test_gradients_reach_every_layer(
     name: str, kind: Kind, texts: list[EncodedText], make_lesson: Callable[..., Any]
 ) -> None:
-    if name == "early-exit":
-        pytest.skip("its encoder does not learn: see test_early_exit")
     system = made(name, kind, ACTIVE[name])
     system.model.requires_grad_(True)
     lesson = make_lesson(*kind, texts)
@@ -191,10 +194,9 @@ def test_gradients_reach_every_layer(
         assert any(bool(gradient.abs().sum() > 0) for gradient in gradients)
 
 
+@cases_without(*AIMS_LATER)
 @pytest.mark.parametrize("number", [0, 1])
 def test_options_aim_at_a_speed(name: str, kind: Kind, make_texts: MakeTexts, number: int) -> None:
-    if name in AIMS_LATER:
-        pytest.skip("it is scaled to the speed-up in training: see its own tests")
     speedup = SPEEDS.get(name, (1.5, 2.0))[number]
     model, task = kind
     texts = make_texts(*range(12, 38), classes=3 if task.reads == "first_tokens" else 0)

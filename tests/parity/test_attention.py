@@ -12,13 +12,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from trbert_env.data.backbones import move
-from trbert_env.encoder.attention import _by_sequence, _padded, packed_attention
+from trbert_env.encoder.attention import LONG, _by_sequence, _padded, packed_attention
 from trbert_env.encoder.batching import group_sizes, padded_rows
 from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.kernels import ATTENTION_VARIABLE, attention_way
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.products import attend_in_products
+from trbert_env.encoder.products import attend_in_products, attend_recomputed
 from trbert_env.encoder.received import attention_received
 from trbert_env.encoder.sequences import PackedSequences, PositionBias
 from trbert_env.encoder.staged import StagedEncoder
@@ -104,6 +104,48 @@ def test_two_products_are_attention(scale: float) -> None:
         results.extend([output, query.grad, key.grad, value.grad])
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("length", [9, 600])  # all heads at once, and two after two
+def test_probabilities_that_are_computed_anew_are_the_same(length: int, fused: bool) -> None:
+    found, expected = [], []
+    for ours, results in ((True, found), (False, expected)):
+        query, key, value = (tensor[0].requires_grad_() for tensor in random_heads(length))
+        output = (
+            attend_recomputed(query, key, value, 0.3, fused=fused)
+            if ours
+            else attend_in_products(query, key, value, 0.3)
+        )
+        output.square().sum().backward()
+        results.extend([output, query.grad, key.grad, value.grad])
+    for ours_found, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours_found, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["fused", "products"])
+def test_long_sequences_learn_in_bfloat16_without_a_square_of_their_length(
+    way: str, attend_by: Callable[[str], None]
+) -> None:
+    attend_by(way)
+    lengths, kept = [LONG, 7, LONG + 40], []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    halves = [tensor.bfloat16().requires_grad_() for tensor in random_heads(sum(lengths))]
+    with torch.autograd.graph.saved_tensors_hooks(keep, Tensor.detach):
+        output = _by_sequence(halves[0], halves[1], halves[2], lengths, None)
+    output.float().square().sum().backward()
+    assert max(kept) <= halves[0].numel()
+
+    query, key, value = heads = [tensor.detach().float().requires_grad_() for tensor in halves]
+    by_block_mask(query, key, value, lengths, None).square().sum().backward()
+    for ours, theirs in zip(halves, heads, strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert float((ours.grad.float() - theirs.grad).norm() / theirs.grad.norm()) < 0.01
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -20,13 +20,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trbert_env.encoder.kernels import attention_way
-from trbert_env.encoder.products import attend_in_products
+from trbert_env.encoder.products import attend_in_products, attend_recomputed
 from trbert_env.encoder.received import attention_received, attention_with_received
 from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
 PACKED_ATTENTION = "trbert_packed"
 #: Tokens below which the fused kernel wins in bfloat16 on any CPU, without gradients.
 SHORT = 96
+#: Tokens from which on backward computes probabilities anew in bfloat16: faster there, and in less memory.
+LONG = 768
 
 
 def packed_attention(
@@ -108,9 +110,9 @@ def _by_sequence(
 ) -> Tensor:
     """One call a sequence: on a CPU faster than any masked call.
 
-    In float32 that is the fused kernel. In bfloat16 two matrix products are two to four times as fast with gradients;
-    without, where a sequence is not short, it depends on the processor: see
-    :func:`~trbert_env.encoder.kernels.attention_way`.
+    In float32 that is the fused kernel. In bfloat16 two matrix products are two to four times as fast with gradients,
+    and a long sequence computes its probabilities anew in backward; without gradients, where a sequence is not short,
+    it depends on the processor: see :func:`~trbert_env.encoder.kernels.attention_way`.
     """
     tail = query.shape[2] - sum(lengths)
     sizes = [*lengths, tail]
@@ -122,7 +124,10 @@ def _by_sequence(
     outputs = []
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
-        if in_products and (length >= SHORT or q.requires_grad):
+        if in_products and q.requires_grad and added is None and length >= LONG:
+            fused = attention_way() == "fused"
+            outputs.append(attend_recomputed(q[0], k[0], v[0], scale, fused=fused).transpose(0, 1)[None])
+        elif in_products and (length >= SHORT or q.requires_grad):
             outputs.append(attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:
             mask = None if added is None else added[None]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import scaled_dot_product_attention
+
+#: Probabilities that backward computes at once where it computes them anew: what a processor's cache holds.
+_AT_ONCE = 2**20
 
 
 def attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -19,6 +26,64 @@ def attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, 
     if query.requires_grad:  # backward reads them again
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     return torch.bmm(probabilities(query, key, scale, bias), value)
+
+
+def attend_recomputed(query: Tensor, key: Tensor, value: Tensor, scale: float, *, fused: bool) -> Tensor:
+    """Return the attention of one sequence, whose probabilities backward computes anew, some heads at a time.
+
+    So a long sequence needs memory in proportion to its length, not to its square. In bfloat16, with AMX, both passes
+    took 0.7 times as long as :func:`attend_in_products` at 768 and 1,024 tokens, as long at 512, and longer below.
+
+    Args:
+        query: ``(heads, length, head_dim)``; ``key`` and ``value`` likewise.
+        key: See ``query``.
+        value: See ``query``.
+        scale: Factor on the scores.
+        fused: True to attend by the fused kernel, False by two products.
+    """
+    output: Tensor = _Recomputed.apply(query, key, value, scale, fused)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Recomputed(torch.autograd.Function):
+    """See :func:`attend_recomputed`; the gradients are those of Dao et al. 2022, section 3.1 and appendix B.2."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, fused: bool) -> Tensor:
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+        if fused:
+            output = scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)[0]
+        else:
+            output = torch.empty_like(value)
+            for heads in _some_heads(query):
+                weights = probabilities(query[heads], key[heads], scale)
+                torch.bmm(weights, value[heads], out=output[heads])
+        ctx.save_for_backward(query, key, value, output)
+        ctx.scale = scale
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value, output = ctx.saved_tensors
+        upstream = upstream.contiguous()
+        # What a row's probabilities add up to 1 for: the mean of their gradients, weighed by them.
+        means = (upstream.float() * output.float()).sum(-1, keepdim=True).to(query.dtype)
+        of_query, of_key, of_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        for heads in _some_heads(query):
+            weights = probabilities(query[heads], key[heads], ctx.scale)
+            torch.bmm(weights.transpose(1, 2), upstream[heads], out=of_value[heads])
+            of_scores = torch.bmm(upstream[heads], value[heads].transpose(1, 2)).sub_(means[heads]).mul_(weights)
+            torch.bmm(of_scores, key[heads], out=of_query[heads])
+            torch.bmm(of_scores.transpose(1, 2), query[heads], out=of_key[heads])
+        return of_query.mul_(ctx.scale), of_key.mul_(ctx.scale), of_value, None, None
+
+
+def _some_heads(query: Tensor) -> list[slice]:
+    """Heads that are computed together."""
+    heads, length, _ = query.shape
+    count = max(1, _AT_ONCE // length**2)
+    return [slice(first, first + count) for first in range(0, heads, count)]
 
 
 def probabilities(query: Tensor, key: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
