@@ -15,6 +15,7 @@ from runners.cli.run import UserError
 from runners.runs.checkpoint import has_state, save_state
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
+from runners.training.heap import give_back
 from runners.training.interrupt import interrupt_flag
 
 
@@ -132,6 +133,7 @@ def train(
         while training.texts_seen < training.total_texts:
             started, before = time.perf_counter(), training.texts_seen
             metrics = training.step()
+            give_back()
             _check_metrics(metrics, training, folder)
             count = training.texts_seen - before
             metrics["charts/texts_per_second"] = count / (time.perf_counter() - started)
