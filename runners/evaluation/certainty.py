@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from runners.evaluation.machine import Load
-from runners.evaluation.timing import ClockReading
 
 
 @dataclass(frozen=True)
@@ -49,32 +49,13 @@ class Certainty:
     machine_quiet: bool | None = None
 
     @classmethod
-    def of(cls, extra: Mapping[str, Any]) -> Certainty:
-        """Read it from what a record has beyond its own keys.
+    def of(cls, flat: Mapping[str, Any]) -> Certainty:
+        """Read it from the flat record of ``metrics.json``.
 
         Args:
-            extra: :attr:`runners.evaluation.record.EvaluationRecord.extra`.
+            flat: The record.
         """
-        return cls(**{entry.name: extra.get(entry.name) for entry in fields(cls)})
-
-    @classmethod
-    def measured(cls, loss_half: float | None, flops_half: float | None, reading: ClockReading | None) -> Certainty:
-        """Return it from what was measured.
-
-        Args:
-            loss_half: Half the width of the interval of the loss; None where the unreduced model did not run.
-            flops_half: The same of the FLOPs speed-up; None where nothing was to be saved.
-            reading: Reading of the clock; None where it was not read.
-        """
-        found: dict[str, Any] = {"loss_half_width": loss_half, "flops_speedup_half_width": flops_half}
-        if reading is None:
-            return cls(**found)
-        for name, ratio in reading.wall.items():
-            found |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
-        for name, ratio in reading.cpu.items():
-            found |= {f"cpu_speedup_{name}": ratio.median}
-            found |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
-        return cls(**found | reading.load.to_flat())
+        return cls(**{entry.name: flat.get(entry.name) for entry in fields(cls)})
 
     def to_flat(self) -> dict[str, Any]:
         """Return its part of the flat record, by name, of what is known."""
@@ -102,10 +83,10 @@ def plus_minus(half: float | None) -> str:
     """Return an interval's half width as text behind its number; empty where it is not known.
 
     Example:
-        >>> plus_minus(0.25), plus_minus(None)
-        (' ± 0.25', '')
+        >>> plus_minus(0.25), plus_minus(None), plus_minus(math.inf)
+        (' ± 0.25', '', '')
     """
-    return "" if half is None else f" ± {half:.2f}"
+    return "" if half is None or not math.isfinite(half) else f" ± {half:.2f}"
 
 
 def _words(least: float | None, most: float | None, by_cpu: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runners.cli.display import Cell, announce, print_table
 from runners.evaluation.certainty import Certainty, plus_minus
-from runners.evaluation.intervals import Loss, groups_of, metric_interval, ratio_interval
+from runners.evaluation.intervals import Groups, Loss, groups_of, metric_interval, ratio_interval
 from runners.evaluation.quality import MeasuredPass
 from runners.evaluation.record import Conditions, EvaluationRecord, Identity, Measured, Quality
 from runners.evaluation.summary import shown_interval
@@ -48,7 +48,7 @@ class Comparison:
         """Loss of the main metric; None where the unreduced model did not run."""
         if self.full_pass is None:
             return None
-        return Loss.of(self.full_pass.scores, self.reduced.scores, groups_of(self.reduced.workload.examples))
+        return Loss.of(self.full_pass.scores, self.reduced.scores, self.groups)
 
     @cached_property
     def flops_speedup(self) -> tuple[float, float]:
@@ -58,8 +58,21 @@ class Comparison:
     @cached_property
     def certainty(self) -> Certainty:
         """Intervals, ranges and conditions of what was measured."""
-        half = None if self.loss is None else self.loss.half_width
-        return Certainty.measured(half, self.flops_speedup[1], self.reading)
+        found: dict[str, Any] = {"loss_half_width": None if self.loss is None else self.loss.half_width}
+        found["flops_speedup_half_width"] = self.flops_speedup[1]
+        if self.reading is None:
+            return Certainty(**found)
+        for name, ratio in self.reading.wall.items():
+            found |= {f"wall_speedup_{name}_least": ratio.least, f"wall_speedup_{name}_most": ratio.most}
+        for name, ratio in self.reading.cpu.items():
+            found |= {f"cpu_speedup_{name}": ratio.median}
+            found |= {f"cpu_speedup_{name}_least": ratio.least, f"cpu_speedup_{name}_most": ratio.most}
+        return Certainty(**found | self.reading.load.to_flat())
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Passage of each record."""
+        return groups_of(self.reduced.workload.examples)
 
     @property
     def load_note(self) -> str:
@@ -91,7 +104,8 @@ class Comparison:
             clock=None if self.reading is None else self.reading.clock,
             holdout=holdout,
             identity=Identity() if identity is None else identity,
-            extra={**self.certainty.to_flat(), **(extra or {})},
+            certainty=self.certainty,
+            extra=extra or {},
         )
 
 
@@ -110,11 +124,10 @@ def quality_rows(found: Comparison) -> list[list[Cell]]:
 
 def _halves(found: Comparison) -> tuple[float, float, float]:
     """Half widths of the main metric before and after, and of its change; NaN where they are not known."""
-    groups = groups_of(found.reduced.workload.examples)
-    after = metric_interval(found.reduced.scores, groups)[1]
+    after = metric_interval(found.reduced.scores, found.groups)[1]
     if found.full_pass is None or found.loss is None:
         return math.nan, after, math.nan
-    return metric_interval(found.full_pass.scores, groups)[1], after, found.loss.half_width
+    return metric_interval(found.full_pass.scores, found.groups)[1], after, found.loss.half_width
 
 
 def speed_rows(found: Comparison) -> list[list[Cell]]:
@@ -144,5 +157,5 @@ def print_comparison(found: Comparison) -> None:
     print_table("speed-up", ["", "times as fast"], speed_rows(found))
     if shares:
         print_table("tokens", ["", "of the full length"], shares)
-    if found.reading is not None and found.reading.load.quiet is False:
+    if found.certainty.machine_quiet is False:
         announce(found.load_note)

@@ -43,7 +43,7 @@ def compare_model(
     decision: DecisionRule | None = None,
     earlier: EvaluationRecord | None = None,
     *,
-    rounds: int = ROUNDS,
+    rounds: int | None = ROUNDS,
 ) -> Comparison:
     """Measure quality, FLOPs and clock of a model on a split, beside the unreduced backbone.
 
@@ -54,12 +54,12 @@ def compare_model(
         device: Device to compute on.
         decision: Decision rule instead of the model's own.
         earlier: Record to take the unreduced backbone's metrics from.
-        rounds: Rounds of the clock; 0 to leave it out, of which a few texts tell nothing.
+        rounds: Rounds of the clock; None not to read it, as on a few texts, whose times tell nothing.
     """
     _check(workload, dtype, earlier)
     decision = model.decision if decision is None else decision
     reduced, reading = pass_of_model(model, workload, dtype, device, decision), None
-    if rounds:
+    if rounds is not None:
         timed = timed_model(model, decision, getattr(torch, dtype), device)
         reading = read_clock(model_systems(timed), workload.texts, rounds)
     return _compared(reduced, reading, dtype, device, earlier)
@@ -86,7 +86,7 @@ def evaluate_model(
         earlier: Record to take the unreduced backbone's metrics from.
         clock: False to leave the clock out.
     """
-    rounds = ROUNDS if clock else 0
+    rounds = ROUNDS if clock else None
     found = _printed(compare_model(model, workload, dtype, device, decision, earlier, rounds=rounds))
     return found.record()
 

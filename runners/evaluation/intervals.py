@@ -76,6 +76,8 @@ def metric_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
 def ratio_interval(above: Numbers, below: Numbers) -> tuple[float, float]:
     """Return the ratio of two means over the same texts, and half the width of its interval (the delta method).
 
+    Each text counts as a draw of its own: the cost of windows and questions that share a passage depends on each.
+
     Args:
         above: ``(n,)`` positive numbers.
         below: ``(n,)`` positive numbers.

@@ -80,6 +80,13 @@ class Load:
         """Return what a flat record keeps of it, by name."""
         return {"other_processors": self.others, "processors": self.processors, "machine_quiet": self.quiet}
 
+    @property
+    def busy(self) -> str:
+        """How busy other processes kept the machine, in words; empty where the system does not say."""
+        if self.others is None:
+            return ""
+        return f"other processes kept {self.others:.2f} of {self.processors} processors busy"
+
     def describe(self, cpu_time: bool = True) -> str:
         """Return a line for readers.
 
@@ -88,10 +95,9 @@ class Load:
         """
         if self.others is None:
             return "the load of the machine is not known: this system has no /proc/stat"
-        found = f"other processes kept {self.others:.2f} of {self.processors} processors busy"
         if self.quiet:
-            return f"{found}: the machine was quiet"
-        return f"{found}: the machine was not quiet{', so go by CPU time, not by the clock' if cpu_time else ''}"
+            return f"{self.busy}: the machine was quiet"
+        return f"{self.busy}: the machine was not quiet{', so go by CPU time, not by the clock' if cpu_time else ''}"
 
 
 class LoadWatch:

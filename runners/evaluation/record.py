@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from runners.evaluation.certainty import Certainty
+
 #: Keys that ``metrics.json`` has of every run that trains.
 OF_TRAINING = ("env", "num_texts")
 #: Keys that it has of every run that trains or evaluates on a task.
@@ -220,6 +222,12 @@ class Identity:
 
 _CONDITIONS = tuple(entry.name for entry in fields(Conditions))
 _IDENTITY = tuple(entry.name for entry in fields(Identity))
+_CERTAINTY = tuple(entry.name for entry in fields(Certainty))
+#: Keys of what the clock said, in which runs with the same seeds differ.
+CLOCK_KEYS = frozenset({entry.name for entry in fields(Clock)} | set(_CERTAINTY)) - {
+    "loss_half_width",
+    "flops_speedup_half_width",
+}
 
 
 @dataclass(frozen=True)
@@ -236,7 +244,8 @@ class EvaluationRecord:
         holdout: Quality and savings on held-out training texts; None where none were held out.
         slices: FLOPs against slices; None where these were not asked for.
         identity: Identity of the model or agent.
-        extra: Further keys of the flat record, which another version wrote.
+        certainty: Intervals, ranges and conditions of the clock.
+        extra: Further keys of the flat record, of one runner or another version.
 
     Example:
         >>> flat = {"env": "SQuAD2", "num_texts": 2, "f1": 58.0, "log_likelihood": -1.5, "flops_speedup": 2.0}
@@ -254,6 +263,7 @@ class EvaluationRecord:
     holdout: Measured | None = None
     slices: SliceCost | None = None
     identity: Identity = field(default_factory=Identity)
+    certainty: Certainty = field(default_factory=Certainty)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_flat(self) -> dict[str, Any]:
@@ -266,7 +276,7 @@ class EvaluationRecord:
         flat |= {} if self.keep_all is None else _prefixed(_KEEP_ALL, self.keep_all.to_flat())
         flat |= {} if self.holdout is None else _prefixed(_HOLDOUT, self.holdout.to_flat())
         flat |= {} if self.slices is None else self.slices.to_flat()
-        flat |= self.identity.to_flat()
+        flat |= self.identity.to_flat() | self.certainty.to_flat()
         return {name: _plain(value) for name, value in (flat | dict(self.extra)).items()}
 
     @classmethod
@@ -294,8 +304,9 @@ class EvaluationRecord:
             holdout=_read_measured(holdout) if holdout else None,
             slices=SliceCost(**slices) if len(slices) == len(fields(SliceCost)) else None,
             identity=Identity.from_flat(flat),
+            certainty=Certainty.of(flat),
         )
-        known = record.to_flat().keys() | {*_CONDITIONS, *_IDENTITY, "agent"}
+        known = record.to_flat().keys() | {*_CONDITIONS, *_IDENTITY, *_CERTAINTY, "agent"}
         extra = {name: value for name, value in flat.items() if name not in known}
         return cls(**{entry.name: getattr(record, entry.name) for entry in fields(cls)} | {"extra": extra})
 

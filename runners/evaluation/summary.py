@@ -50,7 +50,7 @@ def shown_interval(mean: float, half: float = math.nan, sign: bool = False) -> s
 
     Args:
         mean: The mean.
-        half: Half the width of the interval; NaN for none.
+        half: Half the width of the interval; NaN or infinite for none.
         sign: True to write the sign of positive means too.
 
     Example:
@@ -60,7 +60,7 @@ def shown_interval(mean: float, half: float = math.nan, sign: bool = False) -> s
     if math.isnan(mean):
         return ""
     text = f"{mean:+.2f}" if sign else f"{mean:.2f}"
-    return text if math.isnan(half) else f"{text} ± {half:.2f}"
+    return f"{text} ± {half:.2f}" if math.isfinite(half) else text
 
 
 def shown_speedup(speedup: float, target: float | None = None) -> str:

@@ -63,7 +63,7 @@ def make_plan(options: MakeFasterOptions, parts: Parts, started: float) -> tuple
         needed = math.ceil(10 * SPARE * (elapsed + error.seconds) / 60) / 10
         training = math.ceil(10 * SPARE * error.training / 60) / 10
         less = ", or let it measure less (--max-eval-texts, --holdout-texts)" if error.fewer else ""
-        busy = "" if watch.load.quiet is not False else f" ({watch.load.describe(False)}; quiet, it needs less)"
+        busy = "" if watch.load.quiet is not False else f" ({watch.load.busy}; it needs less on a quiet machine)"
         raise UserError(
             f"--minutes {options.minutes:g} leaves too little time to train in on this machine{busy}: give at least "
             f"{needed:g}{less}; {training:g} of them train on {LEAST_TRAINED} texts in each stage, the others go into "

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runners.cli.plots import metric_label
-from runners.evaluation.certainty import Certainty, plus_minus
+from runners.evaluation.certainty import plus_minus
 from runners.reporting.charts import marker
 from runners.reporting.exploring import ExploredText, Explorer, Token
 from runners.reporting.kept import KeptGroup, kept_groups
@@ -169,7 +169,7 @@ def _hero(sources: Sequence[Source]) -> list[Tile]:
         return []
     record = sources[0].record
     metric, savings, clock = main_metric(record), record.reduced.savings, record.clock
-    sure = Certainty.of(record.extra)
+    sure = record.certainty
     own, full = (quality_of(quality, metric) for quality in (record.reduced.quality, record.full))
     tiles = []
     if own is not None:
@@ -193,7 +193,7 @@ def _hero(sources: Sequence[Source]) -> list[Tile]:
 
 def _load(source: Source) -> str:
     """Work of other processes while the clock of a run was read."""
-    return Certainty.of(source.record.extra).load
+    return source.record.certainty.load
 
 
 def _details(source: Source) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _details(source: Source) -> dict[str, Any]:
     }
     there = {name: quality.to_flat() for name, quality in passes.items() if quality is not None and quality.metrics}
     names = list(dict.fromkeys(name for flat in there.values() for name in flat))
-    options, sure = source.config["options"], Certainty.of(record.extra)
+    options, sure = source.config["options"], record.certainty
     facts = {
         "folder": str(source.path),
         "data": f"{on.env}, {on.split or 'split not recorded'}, {on.data_source or 'source not recorded'}",

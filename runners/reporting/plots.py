@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from runners.cli.plots import metric_label
-from runners.evaluation.certainty import Certainty
+from runners.evaluation.intervals import WHOLE
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.summary import interval, shown_interval
 from runners.faster.speeds import Speeds
@@ -27,8 +27,6 @@ from runners.reporting.sources import (
 
 #: Name of the encoder that all is compared with.
 UNREDUCED = "unreduced"
-#: The most that a metric of a task can be.
-BEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class DataSet:
             own = sorted((row for row in shown if row.series == series), key=lambda row: row.flops_speedup)
             lines.append(Line(series, style, [self._mark(row) for row in own]))
         label = f"change of {metric_label(self.metric)}" if self.is_mixed else metric_label(self.metric)
-        ceiling = math.inf if self.is_mixed else BEST
+        ceiling = math.inf if self.is_mixed else WHOLE
         return Chart(f"{self.env}: quality against speed", "FLOPs speed-up", label, lines, ceiling=ceiling)
 
     def _mark(self, row: Row) -> Mark:
@@ -148,7 +146,7 @@ def _row(points: Sequence[Point], metric: str) -> Row:
     full = [quality_of(point.record.full, metric) for point in points]
     differences = [one - other for one, other in zip(qualities, full, strict=True) if None not in (one, other)]  # type: ignore[operator]
     clocks = [point.record.clock for point in points if point.record.clock is not None]
-    lost = Certainty.of(points[0].record.extra).loss_half_width
+    lost = points[0].record.certainty.loss_half_width
     fractions = [saved.kept_fractions for point in points if (saved := point.record.reduced.savings) is not None]
     return Row(
         points[0].series,
@@ -220,7 +218,7 @@ def held_out_chart(env: str, speeds: Speeds) -> Chart:
         start = Mark(1.0, speeds.unreduced, label=f"{UNREDUCED}: {speeds.unreduced:.2f}")
         lines.insert(0, Line(UNREDUCED, 0, [start]))
     label = metric_label(speeds.metric)
-    return Chart(f"{env}: quality against speed, held-out texts", "FLOPs speed-up", label, lines, ceiling=BEST)
+    return Chart(f"{env}: quality against speed, held-out texts", "FLOPs speed-up", label, lines, ceiling=WHOLE)
 
 
 def _has_curve(training: Training, key: str) -> bool:

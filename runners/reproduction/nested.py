@@ -9,6 +9,7 @@ from typing import Any
 from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, RunOptions
 from runners.cli.run import UserError
+from runners.evaluation.certainty import Certainty
 from runners.evaluation.nested_runs import HeuristicPoints, found_or_run, going_on, heuristics_beside
 from runners.evaluation.record import EvaluationRecord, Savings
 from runners.finetune import finetune
@@ -229,4 +230,6 @@ def multiplied(reduced: EvaluationRecord, half: EvaluationRecord) -> EvaluationR
             for factor in (half.clock.wall_speedup_stock, half.clock.wall_speedup_packed)
         )
         clock = replace(clock, wall_speedup_stock=stock, wall_speedup_packed=packed)
-    return replace(reduced, reduced=replace(reduced.reduced, savings=savings), full=half.full, clock=clock)
+    measured = replace(reduced.reduced, savings=savings)
+    # Intervals and ranges do not multiply.
+    return replace(reduced, reduced=measured, full=half.full, clock=clock, certainty=Certainty())

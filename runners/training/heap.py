@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-#: Bytes that a process may hold beyond what it uses, libraries included.
+#: Bytes that a process may hold beyond what it uses.
 MOST_KEPT = 2 * 2**30
 
 
@@ -27,19 +27,28 @@ class _Mallinfo2(ctypes.Structure):
     )  # fmt: skip
 
 
-def give_back(most: int = MOST_KEPT) -> bool:
-    """Give freed memory back to the system where the process holds much more than it uses.
+class FreedMemory:
+    """What a process holds beyond what it uses, given back to the system now and then.
 
     Args:
-        most: Bytes that it may hold beyond what it uses.
-
-    Returns:
-        Whether memory was given back; False on systems without glibc's means.
+        most: Bytes that it may hold beyond what it uses, and beyond what could not be given back before.
     """
-    glibc = _glibc()
-    if glibc is None or _resident() - _used(glibc) <= most:
-        return False
-    return bool(glibc.malloc_trim(0))
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most, self._stuck = most, 0
+
+    def give_back(self) -> bool:
+        """Give freed memory back where the process holds much more than it uses.
+
+        Returns:
+            Whether memory was given back; False on systems without glibc's means.
+        """
+        glibc = _glibc()
+        if glibc is None or _kept(glibc) - self._stuck <= self._most:
+            return False
+        given = bool(glibc.malloc_trim(0))
+        self._stuck = max(0, _kept(glibc))
+        return given
 
 
 @cache
@@ -54,12 +63,8 @@ def _glibc() -> Any:
     return library
 
 
-def _resident() -> int:
-    """Bytes of the process that are in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _used(glibc: Any) -> int:
-    """Bytes that were asked for and not freed."""
+def _kept(glibc: Any) -> int:
+    """Bytes in memory, files apart, beyond those that were asked for and not freed."""
+    _, resident, shared = Path("/proc/self/statm").read_text().split()[:3]
     found = glibc.mallinfo2()
-    return int(found.uordblks + found.hblkhd)
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") - int(found.uordblks + found.hblkhd)

@@ -15,7 +15,7 @@ from runners.cli.run import UserError
 from runners.runs.checkpoint import has_state, save_state
 from runners.runs.run_folder import RunFolder
 from runners.runs.tracking import Tracker
-from runners.training.heap import give_back
+from runners.training.heap import FreedMemory
 from runners.training.interrupt import interrupt_flag
 
 
@@ -125,6 +125,7 @@ def train(
         progress = training.texts_seen / training.total_texts
         save_state(folder.checkpoint_dir, training.state_dict(), run_id, progress)
 
+    freed = FreedMemory()
     tracker = Tracker(folder.events_dir, resume_step=0 if state is None else training.texts_seen + 1)
     bar_of_run = progress(label, training.total_texts, done=training.texts_seen)
     with tracker, interrupt_flag() as interrupt, bar_of_run as bar:
@@ -133,7 +134,7 @@ def train(
         while training.texts_seen < training.total_texts:
             started, before = time.perf_counter(), training.texts_seen
             metrics = training.step()
-            give_back()
+            freed.give_back()
             _check_metrics(metrics, training, folder)
             count = training.texts_seen - before
             metrics["charts/texts_per_second"] = count / (time.perf_counter() - started)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import TENSORS, EventAccumulator
 
+from runners.evaluation.record import CLOCK_KEYS
+
 SCRIPT = str(Path(__file__).with_name("faulty_run.py"))
 FAULTS = ("exit", "full", "interrupt", "interrupt_twice")
 #: Operations of each trainer and fault that are tried without the option.
@@ -109,7 +111,7 @@ def bench(place: Any, forking: Any) -> Bench:
 
 def record(folder: Path) -> dict[str, Any]:
     metrics = json.loads((folder / "metrics.json").read_text())
-    return {name: value for name, value in metrics.items() if not name.startswith("wall_")}
+    return {name: value for name, value in metrics.items() if name not in CLOCK_KEYS}
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, bytes]]]:

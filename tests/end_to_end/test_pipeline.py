@@ -223,9 +223,10 @@ def test_intervals_and_conditions_of_the_clock_are_recorded(trained: Path) -> No
     assert record["processors"] == os.cpu_count()
 
 
-def test_no_clock_goes_with_a_model(in_process: Any) -> None:
+def test_no_clock_goes_with_a_model(in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(evaluate, EvaluateOptions, ["--agent", "stock", "--no-clock", *in_process.common("no-clock")])
+    assert "--agent reads no clock: leave --no-clock out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("agent", ["random", "attention", "residual"])

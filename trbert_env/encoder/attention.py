@@ -27,7 +27,7 @@ from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 PACKED_ATTENTION = "trbert_packed"
 #: Tokens below which the fused kernel wins in bfloat16 on any CPU, without gradients.
 SHORT = 96
-#: Tokens from which on backward computes probabilities anew in bfloat16: faster there, and in less memory.
+#: Tokens from which on backward computes probabilities anew in bfloat16: in less memory, and faster with AMX.
 LONG = 768
 
 
@@ -125,8 +125,7 @@ def _by_sequence(
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and q.requires_grad and added is None and length >= LONG:
-            fused = attention_way() == "fused"
-            outputs.append(attend_recomputed(q[0], k[0], v[0], scale, fused=fused).transpose(0, 1)[None])
+            outputs.append(attend_recomputed(q[0], k[0], v[0], scale).transpose(0, 1)[None])
         elif in_products and (length >= SHORT or q.requires_grad):
             outputs.append(attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:

@@ -28,55 +28,48 @@ def attend_in_products(query: Tensor, key: Tensor, value: Tensor, scale: float, 
     return torch.bmm(probabilities(query, key, scale, bias), value)
 
 
-def attend_recomputed(query: Tensor, key: Tensor, value: Tensor, scale: float, *, fused: bool) -> Tensor:
-    """Return the attention of one sequence, whose probabilities backward computes anew, some heads at a time.
+def attend_recomputed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Return the attention of one sequence by the fused kernel; backward computes its probabilities anew.
 
-    So a long sequence needs memory in proportion to its length, not to its square. In bfloat16, with AMX, both passes
-    took 0.7 times as long as :func:`attend_in_products` at 768 and 1,024 tokens, as long at 512, and longer below.
+    It does so some heads at a time, so that a long sequence needs memory in proportion to its length, not to its
+    square. Where the processor multiplies tiles (AMX), both passes in bfloat16 took 0.7 times as long as
+    :func:`attend_in_products` at 768 and 1,024 tokens, and as long at 512; elsewhere up to a fifth longer.
 
     Args:
         query: ``(heads, length, head_dim)``; ``key`` and ``value`` likewise.
         key: See ``query``.
         value: See ``query``.
         scale: Factor on the scores.
-        fused: True to attend by the fused kernel, False by two products.
     """
-    output: Tensor = _Recomputed.apply(query, key, value, scale, fused)  # type: ignore[no-untyped-call]
+    output: Tensor = _Recomputed.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
     return output
 
 
 class _Recomputed(torch.autograd.Function):
-    """See :func:`attend_recomputed`; the gradients are those of Dao et al. 2022, section 3.1 and appendix B.2."""
+    """See :func:`attend_recomputed`."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, fused: bool) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        if fused:
-            output = scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)[0]
-        else:
-            output = torch.empty_like(value)
-            for heads in _some_heads(query):
-                weights = probabilities(query[heads], key[heads], scale)
-                torch.bmm(weights, value[heads], out=output[heads])
-        ctx.save_for_backward(query, key, value, output)
+        ctx.save_for_backward(query, key, value)
         ctx.scale = scale
-        return output
+        return scaled_dot_product_attention(query[None], key[None], value[None], scale=scale)[0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, output = ctx.saved_tensors
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
         upstream = upstream.contiguous()
-        # What a row's probabilities add up to 1 for: the mean of their gradients, weighed by them.
-        means = (upstream.float() * output.float()).sum(-1, keepdim=True).to(query.dtype)
         of_query, of_key, of_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         for heads in _some_heads(query):
             weights = probabilities(query[heads], key[heads], ctx.scale)
             torch.bmm(weights.transpose(1, 2), upstream[heads], out=of_value[heads])
-            of_scores = torch.bmm(upstream[heads], value[heads].transpose(1, 2)).sub_(means[heads]).mul_(weights)
+            of_weights = torch.bmm(upstream[heads], value[heads].transpose(1, 2))
+            # Autograd's own step: it sums each row in float32, where rounded sums would add what all keys share.
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
             torch.bmm(of_scores, key[heads], out=of_query[heads])
             torch.bmm(of_scores.transpose(1, 2), query[heads], out=of_key[heads])
-        return of_query.mul_(ctx.scale), of_key.mul_(ctx.scale), of_value, None, None
+        return of_query.mul_(ctx.scale), of_key.mul_(ctx.scale), of_value, None
 
 
 def _some_heads(query: Tensor) -> list[slice]:

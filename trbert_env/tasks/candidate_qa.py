@@ -189,6 +189,11 @@ class CandidateQA(TokenTask):
         """
         return candidate_metrics(predictions, dict(zip(*columns(records, "id", "answer"), strict=True)))
 
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Return 100 where the right candidate is chosen, else 0; see :meth:`Task.record_scores`."""
+        pairs = zip(*columns(records, "id", "answer"), strict=True)
+        return np.array([100.0 * (predictions[key] == answer) for key, answer in pairs])
+
     def notes(
         self,
         text: EncodedText,

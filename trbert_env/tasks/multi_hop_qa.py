@@ -243,6 +243,11 @@ class MultiHopQA(TokenTask):
         wanted = [list(zip(one["title"], one["sentence"], strict=True)) for one in supports]
         return hotpot_metrics(texts, right, found, dict(zip(ids, wanted, strict=True)))
 
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Return the token F1 of each answer, from 0 to 100; see :meth:`Task.record_scores`."""
+        pairs = zip(*columns(records, "id", "answer"), strict=True)
+        return np.array([hotpot_metrics({key: predictions[key].text}, {key: answer})["f1"] for key, answer in pairs])
+
     def notes(
         self,
         text: EncodedText,

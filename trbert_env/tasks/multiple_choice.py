@@ -187,8 +187,12 @@ class MultipleChoice(Task):
         """
         if not len(records):
             raise ValueError("there are no questions to score: give at least one record")
-        hits = [predictions[key] == answer for key, answer in zip(*columns(records, "id", "answer"), strict=True)]
-        return {"accuracy": 100.0 * sum(hits) / len(hits)}
+        return {"accuracy": float(self.record_scores(predictions, records).mean())}
+
+    def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+        """Return 100 where the answer is right, else 0; see :meth:`Task.record_scores`."""
+        pairs = zip(*columns(records, "id", "answer"), strict=True)
+        return np.array([100.0 * (predictions[key] == answer) for key, answer in pairs])
 
     def notes(
         self,

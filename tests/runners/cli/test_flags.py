@@ -93,7 +93,8 @@ OWN = {
         "checkpoint-every"
     ),
     "evaluate": (
-        "model agent keep-fractions match threshold speedup full-from original backend precision slices split"
+        "model agent keep-fractions match threshold speedup full-from original backend precision slices split clock "
+        "no-clock"
     ),
     "benchmark": (
         "suite model keep-fractions architecture batch-size orders precisions backends opponents num-texts rounds "

@@ -90,7 +90,7 @@ def test_the_record_keeps_them_and_reads_them_again(workload: Workload) -> None:
     )
     assert (flat["cpu_speedup_packed"], flat["machine_quiet"], flat["outcome"]) == (2.2, False, "speed")
     again = EvaluationRecord.from_flat(flat)
-    assert Certainty.of(again.extra) == found.certainty
+    assert again.certainty == found.certainty
     assert (again.agent, again.reduced, again.full) == ("residual", found.reduced.measured, found.full)
 
 

@@ -15,6 +15,7 @@ def result(
 ) -> Result:
     own = {"f1": f1, "log_likelihood": -1.0, "flops_speedup": speedup}
     own |= {} if clock is None else {"wall_speedup_stock": clock, "wall_speedup_packed": clock / 2}
+    own |= {"loss_half_width": 0.5, "flops_speedup_half_width": 0.1}
     full = {"full_f1": 60.0, "full_log_likelihood": -1.0}
     record = EvaluationRecord.from_flat({"env": "SQuAD2", "num_texts": 3, **own, **full})
     return Result("SQuAD2", system, target, seed, record)
@@ -53,3 +54,5 @@ def test_the_speed_ups_of_a_student_multiply() -> None:
     # The packed student is 2.4x as fast as the whole stock encoder, and 1.5x slower than its reduced self.
     assert found.clock.wall_speedup_stock == pytest.approx(2.4 * 1.5)
     assert found.clock.wall_speedup_packed == pytest.approx(1.2 * 1.5)
+    assert "loss_half_width" in half.record.to_flat()
+    assert not any(name.endswith("half_width") for name in found.to_flat())  # of one factor alone
