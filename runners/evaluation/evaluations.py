@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from agents.base import Actor
 from agents.heuristics import make_heuristic
@@ -23,7 +25,7 @@ from runners.evaluation.passes import (
 )
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import EvaluationRecord, Identity, Measured, Savings
-from runners.evaluation.timing import ROUNDS, ClockReading, against, model_systems, read_clock, timed_model
+from runners.evaluation.timing import ROUNDS, against, model_systems, read_clock, timed_model
 from trbert_env.data.backbones import move, placed
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.export.model import ExportedModel
@@ -32,7 +34,7 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.envs.settings import DType
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.exit_offsets import ExitOffsets
-from trbert_env.system import ReducedSystem, StockSystem
+from trbert_env.system import ReducedSystem, StockSystem, System
 
 
 def compare_model(
@@ -56,13 +58,16 @@ def compare_model(
         earlier: Record to take the unreduced backbone's metrics from.
         rounds: Rounds of the clock; None not to read it, as on a few texts, whose times tell nothing.
     """
-    _check(workload, dtype, earlier)
-    decision = model.decision if decision is None else decision
-    reduced, reading = pass_of_model(model, workload, dtype, device, decision), None
-    if rounds is not None:
-        timed = timed_model(model, decision, getattr(torch, dtype), device)
-        reading = read_clock(model_systems(timed), workload.texts, rounds)
-    return _compared(reduced, reading, dtype, device, earlier)
+    rule = model.decision if decision is None else decision
+    return _compare(
+        lambda: pass_of_model(model, workload, dtype, device, rule),
+        workload,
+        dtype,
+        device,
+        earlier,
+        lambda: model_systems(timed_model(model, rule, getattr(torch, dtype), device)),
+        rounds,
+    )
 
 
 def evaluate_model(
@@ -110,14 +115,10 @@ def evaluate_exported(
         earlier: Record to take the unreduced backbone's metrics from.
         clock: False to leave the clock out.
     """
-    _check(workload, "float32", earlier)
     system = ReducedSystem(exported, decision, exported.name)
-    reduced, reading = measure_pass(system, workload), None
-    if clock:
-        unreduced = placed(model.backbone, torch.device("cpu"), torch.float32)
-        reading = read_clock(against(unreduced, system), workload.texts)
     identity = Identity(backend=exported.manifest.backend, precision=exported.manifest.precision)
-    return _printed(_compared(reduced, reading, "float32", "cpu", earlier)).record(identity=identity)
+    found = _compare_system(system, model.backbone, workload, "float32", "cpu", earlier, clock=clock)
+    return _printed(found).record(identity=identity)
 
 
 def measure_system(system: ComparedSystem[Any], workload: Workload, dtype: DType, device: str) -> Measured:
@@ -144,13 +145,9 @@ def evaluate_system(
         earlier: Record to take the unreduced backbone's metrics from.
         clock: False to leave the clock out.
     """
-    _check(workload, dtype, earlier)
     ran = _placed_system(system, dtype, device)
-    reduced, reading = measure_pass(ran, workload), None
-    if clock:
-        unreduced = placed(workload.backbone.model, torch.device(device), getattr(torch, dtype))
-        reading = read_clock(against(unreduced, ran), workload.texts)
-    return _printed(_compared(reduced, reading, dtype, device, earlier)).record(agent=system.name)
+    found = _compare_system(ran, workload.backbone.model, workload, dtype, device, earlier, clock=clock)
+    return _printed(found).record(agent=system.name)
 
 
 def _placed_system(system: ComparedSystem[Any], dtype: DType, device: str) -> ComparedSystem[Any]:
@@ -176,9 +173,8 @@ def evaluate_heuristic(
     No clock: the scores of attention and residual cost more than they save.
     """
     if name == "stock":
-        _check(workload, dtype, earlier)
-        reduced = _pass_of_stock(workload, dtype, device)
-        return _printed(_compared(reduced, None, dtype, device, earlier)).record(agent=name)
+        found = _compare(lambda: _pass_of_stock(workload, dtype, device), workload, dtype, device, earlier)
+        return _printed(found).record(agent=name)
     num_reductions = StagedEncoder(workload.backbone.model, reduction_layers).num_reductions
     heuristic = make_heuristic(name, keep_fractions, num_reductions, seed)
     return evaluate_agent(name, heuristic, workload, dtype, device, reduction_layers, None, earlier)
@@ -207,44 +203,78 @@ def evaluate_agent(
 
     The FLOPs of its own network are not known here, and not counted; and it has no clock.
     """
-    _check(workload, dtype, earlier)
-    env = evaluation_env(
-        workload,
-        reduction_layers=reduction_layers,
-        dtype=dtype,
-        device=device,
-        exit_offsets=exit_offsets,
-    )
-    reduced = run_pass(env, agent, name)
-    assert reduced.measured.savings is not None
-    skips_nothing = all(fraction == 1.0 for fraction in reduced.measured.savings.kept_fractions)
-    # A pass that skips nothing is that of the unreduced backbone.
-    full = reduced if skips_nothing else None
-    return _printed(_compared(reduced, None, dtype, device, earlier, full)).record(agent=name)
+
+    def run() -> MeasuredPass:
+        env = evaluation_env(
+            workload,
+            reduction_layers=reduction_layers,
+            dtype=dtype,
+            device=device,
+            exit_offsets=exit_offsets,
+        )
+        return run_pass(env, agent, name)
+
+    return _printed(_compare(run, workload, dtype, device, earlier, own_backbone=True)).record(agent=name)
 
 
-def _compared(
-    reduced: MeasuredPass,
-    reading: ClockReading | None,
+def _compare_system(
+    system: System,
+    unreduced: PreTrainedModel,
+    workload: Workload,
     dtype: DType,
     device: str,
     earlier: EvaluationRecord | None,
-    full: MeasuredPass | None = None,
+    *,
+    clock: bool,
 ) -> Comparison:
-    """What was measured beside the unreduced backbone, of an earlier record, known or measured now."""
-    workload = reduced.workload
+    """Compare a system, timed against a model with nothing skipped."""
+    return _compare(
+        lambda: measure_pass(system, workload),
+        workload,
+        dtype,
+        device,
+        earlier,
+        lambda: against(placed(unreduced, torch.device(device), getattr(torch, dtype)), system),
+        ROUNDS if clock else None,
+    )
+
+
+def _compare(
+    run: Callable[[], MeasuredPass],
+    workload: Workload,
+    dtype: DType,
+    device: str,
+    earlier: EvaluationRecord | None,
+    sides: Callable[[], Mapping[str, System]] | None = None,
+    rounds: int | None = ROUNDS,
+    *,
+    own_backbone: bool = False,
+) -> Comparison:
+    """Compare what was measured with the unreduced backbone, of an earlier record or measured now.
+
+    Args:
+        run: Pass over the split; it runs once the earlier record is known to be of the same.
+        workload: The split.
+        dtype: Number format to compute in.
+        device: Device to compute on.
+        earlier: Record to take the unreduced backbone's metrics from.
+        sides: Systems to time, for :func:`~runners.evaluation.timing.read_clock`; None not to read the clock.
+        rounds: Rounds of the clock; None not to read it.
+        own_backbone: True where a pass that skips nothing is that of the unreduced backbone.
+    """
     conditions = evaluation_conditions(workload, dtype)
+    check_conditions(conditions, earlier)
+    reduced = run()
+    reading = None if sides is None or rounds is None else read_clock(sides(), workload.texts, rounds)
     if earlier is not None:
         return Comparison(conditions, reduced, earlier.full, None, reading)
-    full = measure_unreduced_pass(workload, dtype, device) if full is None else full
+    savings = reduced.measured.savings
+    assert savings is not None, "passes count FLOPs"
+    skips_nothing = own_backbone and all(fraction == 1.0 for fraction in savings.kept_fractions)
+    full = reduced if skips_nothing else measure_unreduced_pass(workload, dtype, device)
     return Comparison(conditions, reduced, full.measured.quality, full, reading)
 
 
 def _printed(found: Comparison) -> Comparison:
     print_comparison(found)
     return found
-
-
-def _check(workload: Workload, dtype: DType, earlier: EvaluationRecord | None) -> None:
-    """Refuse an earlier record of something else, before the work."""
-    check_conditions(evaluation_conditions(workload, dtype), earlier)

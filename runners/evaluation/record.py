@@ -227,6 +227,7 @@ _CERTAINTY = tuple(entry.name for entry in fields(Certainty))
 CLOCK_KEYS = frozenset({entry.name for entry in fields(Clock)} | set(_CERTAINTY)) - {
     "loss_half_width",
     "flops_speedup_half_width",
+    "processors",
 }
 
 

@@ -1,8 +1,15 @@
-"""Accuracy of chosen candidates, as for WikiHop."""
+"""Accuracy of choices by their index: candidates, as for WikiHop, and options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+
+from trbert_env.data.records import columns
 
 
 def candidate_metrics(predictions: Mapping[str, int], answers: Mapping[str, int]) -> dict[str, float]:
@@ -26,3 +33,14 @@ def candidate_metrics(predictions: Mapping[str, int], answers: Mapping[str, int]
         raise ValueError("there are no questions to score: give at least one record")
     hits = sum(key in predictions and predictions[key] == answer for key, answer in answers.items())
     return {"accuracy": 100.0 * hits / len(answers)}
+
+
+def scores_of_choices(predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
+    """Return 100 for each record whose right choice is predicted, else 0, ``(n,)``.
+
+    Args:
+        predictions: Index of the choice of each record, by id.
+        records: The records; ``answer`` is the index of the right one.
+    """
+    pairs = zip(*columns(records, "id", "answer"), strict=True)
+    return np.array([100.0 * (predictions[key] == answer) for key, answer in pairs])

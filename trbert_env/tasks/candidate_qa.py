@@ -18,7 +18,7 @@ from trbert_env.data.records import CANDIDATES, columns, records_of
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text
-from trbert_env.tasks.candidate_metrics import candidate_metrics
+from trbert_env.tasks.candidate_metrics import candidate_metrics, scores_of_choices
 from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
@@ -191,8 +191,7 @@ class CandidateQA(TokenTask):
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return 100 where the right candidate is chosen, else 0; see :meth:`Task.record_scores`."""
-        pairs = zip(*columns(records, "id", "answer"), strict=True)
-        return np.array([100.0 * (predictions[key] == answer) for key, answer in pairs])
+        return scores_of_choices(predictions, records)
 
     def notes(
         self,

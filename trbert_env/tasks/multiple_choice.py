@@ -20,6 +20,7 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import spread
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_divergence
+from trbert_env.tasks.candidate_metrics import scores_of_choices
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
@@ -191,8 +192,7 @@ class MultipleChoice(Task):
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return 100 where the answer is right, else 0; see :meth:`Task.record_scores`."""
-        pairs = zip(*columns(records, "id", "answer"), strict=True)
-        return np.array([100.0 * (predictions[key] == answer) for key, answer in pairs])
+        return scores_of_choices(predictions, records)
 
     def notes(
         self,
