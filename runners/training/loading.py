@@ -104,6 +104,7 @@ class RunExamples:
         train: Records to learn from.
         validation: Records of the closing record.
         holdout: Records set aside from the training split; None for none.
+        trained: Task of an earlier run's model, whose settings hold for encoders too; None where none settles them.
     """
 
     request: DataRequest
@@ -112,6 +113,7 @@ class RunExamples:
     train: Dataset
     validation: Dataset
     holdout: Dataset | None = None
+    trained: Task | None = None
 
     @classmethod
     def load(
@@ -145,8 +147,9 @@ class RunExamples:
         validation = sample(beside, data.max_eval_texts)
         if len(validation) < len(beside):
             announce(f"evaluation data: {len(validation):,} of them are drawn at random (--max-eval-texts)")
-        # Encoders are loaded as the options say: by a trained model's settings a shorter teacher would be extended.
-        return cls(data.request(), found.source, found.labels, train, validation, withheld)
+        # The names stay as the options say, else an encoder of a shorter length would be extended to the model's.
+        task = None if trained is None else trained.task
+        return cls(data.request(), found.source, found.labels, train, validation, withheld, task)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:
         """Load the encoder of the options; see :func:`trbert_env.data.backbones.load_backbone`.
@@ -156,7 +159,13 @@ class RunExamples:
             pretrained: True to take the encoder as it was before any fine-tuning of ours.
         """
         return load_requested(
-            self.request, encoder.backbone, self.source, self.train, self.labels, pretrained=pretrained
+            self.request,
+            encoder.backbone,
+            self.source,
+            self.train,
+            self.labels,
+            pretrained=pretrained,
+            settings=None if self.trained is None else self.trained.settings,
         )
 
     def encode_some(self, backbone: Backbone) -> Workload:

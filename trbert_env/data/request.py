@@ -134,11 +134,12 @@ class DataRequest:
         types = {name: kind for name, kind in known.items() if name != "split_seed"}
         check_settings(f"the reader of {self.env}", self.reader_settings, types)
         if self._read_with:
-            make_reader(dataset, **self._read_with)
-            if self.data_source == "embedded":
+            reader = make_reader(dataset, **self._read_with)
+            unread = [name for name in self._read_with if name not in reader.embedded_settings]
+            if self.data_source == "embedded" and unread:
                 raise ParameterError(
                     lambda name: (
-                        f"{', '.join(map(name, self._read_with))} has no meaning for the embedded corpus, which no "
+                        f"{', '.join(map(name, unread))} has no meaning for the embedded corpus, which no "
                         "reader reads: leave it out"
                     )
                 )

@@ -192,7 +192,7 @@ def _load_embedded(reader: Reader, split: str, faults: Faults) -> Examples:
 
     if reader.name not in EMBEDDED:
         raise ValueError(f"there is no embedded corpus for {reader.name}: give --data-dir or --data-source hub")
-    corpus = EMBEDDED[reader.name](split)
+    corpus = EMBEDDED[reader.name](split, **reader.embedded_settings)
     rows = Rows.concat(list(_pieces(corpus, reader.form, "the embedded corpus")))
     origin = "the embedded corpus: generated text, not the real one"
     labels = reader.labels

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from datasets import Dataset
 
@@ -151,6 +152,7 @@ def load_requested(
     labels: Sequence[str],
     *,
     pretrained: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Load the encoder for requested records; see :func:`~trbert_env.data.backbones.load_backbone`.
 
@@ -161,8 +163,10 @@ def load_requested(
         examples: Records, which tell labels where a head is still to be trained.
         labels: Names of all classes in their order, where the data have them.
         pretrained: True to take the encoder as it was before any fine-tuning of ours.
+        settings: Settings of the task that its head must fit; None for those of the request.
     """
-    key, task = request.cache_key(source), make_task(request.preset)
+    preset = request.preset if settings is None else replace(request.preset, settings=settings)
+    key, task = request.cache_key(source), make_task(preset)
     return load_backbone(
         request.preset,
         task,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from datasets import Dataset
 
-from runners.cli.options import DataOptions
-from runners.training.loading import Holdout, RunExamples, check_holdout
+from runners.cli.options import DataOptions, EncoderOptions
+from runners.training.loading import Holdout, RunExamples, TrainedOn, check_holdout
 from trbert_env.data.sampling import sample
+from trbert_env.tasks import MultiHopQA
 
 
 def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> RunExamples:
@@ -61,3 +66,24 @@ def test_a_number_that_leaves_too_few_is_refused(count: int, said: str) -> None:
 def test_too_many_held_out_are_refused_before_anything_else() -> None:
     with pytest.raises(ValueError, match="cannot be held out"):
         check_holdout(DataOptions(data_source="embedded"), Holdout(10**6))
+
+
+def test_an_encoder_beside_a_trained_model_fits_the_model_and_keeps_its_own_length(
+    save_encoder: Callable[..., Path], tmp_path: Path
+) -> None:
+    question = {
+        "_id": "x",
+        "question": "Is it so?",
+        "answer": "yes",
+        "supporting_facts": [["Mill", 0]],
+        "context": [["Mill", ["It is so."]]],
+    }
+    for name in ("hotpot_train_v1.1.json", "hotpot_dev_distractor_v1.json"):
+        (tmp_path / name).write_text(json.dumps([question, {**question, "_id": "y"}]))
+    task = MultiHopQA(max_tokens=512, support_weight=1.0)
+    teacher = str(save_encoder(task, max_position_embeddings=128))
+    # The options name the data anew, and not how the model reads them.
+    found = RunExamples.load(DataOptions("HotpotQA", "local", tmp_path), trained=TrainedOn("HotpotQA", task))
+    loaded = found.load_encoder(EncoderOptions(teacher))
+    assert loaded.fine_tuned
+    assert (loaded.model.config.num_labels, loaded.extended_from) == (6, None)

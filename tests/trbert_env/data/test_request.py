@@ -37,6 +37,7 @@ def test_readers_say_their_settings() -> None:
         ("Trivia", {"max_words": 0}, "max_words is 0: give at least 1, or None for all"),
         ("Trivia", {"verified": 1}, "setting 'verified' of the reader of Trivia is 1: give bool"),
         ("RACE", {"config": "low"}, "RACE has no configuration 'low': choose from all, high, middle"),
+        ("HotpotQA", {"level": "harder"}, "HotpotQA has no level 'harder': choose from easy, medium, hard"),
         ("SQuAD2", {"config": "all"}, "the reader of SQuAD2 has no setting 'config': it has none"),
         ("Hyperpartisan", {"split_seed": 1}, "the reader of Hyperpartisan has no setting 'split_seed': it has fold"),
         ("Hyperpartisan", {"fold": 10}, "fold is 10: give one from 0 to 9"),
@@ -61,6 +62,13 @@ def test_the_embedded_corpus_has_no_reader(settings: dict[str, Any]) -> None:
     (name,) = settings.get("reader_settings", settings)
     with pytest.raises(ValueError, match=f"{name} has no meaning for the embedded corpus, which no reader reads"):
         DataRequest("Hyperpartisan", data_source="embedded", **settings)
+
+
+def test_the_embedded_corpus_is_generated_by_settings_that_it_knows() -> None:
+    request = DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard"})
+    assert request.load("train").dataset["id"][0] == "hotpot_qa-train-hard-0-00000"
+    with pytest.raises(ValueError, match="^config has no meaning for the embedded corpus"):
+        DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard", "config": "fullwiki"})
 
 
 def test_settings_reach_the_reader(trivia: str, write: Any, tmp_path: Path) -> None:

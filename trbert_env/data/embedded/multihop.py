@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -40,13 +41,20 @@ _COMPARISONS = 4
 #: small encoder takes long to find out which sentences to look at.
 _CYCLE = 5
 _BRIEF, _FIRST_STEP, _SECOND_STEP = (0, 1), 2, 3
+#: Turns of the cycle by the level of the questions; those of validation and test are hard.
+_TURNS: dict[str | None, Sequence[int]] = {
+    None: range(_CYCLE),
+    "easy": (_FIRST_STEP, _SECOND_STEP),
+    "medium": _BRIEF,
+    "hard": (_CYCLE - 1,),
+}
 _COMPARING = (
     "Is {value} the {noun} of both {a} and {b}?",
     "Do both {a} and {b} have {value} as their {noun}?",
 )
 
 
-def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
+def embedded_hotpotqa(split: str, seed: int = 0, level: str | None = None) -> Dataset:
     """Generate a split of the embedded corpus of multi-hop questions.
 
     Three of four questions lead over a bridge, such as the captain of a ship, to words of another paragraph; the
@@ -55,12 +63,15 @@ def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
     Args:
         split: ``"train"`` (15,000 questions), ``"validation"`` or ``"test"`` (600 each).
         seed: The same seed gives the same corpus, in every process.
+        level: Level of all training questions: ``"easy"`` (one of the two steps, and comparisons of paragraphs that
+            have little but what decides), ``"medium"`` (both steps, over such paragraphs) or ``"hard"`` (as in the
+            other splits); None for 40 % of the first, 40 % of the second and 20 % of the last.
 
     Returns:
         The columns of :data:`~trbert_env.data.records.MULTI_HOP`; ``subset`` is ``"bridge"`` or ``"comparison"``.
 
     Raises:
-        ValueError: ``split`` is unknown.
+        ValueError: ``split`` or ``level`` is unknown.
 
     Example:
         >>> row = embedded_hotpotqa("validation")[0]
@@ -69,16 +80,21 @@ def embedded_hotpotqa(split: str, seed: int = 0) -> Dataset:
         True
     """
     check_split(split)
-    rng = source_of_randomness("hotpot_qa", split, seed)
+    if level not in _TURNS:
+        raise ValueError(f"unknown level {level!r} of the embedded corpus: use one of easy, medium, hard")
+    asked = level if split == "train" else "hard"
+    turns = _TURNS[asked]
+    name = f"{split}-{asked}" if split == "train" and asked is not None else split
+    rng = source_of_randomness("hotpot_qa", name, seed)
     writer = StoryWriter(names_of(split), rng)
     rows = []
     for number in range(NUM_QUESTIONS[split]):
-        turn = number // _COMPARISONS % _CYCLE if split == "train" else _CYCLE - 1
+        turn = turns[number // _COMPARISONS % len(turns)]
         if number % _COMPARISONS == _COMPARISONS - 1:
-            rows.append(_comparison(writer.comparison(turn in _BRIEF), rng))
+            rows.append(_comparison(writer.comparison(turn in _BRIEF or asked == "easy"), rng))
         else:
             rows.append(_bridge(writer.chain(turn in _BRIEF), turn, rng))
-    return numbered(rows, FEATURES, "hotpot_qa", split, seed)
+    return numbered(rows, FEATURES, "hotpot_qa", name, seed)
 
 
 def _bridge(chain: Chain, turn: int, rng: Random) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from datasets import Dataset
 
 from trbert_env.data.embedded import candidates, choices, classification, corpus, mrqa, multihop, trivia
 
-#: Each generates a split, with the columns of the form that the data set has in :mod:`trbert_env.data.records`.
+#: Each generates a split, by settings if it has any, with the columns of the form that the data set has in
+#: :mod:`trbert_env.data.records`.
 #: All have the splits ``"train"``, ``"validation"`` and ``"test"``, but SQuAD2's has no ``"test"``.
-_GENERATORS: dict[str, Callable[[str], Dataset]] = {
+_GENERATORS: dict[str, Callable[..., Dataset]] = {
     "squad_v2": corpus.embedded_squad2,
     **{name: partial(classification.embedded_labelled_texts, name) for name in classification.FLAVOURS},
     "race": choices.embedded_race,
@@ -23,7 +24,7 @@ _GENERATORS: dict[str, Callable[[str], Dataset]] = {
 }
 
 #: The same, each split generated once a process.
-EMBEDDED: dict[str, Callable[[str], Dataset]] = {name: cache(generate) for name, generate in _GENERATORS.items()}
+EMBEDDED: dict[str, Callable[..., Dataset]] = {name: cache(generate) for name, generate in _GENERATORS.items()}
 
 #: What each corpus is, in a few sentences for reports.
 DESCRIPTIONS: dict[str, str] = {

@@ -40,7 +40,7 @@ def reader_settings(dataset: str) -> dict[str, Any]:
 
     Example:
         >>> reader_settings("hotpot_qa")
-        {'config': <class 'str'>, 'ranking': str | None}
+        {'config': <class 'str'>, 'ranking': str | None, 'level': str | None}
     """
     factory = _FACTORIES.get(dataset)
     types = {} if factory is None else get_type_hints(factory)

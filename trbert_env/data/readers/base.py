@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,6 +46,7 @@ class Reader:
         official_files: The names of the official files, for messages.
         finish: Takes the split from all that was read, once the pieces are together.
         labels: The names of all classes in their order, where records have a label that is a name.
+        embedded_settings: Settings that the embedded corpus in its place is generated with.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Reader:
     convert: Convert = _as_they_are
     finish: Finish = _all
     labels: tuple[str, ...] = ()
+    embedded_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def folders(self, root: Path) -> Sequence[Path]:
         """Return the folders that may hold the files, those of the data set's own name first.

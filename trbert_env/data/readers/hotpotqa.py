@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from trbert_env.data.rows import Place, Rows
 from trbert_env.data.source_kinds import each
 
 CONFIGS = ("distractor", "fullwiki")
+#: Levels of training questions; those of the other splits are hard.
+LEVELS = ("easy", "medium", "hard")
 #: Names of the official files of a split, the first preferred.
 _FILES = {
     "train": ("hotpot_train_v1.1.json", "hotpot_train.json"),
@@ -32,16 +35,31 @@ _COLUMNS = {
     "question": Text(),
     "answer": Text(),
     "type": Text(nullable=True),
+    "level": Text(nullable=True),
     "supporting_facts": Struct({"title": ListOf(Text()), "sent_id": ListOf(Integer())}, aligned=True),
     "context": Struct({"title": ListOf(Text()), "sentences": ListOf(ListOf(Text()))}, aligned=True),
 }
 
 
-def _record(training: bool, ranking: Ranking | None, question: Mapping[str, Any], note: Note) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Settings:
+    """Settings of the reader; see :func:`hotpotqa`."""
+
+    config: str
+    ranking: Ranking | None
+    level: str | None
+
+    def maker(self, split: str) -> Maker:
+        return Maker(MULTI_HOP, partial(_record, self, split == "train"))
+
+
+def _record(settings: _Settings, training: bool, question: Mapping[str, Any], note: Note) -> dict[str, Any]:
     key = value_of(question, "id", str, "the question")
+    if training and settings.level is not None and question.get("level") != settings.level:
+        raise LeftOutError(f"of another level than {settings.level}")
     paragraphs = [Paragraph(html.unescape(title), sentences) for title, sentences in _paragraphs(question)]
-    if ranking is not None:
-        paragraphs = ranking.arranged(key, paragraphs, note)
+    if settings.ranking is not None:
+        paragraphs = settings.ranking.arranged(key, paragraphs, note)
     supports = [(html.unescape(title), index) for title, index in _supports(question)]
     answer = value_of(question, "answer", str, "the question")
     kind = answer if answer in ("yes", "no") else "span"
@@ -97,20 +115,16 @@ def _faulty(name: str, value: Any, wanted: str) -> BadRecordError:
     return BadRecordError(f"with faulty {name}", f": {name} has {value!r:.80}: give {wanted}")
 
 
-def _maker(ranking: Ranking | None, split: str) -> Maker:
-    return Maker(MULTI_HOP, partial(_record, split == "train", ranking))
+def _convert(settings: _Settings, rows: Rows, split: str, faults: Faults) -> Rows:
+    return settings.maker(split).of_rows(rows, faults)
 
 
-def _convert(ranking: Ranking | None, rows: Rows, split: str, faults: Faults) -> Rows:
-    return _maker(ranking, split).of_rows(rows, faults)
-
-
-def _official(config: str, ranking: Ranking | None, folder: Path, split: str, faults: Faults) -> Rows | None:
-    names = [name.format(config=config) for name in _FILES[split]]
+def _official(settings: _Settings, folder: Path, split: str, faults: Faults) -> Rows | None:
+    names = [name.format(config=settings.config) for name in _FILES[split]]
     for file in (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz")):
         if file.is_file():
             place = Place(str(file), lambda number: f"question {number}")
-            return _maker(ranking, split).of_items(_questions(file), place, faults)
+            return settings.maker(split).of_items(_questions(file), place, faults)
     return None
 
 
@@ -127,7 +141,7 @@ def _finish(ranking: Ranking | None, rows: Rows, split: str, faults: Faults) -> 
     return rows
 
 
-def hotpotqa(config: str = "distractor", ranking: str | None = None) -> Reader:
+def hotpotqa(config: str = "distractor", ranking: str | None = None, level: str | None = None) -> Reader:
     """Return the reader of HotpotQA.
 
     Args:
@@ -135,21 +149,27 @@ def hotpotqa(config: str = "distractor", ranking: str | None = None) -> Reader:
             that a search found, which may lack the former).
         ranking: A ranking file, which gives the paragraphs their order; see
             :class:`~trbert_env.data.paragraphs.Ranking`.
+        level: Level of the training questions, ``"easy"``, ``"medium"`` or ``"hard"``; None for all. The questions of
+            the other splits are all hard, and all are read.
 
     Raises:
-        ValueError: The configuration is unknown.
+        ValueError: The configuration or the level is unknown.
     """
     if config not in CONFIGS:
         raise ValueError(f"HotpotQA has no configuration {config!r}: choose from {', '.join(CONFIGS)}")
+    if level is not None and level not in LEVELS:
+        raise ValueError(f"HotpotQA has no level {level!r}: choose from {', '.join(LEVELS)}")
     order = None if ranking is None else Ranking(ranking)
+    settings = _Settings(config, order, level)
     return Reader(
         name="hotpot_qa",
         form=MULTI_HOP,
         hub=Hub("hotpotqa/hotpot_qa", config),
         splits={"train": "train", "validation": "validation"},
         columns=Schema("hotpot_qa", _COLUMNS),
-        convert=partial(_convert, order),
-        official=partial(_official, config, order),
+        convert=partial(_convert, settings),
+        official=partial(_official, settings),
         official_files=f"hotpot_train_v1.1.json and hotpot_dev_{config}_v1.json",
         finish=partial(_finish, order),
+        embedded_settings={} if level is None else {"level": level},
     )

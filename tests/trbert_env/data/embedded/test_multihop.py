@@ -10,6 +10,7 @@ import pytest
 
 from trbert_env.data import load_examples
 from trbert_env.data.embedded.multihop import embedded_hotpotqa
+from trbert_env.data.readers import hotpotqa
 
 Row = dict[str, Any]
 
@@ -121,3 +122,24 @@ def test_training_questions_are_brief_or_of_one_step_in_two_of_five_each() -> No
         assert row["spans"]["text"][0] in support(row, 0)
     first = sum(row["answer"] in row["paragraphs"]["title"] for row in steps)
     assert first == len(steps) / 2, "the first step leads to the title of another paragraph"
+
+
+@pytest.mark.parametrize(("level", "steps"), [("easy", {1}), ("medium", {2}), ("hard", {2})])
+def test_training_questions_of_one_level(level: str, steps: set[int]) -> None:
+    rows = list(load_examples(hotpotqa(level=level), "train", "embedded").dataset)
+    bridges, comparisons = of_type(rows, "bridge"), of_type(rows, "comparison")
+    assert {len(row["supports"]["title"]) for row in bridges} == steps
+    brief = [all(len(lines) == 1 for lines in row["paragraphs"]["sentences"]) for row in bridges]
+    assert all(brief) if level == "medium" else sum(brief) < 0.1 * len(brief)
+    brief = [all(len(lines) == 1 for lines in row["paragraphs"]["sentences"]) for row in comparisons]
+    assert sum(brief) < 0.1 * len(brief) if level == "hard" else all(brief)
+    assert load_examples(hotpotqa(level=level), "validation", "embedded").dataset.to_list()[:9] == list(
+        embedded_hotpotqa("validation").select(range(9))
+    )
+
+
+def test_an_unknown_level() -> None:
+    with pytest.raises(
+        ValueError, match="unknown level 'harder' of the embedded corpus: use one of easy, medium, hard"
+    ):
+        embedded_hotpotqa("train", level="harder")

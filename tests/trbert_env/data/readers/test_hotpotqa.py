@@ -304,3 +304,21 @@ def test_faulty_ranking_files(content: Any, message: str, write: Any, tmp_path: 
     file.unlink()
     with pytest.raises(FileNotFoundError, match=f"^ranking file {file} does not exist"):
         load(tmp_path, ranking=str(file))
+
+
+@pytest.mark.parametrize("name", ["hotpot_train_v1.1.json", "hotpot_qa/train.parquet"])
+def test_training_questions_of_a_level(name: str, write: Any, tmp_path: Path) -> None:
+    levels = ["easy", "hard", "medium", "hard", None]
+    questions = [question(_id=f"x{number}", level=level) for number, level in enumerate(levels)]
+    if name.endswith("parquet"):
+        facts = {"title": [title for title, _ in FACTS], "sent_id": [index for _, index in FACTS]}
+        context = {"title": [title for title, _ in CONTEXT], "sentences": [lines for _, lines in CONTEXT]}
+        hub = [{**row, "id": row["_id"], "supporting_facts": facts, "context": context} for row in questions]
+        write(name, {key: [row.get(key) for row in hub] for key in hub[0] if key != "_id"})
+    else:
+        write(name, questions)
+    train = load(tmp_path, "train", level="hard")
+    assert train.dataset["id"][:] == ["x1", "x3"]
+    assert "3 of another level than hard" in train.description
+    write(DEV, questions[:1])
+    assert len(load(tmp_path, level="hard").dataset) == 1  # the evaluation split stays whole
