@@ -9,8 +9,8 @@ from runners.cli.options import DataOptions, EncoderOptions, RunOptions
 from runners.joint_finetune import joint_finetune
 from runners.runs.files import read_json
 from runners.train_policy import train_policy
-from runners.training.joint import JointFinetuneOptions
-from runners.training.policy import PolicyTrainingOptions, TrainPolicyOptions
+from runners.training.options.joint import JointFinetuneOptions
+from runners.training.options.policy import PolicyTrainingOptions, TrainPolicyOptions
 
 
 def make_faster(data: DataOptions, backbone: str, speedup: float, texts: int | None, output_dir: Path) -> Path:

@@ -39,7 +39,7 @@ from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker, read_curve
 from runners.train_policy import measured_encoder, train_policy
-from runners.training.policy import AlgorithmOptions, PolicyTrainingOptions, TrainPolicyOptions
+from runners.training.options.policy import AlgorithmOptions, PolicyTrainingOptions, TrainPolicyOptions
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.suggestions import suggestion
 

@@ -23,10 +23,11 @@ from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
-from runners.training.joint import JointFinetuneOptions, JointTraining
+from runners.training.joint import JointTraining
 from runners.training.layers import settled_layers
 from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
+from runners.training.options.joint import JointFinetuneOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
 from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember

@@ -23,8 +23,9 @@ from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.language_distillation import LanguageTeacher, check_layers
 from runners.training.loop import train
+from runners.training.options.pretraining import PretrainOptions
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.pretraining import DEFAULT_LENGTH, Corpus, Pretrainer, PretrainOptions, perplexity
+from runners.training.pretraining import DEFAULT_LENGTH, Corpus, Pretrainer, perplexity
 from trbert_env.data.backbones import Backbone, load_language_model, move
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_tokenizer
 from trbert_env.encoder.positions import longest_sequence

@@ -35,9 +35,9 @@ from runners.runs.run_folder import RunFolder, reopen, run_record
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import measured_encoder, train_policy
-from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
 from runners.training.loading import Holdout, check_holdout
-from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
+from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
+from runners.training.options.policy import PolicyStageOptions, TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.ranges import LARGEST_SEED, Items, Range

@@ -25,9 +25,10 @@ from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder, earlier_record
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
-from runners.training.baseline import BaselineTraining, TrainBaselineOptions, make_system
+from runners.training.baseline import BaselineTraining, make_system
 from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
+from runners.training.options.baseline import TrainBaselineOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import identity_facts
 from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember

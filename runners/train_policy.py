@@ -27,7 +27,8 @@ from runners.runs.tracking import track_end
 from runners.training.layers import settled_layers
 from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
-from runners.training.policy import PolicyTraining, TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
+from runners.training.policy import PolicyTraining
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
 from runners.training.start import Start, identity_facts

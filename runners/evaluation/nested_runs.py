@@ -18,7 +18,7 @@ from runners.runs.checkpoint import has_state
 from runners.runs.files import read_record, write_json
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import load_split
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder

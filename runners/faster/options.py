@@ -13,8 +13,8 @@ from runners.cli.run import UserError
 from runners.faster.plan import UNPLANNED, Plan
 from runners.finetune import FinetuneOptions
 from runners.runs.models import is_token_reduced
-from runners.training.joint import JointFinetuneOptions, measured_defaults
-from runners.training.policy import PolicyTrainingOptions, TrainPolicyOptions
+from runners.training.options.joint import JointFinetuneOptions, measured_defaults
+from runners.training.options.policy import PolicyTrainingOptions, TrainPolicyOptions
 from trbert_env.data.checkpoints import load_config
 from trbert_env.presets import OWN, get_preset
 from trbert_env.ranges import Range

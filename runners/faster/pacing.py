@@ -21,9 +21,9 @@ from runners.faster.plan import LEAST_TRAINED, UNPLANNED, Plan, TooLittleTimeErr
 from runners.faster.report import ROUNDS
 from runners.faster.texts import Parts
 from runners.finetune import FinetuneTrainingOptions, make_schedule
-from runners.training.joint import DEFAULT_TEXTS, stage3_texts
+from runners.training.options.joint import DEFAULT_TEXTS, stage3_texts
+from runners.training.options.policy import PolicyTrainingOptions, stage2_texts
 from runners.training.pace import forward_pace, joint_pace, own_teacher, policy_pace, supervised_pace
-from runners.training.policy import PolicyTrainingOptions, stage2_texts
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
 from trbert_env.data.backbones import placed

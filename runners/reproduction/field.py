@@ -14,9 +14,9 @@ from runners.cli.run import UserError
 from runners.reproduction.options import HEURISTICS, ReproduceOptions
 from runners.reproduction.published import OURS, usual_speedup
 from runners.training.baseline import make_system
-from runners.training.joint import stage3_texts
 from runners.training.loading import RunExamples
-from runners.training.policy import stage2_texts
+from runners.training.options.joint import stage3_texts
+from runners.training.options.policy import stage2_texts
 from runners.training.reach import check_reach
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder

@@ -15,9 +15,9 @@ from runners.cli.run import UserError
 from runners.evaluation.nested_runs import trained_agent
 from runners.finetune import FinetuneOptions
 from runners.reproduction.published import LONG_TEXTS, OURS, usual_speedup
-from runners.training.baseline import BaselineStageOptions, TrainBaselineOptions
-from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
-from runners.training.policy import PolicyStageOptions, TrainPolicyOptions
+from runners.training.options.baseline import BaselineStageOptions, TrainBaselineOptions
+from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
+from runners.training.options.policy import PolicyStageOptions, TrainPolicyOptions
 from trbert_env.presets import OWN, get_preset
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.suggestions import suggestion

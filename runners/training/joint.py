@@ -1,228 +1,44 @@
-"""Stage 3: its options and its updates."""
+"""Stage 3: its updates."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from agents.base import AgentSpec
 from agents.distillation import Teacher
-from agents.joint import JointLearner, JointLearnerOptions, JointOptions
-from agents.reinforce import Reinforce, ReinforceOptions
+from agents.joint import JointLearner, JointLearnerOptions
+from agents.reinforce import Reinforce
 from agents.trained import TrainedPolicy
-from runners.cli.flags import flag, option_paths, refuse_given
-from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
-from runners.cli.run import UserError
 from runners.evaluation.passes import measure_model, measure_unreduced, run_policy_pass
 from runners.evaluation.record import Measured, watched_curves
-from runners.evaluation.speed_table import check_target, settle_speed
+from runners.evaluation.speed_table import settle_speed
 from runners.evaluation.text_rendering import text_sample
-from runners.runs.run_folder import data_of_run
 from runners.runs.tracking import Tracker
 from runners.training.budgets import Budgets, check_price
 from runners.training.loading import Splits
-from runners.training.loop import default_texts, milestones
+from runners.training.loop import milestones
+from runners.training.options.joint import JointFinetuneOptions, stage3_texts
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.start import Start, check_budget, check_loaded
+from runners.training.start import Start
 from trbert_env.data.backbones import move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.envs.reward import LengthPrice, Penalty
+from trbert_env.envs.reward import LengthPrice
 from trbert_env.envs.text_order import TextOrder
-from trbert_env.ranges import Range
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.varied import drawn_text
-
-#: Texts of a run by kind of device, where no number is given.
-DEFAULT_TEXTS = {"cpu": 20_000, "cuda": 280_000}
-
-
-@dataclass(frozen=True)
-class JointAgentOptions(ReinforceOptions):
-    """The agent, which is REINFORCE, by the defaults of stage 3."""
-
-    budget_scope: Literal["text", "batch"] = "batch"
-    """text: a budget for each text; batch: one for all texts of a batch, so that the count adapts to the text."""
-
-    learning_rate: Annotated[float, Range(0)] = 1e-3
-    """Peak learning rate of the policy; it falls linearly to 0."""
-
-    imitation_fraction: tyro.conf.Suppress[Annotated[float, Range(0, 0)] | None] = 0.0
-
-
-@dataclass(frozen=True)
-class JointTrainingOptions:
-    """The training of stage 3."""
-
-    teacher: str | None = None
-    """Folder of a model or of a run, or hub name, to distil from; the encoder as it is now when not given."""
-
-    remember_teacher: bool = False
-    """Compute the teacher's logits of all training texts beforehand, and keep them for other runs and epochs."""
-
-    total_texts: Annotated[int, Range(1)] | None = None
-    """Texts to train on, repeats counted; when not given, 20,000, or 280,000 on a GPU, or four passes over a small
-    training split (but 200 updates)."""
-
-    texts_per_step: Annotated[int, Range(1)] = 32
-    """Texts of one update."""
-
-    accumulate: Annotated[int, Range(1)] = 2
-    """Parts of an update that go through the encoder one after the other, to save memory."""
-
-    samples_per_text: Annotated[int, Range(1)] = 2
-    """Rows that hold the same text, each with masks of its own; the paper has 8. With 1 the policy learns nothing."""
-
-    length_penalty: Annotated[float, Range(0)] | None = None
-    """Lambda of eq. 4, in nats per kept token; the data set's own for the joint stage when not given."""
-
-    penalty: Penalty = "tokens"
-    """Unit that lambda is the price of: tokens, or FLOPs."""
-
-    calibration_rate: Annotated[float, Range(0)] = 0.01
-    """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
-
-    holdout_texts: Annotated[int, Range(0)] | None = None
-    """Training examples that are set aside, to watch the quality on along the way; 500 when not given, and at most a
-    tenth of them."""
-
-    watch: Annotated[int, Range(0)] = 4
-    """Times along the way to measure the quality on them, reduced and with keep-all; 0 for never."""
-
-    checkpoint_every: Annotated[int, Range(1)] = 100
-    """Updates between two checkpoints."""
-
-
-def measured_defaults(device: str, has_policy: bool) -> JointStageOptions:
-    """Return the options that were measured best (RESULTS.md), for what a machine can train on in some minutes.
-
-    Args:
-        device: Kind of device, ``"cpu"`` or ``"cuda"``.
-        has_policy: True if the policy was trained before.
-    """
-    if device == "cuda":
-        return JointStageOptions(
-            JointOptions(encoder_rate=6e-4, distillation=1.0),
-            JointAgentOptions(exploration=(0.3, 0.05), learning_rate=2e-4),
-            JointTrainingOptions(texts_per_step=256, samples_per_text=2),
-        )
-    if has_policy:
-        # A second sample of a text costs as much as another text, which teaches the encoder more.
-        training = JointTrainingOptions(samples_per_text=1, accumulate=1)
-        return JointStageOptions(agent=JointAgentOptions(exploration=(0.2, 0.1)), training=training)
-    return JointStageOptions()
-
-
-#: Options of what skips tokens, which the unreduced control has none of.
-SKIPPING = (
-    *("--target-speedup", "--speedup-range", *map(flag, option_paths(JointAgentOptions))),
-    *("--policy-weight", "--reward", "--samples-per-text", "--length-penalty", "--penalty", "--calibration-rate"),
-)
-
-
-@dataclass(frozen=True)
-class JointStageOptions:
-    """Options of stage 3."""
-
-    joint: Part[JointOptions] = field(default_factory=JointOptions)
-    agent: Part[JointAgentOptions] = field(default_factory=JointAgentOptions)
-    training: Part[JointTrainingOptions] = field(default_factory=JointTrainingOptions)
-
-
-@dataclass(frozen=True)
-class JointFinetuneOptions:
-    """Options of the runner of stage 3."""
-
-    policy: Path | None = None
-    """A run of stage 2 to start from; without one, the policy starts untrained."""
-
-    unreduced: bool = False
-    """The control: the same training of the same encoder, with nothing skipped."""
-
-    target_speedup: Annotated[float, Range(above=1)] | None = None
-    """FLOPs speed-up to reach; keep fractions and price then follow from it."""
-
-    speedup_range: tuple[Annotated[float, Range(above=1)], Annotated[float, Range(above=1)]] | None = None
-    """Train under budgets drawn from this range of FLOPs speed-ups, so that one model serves them all."""
-
-    full_from: Path | None = None
-    """A run's folder to take the unreduced backbone's metrics from, instead of running it again."""
-
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
-
-    data: Group[DataOptions] = field(default_factory=DataOptions)
-    encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
-    joint: Group[JointOptions] = field(default_factory=JointOptions)
-    agent: Group[JointAgentOptions] = field(default_factory=JointAgentOptions)
-    training: Group[JointTrainingOptions] = field(default_factory=JointTrainingOptions)
-
-    #: Stage 2 has it, and scripts may name it.
-    withdrawn: ClassVar[dict[str, str]] = {
-        "--imitation-fraction": "there is no imitation in joint training: leave --imitation-fraction out"
-    }
-
-    def defaults(self) -> JointFinetuneOptions:
-        """Return the defaults on this device, with such a start; see :func:`measured_defaults`."""
-        stage = measured_defaults(resolve_device(self.run.device).type, self.policy is not None)
-        data = data_of_run(self.policy, self.data)
-        return JointFinetuneOptions(data=data, joint=stage.joint, agent=stage.agent, training=stage.training)
-
-    def check(self) -> None:
-        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
-        texts, parts = self.training.texts_per_step, self.training.accumulate
-        if texts % parts:
-            raise ValueError(f"--texts-per-step {texts} must be a multiple of --accumulate {parts}")
-        if self.policy is not None:
-            check_loaded(self)
-        if self.unreduced:
-            refuse_given(self, SKIPPING, "--unreduced skips nothing")
-        if self.target_speedup and self.speedup_range:
-            raise UserError("--target-speedup is one budget, --speedup-range many: leave one out")
-        if self.target_speedup is not None:
-            check_target(self.target_speedup, self.training.length_penalty)
-        if self.speedup_range is not None:
-            self._check_range(*self.speedup_range)
-        check_budget(self)
-        self._check_training()
-
-    def _check_range(self, low: float, high: float) -> None:
-        if low > high:
-            raise ValueError(f"--speedup-range is {low} {high}; it must rise, from above 1")
-        if self.agent.sampler != "budgeted" or self.agent.budgeted_share < 1.0:
-            raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
-
-    def _check_training(self) -> None:
-        if not self.joint.needs_teacher:
-            refuse_given(self, ("--teacher", "--remember-teacher", "--temperature"), "--distillation 0 has no teacher")
-        if self.training.length_penalty == 0.0:
-            refuse_given(self, ("--penalty",), "--length-penalty 0 is no price")
-        if self.training.watch and self.training.holdout_texts == 0:
-            refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
-
-
-def stage3_texts(training: JointTrainingOptions, device: str, split: int) -> int:
-    """Return the texts of a run of stage 3.
-
-    Args:
-        training: Options of the training.
-        device: Kind of device, ``"cpu"`` or ``"cuda"``.
-        split: Texts of the training split.
-    """
-    return training.total_texts or default_texts(DEFAULT_TEXTS[device], split, training.texts_per_step)
 
 
 class JointTraining:

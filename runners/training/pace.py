@@ -13,10 +13,12 @@ from agents.distillation import Teacher
 from runners.cli.options import resolve_device
 from runners.evaluation.timing import BATCH_SIZE, measure, system_pass
 from runners.finetune import Finetuner
-from runners.training.joint import JointFinetuneOptions, JointTraining
+from runners.training.joint import JointTraining
 from runners.training.loading import Splits
 from runners.training.loop import Training
-from runners.training.policy import PolicyTraining, TrainPolicyOptions
+from runners.training.options.joint import JointFinetuneOptions
+from runners.training.options.policy import TrainPolicyOptions
+from runners.training.policy import PolicyTraining
 from runners.training.precision import training_dtype
 from runners.training.start import Start
 from runners.training.supervised import Schedule

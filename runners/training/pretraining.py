@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,189 +14,24 @@ from torch.nn.functional import cross_entropy
 
 from agents.distillation import computing_in
 from runners.cli.display import announce, progress
-from runners.cli.flags import refuse_given
-from runners.cli.items import named_values
-from runners.cli.options import Group, RunOptions
 from runners.runs.tracking import Tracker
-from runners.training.language_distillation import LanguageTeacher, StudentOptions
+from runners.training.language_distillation import LanguageTeacher
 from runners.training.loop import milestones
 from runners.training.masking import MaskedBatch, MaskedText, Masker
+from runners.training.options.pretraining import PlainTextOptions, PretrainOptions
 from runners.training.precision import evaluation_dtype, training_dtype
-from runners.training.supervised import Schedule, SupervisedTraining
+from runners.training.supervised import SupervisedTraining
 from trbert_env.data.backbones import Backbone, move
-from trbert_env.data.plain.documents import PlainTexts, of_dataset
+from trbert_env.data.plain.documents import PlainTexts
 from trbert_env.data.plain.sequences import cut, hold_out_last, sampled
 from trbert_env.data.plain.tokens import DocumentTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.ranges import LARGEST_SEED, Range
 from trbert_env.tasks.heads import masked_token_logits
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder
 
 #: Tokens of a sequence where no number is given and the encoder reaches as far.
 DEFAULT_LENGTH = 512
-
-
-@dataclass(frozen=True)
-class PlainTextOptions:
-    """The texts."""
-
-    train_file: tuple[Path, ...] = ()
-    """Text files, tables (CSV, TSV, JSON, JSON lines, parquet) with a column of texts, and folders of both."""
-
-    validation_file: tuple[Path, ...] = ()
-    """Other ones to measure perplexity on; when not given, a share of the training texts."""
-
-    dataset: str | None = None
-    """Instead of files: a folder saved by datasets, or any data set of the hub."""
-
-    dataset_config: str | None = None
-    """Configuration of that data set on the hub."""
-
-    columns: tuple[str, ...] = ()
-    """Name of the column of the texts in tables, as text=body; when not given it is guessed, which is announced."""
-
-    validation_share: Annotated[float, Range(above=0, below=1)] = 0.05
-    """Share of the training sequences that is held out where there are no validation texts."""
-
-    split_seed: Annotated[int, Range(0, LARGEST_SEED)] = 0
-    """Seed of what is held out."""
-
-    max_eval_texts: Annotated[int, Range(1)] = 256
-    """Sequences to measure perplexity on; a random sample of those that are held out."""
-
-    skip_bad_records: bool = False
-    """Leave malformed records and files out and count them, instead of stopping at the first."""
-
-    def check(self) -> None:
-        """Refuse options that do not go together.
-
-        Raises:
-            ValueError: The message names the options.
-        """
-        if bool(self.train_file) == (self.dataset is not None):
-            raise ValueError("pre-training reads plain texts: give --train-file, or --dataset")
-        if self.dataset is not None and self.validation_file:
-            raise ValueError("--dataset has its own validation split, or a share of it: leave --validation-file out")
-        if self.dataset_config is not None and self.dataset is None:
-            raise ValueError("--dataset-config is of a --dataset: leave it out")
-        if unknown := self._named.keys() - {"text"}:
-            raise ValueError(f"--columns names {sorted(unknown)[0]!r}, and there is only text: give text=NAME")
-
-    @property
-    def _named(self) -> dict[str, Any]:
-        return named_values("--columns", self.columns)
-
-    @property
-    def name(self) -> str:
-        """A short name of the texts."""
-        place = self.train_file[0] if self.dataset is None else Path(self.dataset)
-        return place.resolve().name.partition(".")[0] or "texts"
-
-    def texts(self) -> tuple[PlainTexts, PlainTexts | None]:
-        """Return the training texts and the validation texts; None where those are a share of the former.
-
-        Raises:
-            FileNotFoundError: A file, folder or data set is missing.
-            ValueError: The data set has no training split, or an option has no meaning for these texts.
-        """
-        column = self._named.get("text")
-        common: dict[str, Any] = {
-            "column": None if column is None else str(column),
-            "skip_bad_records": self.skip_bad_records,
-        }
-        if self.dataset is None:
-            validation = PlainTexts(self.validation_file, **common) if self.validation_file else None
-            return PlainTexts(self.train_file, **common), validation
-        splits = of_dataset(self.dataset, self.dataset_config)
-        if "train" not in splits:
-            raise ValueError(
-                f"--dataset {self.dataset} has no split 'train' (it has {', '.join(splits)}): give another"
-            )
-        training, held_out = PlainTexts(dataset=splits["train"], **common), splits.get("validation")
-        if held_out is None:
-            return training, None
-        if self.validation_share != PlainTextOptions.validation_share:
-            raise ValueError(f"--dataset {self.dataset} has a validation split: leave --validation-share out")
-        return training, PlainTexts(dataset=held_out, **common)
-
-
-@dataclass(frozen=True)
-class LanguageModelOptions:
-    """The encoder."""
-
-    backbone: str | None = None
-    """Folder of an encoder or of a run, hub name, or "embedded"; by default google-bert/bert-base-uncased."""
-
-    max_length: Annotated[int, Range(8)] | None = None
-    """Most tokens of a sequence, by default as many as the encoder has learned, up to 512; to more it is extended."""
-
-
-@dataclass(frozen=True)
-class PretrainTrainingOptions:
-    """The training."""
-
-    total_steps: Annotated[int, Range(1)] | None = None
-    """Optimiser steps; one pass over the texts when neither these nor --total-texts are given."""
-
-    total_texts: Annotated[int, Range(1)] | None = None
-    """Sequences to train on, repeats counted, instead of --total-steps."""
-
-    texts_per_step: Annotated[int, Range(1)] = 32
-    """Sequences of one step."""
-
-    accumulate: Annotated[int, Range(1)] = 1
-    """Parts of a step that go through the encoder one after the other, to save memory."""
-
-    learning_rate: Annotated[float, Range(0)] = 1e-4
-    """Peak learning rate of AdamW."""
-
-    warmup: Annotated[float, Range(0, 1)] = 0.1
-    """Share of the steps over which the learning rate rises from 0; then it falls to 0."""
-
-    watch: Annotated[int, Range(1)] = 4
-    """Times along the way to measure perplexity, beside before the first step."""
-
-    checkpoint_every: Annotated[int, Range(1)] = 500
-    """Steps between two checkpoints."""
-
-    def schedule(self, num_texts: int) -> Schedule:
-        """Return how long and how fast to train on so many texts."""
-        texts = num_texts if self.total_texts is None else self.total_texts
-        steps = max(1, round(texts / self.texts_per_step)) if self.total_steps is None else self.total_steps
-        return Schedule(steps, self.texts_per_step, self.learning_rate, self.warmup)
-
-
-@dataclass(frozen=True)
-class PretrainOptions:
-    """Options of the runner of pre-training."""
-
-    resume: Path | None = None
-    """Go on with this run, with the options that it was begun with."""
-
-    data: Group[PlainTextOptions] = field(default_factory=PlainTextOptions)
-    encoder: Group[LanguageModelOptions] = field(default_factory=LanguageModelOptions)
-    run: Group[RunOptions] = field(default_factory=RunOptions)
-    training: Group[PretrainTrainingOptions] = field(default_factory=PretrainTrainingOptions)
-    student: Group[StudentOptions] = field(default_factory=StudentOptions)
-
-    def check(self) -> None:
-        """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
-        if self.resume is not None:  # the run's own options have been checked
-            return
-        self.data.check()
-        if self.data.validation_file:
-            refuse_given(self, ("--validation-share",), "--validation-file leaves nothing to hold out")
-        if self.student.layers is None:
-            weights = ("--soft-target-weight", "--mlm-weight", "--cosine-weight", "--temperature")
-            refuse_given(self, weights, "without --layers no student is taught")
-        training = self.training
-        if training.total_steps is not None and training.total_texts is not None:
-            raise ValueError("--total-steps and --total-texts say the same: leave one out")
-        if training.texts_per_step % training.accumulate:
-            raise ValueError(
-                f"--texts-per-step {training.texts_per_step} must be a multiple of --accumulate {training.accumulate}"
-            )
 
 
 @dataclass(frozen=True)

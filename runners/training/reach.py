@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token

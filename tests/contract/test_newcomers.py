@@ -27,7 +27,7 @@ from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.train_policy import main as train_policy
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
 from trbert_env.data.readers import READERS, Reader

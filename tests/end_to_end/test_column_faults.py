@@ -18,7 +18,7 @@ from runners.evaluate import main as evaluate
 from runners.finetune import FinetuneOptions, Finetuner
 from runners.finetune import main as finetune
 from runners.train_policy import main as train_policy
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
 
 HEURISTIC = ["--agent", "random", "--keep-fractions", "0.6", "0.3"]
 JOBS: dict[str, tuple[Any, Any, list[str]]] = {

@@ -22,8 +22,8 @@ from runners.finetune import FinetuneOptions
 from runners.finetune import main as finetune
 from runners.joint_finetune import main as joint_finetune
 from runners.train_policy import main as train_policy
-from runners.training.joint import JointFinetuneOptions
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.joint import JointFinetuneOptions
+from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.tasks.squad_metrics import squad_metrics
 

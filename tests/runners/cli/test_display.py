@@ -10,7 +10,7 @@ import pytest
 from runners.cli.display import Cell, announce, each_notice_once, print_end, print_table, progress
 from runners.runs.run_folder import RunFolder
 from runners.train_policy import joint_command
-from runners.training.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions
 
 
 class Clock:

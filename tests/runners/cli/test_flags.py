@@ -28,7 +28,7 @@ from runners import (
 )
 from runners.cli.flags import check_options, options_from_json, options_to_json
 from runners.cli.run import read_options, run
-from runners.training.policy import AlgorithmOptions
+from runners.training.options.policy import AlgorithmOptions
 
 JOBS: dict[str, tuple[Any, Any]] = {
     "pretrain": (pretrain.main, pretrain.PretrainOptions),

@@ -8,7 +8,7 @@ import torch
 from runners.cli.flags import changed_options
 from runners.cli.run import read_options
 from runners.sweep import SweepOptions
-from runners.training.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
+from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
 
 
 def stage_of(options: JointFinetuneOptions) -> JointStageOptions:

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 from transformers import BertConfig, ModernBertConfig, PreTrainedConfig
 
-from runners.training.policy import AlgorithmOptions, TrainPolicyOptions
+from runners.training.options.policy import AlgorithmOptions, TrainPolicyOptions
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.presets import get_preset

@@ -67,7 +67,7 @@ def test_the_embedded_corpus_has_no_reader(settings: dict[str, Any]) -> None:
 def test_the_embedded_corpus_is_generated_by_settings_that_it_knows() -> None:
     request = DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard"})
     assert request.load("train").dataset["id"][0] == "hotpot_qa-train-hard-0-00000"
-    with pytest.raises(ValueError, match="^config has no meaning for the embedded corpus"):
+    with pytest.raises(ValueError, match=r"^config has no meaning for the embedded corpus"):
         DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard", "config": "fullwiki"})
 
 
