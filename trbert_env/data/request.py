@@ -134,9 +134,10 @@ class DataRequest:
         types = {name: kind for name, kind in known.items() if name != "split_seed"}
         check_settings(f"the reader of {self.env}", self.reader_settings, types)
         if self._read_with:
+            from trbert_env.data.embedded import unknown_to_corpus
+
             reader = make_reader(dataset, **self._read_with)
-            unread = [name for name in self._read_with if name not in reader.embedded_settings]
-            if self.data_source == "embedded" and unread:
+            if self.data_source == "embedded" and (unread := unknown_to_corpus(dataset, reader.settings)):
                 raise ParameterError(
                     lambda name: (
                         f"{', '.join(map(name, unread))} has no meaning for the embedded corpus, which no "

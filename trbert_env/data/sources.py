@@ -188,11 +188,16 @@ def _converted(reader: Reader, pieces: Iterator[Rows], split: str, faults: Fault
 
 
 def _load_embedded(reader: Reader, split: str, faults: Faults) -> Examples:
-    from trbert_env.data.embedded import EMBEDDED
+    from trbert_env.data.embedded import EMBEDDED, unknown_to_corpus
 
     if reader.name not in EMBEDDED:
         raise ValueError(f"there is no embedded corpus for {reader.name}: give --data-dir or --data-source hub")
-    corpus = EMBEDDED[reader.name](split, **reader.embedded_settings)
+    if unread := unknown_to_corpus(reader.name, reader.settings):
+        raise ValueError(
+            f"{', '.join(unread)} has no meaning for the embedded corpus of {reader.name}, which no reader reads: "
+            "leave it out, or give --data-dir or --data-source hub"
+        )
+    corpus = EMBEDDED[reader.name](split, **reader.settings)
     rows = Rows.concat(list(_pieces(corpus, reader.form, "the embedded corpus")))
     origin = "the embedded corpus: generated text, not the real one"
     labels = reader.labels

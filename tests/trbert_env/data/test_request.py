@@ -71,6 +71,20 @@ def test_the_embedded_corpus_is_generated_by_settings_that_it_knows() -> None:
         DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard", "config": "fullwiki"})
 
 
+@pytest.mark.parametrize(
+    ("env", "settings", "unread"),
+    [
+        ("RACE", {"reader_settings": {"config": "high"}}, "config"),
+        ("Hyperpartisan", {"split_seed": 1}, "split_seed"),
+    ],
+)
+def test_the_embedded_corpus_takes_no_place_of_texts_that_it_cannot_stand_for(
+    env: str, settings: dict[str, Any], unread: str
+) -> None:
+    with pytest.warns(UserWarning, match="EMBEDDED"), pytest.raises(ValueError, match=f"^{unread} has no meaning"):
+        DataRequest(env, **settings).load("train")
+
+
 def test_settings_reach_the_reader(trivia: str, write: Any, tmp_path: Path) -> None:
     answer = {"NormalizedAliases": ["oslo"]}
     page = {"Filename": "A.txt"}

@@ -1,5 +1,5 @@
 """Embedded corpora: generated texts that need no download."""
 
-from trbert_env.data.embedded.registry import DESCRIPTIONS, EMBEDDED
+from trbert_env.data.embedded.registry import DESCRIPTIONS, EMBEDDED, unknown_to_corpus
 
-__all__ = ["DESCRIPTIONS", "EMBEDDED"]
+__all__ = ["DESCRIPTIONS", "EMBEDDED", "unknown_to_corpus"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +16,8 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
 from trbert_env.data.rows import Rows
+
+Settings = ParamSpec("Settings")
 
 #: From checked columns of the hub to records; called for one piece of a split after another.
 Convert = Callable[[Rows, str, Faults], Rows]
@@ -46,7 +50,7 @@ class Reader:
         official_files: The names of the official files, for messages.
         finish: Takes the split from all that was read, once the pieces are together.
         labels: The names of all classes in their order, where records have a label that is a name.
-        embedded_settings: Settings that the embedded corpus in its place is generated with.
+        settings: Settings that it was made with, where they are not as they come.
     """
 
     name: str
@@ -59,7 +63,7 @@ class Reader:
     convert: Convert = _as_they_are
     finish: Finish = _all
     labels: tuple[str, ...] = ()
-    embedded_settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def folders(self, root: Path) -> Sequence[Path]:
         """Return the folders that may hold the files, those of the data set's own name first.
@@ -71,6 +75,23 @@ class Reader:
         if self.hub.config is not None:  # as in a folder cloned from the hub
             own = [folder for parent in own for folder in (parent / self.hub.config, parent)]
         return [folder for folder in own if folder.is_dir()]
+
+
+def told(factory: Callable[Settings, Reader]) -> Callable[Settings, Reader]:
+    """Make the readers of a function tell the settings that they were made with.
+
+    Args:
+        factory: The function; its parameters are the settings.
+    """
+
+    @wraps(factory)
+    def make(*args: Settings.args, **kwargs: Settings.kwargs) -> Reader:
+        given = signature(factory).bind(*args, **kwargs)
+        defaults = {name: parameter.default for name, parameter in signature(factory).parameters.items()}
+        settings = {name: value for name, value in given.arguments.items() if value != defaults[name]}
+        return replace(factory(*args, **kwargs), settings=settings)
+
+    return make
 
 
 def numbered_ids(rows: Rows, split: str, first: int = 0) -> pa.Array:

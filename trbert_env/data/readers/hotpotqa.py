@@ -17,7 +17,7 @@ from trbert_env.data.json_items import items_of
 from trbert_env.data.kinds import Integer, ListOf, Struct, Text
 from trbert_env.data.making import LeftOutError, Maker, Note
 from trbert_env.data.paragraphs import Paragraph, Ranking, answer_places
-from trbert_env.data.readers.base import Reader
+from trbert_env.data.readers.base import Reader, told
 from trbert_env.data.records import MULTI_HOP
 from trbert_env.data.rows import Place, Rows
 from trbert_env.data.source_kinds import each
@@ -141,6 +141,7 @@ def _finish(ranking: Ranking | None, rows: Rows, split: str, faults: Faults) -> 
     return rows
 
 
+@told
 def hotpotqa(config: str = "distractor", ranking: str | None = None, level: str | None = None) -> Reader:
     """Return the reader of HotpotQA.
 
@@ -171,5 +172,4 @@ def hotpotqa(config: str = "distractor", ranking: str | None = None, level: str 
         official=partial(_official, settings),
         official_files=f"hotpot_train_v1.1.json and hotpot_dev_{config}_v1.json",
         finish=partial(_finish, order),
-        embedded_settings={} if level is None else {"level": level},
     )

@@ -19,7 +19,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import Text
-from trbert_env.data.readers.base import Reader, labelled, names_of
+from trbert_env.data.readers.base import Reader, labelled, names_of, told
 from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.source_kinds import Truth
@@ -151,6 +151,7 @@ def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return shares
 
 
+@told
 def hyperpartisan(split_seed: int = 0, fold: int = 0) -> Reader:
     """Return the reader of the articles labelled one by one, split 8:1:1 by a seed, as only one split is published.
 

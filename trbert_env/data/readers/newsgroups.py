@@ -14,7 +14,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import Text
-from trbert_env.data.readers.base import Reader, labelled, numbered_ids
+from trbert_env.data.readers.base import Reader, labelled, numbered_ids, told
 from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.source_kinds import OneOf
@@ -75,6 +75,7 @@ def _official(keep_newsgroups: bool, folder: Path, split: str, faults: Faults) -
     return rows_of_records(records(), LABELLED_TEXT, place, faults)
 
 
+@told
 def newsgroups(keep_newsgroups: bool = False) -> Reader:
     """Return the reader of 20 Newsgroups.
 

@@ -16,7 +16,7 @@ from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_record, value_of
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import ListOf, Text
-from trbert_env.data.readers.base import Reader, first_folder
+from trbert_env.data.readers.base import Reader, first_folder, told
 from trbert_env.data.records import RACE
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.source_kinds import OneOf
@@ -103,6 +103,7 @@ def _questions(file: Path) -> list[dict[str, Any]]:
     return records
 
 
+@told
 def race(config: str = "all") -> Reader:
     """Return the reader of RACE.
 

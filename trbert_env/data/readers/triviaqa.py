@@ -19,7 +19,7 @@ from trbert_env.data.normalisation import trivia_normal
 from trbert_env.data.occurrences import AnswerFinder
 from trbert_env.data.passage_ranker import PassageRanker
 from trbert_env.data.passages import Passage, arranged, joined_documents
-from trbert_env.data.readers.base import Reader, first_folder
+from trbert_env.data.readers.base import Reader, first_folder, told
 from trbert_env.data.records import MRQA
 from trbert_env.data.rows import Place, Rows
 from trbert_env.data.source_kinds import Nested, each
@@ -180,6 +180,7 @@ def _evidence(evidence: Path, name: Any) -> str | None:
         raise BadRecordError("with evidence that is not UTF-8", problem) from error
 
 
+@told
 def triviaqa(ranking: str | None = None, max_words: int | None = MAX_WORDS, verified: bool = False) -> Reader:
     """Return the reader of TriviaQA with Wikipedia's articles as evidence.
 
