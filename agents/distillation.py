@@ -47,13 +47,13 @@ class Teacher:
         return self._staged.encoder
 
     def logits(self, texts: Sequence[EncodedText], states: Tensor | None = None) -> Tensor:
-        """The task's logits, float32, texts laid end to end, on the model's device.
+        """The task's logits, float32, texts laid end to end, on the model's device; remembered ones where all are.
 
         Args:
             texts: The texts.
             states: Result of :meth:`states` for them, to be read where nothing is remembered; None to run the encoder.
         """
-        if self._known:
+        if self._known and all(text.text_id in self._known for text in texts):
             return torch.cat([self._known[text.text_id] for text in texts]).to(self._staged.device)
         if states is None:
             return self._compute(texts)

@@ -210,9 +210,44 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         return (Phase("training", 1.0),)
 
     @property
-    def extra_parameters(self) -> Sequence[tuple[nn.Parameter, float]]:
-        """Parameters beside the model's that the phase to come trains, with their peak learning rates."""
+    def weights(self) -> list[nn.Parameter]:
+        """Weights of the task model and of :attr:`own_modules`, whose gradient is clipped as one."""
+        own = [parameter for name in self.own_modules for parameter in self.get_submodule(name).parameters()]
+        return [*self.model.parameters(), *own]
+
+    def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
+        """Return parameters beside the model's that the phase to come trains, with their peak learning rates.
+
+        Args:
+            updates: Updates of that phase.
+        """
         return ()
+
+    def check_teacher(self, teacher: PreTrainedModel) -> None:
+        """Check, before any training, that the system can learn from a teacher.
+
+        Args:
+            teacher: The unreduced task model.
+
+        Raises:
+            ValueError: The system learns from the teacher's states, and these are of another shape than its own.
+        """
+        if not self.learns_states:
+            return
+        shapes = [
+            (one.hidden_size, one.num_layers) for one in (Reference.of(teacher, "the teacher"), self.compared_with)
+        ]
+        if shapes[0] != shapes[1]:
+            (theirs, depth), (own, layers) = shapes
+            raise ValueError(
+                f"the teacher has {depth} layers of {theirs}, and {self.title} learns from states of {layers} layers "
+                f"of {own}: give a teacher of that shape"
+            )
+
+    @property
+    def learns_states(self) -> bool:
+        """Whether its losses compare states with those of the teacher, layer by layer."""
+        return False
 
     def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Prepare a phase: what is measured on training texts before it, such as the importance of heads.

@@ -122,6 +122,11 @@ class Deformer(ComparedSystem[DeformerOptions]):
 
     # -- in training -------------------------------------------------------------------------------------------
 
+    @property
+    def learns_states(self) -> bool:
+        """True where the distance of upper states has a weight."""
+        return self.options.beta > 0
+
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield gold answers, soft targets and the distance of upper states, by their weights."""
         options = self.options

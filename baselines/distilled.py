@@ -80,6 +80,11 @@ class Distilled(ComparedSystem[DistilledOptions]):
         super().__init__(model, task, replace(options, layers=layers), whole)
         self.layers = layers
 
+    @property
+    def learns_states(self) -> bool:
+        """True where the distance of states has a weight."""
+        return self.options.states_weight > 0
+
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run the student's layers; see :meth:`ComparedSystem.forward`."""
         found = run_with_states(self.encoder, batch)

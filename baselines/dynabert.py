@@ -202,6 +202,11 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
     # -- in training -------------------------------------------------------------------------------------------
 
     @property
+    def learns_states(self) -> bool:
+        """True: those of all widths and depths."""
+        return True
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """Widths, then widths and depths, then gold answers where they are asked for."""
         gold = self.options.gold_share

@@ -148,9 +148,8 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
 
     # -- in training -------------------------------------------------------------------------------------------
 
-    @property
-    def extra_parameters(self) -> Sequence[tuple[nn.Parameter, float]]:
-        """The off-ramps."""
+    def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
+        """Return the off-ramps; see :meth:`ComparedSystem.extra_parameters`."""
         return [(parameter, self.options.ramp_rate) for parameter in self.ramps.parameters()]
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:

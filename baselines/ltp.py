@@ -59,8 +59,8 @@ class LtpOptions(SystemOptions):
         threshold_rate: Peak learning rate of the thresholds; the original's 2e-5.
         soft_share: Share of the texts that the soft phase takes; the rest is for the hard one.
         thresholds: Threshold of each layer; None where the soft phase is to find them.
-        speedup: FLOPs speed-up that the found thresholds are scaled to, by one factor for all, which the original does
-            not do; None for the thresholds as they are found.
+        speedup: FLOPs speed-up that the found thresholds are scaled to before and behind the hard phase, by one factor
+            for all, which the original does not do; None for the thresholds as they are found.
     """
 
     start: Annotated[float, Range(above=0)] = 1.28
@@ -119,18 +119,22 @@ class Ltp(RetentionSystem[LtpOptions]):
         share = self.options.soft_share
         return Phase("soft", share), Phase("hard", 1.0 - share)
 
-    @property
-    def extra_parameters(self) -> Sequence[tuple[nn.Parameter, float]]:
-        """The thresholds, in the soft phase."""
+    def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
+        """Return the thresholds, in the soft phase; see :meth:`ComparedSystem.extra_parameters`."""
         return () if self.options.thresholds is not None else ((self.thresholds, self.options.threshold_rate),)
 
     def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
-        """Fix the thresholds, once the soft phase is over."""
-        if phase == 1 and self._learns:
+        """Fix the thresholds, once the soft phase is over.
+
+        They are scaled to the wanted speed-up then, and once more behind the hard phase, which moves the scores.
+        """
+        if phase == 0 or not self._learns:
+            return
+        if phase == 1:
             self.options = replace(self.options, thresholds=tuple(self.thresholds.detach().double().tolist()))
-            if self.options.speedup is not None:
-                batches = [lesson.batch for lesson in itertools.islice(lessons, SCALING_LESSONS)]
-                self.options = replace(self.options, thresholds=self._scaled(self.options.speedup, batches))
+        if self.options.speedup is not None:
+            batches = [lesson.batch for lesson in itertools.islice(lessons, SCALING_LESSONS)]
+            self.options = replace(self.options, thresholds=self._scaled(self.options.speedup, batches))
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the task's loss: with factors and their price in the soft phase, with tokens dropped in the hard."""

@@ -28,6 +28,9 @@ from trbert_env.tasks.base import Task
 
 #: Batches of training texts that the found numbers are scaled on.
 SCALING_LESSONS = 32
+#: How far a factor can move in the search. AdamW moves it by its rate a step, whatever lambda is, and the mean rate is
+#: half of the peak.
+_TRAVEL = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class PowerBertOptions(SystemOptions):
 
     Attributes:
         regularizer: Lambda, the weight of the factors' sum; layer j counts j times.
-        soft_rate: Peak learning rate of the factors.
+        soft_rate: Peak learning rate of the factors; None for one by which a factor can fall from 1 to 0 twice over in
+            the search, however long that is. The original's rates let it fall by 0.7 (RTE) to 3.7 (MNLI).
         search_share: Share of the texts that the search takes; the rest is for retraining.
         count: Meaning of a layer's number: tokens of a sequence, as in the original, or the same share of every
             sequence, which is a variant.
@@ -47,7 +51,7 @@ class PowerBertOptions(SystemOptions):
     """
 
     regularizer: Annotated[float, Range(0)] = 3e-4
-    soft_rate: Annotated[float, Range(0)] = 1e-3
+    soft_rate: Annotated[float, Range(0)] | None = None
     search_share: Annotated[float, Range(0, 1)] = 0.5
     count: Literal["tokens", "shares"] = "tokens"
     lengths: Annotated[tuple[Annotated[float, Range(1)], ...], Items(1, order="falling")] | None = None
@@ -108,10 +112,12 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
         share = self.options.search_share
         return Phase("search", share), Phase("retraining", 1.0 - share)
 
-    @property
-    def extra_parameters(self) -> Sequence[tuple[nn.Parameter, float]]:
-        """The factors, in the search."""
-        return () if self.options.lengths is not None else ((self.factors, self.options.soft_rate),)
+    def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
+        """Return the factors, in the search; see :meth:`ComparedSystem.extra_parameters`."""
+        if self.options.lengths is not None:
+            return ()
+        rate = 2.0 * _TRAVEL / updates if self.options.soft_rate is None else self.options.soft_rate
+        return ((self.factors, rate),)
 
     def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Read the numbers of tokens off the factors, once the search is over."""

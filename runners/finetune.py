@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.distillation import computing_in
 from runners.cli.display import announce
@@ -30,7 +30,7 @@ from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.precision import training_dtype
 from runners.training.start import identity_facts
-from runners.training.supervised import Schedule, SupervisedTraining
+from runners.training.supervised import Schedule, SupervisedTraining, set_dropout
 from trbert_env.data.backbones import move
 from trbert_env.data.cache import check_cache, fine_tuned_folder, leave
 from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
@@ -130,9 +130,7 @@ class Finetuner(SupervisedTraining):
     ) -> None:
         self.workload, self.device, self.dtype = workload, device, dtype
         model = move(workload.backbone.model, device, torch.float32).train()
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
+        set_dropout(model, dropout)
         self.staged = StagedModel(model, workload.task)
         super().__init__(model, schedule, len(workload.texts), seed)
 

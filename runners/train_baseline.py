@@ -54,6 +54,7 @@ def train_baseline(options: TrainBaselineOptions) -> RunFolder:
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         model = move(copy.deepcopy(start.model), device, torch.float32).eval()
         system = make_system(options, replace(splits.train, backbone=replace(start, model=model)))
+        system.check_teacher(teacher_model.model)
         taught_by = move(copy.deepcopy(teacher_model.model), device, torch.float32).eval()
         teacher = Teacher(taught_by, splits.train.task, training_dtype(options.run.dtype, device))
         if options.training.remember_teacher:

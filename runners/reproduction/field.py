@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baselines.power_bert import PowerBert, RestoringPowerBert
+from baselines.registry import SYSTEMS
 from runners.cli.display import announce
+from runners.cli.flags import changed_options, check_options, flag
 from runners.cli.options import resolve_device
 from runners.cli.run import UserError
 from runners.reproduction.options import HEURISTICS, ReproduceOptions
@@ -18,6 +20,8 @@ from runners.training.loading import RunExamples
 from runners.training.options.joint import stage3_texts
 from runners.training.options.policy import stage2_texts
 from runners.training.reach import check_reach
+from runners.training.teaching import load_teacher
+from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
 
@@ -122,7 +126,11 @@ def load_field(options: ReproduceOptions, env: str, systems: Iterable[str]) -> F
     examples = RunExamples.load(options.texts_of(env))
     some = examples.encode_some(examples.load_encoder(options.encoder))
     names = tuple(systems)
-    entrants = tuple(found for name in names if (found := _entrant(options, some, name, names)) is not None)
+    named = options.baseline.training.teacher
+    teacher = None if named is None else load_teacher(named, env, some.backbone, examples)
+    entrants = tuple(found for name in names if (found := _entrant(options, some, name, names, teacher)) is not None)
+    for one in entrants:
+        _tell_unread(options, one.name)
     if names and not entrants:
         raise UserError(f"none of --systems fits {env}: name others, or leave {env} out")
     field = Field(env, entrants, StageTexts(0, 0, 0), examples, some)
@@ -146,7 +154,17 @@ def _stage_texts(options: ReproduceOptions, field: Field) -> StageTexts:
     return StageTexts(first, second, options.baseline.training.total_texts or first + second)
 
 
-def _entrant(options: ReproduceOptions, some: Workload, name: str, names: tuple[str, ...]) -> Entrant | None:
+def _tell_unread(options: ReproduceOptions, name: str) -> None:
+    """Say which of the options that were given a system does not read."""
+    kind = SYSTEMS.get(name)
+    given = [] if kind is None else [flag(f"baseline.{unread}") for unread in kind.unread]
+    if kind is not None and (told := [one for one in given if one in changed_options(options)]):
+        announce(f"{name} {kind.unread_because}: {' '.join(told)} is not for it")
+
+
+def _entrant(
+    options: ReproduceOptions, some: Workload, name: str, names: tuple[str, ...], teacher: Backbone | None
+) -> Entrant | None:
     """Return a system with the speed-up that it aims at, None where it does not fit; that is announced."""
     env = some.preset.name
     target = options.target(env)
@@ -158,7 +176,7 @@ def _entrant(options: ReproduceOptions, some: Workload, name: str, names: tuple[
         return None  # PoWER-BERT itself runs there
     reasons: list[str] = []
     for speedup in dict.fromkeys((target, usual_speedup(name, env), *(target * factor for factor in NEAR))):
-        if (reason := _misfit(options, some, name, speedup)) is None:
+        if (reason := _misfit(options, some, name, speedup, teacher)) is None:
             if reasons:
                 announce(f"{env}: {name} has no {target:g}x, and aims at {speedup:.3g}x ({reasons[0]})")
             return Entrant(name, speedup)
@@ -169,12 +187,18 @@ def _entrant(options: ReproduceOptions, some: Workload, name: str, names: tuple[
     return None
 
 
-def _misfit(options: ReproduceOptions, some: Workload, name: str, speedup: float) -> str | None:
+def _misfit(
+    options: ReproduceOptions, some: Workload, name: str, speedup: float, teacher: Backbone | None
+) -> str | None:
     """Return why a system cannot be made for a task and a speed-up; None where it can."""
     own = replace(some, backbone=replace(some.backbone, model=copy.deepcopy(some.backbone.model)))
     run = replace(options.run, output_dir=Path())
     try:
-        make_system(options.compared(some.preset.name, name, speedup, run, 1), own)
+        run_options = options.compared(some.preset.name, name, speedup, run, 1)
+        check_options(run_options)
+        system = make_system(run_options, own)
+        if teacher is not None:
+            system.check_teacher(teacher.model)
     except (ValueError, UserError) as error:
         return " ".join(str(error).split())
     return None

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
+from agents.learning import LearningOptions
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
-from baselines.registry import SYSTEMS
+from baselines.registry import SYSTEMS, system_class
 from runners.cli.flags import check_options, flag, option_paths, refuse_given
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunnerOptions, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.nested_runs import trained_agent
 from runners.finetune import FinetuneOptions
 from runners.reproduction.published import LONG_TEXTS, OURS, usual_speedup
-from runners.training.options.baseline import BaselineStageOptions, TrainBaselineOptions
+from runners.training.options.baseline import BaselineStageOptions, BaselineTrainingOptions, TrainBaselineOptions
 from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
 from runners.training.options.policy import PolicyStageOptions, TrainPolicyOptions
 from trbert_env.presets import OWN, get_preset
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.suggestions import suggestion
+
+OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
 
 #: Heuristics that can stand beside the systems; residual sees the gold answer.
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
@@ -145,7 +149,7 @@ class ReproduceOptions:
         """Return the defaults on this device; those of long texts for table 3."""
         data = ReproducedDataOptions(env=LONG_TEXTS) if self.table == 3 else ReproducedDataOptions()
         joint = measured_defaults(resolve_device(self.run.device).type, has_policy=True)
-        return ReproduceOptions(data=data, joint=joint)
+        return ReproduceOptions(data=data, joint=joint, baseline=trained_alike(joint))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
@@ -326,6 +330,7 @@ class ReproduceOptions:
             run: Seed and folder of the run.
             texts: Texts to train on.
         """
+        unread = system_class(system).unread
         return TrainBaselineOptions(
             system=system,
             system_options=SYSTEM_OPTIONS.get(system, ()),
@@ -333,6 +338,24 @@ class ReproduceOptions:
             data=self.texts_of(env),
             encoder=EncoderOptions(self.encoder.backbone),
             run=run,
-            learning=self.baseline.learning,
-            training=replace(self.baseline.training, total_texts=texts),
+            learning=_without(self.baseline.learning, unread),
+            training=replace(_without(self.baseline.training, unread), total_texts=texts),
         )
+
+
+def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
+    """Return the options by which compared systems learn as ours does in stage 3.
+
+    Args:
+        joint: Options of stage 3.
+    """
+    shared = {one.name: getattr(joint.joint, one.name) for one in fields(LearningOptions)}
+    training = BaselineTrainingOptions(texts_per_step=joint.training.texts_per_step)
+    return BaselineStageOptions(LearningOptions(**shared), training)
+
+
+def _without(options: OptionsT, unread: Collection[str]) -> OptionsT:
+    """The same with the defaults of what a system does not read, which it refuses otherwise."""
+    defaults = type(options)()
+    names = [one.name for one in fields(options) if one.name in unread]
+    return replace(options, **{name: getattr(defaults, name) for name in names})

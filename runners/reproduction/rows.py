@@ -16,6 +16,8 @@ from runners.reproduction.telling import panel_label
 
 #: The encoder that all systems start from.
 START = "unreduced start"
+#: Line of the published figures of these systems.
+PAPER = f"the paper, {ENCODER}"
 #: Headings of :func:`cells_of`, behind that of the main metric.
 HEADINGS = ("to control", "FLOPs", "clock", "paper", "paper FLOPs")
 
@@ -101,7 +103,7 @@ def cells_of(row: Row | None) -> list[Cell]:
 
 
 def panels_of(results: Sequence[Result]) -> dict[str, dict[str, Points]]:
-    """Return one panel a data set and one line a system: the means over seeds of speed-up and quality.
+    """Return one panel a data set: a line a system, means over seeds of speed-up and quality, and one of the paper.
 
     Args:
         results: All runs.
@@ -111,6 +113,10 @@ def panels_of(results: Sequence[Result]) -> dict[str, dict[str, Points]]:
         chosen = [one for one in results if (one.env, one.system) == (result.env, result.system)]
         panel = panels.setdefault(panel_label(result), {START: [(1.0, result.record.full[result.main_metric])]})
         panel[result.system] = mean_line(chosen, result.main_metric)
+    for env, own in by_data_set(results).items():
+        found = [one for system in dict.fromkeys(one.system for one in own) if (one := published(system, env))]
+        if found:
+            panels[panel_label(own[0])][PAPER] = sorted((one.speedup, one.quality) for one in found)
     return panels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runners.cli.display import Cell
+from runners.cli.flags import flag
 from runners.cli.plots import metric_label
 from runners.evaluation.nested_runs import SEEDED_HEURISTICS
 from runners.reproduction.field import Entrant, Field, load_field
@@ -16,15 +17,39 @@ from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set
 from runners.reproduction.telling import Told, close, on_what, write_told
 from runners.runs.run_folder import RunFolder
 
-#: Lines below the table.
+#: Last lines below the table.
 NOTES = (
-    f"All systems start from the fine-tuned encoder ({START}), have one teacher, and are trained on as many texts as "
-    f"both stages of ours; the {CONTROL} is too, with nothing skipped. Differences are to it, of the same seed.",
     *SHARED_NOTES,
-    "deformer: FLOPs with passages cached, as published; its clock is without a cache.",
+    "deformer: FLOPs with passages cached, as published; its clock is without a cache, where it computes about as much "
+    "as the encoder does.",
+    "early-exit: off-ramps alone are trained, by the encoder's own last head.",
     "Heuristics (random, overlap, attention, residual) skip tokens of the start, untrained; residual sees the gold "
     "answer.",
 )
+#: What compared systems and ours may learn by differently, where a user says so.
+_SHARED = ("encoder_rate", "distillation", "temperature")
+
+
+def notes(options: ReproduceOptions) -> tuple[str, ...]:
+    """Return the lines below the table: what is alike in all rows, and what the options made different.
+
+    Args:
+        options: Options of the reproduction.
+    """
+    own, theirs = options.joint.joint, options.baseline.learning
+    told = [
+        f"{flag(name)} {getattr(theirs, name):g} (ours {getattr(own, name):g})"
+        for name in _SHARED
+        if getattr(theirs, name) != getattr(own, name)
+    ]
+    texts = options.baseline.training.total_texts
+    trained = "as many texts as both stages of ours" if texts is None else f"{texts:,} texts"
+    beginning = (
+        f"All systems start from the fine-tuned encoder ({START}) and have one teacher; compared systems are trained "
+        f"on {trained}, and the {CONTROL} on as many as both stages of ours, with nothing skipped. Differences are to "
+        "it, of the same seed."
+    )
+    return (beginning, *([f"Compared systems learn by {', '.join(told)}."] if told else []), *NOTES)
 
 
 def load(options: ReproduceOptions, env: str) -> Field:
@@ -56,8 +81,8 @@ def reproduce(options: ReproduceOptions, data_sets: Sequence[Runs], folder: RunF
             for entrant in runs.field.entrants:
                 if seed in _seeds(options, entrant):
                     results.append(runs.result(entrant, seed))
-                    write_told(tell(results), results, folder)
-    close(tell(results), results, folder)
+                    write_told(tell(results, options), results, folder)
+    close(tell(results, options), results, folder)
 
 
 def _seeds(options: ReproduceOptions, entrant: Entrant) -> range:
@@ -66,11 +91,12 @@ def _seeds(options: ReproduceOptions, entrant: Entrant) -> range:
     return options.all_seeds[:1] if fixed else options.all_seeds
 
 
-def tell(results: Sequence[Result]) -> Told:
+def tell(results: Sequence[Result], options: ReproduceOptions) -> Told:
     """Return the table of results.
 
     Args:
         results: All runs.
+        options: Options of the reproduction.
     """
     groups = {env: rows_of(own) for env, own in by_data_set(results).items()}
     rows = [row for own in groups.values() for row in own]
@@ -82,4 +108,4 @@ def tell(results: Sequence[Result]) -> Told:
         [system, *(cell for env in groups for cell in cells_of(found.get((env, system))))]
         for system in dict.fromkeys(row["system"] for row in rows)
     ]
-    return Told("table2", f"table 2: {on_what(results)}", headings, cells, NOTES, rows, panels_of(results))
+    return Told("table2", f"table 2: {on_what(results)}", headings, cells, notes(options), rows, panels_of(results))

@@ -22,6 +22,7 @@ from runners.training.loading import Splits
 from runners.training.loop import default_texts, milestones
 from runners.training.options.baseline import TrainBaselineOptions
 from runners.training.precision import training_dtype
+from runners.training.supervised import set_dropout
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.text_order import TextOrder
@@ -78,6 +79,7 @@ class BaselineTraining:
         total = max(len(system.phases), round((training.total_texts or default) / training.texts_per_step))
         self._ends = phase_ends([phase.share for phase in system.phases], total)
         system.model.requires_grad_(True)
+        set_dropout(system.model, 0.0)  # as in our own training
         torch.manual_seed(run.seed)
         self._optimizer: torch.optim.Optimizer | None = None
         self._peaks: list[float] = []
@@ -97,16 +99,15 @@ class BaselineTraining:
         if self._optimizer is None:
             self._prepare()
             self._optimizer = self._make_optimizer()
-        first = self._ends[self.phase - 1] if self.phase else 0
-        length = self._ends[self.phase] - first
-        done = self.updates - first
+        length = self._ends[self.phase] - self._first
+        done = self.updates - self._first
         factor = warmup_decay(done / length, (done + 1) / length, self.options.learning.warmup)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         self._optimizer.zero_grad(set_to_none=True)
         self.system.train()
         loss = self._descend()
-        norm = torch.nn.utils.clip_grad_norm_(self.system.model.parameters(), self.options.learning.max_encoder_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.system.weights, self.options.learning.max_encoder_norm)
         self._optimizer.step()
         self.system.constrain()
         self.system.eval()
@@ -137,22 +138,31 @@ class BaselineTraining:
             total += float(part.detach())
 
     def _prepare(self) -> None:
-        """Let the system measure what it needs before the phase, on training texts of a random order of its own."""
+        """Let the system measure what it needs before the phase, or behind the last one, on texts in random order."""
         self.system.eval()
         self.system.begin(self.phase, self._lessons())
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = self.options.learning.encoder_rate
         groups: list[dict[str, Any]] = [{"params": list(self.system.model.parameters()), "weight_decay": 0.01}]
-        groups += [{"params": [one], "weight_decay": 0.0} for one, _ in self.system.extra_parameters]
-        self._peaks = [rate, *(peak for _, peak in self.system.extra_parameters)]
+        extra = self.system.extra_parameters(self._ends[self.phase] - self._first)
+        groups += [{"params": [one], "weight_decay": 0.0} for one, _ in extra]
+        self._peaks = [rate, *(peak for _, peak in extra)]
         return torch.optim.AdamW(groups, lr=rate, fused=True)
 
+    @property
+    def _first(self) -> int:
+        """Updates before the phase."""
+        return self._ends[self.phase - 1] if self.phase else 0
+
     def _lessons(self) -> Iterator[Lesson]:
-        order = np.random.default_rng([self.options.run.seed, self.phase]).permutation(len(self.workload.texts))
+        # What is chosen once training is over is chosen on texts that nothing has learned from, where there are any.
+        over = self.phase == len(self._ends)
+        texts = self.holdout.texts if over and self.holdout is not None else self.workload.texts
+        order = np.random.default_rng([self.options.run.seed, self.phase]).permutation(len(texts))
         size = self.options.training.texts_per_step
         for first in range(0, len(order), size):
-            yield self._lesson([drawn_text(self.workload.texts, int(n)) for n in order[first : first + size]])
+            yield self._lesson([drawn_text(texts, int(number)) for number in order[first : first + size]])
 
     def _lesson(self, texts: Sequence[EncodedText]) -> Lesson:
         batch, task, learning = TextBatch.from_texts(texts, self.device), self.workload.task, self.options.learning
@@ -162,7 +172,10 @@ class BaselineTraining:
                 return run_with_states(self._teacher.encoder, batch)
 
         def teach(states: Tensor | None) -> Tensor:
-            return self._teacher.logits(texts, states)
+            if states is None:
+                return self._teacher.logits(texts)
+            with torch.no_grad(), computing_in(self.dtype, self.device):
+                return self._teacher.logits(texts, self._teacher.encoder.finish(states))
 
         targets = task.targets(texts).to(self.device)
         return Lesson(batch, task, targets, learning.distillation, learning.temperature, teach, show)

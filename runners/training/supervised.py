@@ -10,11 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from agents.learning import warmup_decay
 from runners.runs.tracking import Tracker
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Set the dropout of hidden states, whatever the checkpoint's configuration says.
+
+    Args:
+        model: The model; attention has none on any path.
+        probability: Probability that a value is dropped.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def make_lesson() -> MakeLesson:
 
         def teach(states: Tensor | None) -> Tensor:
             with torch.no_grad():
-                return staged(batch) if states is None else task.logits(model, states, batch.layout)
+                if states is None:
+                    return staged(batch)
+                return task.logits(model, staged.encoder.finish(states), batch.layout)
 
         def show() -> list[Tensor]:
             with torch.no_grad():

@@ -112,7 +112,7 @@ def test_off_ramps_learn_from_the_last_head_and_the_encoder_does_not(
     system, lesson = made(classifier), make_lesson(*classifier, texts)
     system.model.requires_grad_(True)
     system.train()
-    optimizer = torch.optim.Adam([parameter for parameter, _ in system.extra_parameters], lr=0.01)
+    optimizer = torch.optim.Adam([parameter for parameter, _ in system.extra_parameters(10)], lr=0.01)
     losses = []
     for _ in range(20):
         optimizer.zero_grad()

@@ -118,7 +118,7 @@ def test_gradients_reach_thresholds_and_scores(classifier: Kind, lesson: Lesson,
 @only
 def test_a_large_lambda_raises_thresholds_and_drops_more(classifier: Kind, lesson: Lesson) -> None:
     system = made(classifier, regularizer=10.0)
-    [(thresholds, rate)] = system.extra_parameters
+    [(thresholds, rate)] = system.extra_parameters(10)
     assert rate == system.options.threshold_rate
     before, optimizer = thresholds.detach().clone(), torch.optim.Adam([thresholds], lr=0.02)
     means = []
@@ -149,7 +149,7 @@ def test_the_hard_phase_fixes_the_thresholds_and_settings_tell_them(
     system.begin(1, lessons)
     assert list(system.settings["thresholds"]) == pytest.approx([0.32, 0.64, 0.96, 1.28])
     assert len(system.phases) == 2
-    assert not system.extra_parameters
+    assert not system.extra_parameters(10)
     with torch.no_grad():
         [part] = system.losses(1, lesson)
         assert float(part) == float(lesson.loss(system(lesson.batch).logits))
@@ -168,6 +168,29 @@ def test_found_thresholds_are_scaled_to_a_speedup(
     found = system.options.thresholds
     assert found is not None
     assert [found[layer] / found[0] for layer in range(4)] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+
+@only
+def test_thresholds_are_scaled_once_more_behind_the_hard_phase(
+    classifier: Kind, make_texts: MakeTexts, lesson: Lesson, lessons: Iterator[Lesson]
+) -> None:
+    options = Ltp.aimed(LtpOptions(), 2.0, *classifier, make_texts(*range(12, 38), classes=3))
+    system = Ltp(copy.deepcopy(classifier[0]), classifier[1], options).eval()
+    system.begin(1, lessons)
+    before = system.options.thresholds
+    with torch.no_grad():  # as training does, which moves the scores
+        for name, weights in system.model.named_parameters():
+            if "attention.self.query" in name:
+                weights.mul_(3.0)
+    moved = system.run(lesson.batch)
+    assert float(moved.full_flops.sum() / moved.flops.sum()) != pytest.approx(2.0, rel=0.05)
+    system.begin(2, lessons)
+    output = system.run(lesson.batch)
+    assert float(output.full_flops.sum() / output.flops.sum()) == pytest.approx(2.0, rel=0.03)
+    assert system.options.thresholds != before
+    given = made(classifier, thresholds=(0.1, 0.2, 0.3, 0.4))
+    given.begin(1, lessons)
+    assert given.options.thresholds == (0.1, 0.2, 0.3, 0.4)
 
 
 @only

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from agents.learning import warmup_decay
 from baselines.lesson import Lesson
 from baselines.power_bert import PowerBert, PowerBertOptions, RestoringPowerBert
 from baselines.retention import retention_flops
@@ -69,7 +70,7 @@ def test_logits_are_those_of_a_loop_over_texts(
 
 
 def soft_steps(system: PowerBert, lesson: Lesson, steps: int) -> None:
-    optimizer = torch.optim.SGD([parameter for parameter, _ in system.extra_parameters], lr=0.01)
+    optimizer = torch.optim.SGD([parameter for parameter, _ in system.extra_parameters(steps)], lr=0.01)
     for _ in range(steps):
         optimizer.zero_grad()
         for part in system.losses(0, lesson):
@@ -114,7 +115,7 @@ def test_numbers_are_sums_rounded_down_and_never_rise(classifier: Kind, lessons:
     system.begin(1, lessons)
     assert system.options.lengths == (20.0, 20.0, 7.0, 1.0)
     assert len(system.phases) == 2
-    assert not system.extra_parameters
+    assert not system.extra_parameters(10)
 
 
 @only
@@ -159,3 +160,25 @@ def test_span_qa_is_refused_with_the_name_of_the_fix(reader: Kind) -> None:
 def test_numbers_are_one_for_each_layer(classifier: Kind) -> None:
     with pytest.raises(ValueError, match="has 4 layers, give one for each"):
         made(classifier, lengths=(9, 7))
+
+
+@only
+@pytest.mark.parametrize("updates", [12, 200])
+def test_a_search_of_any_length_can_empty_a_layer(classifier: Kind, updates: int) -> None:
+    """AdamW moves a factor by about its rate a step, however large the price is."""
+    system = made(classifier)
+    [(factors, rate)] = system.extra_parameters(updates)
+    optimizer = torch.optim.AdamW([factors], lr=rate, weight_decay=0.0)
+    for update in range(updates):
+        optimizer.param_groups[0]["lr"] = rate * warmup_decay(update / updates, (update + 1) / updates, 0.1)
+        optimizer.zero_grad()
+        factors.sum().backward()
+        optimizer.step()
+        system.constrain()
+    assert float(factors.detach().max()) == 0.0
+
+
+@only
+def test_a_rate_that_is_given_stays(classifier: Kind) -> None:
+    [(_, rate)] = made(classifier, soft_rate=0.02).extra_parameters(100)
+    assert rate == 0.02

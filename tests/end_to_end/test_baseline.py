@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForQuestionAnswering
 
+from baselines.lesson import Lesson
+from baselines.ltp import Ltp
 from baselines.registry import SYSTEMS
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
@@ -76,25 +79,62 @@ def test_a_system_is_trained_and_what_was_saved_is_what_was_measured(
     assert any(not before[name].equal(after[name]) for name in after if "layer.0" in name)
 
 
-@pytest.mark.parametrize("system", READERS)
-def test_a_killed_run_goes_on_to_the_same_weights(trained: Any, in_process: Any, place: Any, system: str) -> None:
-    whole = trained(f"whole-{system}", system)
-    arguments = [
-        "--system",
-        system,
-        "--backbone",
-        str(place.fine_tuned),
-        *place.common(f"baseline-killed-{system}"),
-        *SMALL,
-    ]
+@pytest.mark.parametrize(
+    ("system", "options"),
+    [
+        *((system, []) for system in READERS),
+        # Killed behind the first scaling and before the last.
+        *((system, ["--target-speedup", "1.3"]) for system in ("ltp", "length-adaptive", "power-bert-restored")),
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_weights(
+    trained: Any, in_process: Any, place: Any, system: str, options: list[str]
+) -> None:
+    name = f"{system}{len(options)}"
+    whole = trained(f"whole-{name}", system, *options)
+    output = f"baseline-killed-{name}"
+    arguments = ["--system", system, "--backbone", str(place.fine_tuned), *place.common(output), *SMALL, *options]
     process = place.start("train_baseline", *arguments)
-    place.stop(process, f"baseline-killed-{system}", checkpoints=4)
-    killed = place.only_run(f"baseline-killed-{system}")
+    place.stop(process, output, checkpoints=4)
+    killed = place.only_run(output)
     run(train_baseline, TrainBaselineOptions, ["--resume", str(killed)])
     expected, found = (load_file(folder / "model" / "model.safetensors") for folder in (whole, killed))
     assert expected.keys() == found.keys()
     assert [name for name in expected if not expected[name].equal(found[name])] == []
     assert (whole / "model" / "system.json").read_text() == (killed / "model" / "system.json").read_text()
+
+
+@pytest.mark.parametrize("system", ["pooled", "length-adaptive"])
+def test_the_dropout_of_a_checkpoint_is_left_out_as_in_our_own_training(
+    trained: Any, in_process: Any, tmp_path: Path, system: str
+) -> None:
+    folder = shutil.copytree(in_process.fine_tuned, tmp_path / "dropping")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.5}))
+    expected = load_file(trained(f"undropped-{system}", system) / "model" / "model.safetensors")
+    output = f"baseline-dropping-{system}"
+    start = ["--system", system, "--backbone", str(folder), *in_process.common(output), *SMALL]
+    run(train_baseline, TrainBaselineOptions, start)
+    found = load_file(in_process.only_run(output, f"baseline-{system}") / "model" / "model.safetensors")
+    assert [name for name in expected if not expected[name].equal(found[name])] == []
+
+
+def test_what_is_chosen_once_training_is_over_is_chosen_on_held_out_texts(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[int, int] = {}
+    begin = Ltp.begin
+
+    def counted(self: Ltp, phase: int, lessons: Iterator[Lesson]) -> None:
+        found = list(lessons)
+        shown[phase] = sum(lesson.batch.layout.num_texts for lesson in found)
+        assert all(bool(lesson.teacher_logits.isfinite().all()) for lesson in found[:1])
+        begin(self, phase, iter(found))
+
+    monkeypatch.setattr(Ltp, "begin", counted)
+    trained("chosen", "ltp", "--target-speedup", "1.3", "--remember-teacher")
+    assert shown[0] == shown[1] > 8
+    assert shown[2] == 8  # --holdout-texts; the teacher remembers none of them
 
 
 def test_a_target_speed_up_is_reached(trained: Any) -> None:
@@ -155,16 +195,26 @@ def test_another_encoder_than_it_began_with_is_refused(
 
 
 @pytest.mark.parametrize("system", sorted(CLASSIFIERS))
-def test_a_system_of_classifiers(in_process: Any, save_encoder: Any, system: str) -> None:
+def test_a_system_of_classifiers(in_process: Any, place: Any, save_encoder: Any, system: str) -> None:
     encoder = save_encoder(Classification(max_tokens=48), intermediate_size=24, initializer_range=0.2)
     output = f"baseline-classes-{system}"
     data = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "32", "--max-eval-texts", "8"]
-    common = ["--output-dir", str(in_process.root / output), "--dtype", "float32", "--max-length", "48"]
+    common = ["--dtype", "float32", "--max-length", "48"]
     start = ["--system", system, "--backbone", str(encoder), "--target-speedup", "1.5"]
     small = [word for word in SMALL if word not in ("--encoder-rate", "1e-3")]  # early exit trains no encoder
-    run(train_baseline, TrainBaselineOptions, [*start, *data, *common, *small])
+    every = [*start, *data, *common, *small]
+    run(train_baseline, TrainBaselineOptions, [*every, "--output-dir", str(in_process.root / output)])
     (folder,) = (in_process.root / output).glob("IMDB/baseline-*/*")
     record = record_in(folder)
+    # A run that is killed goes on to the same weights, those of its own modules too.
+    process = place.start("train_baseline", *every, "--output-dir", str(place.root / f"{output}-killed"))
+    place.stop(process, f"{output}-killed", checkpoints=4)
+    (killed,) = (place.root / f"{output}-killed").glob("IMDB/baseline-*/*")
+    run(train_baseline, TrainBaselineOptions, ["--resume", str(killed)])
+    for file in (folder / "model").glob("*.safetensors"):
+        expected, found = load_file(file), load_file(killed / "model" / file.name)
+        assert [name for name in expected if not expected[name].equal(found[name])] == [], file.name
+    assert (folder / "model" / "system.json").read_text() == (killed / "model" / "system.json").read_text()
     assert record["flops_speedup"] == pytest.approx(1.5, rel=0.25)  # counted on other texts than it was aimed on
     again = ["--model", str(folder), "--data-source", "embedded", "--max-eval-texts", "8"]
     run(evaluate, EvaluateOptions, [*again, "--output-dir", str(in_process.root / f"{output}-again")])

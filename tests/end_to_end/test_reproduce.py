@@ -93,8 +93,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_table_2_and_what_is_done_is_not_done_again(
     author: Author, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    author.start("plan", *TABLE_OF_TWO, "--plan")
-    plan = " ".join(capsys.readouterr().out.split())
+    author.start("plan", *TABLE_OF_TWO, "--plan", "--baseline.distillation", "0.7")
+    shown = capsys.readouterr()
+    plan = " ".join(shown.out.split())
+    unread = "early-exit trains off-ramps alone, on what its own last head says: --baseline.distillation is not for it"
+    assert unread in " ".join(shown.err.replace("│", " ").split())
     assert "stage 1" in plan
     assert "hours in all, by an estimate" in plan
     assert "measured just now on this machine" in plan

@@ -1,0 +1,54 @@
+"""What compared systems learn by in a reproduction: as ours does, but for what one of them does not read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.learning import LearningOptions
+from baselines.registry import SYSTEMS
+from runners.cli.flags import check_options
+from runners.cli.options import RunOptions
+from runners.reproduction.options import ReproduceOptions, trained_alike
+from runners.reproduction.table2 import notes
+from runners.training.options.baseline import BaselineTrainingOptions
+from runners.training.options.joint import measured_defaults
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_compared_systems_learn_as_ours_does(device: str) -> None:
+    joint = measured_defaults(device, has_policy=True)
+    found = trained_alike(joint)
+    for name in ("encoder_rate", "distillation", "temperature", "warmup", "max_encoder_norm"):
+        assert getattr(found.learning, name) == getattr(joint.joint, name), name
+    assert found.training.texts_per_step == joint.training.texts_per_step
+    options = ReproduceOptions(table=2, joint=joint, baseline=found)
+    assert not any("learn by" in line for line in notes(options))
+
+
+@pytest.mark.parametrize("system", sorted(SYSTEMS))
+def test_a_run_has_no_option_that_its_system_refuses(system: str, tmp_path: Path) -> None:
+    learning = LearningOptions(encoder_rate=3e-4, distillation=1.0, temperature=2.0, max_encoder_norm=2.0)
+    stage = replace(
+        ReproduceOptions().baseline,
+        learning=learning,
+        training=BaselineTrainingOptions(teacher="teacher", remember_teacher=True),
+    )
+    run = ReproduceOptions(table=2, baseline=stage).compared("IMDB", system, None, RunOptions(output_dir=tmp_path), 9)
+    check_options(run)
+    unread = SYSTEMS[system].unread
+    given = {"encoder_rate": 3e-4, "distillation": 1.0, "temperature": 2.0, "max_encoder_norm": 2.0}
+    for name, value in given.items():
+        assert (getattr(run.learning, name) == value) == (name not in unread), name
+    assert (run.training.teacher == "teacher") == ("teacher" not in unread)
+
+
+def test_the_table_says_what_differs() -> None:
+    learning = replace(ReproduceOptions().baseline.learning, distillation=1.0)
+    training = BaselineTrainingOptions(total_texts=4_000)
+    stage = replace(ReproduceOptions().baseline, learning=learning, training=training)
+    told = " ".join(notes(ReproduceOptions(table=2, baseline=stage)))
+    assert "compared systems are trained on 4,000 texts" in told
+    assert "Compared systems learn by --distillation 1 (ours 0.5)." in told
