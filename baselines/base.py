@@ -133,8 +133,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     pads: ClassVar[bool] = False
     #: Names of its modules beside the task model that it needs in use.
     own_modules: ClassVar[tuple[str, ...]] = ()
-    #: Options of training that it does not read, by name, and why.
-    unread: ClassVar[tuple[str, ...]] = ()
+    #: Reason that it does not read some options of training; see :meth:`unread`.
     unread_because: ClassVar[str] = ""
 
     def __init__(
@@ -144,6 +143,15 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         self.compared_with = Reference.of(model, "the unreduced encoder") if reference is None else reference
         self.model, self.task, self.options = model, task, options
         self.encoder = StagedEncoder(model)
+
+    @classmethod
+    def unread(cls, options: OptionsT) -> tuple[str, ...]:
+        """Return the names of options of training that it does not read.
+
+        Args:
+            options: Options of the system.
+        """
+        return ()
 
     @property
     def name(self) -> str:

@@ -64,7 +64,6 @@ class Deformer(ComparedSystem[DeformerOptions]):
 
     title = "deformer"
     options_class = DeformerOptions
-    unread = ("distillation", "temperature")
     unread_because = "weighs its losses by options of its own"
 
     def __init__(
@@ -78,6 +77,11 @@ class Deformer(ComparedSystem[DeformerOptions]):
         self.layers = layers
         #: Lower states of passages, used in passes without gradients; None to compute all of them anew.
         self.cache: PassageCache | None = None
+
+    @classmethod
+    def unread(cls, options: DeformerOptions) -> tuple[str, ...]:
+        """Return the share of soft targets and their temperature; see :meth:`ComparedSystem.unread`."""
+        return "distillation", "temperature"
 
     # -- in use ------------------------------------------------------------------------------------------------
 

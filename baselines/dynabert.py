@@ -237,13 +237,13 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
     def _distilled(
         self, lesson: Lesson, networks: Sequence[Network], logits: Tensor, states: Sequence[Tensor], phase: int
     ) -> Iterator[Tensor]:
-        """Soft targets and states: what enters a layer is compared with what enters that layer of the teacher."""
+        """The task's loss, and states: what enters a layer is compared with what enters that layer of the teacher."""
         for network in networks:
             layers = kept_layers(self.encoder.num_layers, network.depth)
             with self.with_network(*network):
                 output = self(lesson.batch, states=True)
                 distance = state_distance(output.states, [states[layer] for layer in (*layers, -1)])
-                yield lesson.soft_loss(output.logits, logits, 1.0) + STATES_WEIGHTS[phase] * distance
+                yield lesson.loss(output.logits, logits) + STATES_WEIGHTS[phase] * distance
 
     @torch.no_grad()
     def _first_lesson(self, batch: TextBatch) -> tuple[Tensor, Sequence[Tensor]]:

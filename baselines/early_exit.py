@@ -1,9 +1,10 @@
 """Early exit: a text leaves behind the first layer whose off-ramp is sure of its class (FastBERT, Liu et al. 2020).
 
-An off-ramp is a linear head behind a layer, which reads first tokens. The encoder stays as it is, and the off-ramps
-learn from its last head (self-distillation), without labels. In use, a text leaves where the entropy of an off-ramp's
-distribution, divided by that of a uniform one, is below a threshold. Whole texts leave the packed batch, so that the
-rest of it runs on as if they had never been there; the released code runs one text at a time.
+An off-ramp is a linear head behind a layer, which reads first tokens. The encoder stays as it is, unless a share of the
+texts is for it, and then the off-ramps learn from its last head (self-distillation), without labels. In use, a text
+leaves where the entropy of an off-ramp's distribution, divided by that of a uniform one, is below a threshold. Whole
+texts leave the packed batch, so that the rest of it runs on as if they had never been there; the released code runs one
+text at a time.
 
 What differs from the released code (autoliuweijie/FastBERT): its off-ramps have a small layer of self-attention before
 the linear one. Here they are DeeBERT's (Xin et al. 2020) without its pooler, whose cost is hardly anything.
@@ -15,14 +16,14 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import ComparedSystem, Pass, Reference, SystemOptions
+from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from trbert_env.encoder.packing import Layout, PackedTokens
@@ -35,6 +36,7 @@ from trbert_env.tasks.classification import Classification
 
 #: Batches of training texts that the threshold is found on.
 THRESHOLD_LESSONS = 32
+_OF_ENCODERS = ("encoder_rate", "max_encoder_norm", "distillation", "temperature", "teacher", "remember_teacher")
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,14 @@ class EarlyExitOptions(SystemOptions):
         threshold: Normalised entropy below which a text leaves; the original's "speed". With 0 no text leaves, and no
             off-ramp runs.
         ramp_rate: Peak learning rate of the off-ramps.
+        encoder_share: Share of the texts that the encoder is trained on before the off-ramps, as other systems are; the
+            original has been fine-tuned, and has none.
         speedup: FLOPs speed-up that the threshold is set for once training is over; None for the threshold as given.
     """
 
     threshold: Annotated[float, Range(0, 1)] = 0.5
     ramp_rate: Annotated[float, Range(0)] = 1e-3
+    encoder_share: Annotated[float, Range(0, below=1)] = 0.0
     speedup: Annotated[float, Range(above=1)] | None = None
 
 
@@ -63,7 +68,6 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
     title = "early-exit"
     own_modules = ("ramps",)
     options_class = EarlyExitOptions
-    unread = ("encoder_rate", "max_encoder_norm", "distillation", "temperature", "teacher", "remember_teacher")
     unread_because = "trains off-ramps alone, on what its own last head says"
 
     def __init__(
@@ -83,6 +87,11 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         for parameter in self.ramps.parameters():
             drawn = torch.randn(parameter.shape, generator=generator) * self.encoder.hidden_size**-0.5
             parameter.data = drawn.to(parameter)
+
+    @classmethod
+    def unread(cls, options: EarlyExitOptions) -> tuple[str, ...]:
+        """Return what an encoder is trained by, where it is left as it is; see :meth:`ComparedSystem.unread`."""
+        return () if options.encoder_share else _OF_ENCODERS
 
     # -- in use ------------------------------------------------------------------------------------------------
 
@@ -122,7 +131,8 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
             layout: The layout of these states.
         """
         first = states.index_select(0, layout.sequence_starts.to(states.device))
-        found: Tensor = self.ramps[layer](first).float()
+        ramp: Any = self.ramps[layer]
+        found: Tensor = ramp(first.to(ramp.weight.dtype)).float()  # in bfloat16 the encoder alone is moved
         return found
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
@@ -148,12 +158,22 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
 
     # -- in training -------------------------------------------------------------------------------------------
 
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The encoder, where texts are for it, and the off-ramps."""
+        share = self.options.encoder_share
+        return (*([Phase("encoder", share)] if share else []), Phase("off-ramps", 1.0 - share))
+
     def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
         """Return the off-ramps; see :meth:`ComparedSystem.extra_parameters`."""
         return [(parameter, self.options.ramp_rate) for parameter in self.ramps.parameters()]
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
-        """Yield the divergence of all off-ramps from the last head; no gradient reaches the encoder."""
+        """Yield the task's loss of the encoder; or the divergence of off-ramps from the last head, for them alone."""
+        if phase < len(self.phases) - 1:
+            tokens = self.encoder.run_unreduced(lesson.batch)
+            yield lesson.loss(self.task.logits(self.model, tokens.states, lesson.batch.layout))
+            return
         self.model.eval()
         states, taught = self._shown(lesson.batch)
         layout = lesson.batch.layout
@@ -181,6 +201,8 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         cls, options: EarlyExitOptions, speedup: float, model: PreTrainedModel, task: Task, texts: Sequence[EncodedText]
     ) -> EarlyExitOptions:
         """Return options by which the threshold is set for the speed-up; see :meth:`ComparedSystem.aimed`."""
+        if options.threshold != EarlyExitOptions.threshold:
+            raise ValueError("threshold settles the speed-up: leave --target-speedup out")
         number = StagedEncoder(model).num_layers
         if speedup >= number:
             raise ValueError(

@@ -14,6 +14,8 @@ What differs from the released code (clovaai/length-adaptive-transformer):
 * The search reads training texts. The original's reads the texts that the result is reported on.
 * The search aims at one cost, so that each candidate is brought to it by a power of its shares, and is then judged by
   its mean log-likelihood. The original keeps a Pareto front of cost and F1.
+* A token that is dropped in layer j is read by its state behind the attention of that layer. The original reads what
+  entered the layer.
 * LayerDrop is off. The original skips each layer with probability 0.2, in the whole model too; of six layers all run in
   a quarter of the steps only, so that most of the time the teacher lacks layers. It saves nothing in use.
 """

@@ -70,17 +70,18 @@ class Lesson:
         divisor = self.temperature if temperature is None else temperature
         return self.task.divergence(logits, teacher, self.batch.layout, self.targets, divisor).mean()
 
-    def loss(self, logits: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, taught: Tensor | None = None) -> Tensor:
         """Return the mix of both that :attr:`share` says.
 
         Args:
             logits: Logits as the task gives them.
+            taught: Logits to take for the teacher's; None for the teacher's own.
         """
         if self.share == 0.0:
             return self.gold_loss(logits)
         if self.share == 1.0:
-            return self.soft_loss(logits)
-        return (1.0 - self.share) * self.gold_loss(logits) + self.share * self.soft_loss(logits)
+            return self.soft_loss(logits, taught)
+        return (1.0 - self.share) * self.gold_loss(logits) + self.share * self.soft_loss(logits, taught)
 
 
 def state_distance(states: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:

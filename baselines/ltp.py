@@ -42,6 +42,8 @@ from trbert_env.tasks.base import Task
 
 #: Batches of training texts that the found thresholds are scaled on.
 SCALING_LESSONS = 8
+#: How far a threshold can move in the soft phase, in beginnings of the last one.
+_TRAVEL = 2.0
 #: Factors of the thresholds are two to the power of minus these.
 _POWERS = (-6.0, 6.0)
 #: Halvings of that interval; each costs a pass over the batches.
@@ -56,7 +58,9 @@ class LtpOptions(SystemOptions):
         start: Threshold of the last layer at the beginning, in attention of an average token; the original's 0.01.
         temperature: T of the soft phase, in the same measure; the original's 0.001.
         regularizer: Lambda, the weight of the factors' means, summed over layers.
-        threshold_rate: Peak learning rate of the thresholds; the original's 2e-5.
+        threshold_rate: Peak learning rate of the thresholds; None for one by which they can move twice as far as the
+            last one begins above 0, however long the soft phase is. The original's 2e-5 lets them move up to six times
+            as far.
         soft_share: Share of the texts that the soft phase takes; the rest is for the hard one.
         thresholds: Threshold of each layer; None where the soft phase is to find them.
         speedup: FLOPs speed-up that the found thresholds are scaled to before and behind the hard phase, by one factor
@@ -66,7 +70,7 @@ class LtpOptions(SystemOptions):
     start: Annotated[float, Range(above=0)] = 1.28
     temperature: Annotated[float, Range(above=0)] = 0.128
     regularizer: Annotated[float, Range(0)] = 0.1
-    threshold_rate: Annotated[float, Range(0)] = 2.5e-3
+    threshold_rate: Annotated[float, Range(0)] | None = None
     soft_share: Annotated[float, Range(0, 1)] = 0.5
     thresholds: Annotated[tuple[Annotated[float, Range(0)], ...], Items(1)] | None = None
     speedup: Annotated[float, Range(above=1)] | None = None
@@ -121,7 +125,12 @@ class Ltp(RetentionSystem[LtpOptions]):
 
     def extra_parameters(self, updates: int) -> Sequence[tuple[nn.Parameter, float]]:
         """Return the thresholds, in the soft phase; see :meth:`ComparedSystem.extra_parameters`."""
-        return () if self.options.thresholds is not None else ((self.thresholds, self.options.threshold_rate),)
+        options = self.options
+        if options.thresholds is not None:
+            return ()
+        # AdamW moves a threshold by about its rate a step, and the mean rate is half of the peak.
+        rate = 2.0 * _TRAVEL * options.start / updates if options.threshold_rate is None else options.threshold_rate
+        return ((self.thresholds, rate),)
 
     def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Fix the thresholds, once the soft phase is over.

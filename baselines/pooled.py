@@ -83,6 +83,8 @@ class Pooled(ComparedSystem[PooledOptions]):
         cls, options: PooledOptions, speedup: float, model: PreTrainedModel, task: Task, texts: Sequence[EncodedText]
     ) -> PooledOptions:
         """Return the ratio that gives the speed-up; see :meth:`ComparedSystem.aimed`."""
+        if options.ratio != PooledOptions.ratio:
+            raise ValueError("ratio settles the speed-up: leave --target-speedup out")
         system, full = cls(model, task, options), full_layout(texts)
 
         def speed(ratio: float) -> float:

@@ -130,7 +130,7 @@ def load_field(options: ReproduceOptions, env: str, systems: Iterable[str]) -> F
     teacher = None if named is None else load_teacher(named, env, some.backbone, examples)
     entrants = tuple(found for name in names if (found := _entrant(options, some, name, names, teacher)) is not None)
     for one in entrants:
-        _tell_unread(options, one.name)
+        tell_unread(options, one.name)
     if names and not entrants:
         raise UserError(f"none of --systems fits {env}: name others, or leave {env} out")
     field = Field(env, entrants, StageTexts(0, 0, 0), examples, some)
@@ -154,10 +154,15 @@ def _stage_texts(options: ReproduceOptions, field: Field) -> StageTexts:
     return StageTexts(first, second, options.baseline.training.total_texts or first + second)
 
 
-def _tell_unread(options: ReproduceOptions, name: str) -> None:
-    """Say which of the options that were given a system does not read."""
+def tell_unread(options: ReproduceOptions, name: str) -> None:
+    """Say which of the options that were given a system does not read.
+
+    Args:
+        options: Options of the reproduction.
+        name: Name of the system.
+    """
     kind = SYSTEMS.get(name)
-    given = [] if kind is None else [flag(f"baseline.{unread}") for unread in kind.unread]
+    given = [] if kind is None else [flag(f"baseline.{unread}") for unread in options.unread_by(name)]
     if kind is not None and (told := [one for one in given if one in changed_options(options)]):
         announce(f"{name} {kind.unread_because}: {' '.join(told)} is not for it")
 

@@ -10,7 +10,7 @@ from runners.cli.display import Cell, announce
 from runners.cli.plots import metric_label
 from runners.reproduction.field import Entrant, Field, half_depth, load_field
 from runners.reproduction.nested import Result, Runs
-from runners.reproduction.options import ReproduceOptions
+from runners.reproduction.options import ReproduceOptions, differences
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL, HALF, OURS_ON_HALF
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
@@ -27,13 +27,27 @@ NOTES = (
 )
 
 
+def notes(options: ReproduceOptions) -> tuple[str, ...]:
+    """Return the lines below the table, with what the options made different.
+
+    Args:
+        options: Options of the reproduction.
+    """
+    return (*NOTES, *differences(options))
+
+
 def load(options: ReproduceOptions, env: str) -> Field:
     """Load a data set; see :func:`~runners.reproduction.field.load_field`.
 
     Raises:
-        ValueError: A speed-up is out of reach of ours.
+        ValueError: A speed-up is out of reach of ours, or half of the encoder is a single layer.
     """
     field = load_field(options, env, ())
+    if half_depth(field) < 2:
+        raise ValueError(
+            f"half of the encoder's {field.depth} layers is a single one, of which no tokens can be skipped: make "
+            "figure 3 with an encoder of at least 4"
+        )
     for speedup in options.speedups:
         check_reach(options.stage2(env, speedup, options.run), field.some)
     return field
@@ -47,9 +61,6 @@ def half_speedups(options: ReproduceOptions, field: Field) -> list[float]:
         field: The data set.
     """
     depth, backbone = half_depth(field), field.some.backbone
-    if depth < 2:
-        announce(f"{field.env}: {OURS_ON_HALF} is left out: one layer has nothing to cut")
-        return []
     model = keep_layers(backbone.model, range(1, depth + 1))
     some = replace(field.some, backbone=replace(backbone, model=model, name=HALF))
     on_student = options.on_student(HALF, depth, "")
@@ -93,19 +104,20 @@ def reproduce(options: ReproduceOptions, data_sets: Sequence[Runs], folder: RunF
             results += [runs.control(seed), runs.half(seed)]
             results += [runs.ours(speedup, seed) for speedup in options.speedups]
             results += [runs.on_half(speedup, seed) for speedup in on_half[runs.env]]
-            write_told(tell(results), results, folder)
-    close(tell(results), results, folder)
+            write_told(tell(results, options), results, folder)
+    close(tell(results, options), results, folder)
 
 
-def tell(results: Sequence[Result]) -> Told:
+def tell(results: Sequence[Result], options: ReproduceOptions) -> Told:
     """Return the figure of results.
 
     Args:
         results: All runs.
+        options: Options of the reproduction.
     """
     rows = [row for own in by_data_set(results).values() for row in rows_of(own)]
     cells: list[list[Cell]] = [
         [row["env"], row["system"], row.get("seeds"), metric_label(row["metric"]), *cells_of(row)] for row in rows
     ]
     headings = ["data set", "system", "seeds", "metric", "quality", *HEADINGS]
-    return Told("figure3", f"figure 3: {on_what(results)}", headings, cells, NOTES, rows, panels_of(results))
+    return Told("figure3", f"figure 3: {on_what(results)}", headings, cells, notes(options), rows, panels_of(results))

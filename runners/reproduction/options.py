@@ -30,8 +30,9 @@ OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
 #: Rows of table 2 where none are named: those of them that fit a data set.
 DEFAULT_SYSTEMS = (OURS, *SYSTEMS, "random", "attention", "residual")
-#: Options of a system that a reproduction sets: the published speed-ups of DeFormer are with passages cached.
-SYSTEM_OPTIONS = {"deformer": ("cached=true",)}
+#: Options of a system that a reproduction sets: the published speed-ups of DeFormer are with passages cached, and the
+#: encoder of early exit is to learn from as many texts as the others.
+SYSTEM_OPTIONS = {"deformer": ("cached=true",), "early-exit": ("encoder_share=0.5",)}
 
 #: Depth up to which an encoder has at most the two cuts that there are fractions for.
 SHALLOW = 3
@@ -167,7 +168,7 @@ class ReproduceOptions:
             )
         if len({f"{speedup:g}" for speedup in self.speedups}) < len(self.speedups):
             raise UserError(f"--speedups is {' '.join(map(str, self.speedups))}; two of them are alike in six digits")
-        if self.joint.training.teacher != self.baseline.training.teacher and self.product == "table 2":
+        if self.joint.training.teacher != self.baseline.training.teacher and self.product in ("table 2", "figure 3"):
             raise UserError("all systems have one teacher: give --joint.teacher and --baseline.teacher the same")
         for env in self.data.env:
             self._check_stages(env)
@@ -330,7 +331,7 @@ class ReproduceOptions:
             run: Seed and folder of the run.
             texts: Texts to train on.
         """
-        unread = system_class(system).unread
+        unread = self.unread_by(system)
         return TrainBaselineOptions(
             system=system,
             system_options=SYSTEM_OPTIONS.get(system, ()),
@@ -342,6 +343,15 @@ class ReproduceOptions:
             training=replace(_without(self.baseline.training, unread), total_texts=texts),
         )
 
+    def unread_by(self, system: str) -> tuple[str, ...]:
+        """Return the names of options of training that a compared system does not read.
+
+        Args:
+            system: Name of the system.
+        """
+        own = TrainBaselineOptions(system, SYSTEM_OPTIONS.get(system, ())).own_options()
+        return system_class(system).unread(own)
+
 
 def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
     """Return the options by which compared systems learn as ours does in stage 3.
@@ -352,6 +362,21 @@ def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
     shared = {one.name: getattr(joint.joint, one.name) for one in fields(LearningOptions)}
     training = BaselineTrainingOptions(texts_per_step=joint.training.texts_per_step)
     return BaselineStageOptions(LearningOptions(**shared), training)
+
+
+def differences(options: ReproduceOptions) -> tuple[str, ...]:
+    """Return a line that says what compared systems learn by differently from ours, none where nothing differs.
+
+    Args:
+        options: Options of the reproduction.
+    """
+    own, theirs = options.joint, options.baseline
+    names = [one.name for one in fields(LearningOptions)]
+    pairs = [(name, getattr(theirs.learning, name), getattr(own.joint, name)) for name in names]
+    pairs.append(("texts_per_step", theirs.training.texts_per_step, own.training.texts_per_step))
+    told = [f"{flag(name)} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
+    told += [f"without the --states-weight {own.joint.states_weight:g} of ours"] if own.joint.states_weight else []
+    return (f"Compared systems learn by {', '.join(told)}.",) if told else ()
 
 
 def _without(options: OptionsT, unread: Collection[str]) -> OptionsT:

@@ -16,8 +16,6 @@ from runners.reproduction.telling import panel_label
 
 #: The encoder that all systems start from.
 START = "unreduced start"
-#: Line of the published figures of these systems.
-PAPER = f"the paper, {ENCODER}"
 #: Headings of :func:`cells_of`, behind that of the main metric.
 HEADINGS = ("to control", "FLOPs", "clock", "paper", "paper FLOPs")
 
@@ -103,7 +101,7 @@ def cells_of(row: Row | None) -> list[Cell]:
 
 
 def panels_of(results: Sequence[Result]) -> dict[str, dict[str, Points]]:
-    """Return one panel a data set: a line a system, means over seeds of speed-up and quality, and one of the paper.
+    """Return one panel a data set: a line a system, means over seeds of speed-up and quality, and the paper's.
 
     Args:
         results: All runs.
@@ -114,10 +112,19 @@ def panels_of(results: Sequence[Result]) -> dict[str, dict[str, Points]]:
         panel = panels.setdefault(panel_label(result), {START: [(1.0, result.record.full[result.main_metric])]})
         panel[result.system] = mean_line(chosen, result.main_metric)
     for env, own in by_data_set(results).items():
-        found = [one for system in dict.fromkeys(one.system for one in own) if (one := published(system, env))]
-        if found:
-            panels[panel_label(own[0])][PAPER] = sorted((one.speedup, one.quality) for one in found)
+        for system in dict.fromkeys(one.system for one in own):
+            if (found := published(system, env)) is not None:
+                panels[panel_label(own[0])][in_paper(system)] = [(found.speedup, found.quality)]
     return panels
+
+
+def in_paper(system: str) -> str:
+    """Return the name that the published figure of a system has in a plot.
+
+    Args:
+        system: Name of the system.
+    """
+    return f"{system}, paper"
 
 
 def by_data_set(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runners.cli.display import Cell
-from runners.cli.flags import flag
 from runners.cli.plots import metric_label
 from runners.evaluation.nested_runs import SEEDED_HEURISTICS
 from runners.reproduction.field import Entrant, Field, load_field
 from runners.reproduction.nested import Result, Runs
-from runners.reproduction.options import DEFAULT_SYSTEMS, ReproduceOptions
+from runners.reproduction.options import DEFAULT_SYSTEMS, ReproduceOptions, differences
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
@@ -22,12 +21,10 @@ NOTES = (
     *SHARED_NOTES,
     "deformer: FLOPs with passages cached, as published; its clock is without a cache, where it computes about as much "
     "as the encoder does.",
-    "early-exit: off-ramps alone are trained, by the encoder's own last head.",
+    "early-exit: half of the texts are for the encoder, and half for the off-ramps.",
     "Heuristics (random, overlap, attention, residual) skip tokens of the start, untrained; residual sees the gold "
     "answer.",
 )
-#: What compared systems and ours may learn by differently, where a user says so.
-_SHARED = ("encoder_rate", "distillation", "temperature")
 
 
 def notes(options: ReproduceOptions) -> tuple[str, ...]:
@@ -36,12 +33,6 @@ def notes(options: ReproduceOptions) -> tuple[str, ...]:
     Args:
         options: Options of the reproduction.
     """
-    own, theirs = options.joint.joint, options.baseline.learning
-    told = [
-        f"{flag(name)} {getattr(theirs, name):g} (ours {getattr(own, name):g})"
-        for name in _SHARED
-        if getattr(theirs, name) != getattr(own, name)
-    ]
     texts = options.baseline.training.total_texts
     trained = "as many texts as both stages of ours" if texts is None else f"{texts:,} texts"
     beginning = (
@@ -49,7 +40,7 @@ def notes(options: ReproduceOptions) -> tuple[str, ...]:
         f"on {trained}, and the {CONTROL} on as many as both stages of ours, with nothing skipped. Differences are to "
         "it, of the same seed."
     )
-    return (beginning, *([f"Compared systems learn by {', '.join(told)}."] if told else []), *NOTES)
+    return (beginning, *differences(options), *NOTES)
 
 
 def load(options: ReproduceOptions, env: str) -> Field:

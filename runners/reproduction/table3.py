@@ -20,7 +20,7 @@ from runners.reproduction.nested import Result, Runs
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL, ENCODER, OURS, TABLE_3
-from runners.reproduction.rows import by_data_set
+from runners.reproduction.rows import by_data_set, in_paper
 from runners.reproduction.telling import Told, close, on_what, panel_label, write_told
 from runners.runs.run_folder import RunFolder
 from trbert_env.presets import get_preset
@@ -127,8 +127,12 @@ def tell(results: Sequence[Result], slices: int) -> Told:
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         label = next(panel_label(result) for result in results if result.env == row["env"])
-        panels.setdefault(label, {})[row["system"]] = [(row["slices_speedup"], row["quality"])]
-    return Told("table3", f"table 3: {on_what(results)}", headings, cells, notes, rows, panels)
+        panel = panels.setdefault(label, {})
+        panel[row["system"]] = [(row["slices_speedup"], row["quality"])]
+        if "paper" in row:
+            panel[in_paper(row["system"])] = [(row["paper_slices_speedup"], row["paper"])]
+    over = f"FLOPs speed-up over slices of {slices} tokens"
+    return Told("table3", f"table 3: {on_what(results)}", headings, cells, notes, rows, panels, over)
 
 
 def _row(results: Sequence[Result], system: str) -> dict[str, Any]:

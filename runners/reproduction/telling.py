@@ -29,6 +29,7 @@ class Told:
         notes: Lines below it.
         rows: Rows of its CSV file.
         panels: Panels of its plot; see :func:`~runners.cli.plots.line_plot`.
+        x_label: Label of the x axis of its plot.
     """
 
     name: str
@@ -38,11 +39,12 @@ class Told:
     notes: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
     panels: Mapping[str, Mapping[str, Points]]
+    x_label: str = "FLOPs speed-up"
 
     @property
     def figure(self) -> Figure:
         """The plot."""
-        return line_plot(self.title, "FLOPs speed-up", self.panels)
+        return line_plot(self.title, self.x_label, self.panels)
 
 
 def write_told(told: Told, results: Sequence[Result], folder: RunFolder) -> None:

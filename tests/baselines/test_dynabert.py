@@ -141,13 +141,18 @@ def test_phases_yield_a_loss_of_each_network(reader: Kind, lessons: list[Lesson]
 
 
 def test_the_full_network_learns_nothing_from_itself(reader: Kind, lessons: list[Lesson]) -> None:
-    """The first loss of either distillation is of the network that equals its teacher."""
+    """The first loss of either distillation is of the network that equals its teacher; gold answers have a share."""
     system = made(reader)
     for phase in range(2):
         system.begin(phase, iter(lessons))
-        losses = [float(loss.detach()) for loss in system.losses(phase, lessons[0])]
+        of_teacher = replace(lessons[0], share=1.0)
+        losses = [float(loss.detach()) for loss in system.losses(phase, of_teacher)]
         assert losses[0] == pytest.approx(0.0, abs=1e-4)
         assert min(losses[1:]) > 1e-2
+        mixed = next(iter(system.losses(phase, replace(lessons[0], share=0.25))))
+        with torch.no_grad(), system.with_network(1.0, 1.0):
+            gold = lessons[0].gold_loss(system(lessons[0].batch).logits)
+        assert float(mixed.detach()) == pytest.approx(0.75 * float(gold), abs=1e-4)
 
 
 def test_the_second_teacher_stays_as_the_first_phase_left_it(reader: Kind, lessons: list[Lesson]) -> None:

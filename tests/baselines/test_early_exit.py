@@ -20,6 +20,7 @@ from baselines.early_exit import EarlyExit, EarlyExitOptions
 from baselines.lesson import Lesson
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Task
 
 Kind = tuple[PreTrainedModel, Task]
@@ -126,6 +127,27 @@ def test_off_ramps_learn_from_the_last_head_and_the_encoder_does_not(
 
 
 @only
+def test_a_share_of_the_texts_is_for_the_encoder_alone(
+    classifier: Kind, texts: list[EncodedText], make_lesson: Callable[..., Lesson]
+) -> None:
+    system, lesson = made(classifier, encoder_share=0.25), make_lesson(*classifier, texts)
+    assert [(phase.name, phase.share) for phase in system.phases] == [("encoder", 0.25), ("off-ramps", 0.75)]
+    assert system.unread(system.options) == ()
+    assert "teacher" in system.unread(EarlyExitOptions())
+    system.model.requires_grad_(True)
+    [loss] = system.losses(0, lesson)
+    logits = StagedModel(classifier[0], classifier[1])(lesson.batch)
+    torch.testing.assert_close(loss, lesson.loss(logits))
+    loss.backward()
+    assert all(parameter.grad is None for parameter in system.ramps.parameters())
+    assert all(parameter.grad is not None for name, parameter in system.model.named_parameters() if "layer.0" in name)
+    system.zero_grad(set_to_none=True)
+    [loss] = system.losses(1, lesson)
+    loss.backward()
+    assert all(parameter.grad is None for parameter in system.model.parameters())
+
+
+@only
 @pytest.mark.parametrize("speedup", [1.3, 2.0])
 def test_the_threshold_is_set_for_a_speedup_once_training_is_over(
     classifier: Kind, texts: list[EncodedText], make_lesson: Callable[..., Lesson], speedup: float
@@ -160,8 +182,22 @@ def test_off_ramps_are_weights_of_its_own(classifier: Kind, texts: list[EncodedT
 
 
 @only
+@torch.no_grad()
+def test_an_encoder_in_bfloat16(classifier: Kind, texts: list[EncodedText]) -> None:
+    """As evaluations move a system: the task model, and nothing else of it."""
+    system, batch = made(classifier, threshold=0.6), TextBatch.from_texts(texts)
+    expected = system.run(batch)
+    system.model.to(torch.bfloat16)  # type: ignore[arg-type]
+    found = system.run(batch)
+    assert found.logits.dtype == torch.float32
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0.1, atol=0.1)
+
+
+@only
 def test_what_has_no_classes_or_too_few_layers_is_refused(classifier: Kind, reader: Kind) -> None:
     with pytest.raises(ValueError, match="a SpanQA has none here: give another --system"):
         made(reader)
     with pytest.raises(ValueError, match="give a --target-speedup below 4"):
         EarlyExit.aimed(EarlyExitOptions(), 4.0, *classifier, [])
+    with pytest.raises(ValueError, match="threshold settles the speed-up: leave --target-speedup out"):
+        EarlyExit.aimed(EarlyExitOptions(threshold=0.2), 2.0, *classifier, [])

@@ -119,7 +119,9 @@ def test_gradients_reach_thresholds_and_scores(classifier: Kind, lesson: Lesson,
 def test_a_large_lambda_raises_thresholds_and_drops_more(classifier: Kind, lesson: Lesson) -> None:
     system = made(classifier, regularizer=10.0)
     [(thresholds, rate)] = system.extra_parameters(10)
-    assert rate == system.options.threshold_rate
+    assert 10 * rate / 2 == pytest.approx(2 * system.options.start)  # half of the peak, by a step each
+    [(_, given)] = made(classifier, threshold_rate=0.5).extra_parameters(10)
+    assert given == 0.5
     before, optimizer = thresholds.detach().clone(), torch.optim.Adam([thresholds], lr=0.02)
     means = []
     for _ in range(5):

@@ -161,6 +161,8 @@ def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -
         (["distilled", "--system-options", "depth=2"], "has no option 'depth'"),
         (["pooled", "--system-options", "ratio=2"], "option 'ratio' of system 'pooled' is 2"),
         (["pooled", "--target-speedup", "40"], "give a --target-speedup in between"),
+        (["pooled", "--target-speedup", "2", "--system-options", "ratio=0.9"], "ratio settles the speed-up"),
+        (["ltp", "--system-options", "speedup=3"], "--system-options has speedup, which --target-speedup settles"),
         (["poled"], "system 'poled' is unknown"),
         (["distilled", "--reduction-layers", "2"], "have no reduction layers"),
         (["distilled", "--distillation", "0", "--temperature", "2"], "leave --temperature out"),

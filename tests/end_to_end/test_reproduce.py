@@ -19,6 +19,7 @@ from runners.reproduce import main as reproduce
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.published import CONTROL, TABLE_2, TABLE_3, published, usual_speedup
 from trbert_env.presets import PRESETS
+from trbert_env.tasks.classification import Classification
 
 PNG = b"\x89PNG"
 OURS = [
@@ -93,11 +94,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_table_2_and_what_is_done_is_not_done_again(
     author: Author, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    author.start("plan", *TABLE_OF_TWO, "--plan", "--baseline.distillation", "0.7")
-    shown = capsys.readouterr()
-    plan = " ".join(shown.out.split())
-    unread = "early-exit trains off-ramps alone, on what its own last head says: --baseline.distillation is not for it"
-    assert unread in " ".join(shown.err.replace("│", " ").split())
+    author.start("plan", *TABLE_OF_TWO, "--plan")
+    plan = " ".join(capsys.readouterr().out.split())
     assert "stage 1" in plan
     assert "hours in all, by an estimate" in plan
     assert "measured just now on this machine" in plan
@@ -292,6 +290,7 @@ def test_table_3_counts_against_slices(author: Author, started: list[str]) -> No
         (["--table", "2", "--target-speedup", "30"], "30.0 is out of reach"),
         (["--table", "2", "--systems", "early-exit"], "none of --systems fits SQuAD2"),
         (["--table", "2", "--joint.teacher", "x"], "all systems have one teacher"),
+        (["--figure", "3", "--baseline.teacher", "x"], "all systems have one teacher"),
         (["--table", "2", "--joint.temperature", "0"], "--joint.temperature is 0"),
         (["--table", "2", "--baseline.total-texts", "0"], "--baseline.total-texts is 0"),
         (["--figure", "2", "--policy.total-texts", "8"], "leave --policy.total-texts out"),
@@ -307,6 +306,17 @@ def test_errors(options: list[str], named: str, author: Author, capsys: pytest.C
     assert caught.value.code == 2
     assert named in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not (author.place.root / "refused").exists()
+
+
+def test_figure_3_of_an_encoder_without_a_half(in_process: Any, save_encoder: Any, capsys: Any) -> None:
+    encoder = save_encoder(Classification(max_tokens=48), num_hidden_layers=3, max_position_embeddings=512)
+    data = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "8", "--max-eval-texts", "4"]
+    place = ["--backbone", str(encoder), "--output-dir", str(in_process.root / "no-half"), "--dtype", "float32"]
+    with pytest.raises(SystemExit):
+        run(reproduce, ReproduceOptions, ["--figure", "3", *data, *place])
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "half of the encoder's 3 layers is a single one" in told
+    assert not (in_process.root / "no-half").exists()
 
 
 def test_what_is_published_is_of_known_data_sets() -> None:

@@ -82,9 +82,8 @@ class TrainBaselineOptions:
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
-        self.own_options()
-        kind = system_class(self.system)
-        refuse_given(self, [flag(name) for name in kind.unread], f"--system {self.system} {kind.unread_because}")
+        own, kind = self.own_options(), system_class(self.system)
+        refuse_given(self, [flag(name) for name in kind.unread(own)], f"--system {self.system} {kind.unread_because}")
         refuse_unused(self, reduction_layers="compared systems have no reduction layers, leave it out")
         if self.learning.distillation == 0.0:
             refuse_given(self, ("--temperature",), "--distillation 0 softens nothing")
@@ -99,6 +98,8 @@ class TrainBaselineOptions:
             UserError: An option is given twice, or is another system's.
         """
         values = named_values("--system-options", self.system_options)
+        if "speedup" in values:
+            raise UserError("--system-options has speedup, which --target-speedup settles: give that instead")
         if self.layers is not None:
             if self.system != "distilled":
                 raise UserError(f"--layers is of --system distilled; {self.system} has its own options: leave it out")

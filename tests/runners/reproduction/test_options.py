@@ -11,6 +11,7 @@ from agents.learning import LearningOptions
 from baselines.registry import SYSTEMS
 from runners.cli.flags import check_options
 from runners.cli.options import RunOptions
+from runners.reproduction.field import tell_unread
 from runners.reproduction.options import ReproduceOptions, trained_alike
 from runners.reproduction.table2 import notes
 from runners.training.options.baseline import BaselineTrainingOptions
@@ -38,7 +39,7 @@ def test_a_run_has_no_option_that_its_system_refuses(system: str, tmp_path: Path
     )
     run = ReproduceOptions(table=2, baseline=stage).compared("IMDB", system, None, RunOptions(output_dir=tmp_path), 9)
     check_options(run)
-    unread = SYSTEMS[system].unread
+    unread = ReproduceOptions().unread_by(system)
     given = {"encoder_rate": 3e-4, "distillation": 1.0, "temperature": 2.0, "max_encoder_norm": 2.0}
     for name, value in given.items():
         assert (getattr(run.learning, name) == value) == (name not in unread), name
@@ -52,3 +53,13 @@ def test_the_table_says_what_differs() -> None:
     told = " ".join(notes(ReproduceOptions(table=2, baseline=stage)))
     assert "compared systems are trained on 4,000 texts" in told
     assert "Compared systems learn by --distillation 1 (ours 0.5)." in told
+
+
+def test_options_that_a_system_does_not_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    learning = replace(ReproduceOptions().baseline.learning, distillation=1.0)
+    options = ReproduceOptions(table=2, baseline=replace(ReproduceOptions().baseline, learning=learning))
+    for name in ("deformer", "pooled", "ours"):
+        tell_unread(options, name)
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "deformer weighs its losses by options of its own: --baseline.distillation is not for it" in told
+    assert "pooled" not in told
