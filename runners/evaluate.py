@@ -162,7 +162,9 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
         decision = DecisionRule(keep_fractions=fractions)
     # The loss that counts is the one against the encoder that training began with, not against what it became.
     original = load_original(model, backbone, options.original)
-    workload = load_split(options.data, original or backbone, options.split, trained=TrainedOn.of(model))
+    workload = load_split(
+        options.data, original or backbone, options.split, trained=TrainedOn.of(model), training=False
+    )
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     slices = None if options.slices is None else slices_speedup(workload, options.slices)
     if exported is None:
@@ -193,7 +195,9 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
     except (OSError, ValueError) as error:
         error.add_note("name the encoder that training began with by --original")
         raise
-    workload = load_split(options.data, original, options.split, trained=TrainedOn(record.env, system.task))
+    workload = load_split(
+        options.data, original, options.split, trained=TrainedOn(record.env, system.task), training=False
+    )
     dtype = evaluation_dtype(options.run.dtype)
     earlier = earlier_record(options.full_from)
     return evaluate_system(system, workload, dtype, device, earlier, clock=options.clock)
@@ -202,7 +206,7 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
 def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--agent``."""
     assert options.agent is not None
-    workload = load_split(options.data, options.encoder.backbone, options.split)
+    workload = load_split(options.data, options.encoder.backbone, options.split, training=False)
     encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if options.match is not None:

@@ -246,6 +246,7 @@ def load_split(
     split: str | None = None,
     *,
     trained: TrainedOn | None = None,
+    training: bool | None = None,
 ) -> Workload:
     """Load one split to evaluate on.
 
@@ -254,13 +255,17 @@ def load_split(
         backbone: An encoder that is loaded, its folder or hub name, or None for the published one.
         split: Name of the split; the one that results are reported on where it is None.
         trained: Data set and task of a trained model, which settles them; None where none does.
+        training: False to encode training texts as those of other splits, to measure on them; None to encode them as
+            training does.
     """
     request = request_for(data, trained)
     name = split or request.preset.evaluation_split
     found = request.load(name)
     use = "training data" if name == "train" else "evaluation data"
     announce(f"{use}: {found.description}")
-    workload = Workload.of_examples(request, found, name, backbone=backbone, max_examples=data.max_eval_texts)
+    workload = Workload.of_examples(
+        request, found, name, backbone=backbone, max_examples=data.max_eval_texts, training=training
+    )
     announce_too_long(workload, use, trained=trained is not None)
     return workload
 

@@ -37,9 +37,10 @@ class AnswerPlace(NamedTuple):
 def answer_places(
     paragraphs: Sequence[Paragraph], answer: str, supports: Iterable[tuple[str, int]]
 ) -> list[AnswerPlace]:
-    """Return where an answer stands: in the supporting sentences if it does, else everywhere.
+    """Return where an answer stands: in the supporting sentences if it does, else in the paragraphs that they are of.
 
-    Occurrences character by character go before those that differ in case or punctuation.
+    It is looked for elsewhere only where none of these paragraphs is there. Exact occurrences go before those
+    that differ in case or punctuation.
 
     Args:
         paragraphs: The paragraphs.
@@ -47,11 +48,18 @@ def answer_places(
         supports: Title and index of each supporting sentence; there need not be such sentences.
     """
     finder = AnswerFinder([answer])
-    places = _places(paragraphs, [exact_occurrences(paragraph.text, answer) for paragraph in paragraphs])
-    places = places or _places(paragraphs, [finder.find(paragraph.text) for paragraph in paragraphs])
+    exact = _places(paragraphs, [exact_occurrences(paragraph.text, answer) for paragraph in paragraphs])
+    loose = _places(paragraphs, [finder.find(paragraph.text) for paragraph in paragraphs])
     wanted = set(supports)
-    supported = [place for place in places if _sentence_of(paragraphs[place.paragraph], place.start) in wanted]
-    return supported or places
+    titles = {title for title, _ in wanted}
+    of_support = [paragraph.title in titles for paragraph in paragraphs]
+    for places in (exact, loose):
+        if found := [place for place in places if _sentence_of(paragraphs[place.paragraph], place.start) in wanted]:
+            return found
+    if not any(of_support):
+        return exact or loose
+    led = [[place for place in places if of_support[place.paragraph]] for places in (exact, loose)]
+    return led[0] or led[1]
 
 
 def _places(paragraphs: Sequence[Paragraph], found: Sequence[Sequence[Span]]) -> list[AnswerPlace]:
@@ -88,13 +96,22 @@ class Ranking:
             FileNotFoundError: There is no such file.
             ValueError: It is not such a file.
         """
-        file = Path(self.file).expanduser()
-        if not file.is_file():
-            raise FileNotFoundError(f"ranking file {file} does not exist: check its path")
+        file = self.check_file()
         content = json_of(file)
         if not isinstance(content, dict):
             raise ValueError(f"{file} is not a JSON object: write {{id: [title, ...]}}")
         return {key: _titles(file, key, titles) for key, titles in content.items()}
+
+    def check_file(self) -> Path:
+        """Return the path, before any reading.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        file = Path(self.file).expanduser()
+        if not file.is_file():
+            raise FileNotFoundError(f"ranking file {file} does not exist: check its path")
+        return file
 
     def arranged(self, key: str, paragraphs: Sequence[Paragraph], note: Note) -> list[Paragraph]:
         """Return paragraphs in their order: those that are ranked, then the others as they come.

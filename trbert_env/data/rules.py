@@ -63,7 +63,6 @@ def _broken(table: pa.Table, form: Schema) -> Iterator[Broken]:
         yield from _misplaced(table, ("context", "answers"), _misplaced_answer)
     if "paragraphs" in form.columns:
         yield from _empty(table, "question", "answer")
-        yield from _short(table, "paragraphs", pc.struct_field(table.column("paragraphs"), "title"), 1)
         yield from _misplaced(table, ("paragraphs", "spans"), _misplaced_span)
     if "options" in form.columns:
         yield from _unknown_choice(table, "options")

@@ -166,7 +166,14 @@ def _content(root: Path, name: str) -> str:
 
 
 def _load_hub(reader: Reader, split: str, faults: Faults) -> Examples:
-    loaded = load_from_hub(reader.hub, reader.splits[split], f"{_INSTEAD} (official files: {reader.official_files})")
+    return _read_hub(reader, _from_hub(reader, split), split, faults)
+
+
+def _from_hub(reader: Reader, split: str) -> Dataset:
+    return load_from_hub(reader.hub, reader.splits[split], f"{_INSTEAD} (official files: {reader.official_files})")
+
+
+def _read_hub(reader: Reader, loaded: Dataset, split: str, faults: Faults) -> Examples:
     origin = f"{reader.hub} on the hub"
     pieces = _pieces(loaded, reader.columns, origin)
     return _finished(reader, _converted(reader, pieces, split, faults), "hub", split, origin, faults)
@@ -213,9 +220,11 @@ def _load_hub_or_embedded(reader: Reader, split: str, faults: Faults) -> Example
         reason = "HF_HUB_OFFLINE is set, so the hub is not asked"
     else:
         try:
-            return _load_hub(reader, split, faults)
+            loaded = _from_hub(reader, split)
         except FileNotFoundError as error:
             reason = str(error)
+        else:
+            return _read_hub(reader, loaded, split, faults)
     folder = f"no data folder is named (--data-dir or {DATA_DIR_VARIABLE})"
     if reader.name not in EMBEDDED:
         raise FileNotFoundError(f"{reader.name} {split} cannot be loaded: {folder}, and {reason}")

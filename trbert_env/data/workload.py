@@ -96,6 +96,7 @@ class Workload:
         backbone: str | Backbone | None = None,
         max_examples: int | None = None,
         reduction_layers: Sequence[int] | None = None,
+        training: bool | None = None,
     ) -> Workload:
         """Load the backbone for records that are loaded, then encode; see :meth:`load`.
 
@@ -106,6 +107,7 @@ class Workload:
             backbone: As for :meth:`load`.
             max_examples: As for :meth:`load`.
             reduction_layers: As for :meth:`load`.
+            training: As for :meth:`encode`.
         """
         examples, labels = sample(found.dataset, max_examples), found.labels
         if not isinstance(backbone, Backbone):
@@ -118,18 +120,30 @@ class Workload:
                 stacklevel=2,
             )
         preset = settled(request.preset, backbone, examples, labels)
-        return cls.encode(preset, examples, backbone, split, found.source)
+        return cls.encode(preset, examples, backbone, split, found.source, training=training)
 
     @classmethod
-    def encode(cls, preset: Preset, examples: Dataset, backbone: Backbone, split: str, data_source: str) -> Workload:
+    def encode(
+        cls,
+        preset: Preset,
+        examples: Dataset,
+        backbone: Backbone,
+        split: str,
+        data_source: str,
+        *,
+        training: bool | None = None,
+    ) -> Workload:
         """Encode records for a backbone; see :meth:`load`.
 
         Args:
             preset: The data set's record, with the settings of :func:`settled`.
             examples: The records.
             backbone: The encoder and its tokenizer.
-            split: Name of the split; of ``"train"``, texts that nothing can be learned from may be left out.
+            split: Name of the split.
             data_source: Source of the records.
+            training: True to encode texts to learn from: those that nothing can be learned from may be left out, and
+                others may vary from pass to pass. False to measure on them. None for True where the split is
+                ``"train"``.
 
         Raises:
             ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`. Or a split
@@ -137,9 +151,10 @@ class Workload:
         """
         task = make_task(preset)
         task.configure(backbone.model.config)
-        if split != "train":
+        learned = split == "train" if training is None else training
+        if not learned:
             task.check_measurable(examples)
-        texts = task.encode(examples, backbone.tokenizer, training=split == "train")
+        texts = task.encode(examples, backbone.tokenizer, training=learned)
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)
 

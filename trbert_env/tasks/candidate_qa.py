@@ -27,8 +27,9 @@ from trbert_env.tasks.text_encoding import SequenceEncoder
 from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
 
-#: Share of a sequence that query and candidates may take.
-_QUERY_SHARE = 0.5
+#: Share of a sequence that query and candidates may take, however many supports there are: of candidates that are cut,
+#: the right one may no longer be told from others.
+_QUERY_SHARE = 0.75
 #: Records whose supports are held in memory at once.
 _BATCH = 1000
 
@@ -41,8 +42,9 @@ class CandidateQA(TokenTask):
     A marker that stopped early is read where it stopped, as any token is.
 
     Attributes:
-        max_tokens: The most tokens of a sequence, special tokens included. Long candidates are cut evenly, so that
-            half of it is left for the supports; so is a query that leaves candidates less than half of the rest.
+        max_tokens: The most tokens of a sequence, special tokens included. Candidates that take more than three
+            quarters of it are cut evenly where the supports need the rest; so is a query that leaves candidates less
+            than half of that.
         max_slices: The most sequences of a text: what fits none of them is cut.
     """
 
@@ -116,21 +118,25 @@ class CandidateQA(TokenTask):
         order: np.random.Generator | None,
     ) -> EncodedText:
         ids = [encoder.ids(candidate) for candidate in row["candidates"]]
-        query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0])
         supports = [_marked(markers[1], encoder.ids(support)) for support in row["supports"]]
         if order is not None:
             supports = [supports[place] for place in order.permutation(len(supports))]
         body = np.concatenate(supports)
+        left = self.max_tokens - len(encoder.frame) - len(body)
+        most = max(int(self.max_tokens * _QUERY_SHARE), left)
+        query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0], most)
         sliced = cut_into_slices(query, body, encoder.frame, self.max_tokens, self.max_slices)
         marks = (sliced.starts[:, None] + places).flatten()
         which = np.tile(np.arange(len(places)), len(sliced.starts))
         target = np.stack([which, marks, which == row["answer"]], 1).astype(np.int64)
         return EncodedText(row["id"], sliced.input_ids, sliced.token_type_ids, sliced.lengths, target)
 
-    def _head(self, key: str, query: Ids, candidates: Sequence[Ids], marker: int) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def _head(
+        self, key: str, query: Ids, candidates: Sequence[Ids], marker: int, most_tokens: int
+    ) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Query and candidates, and where in them each candidate's marker stands."""
         lengths = [*map(len, candidates)]
-        room = int(self.max_tokens * _QUERY_SHARE) - len(candidates)
+        room = most_tokens - len(candidates)
         # Of few tokens a candidate can still be told from others, but a query asks nothing any more.
         query = query[: max(room // 2, room - sum(lengths), 0)]
         most = even_cut(lengths, room - len(query))

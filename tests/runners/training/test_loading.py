@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
 from runners.cli.options import DataOptions, EncoderOptions
-from runners.training.loading import Holdout, RunExamples, TrainedOn, check_holdout
+from runners.training.loading import Holdout, RunExamples, TrainedOn, check_holdout, load_split
 from trbert_env.data.sampling import sample
-from trbert_env.tasks import MultiHopQA
+from trbert_env.tasks import MultiHopQA, SpanQA
 
 
 def loaded(max_train_texts: int | None, holdout_texts: int | None = None) -> RunExamples:
@@ -87,3 +88,16 @@ def test_an_encoder_beside_a_trained_model_fits_the_model_and_keeps_its_own_leng
     loaded = found.load_encoder(EncoderOptions(teacher))
     assert loaded.fine_tuned
     assert (loaded.model.config.num_labels, loaded.extended_from) == (6, None)
+
+
+def test_training_texts_that_are_measured_on_are_all_there(save_encoder: Callable[..., Path]) -> None:
+    """Training leaves out windows that nothing can be learned from; an evaluation must predict for every question."""
+    cut = ("stride=16", "max_question_tokens=24", "max_slices=1")
+    data = DataOptions("NewsQA", "embedded", max_eval_texts=30, task_options=cut, max_length=64)
+    encoder = str(save_encoder(SpanQA(max_tokens=64), max_position_embeddings=64))
+    learned, measured = (load_split(data, encoder, "train", training=training) for training in (None, False))
+    assert len(learned.texts) < len(measured.texts) == 30
+    assert list(learned.examples["id"]) == list(measured.examples["id"])
+    logits = [np.zeros((len(text), 2), dtype=np.float32) for text in measured.texts]
+    found = measured.task.predict(measured.texts, logits, measured.examples)
+    assert found.keys() == set(measured.examples["id"])

@@ -67,7 +67,7 @@ def test_questions_without_a_span(kind: str) -> None:
         ({"question": " "}, " has an empty question: fill it in or leave the row out"),
         ({"answer": ""}, " has an empty answer"),
         ({"kind": "maybe"}, ": kind is 'maybe': give one of span, yes, no"),
-        ({"paragraphs": {"title": [], "sentences": []}}, " has 0 paragraphs: give at least 1 or leave the row out"),
+        ({"paragraphs": {"title": [], "sentences": []}}, "does not fit paragraph 1 at start 20, where '' stands"),
         ({"paragraphs": {"title": ["a"], "sentences": []}}, ": paragraphs has 1 title but 0 sentences"),
         ({"spans": [{"paragraph": 1, "start": 19, "text": "Oslo"}]}, "not fit paragraph 1 at start 19, where ' Osl'"),
         ({"spans": [{"paragraph": 2, "start": 0, "text": "Oslo"}]}, "does not fit paragraph 2 at start 0, where ''"),

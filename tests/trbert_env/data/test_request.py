@@ -133,4 +133,7 @@ def test_the_content_of_a_ranking_file_counts_not_its_path(write: Any, tmp_path:
     assert before == key(write("copy.json", {"a": ["Ada Roy", "Ben Oak"]})) != "local"
     write("order.json", {"a": ["Ben Oak", "Ada Roy"]})
     assert key(file) != before
-    assert key(tmp_path / "missing.json") not in (before, "local")
+    with pytest.raises(FileNotFoundError, match=r"^ranking file .*missing.json does not exist: check its path$"):
+        key(tmp_path / "missing.json")
+    with pytest.raises(FileNotFoundError, match=r"^passage ranker .*missing.json does not exist: check its path$"):
+        DataRequest("TriviaQA", reader_settings={"ranking": str(tmp_path / "missing.json")})

@@ -76,25 +76,38 @@ def test_query_and_candidates_stand_in_every_slice_and_each_marker_counts(tokeni
     assert [tokens[place] for place in text.target[:, 1]] == ["[unused1]"] * 6
 
 
-def test_long_candidates_are_cut_evenly_and_half_is_left_for_the_supports(tokenizer: PreTrainedTokenizerBase) -> None:
-    long = query(candidates=["far " * 30, "vest", "hill " * 9])
+def test_long_candidates_are_cut_evenly_and_a_quarter_is_left_for_the_supports(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    long = query(candidates=["far " * 40, "vest", "hill " * 20])
     text = CandidateQA(max_tokens=48, max_slices=1).encode(long, tokenizer)[0]
     tokens = tokens_of(text, tokenizer)
-    # 24 tokens: three markers, five of the query, one of "vest", seven each of the others.
-    expected = ["[CLS]", "located", "_", "in", "old", "mill", "[unused1]", *["far"] * 7, "[unused1]", "vest"]
-    assert tokens[: 25 - 1] == [*expected, "[unused1]", *["hill"] * 7]
-    assert text.sequence_lengths == (48,) or tokens[-1] == "[SEP]"
+    # 36 tokens at most: three markers, five of the query, one of "vest", thirteen each of the others.
+    expected = ["[CLS]", "located", "_", "in", "old", "mill", "[unused1]", *["far"] * 13, "[unused1]", "vest"]
+    assert tokens[:37] == [*expected, "[unused1]", *["hill"] * 13, "[SEP]"]
+    assert tokens[37:] == [*BODY.split()[:10], "[SEP]"]
+    assert text.sequence_lengths == (48,)
+
+
+def test_candidates_take_what_short_supports_leave(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Cut evenly to three quarters, these four would be the same."""
+    names = [f"university of the old hill by the sea of {end}" for end in ("far", "mill", "vest", "oslo")]
+    text = CandidateQA(max_tokens=64, max_slices=1).encode(query(candidates=names, supports=["far ."]), tokenizer)[0]
+    tokens = " ".join(tokens_of(text, tokenizer))
+    assert all(f"{name} [" in tokens for name in names)
+    assert tokens.endswith("[SEP] [unused2] far . [SEP]")
 
 
 def test_many_candidates_are_cut_before_the_query_is(tokenizer: PreTrainedTokenizerBase) -> None:
-    asked = query(query="located_in_the_region old mill of north hill", candidates=["green hill by far"] * 12)
-    text = CandidateQA(max_tokens=96).encode(asked, tokenizer)[0]
+    asked = query(query="located_in_the_region old mill of north hill", candidates=["green hill by far"] * 20)
+    text = CandidateQA(max_tokens=96, max_slices=1).encode(asked, tokenizer)[0]
     tokens = " ".join(tokens_of(text, tokenizer))
     assert tokens.startswith("[CLS] located _ in _ the _ region old mill of north hill [unused1] green hill [unused1]")
-    assert len(text.target) == 12
+    assert len(text.target) == 20
     # A long one takes what the candidates leave, and no less than as much as they do.
-    for candidates, kept in ((["vest"] * 3, 42), (["far " * 40] * 3, 22)):
-        text = CandidateQA(max_tokens=96).encode(query(query="mill " * 60, candidates=candidates), tokenizer)[0]
+    for candidates, kept in ((["vest"] * 3, 66), (["far " * 40] * 3, 34)):
+        asked = query(query="mill " * 90, candidates=candidates)
+        text = CandidateQA(max_tokens=96, max_slices=1).encode(asked, tokenizer)[0]
         assert tokens_of(text, tokenizer).count("mill") - 1 == kept
 
 

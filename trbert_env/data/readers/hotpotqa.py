@@ -64,6 +64,8 @@ def _record(settings: _Settings, training: bool, question: Mapping[str, Any], no
     answer = value_of(question, "answer", str, "the question")
     kind = answer if answer in ("yes", "no") else "span"
     places = answer_places(paragraphs, answer, supports) if kind == "span" else []
+    if training and not paragraphs:
+        raise LeftOutError("without paragraphs")
     if training and kind == "span" and not places:
         raise LeftOutError("whose answer no paragraph has")
     return {
@@ -155,12 +157,15 @@ def hotpotqa(config: str = "distractor", ranking: str | None = None, level: str 
 
     Raises:
         ValueError: The configuration or the level is unknown.
+        FileNotFoundError: There is no such ranking file.
     """
     if config not in CONFIGS:
         raise ValueError(f"HotpotQA has no configuration {config!r}: choose from {', '.join(CONFIGS)}")
     if level is not None and level not in LEVELS:
         raise ValueError(f"HotpotQA has no level {level!r}: choose from {', '.join(LEVELS)}")
     order = None if ranking is None else Ranking(ranking)
+    if order is not None:
+        order.check_file()
     settings = _Settings(config, order, level)
     return Reader(
         name="hotpot_qa",

@@ -180,9 +180,11 @@ def test_occurrences_in_supporting_sentences_go_before_all_others(write: Any, tm
 def test_fewer_than_ten_paragraphs_and_none(write: Any, tmp_path: Path) -> None:
     write(DEV, [question(context=CONTEXT[:2])])
     assert len(first(tmp_path)["paragraphs"]["title"]) == 2
-    file = write(DEV, [question(context=[])])
-    with pytest.raises(ValueError, match=rf"^{file}, question 0, id 'x1' has 0 paragraphs: give at least 1"):
-        load(tmp_path)
+    write(DEV, [question(context=[])])  # a search may find none, and the question counts all the same
+    assert first(tmp_path)["paragraphs"] == {"title": [], "sentences": []}
+    write("hotpot_train_v1.1.json", [question(context=[]), question(_id="x2")])
+    train = load(tmp_path, "train")
+    assert (train.dataset["id"][:], train.left_out) == (["x2"], {"without paragraphs": 1})
 
 
 def test_there_is_no_test_split_as_it_has_no_answers(write: Any, tmp_path: Path) -> None:
@@ -322,3 +324,29 @@ def test_training_questions_of_a_level(name: str, write: Any, tmp_path: Path) ->
     assert "3 of another level than hard" in train.description
     write(DEV, questions[:1])
     assert len(load(tmp_path, level="hard").dataset) == 1  # the evaluation split stays whole
+
+
+OTHER = ["Book", ["A book about the Beatles and Lakers."]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentences", "found"),
+    [
+        # In a supporting sentence, though written otherwise; exactly in another paragraph.
+        ("the Beatles", ["The Beatles played there.", " It was cold."], [(0, "The Beatles")]),
+        # In no supporting sentence, but in a paragraph of one.
+        ("Lakers", ["It was cold.", " The Lakers won."], [(0, "Lakers")]),
+        # In no such paragraph: that another one has the words is chance.
+        ("Lakers", ["It was cold.", " It was late."], []),
+    ],
+)
+def test_an_answer_is_looked_for_where_it_follows_from(
+    answer: str, sentences: list[str], found: list[tuple[int, str]], write: Any, tmp_path: Path
+) -> None:
+    asked = {"answer": answer, "context": [["Gig", sentences], OTHER], "supporting_facts": [["Gig", 0]]}
+    write(DEV, [question(**asked)])
+    spans = first(tmp_path)["spans"]
+    assert list(zip(spans["paragraph"], spans["text"], strict=True)) == found
+    # Without the paragraphs that lead to it, as where a search missed them, any occurrence will do.
+    write(DEV, [question(**{**asked, "context": [["Gig 2", sentences], OTHER]})])
+    assert len(first(tmp_path)["spans"]["text"]) > 0

@@ -267,3 +267,22 @@ def test_columns_of_the_hub(layout: str, name: str, write: Any, tmp_path: Path) 
     file = write(f"{name}.parquet", {**columns, "answer": [{**unknown, "type": ""}]})
     with pytest.raises(ValueError, match=f"^{file}, row 0, question_id 'tc_9': the question has no aliases"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("normalised", "written", "text", "found"),
+    [
+        (["e", "vitamin e"], ["E"], "Vitamin E, e.g. in oil; i.e. fat. Grade E.", ["Vitamin E", "E"]),
+        (["s"], ["S"], "Sulphur's sign is S.", ["S"]),
+        (["s"], [], "Of sulphur s is the sign.", ["s"]),  # nothing tells how it is written
+    ],
+)
+def test_a_letter_is_looked_for_as_it_is_written(
+    normalised: list[str], written: list[str], text: str, found: list[str], write: Any, tmp_path: Path
+) -> None:
+    """The release normalises aliases to lower case."""
+    answer = {"NormalizedAliases": normalised, "Aliases": written, "Value": (written or normalised)[0]}
+    official(write, "wikipedia-dev", question(pages=[page("A.txt")], Answer=answer), A=text)
+    row = first(tmp_path)
+    assert row["answers"]["text"] == found
+    assert row["aliases"] == normalised
