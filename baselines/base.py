@@ -261,8 +261,9 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """Prepare a phase: what is measured on training texts before it, such as the importance of heads.
 
         Args:
-            phase: Index into :attr:`phases`; the number of phases once training is over.
-            lessons: Training texts, drawn as they are asked for.
+            phase: Index into :attr:`phases`; the number of phases once training is over, where settings are chosen.
+            lessons: Training texts, drawn as they are asked for; once training is over held-out ones, where there are
+                any.
         """
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:

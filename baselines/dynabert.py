@@ -5,6 +5,10 @@ has two phases behind fine-tuning. In the first, networks of four widths learn f
 second, networks of these widths and of three depths learn from the full network that the first phase made. A third one
 learns from gold answers; it is optional, as in the original.
 
+In both phases gold answers have their share of the task's loss beside the teacher's soft targets, as with other
+systems. The original learns from the teacher alone where its data are augmented, and in the first phase from gold
+answers alone where they are not.
+
 Importance is measured on training texts, with gradients of one batch at a time; the original measures it on the
 evaluation data, and its gradients add up over batches.
 """
@@ -38,9 +42,9 @@ from trbert_env.tasks.base import Task
 
 #: Shares of the heads and neurons, and of the layers, that sub-networks have.
 WIDTHS, DEPTHS = (1.0, 0.75, 0.5, 0.25), (1.0, 0.75, 0.5)
-#: Weight of the distance of states in the first phase and in the second; that of soft targets is 1.
+#: Weight of the distance of states in the first phase and in the second; that of the task's loss is 1.
 STATES_WEIGHTS = (0.1, 1.0)
-#: Batches of training texts that importance is measured on, and those that the final choice is made by.
+#: Batches of training texts that importance is measured on, and of held-out texts that the final choice is made by.
 MEASURED_LESSONS = 64
 
 

@@ -34,9 +34,9 @@ from trbert_env.tasks.base import Task
 from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.classification import Classification
 
-#: Batches of training texts that the threshold is found on.
+#: Batches of held-out texts, or of training texts where none are, that the threshold is found on.
 THRESHOLD_LESSONS = 32
-_OF_ENCODERS = ("encoder_rate", "max_encoder_norm", "distillation", "temperature", "teacher", "remember_teacher")
+_OF_ENCODERS = ("encoder_rate", "distillation", "temperature", "teacher", "remember_teacher")
 
 
 @dataclass(frozen=True)

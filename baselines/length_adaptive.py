@@ -11,7 +11,7 @@ What differs from the released code (clovaai/length-adaptive-transformer):
   a short text loses nothing.
 * The whole model is the target of the divergence, KL(whole || reduced), as the paper says. The released code hands the
   arguments over the wrong way round and minimises KL(reduced || whole).
-* The search reads training texts. The original's reads the texts that the result is reported on.
+* The search reads held-out training texts. The original's reads the texts that the result is reported on.
 * The search aims at one cost, so that each candidate is brought to it by a power of its shares, and is then judged by
   its mean log-likelihood. The original keeps a Pareto front of cost and F1.
 * A token that is dropped in layer j is read by its state behind the attention of that layer. The original reads what

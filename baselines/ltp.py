@@ -40,7 +40,7 @@ from trbert_env.ranges import Items, Range
 from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 
-#: Batches of training texts that the found thresholds are scaled on.
+#: Batches of texts that the found thresholds are scaled on.
 SCALING_LESSONS = 8
 #: How far a threshold can move in the soft phase, in beginnings of the last one.
 _TRAVEL = 2.0

@@ -76,13 +76,13 @@ class SweepOptions:
     policy: PolicyStageOptions = field(default_factory=PolicyStageOptions)
     joint: JointStageOptions = field(default_factory=JointStageOptions)
 
-    #: See :class:`~runners.training.joint.JointFinetuneOptions`.
+    #: See :class:`~runners.training.options.joint.JointFinetuneOptions`.
     withdrawn: ClassVar[dict[str, str]] = {
         "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out"
     }
 
     def defaults(self) -> SweepOptions:
-        """Return the defaults on this device; see :func:`~runners.training.joint.measured_defaults`."""
+        """Return the defaults on this device; see :func:`~runners.training.options.joint.measured_defaults`."""
         return SweepOptions(joint=measured_defaults(resolve_device(self.run.device).type, has_policy=True))
 
     def check(self) -> None:

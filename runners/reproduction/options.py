@@ -31,7 +31,7 @@ HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
 #: Rows of table 2 where none are named: those of them that fit a data set.
 DEFAULT_SYSTEMS = (OURS, *SYSTEMS, "random", "attention", "residual")
 #: Options of a system that a reproduction sets: the published speed-ups of DeFormer are with passages cached, and the
-#: encoder of early exit is to learn from as many texts as the others.
+#: encoder of early exit is to learn as those of others do, from half of the texts.
 SYSTEM_OPTIONS = {"deformer": ("cached=true",), "early-exit": ("encoder_share=0.5",)}
 
 #: Depth up to which an encoder has at most the two cuts that there are fractions for.
@@ -136,7 +136,7 @@ class ReproduceOptions:
     joint: JointStageOptions = field(default_factory=JointStageOptions)
     baseline: BaselineStageOptions = field(default_factory=BaselineStageOptions)
 
-    #: See :class:`~runners.training.joint.JointFinetuneOptions`.
+    #: See :class:`~runners.training.options.joint.JointFinetuneOptions`.
     withdrawn: ClassVar[dict[str, str]] = {
         "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out"
     }
@@ -374,9 +374,11 @@ def differences(options: ReproduceOptions) -> tuple[str, ...]:
     names = [one.name for one in fields(LearningOptions)]
     pairs = [(name, getattr(theirs.learning, name), getattr(own.joint, name)) for name in names]
     pairs.append(("texts_per_step", theirs.training.texts_per_step, own.training.texts_per_step))
-    told = [f"{flag(name)} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
-    told += [f"without the --states-weight {own.joint.states_weight:g} of ours"] if own.joint.states_weight else []
-    return (f"Compared systems learn by {', '.join(told)}.",) if told else ()
+    told = [f"{flag(f'baseline.{name}')} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
+    lines = [f"Compared systems learn by {', '.join(told)}."] if told else []
+    if own.joint.states_weight:
+        lines.append(f"Ours learns the teacher's states too, by --joint.states-weight {own.joint.states_weight:g}.")
+    return tuple(lines)
 
 
 def _without(options: OptionsT, unread: Collection[str]) -> OptionsT:

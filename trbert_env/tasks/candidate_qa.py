@@ -27,9 +27,6 @@ from trbert_env.tasks.text_encoding import SequenceEncoder
 from trbert_env.tasks.token_task import TokenTask
 from trbert_env.tasks.varied import VariedTexts
 
-#: Share of a sequence that query and candidates may take, however many supports there are: of candidates that are cut,
-#: the right one may no longer be told from others.
-_QUERY_SHARE = 0.75
 #: Records whose supports are held in memory at once.
 _BATCH = 1000
 
@@ -42,10 +39,11 @@ class CandidateQA(TokenTask):
     A marker that stopped early is read where it stopped, as any token is.
 
     Attributes:
-        max_tokens: The most tokens of a sequence, special tokens included. Candidates that take more than three
-            quarters of it are cut evenly where the supports need the rest; so is a query that leaves candidates less
-            than half of that.
+        max_tokens: The most tokens of a sequence, special tokens included.
         max_slices: The most sequences of a text: what fits none of them is cut.
+        query_share: Share of a sequence that query and candidates may take where the supports need the rest. Beyond it
+            candidates are cut evenly, by which the right one may no longer be told from others; so is a query that
+            leaves them less than half of it.
     """
 
     part_names: ClassVar[tuple[str, str]] = ("query", "support")
@@ -57,6 +55,7 @@ class CandidateQA(TokenTask):
 
     max_tokens: int = 512
     max_slices: int = 2
+    query_share: float = 0.75
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -68,6 +67,8 @@ class CandidateQA(TokenTask):
             raise ValueError(
                 f"max_tokens is {self.max_tokens} and max_slices {self.max_slices}: give at least 16 and 1"
             )
+        if not 0 < self.query_share < 1:
+            raise ValueError(f"query_share is {self.query_share}: give a share between 0 and 1")
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -123,7 +124,7 @@ class CandidateQA(TokenTask):
             supports = [supports[place] for place in order.permutation(len(supports))]
         body = np.concatenate(supports)
         left = self.max_tokens - len(encoder.frame) - len(body)
-        most = max(int(self.max_tokens * _QUERY_SHARE), left)
+        most = max(int(self.max_tokens * self.query_share), left)
         query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0], most)
         sliced = cut_into_slices(query, body, encoder.frame, self.max_tokens, self.max_slices)
         marks = (sliced.starts[:, None] + places).flatten()

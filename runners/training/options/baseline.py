@@ -33,8 +33,8 @@ class BaselineTrainingOptions:
     """Texts of one update."""
 
     holdout_texts: Annotated[int, Range(0)] | None = None
-    """Training examples that are set aside, to watch the quality on along the way; 500 when not given, and at most a
-    tenth of them."""
+    """Training examples that are set aside, to watch the quality on along the way and to make the system's last choices
+    by, such as its thresholds; 500 when not given, and at most a tenth of them."""
 
     watch: Annotated[int, Range(0)] = 4
     """Times along the way to measure the quality on them; 0 for never."""

@@ -52,7 +52,13 @@ def test_the_table_says_what_differs() -> None:
     stage = replace(ReproduceOptions().baseline, learning=learning, training=training)
     told = " ".join(notes(ReproduceOptions(table=2, baseline=stage)))
     assert "compared systems are trained on 4,000 texts" in told
-    assert "Compared systems learn by --distillation 1 (ours 0.5)." in told
+    assert "Compared systems learn by --baseline.distillation 1 (ours 0.5)." in told
+    assert "states" not in told
+    joint = ReproduceOptions().joint
+    told = " ".join(
+        notes(ReproduceOptions(table=2, joint=replace(joint, joint=replace(joint.joint, states_weight=2.0))))
+    )
+    assert "Ours learns the teacher's states too, by --joint.states-weight 2." in told
 
 
 def test_options_that_a_system_does_not_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,12 @@ def test_long_candidates_are_cut_evenly_and_a_quarter_is_left_for_the_supports(
     assert text.sequence_lengths == (48,)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_leaves_nothing_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=f"^query_share is {share}: give a share between 0 and 1$"):
+        CandidateQA(query_share=share)
+
+
 def test_candidates_take_what_short_supports_leave(tokenizer: PreTrainedTokenizerBase) -> None:
     """Cut evenly to three quarters, these four would be the same."""
     names = [f"university of the old hill by the sea of {end}" for end in ("far", "mill", "vest", "oslo")]

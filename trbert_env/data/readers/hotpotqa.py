@@ -67,7 +67,7 @@ def _record(settings: _Settings, training: bool, question: Mapping[str, Any], no
     if training and not paragraphs:
         raise LeftOutError("without paragraphs")
     if training and kind == "span" and not places:
-        raise LeftOutError("whose answer no paragraph has")
+        raise LeftOutError("whose answer stands in no paragraph that it follows from")
     return {
         "id": key,
         "question": value_of(question, "question", str, "the question"),

@@ -166,8 +166,12 @@ def test_answers_that_do_not_stand_there_as_they_are(
     assert dev.dataset[1]["spans"]["text"] == ([found] if found else []), "development questions are all scored"
     assert dev.dataset[1]["answer"] == answer
     assert train.dataset["id"][:] == ["x1", "x2"][: 2 if found else 1]
-    assert train.left_out == ({} if found else {"whose answer no paragraph has": 1})
-    assert found or "1 whose answer no paragraph has (first: question 1, id 'x2')" in train.description
+    assert train.left_out == ({} if found else {"whose answer stands in no paragraph that it follows from": 1})
+    assert (
+        found
+        or "1 whose answer stands in no paragraph that it follows from (first: question 1, id 'x2')"
+        in train.description
+    )
 
 
 def test_occurrences_in_supporting_sentences_go_before_all_others(write: Any, tmp_path: Path) -> None:
