@@ -58,12 +58,11 @@ class FitRankerOptions:
 
 def load_questions(options: FitRankerOptions) -> Dataset:
     """Return a sample of the training questions, with the whole evidence of each."""
-    embedded = options.data_source == "embedded"
     request = DataRequest(
         "TriviaQA",
         options.data_source,
         None if options.data_dir is None else str(options.data_dir),
-        reader_settings={} if embedded else {"max_words": None},
+        reader_settings={"max_words": None},
         skip_bad_records=options.skip_bad_records,
     )
     return sample(request.load("train").dataset, options.questions, options.run.seed)

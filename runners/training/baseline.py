@@ -30,8 +30,6 @@ from trbert_env.tasks.varied import drawn_text
 
 #: Texts of a run, where no number is given.
 DEFAULT_TEXTS = 24_000
-
-
 #: Training texts that a target speed-up is counted on.
 AIMING_TEXTS = 1_000
 

@@ -85,6 +85,14 @@ def test_the_embedded_corpus_takes_no_place_of_texts_that_it_cannot_stand_for(
         DataRequest(env, **settings).load("train")
 
 
+def test_a_setting_that_asks_for_nothing_is_none_that_a_corpus_lacks() -> None:
+    """As the ranker of passages reads all words, of the embedded corpus too where the hub cannot be reached."""
+    assert make_reader("trivia_qa", max_words=None).settings == {}
+    DataRequest("TriviaQA", data_source="embedded", reader_settings={"max_words": None})
+    with pytest.raises(ValueError, match=r"^max_words has no meaning for the embedded corpus"):
+        DataRequest("TriviaQA", data_source="embedded", reader_settings={"max_words": 5})
+
+
 def test_settings_reach_the_reader(trivia: str, write: Any, tmp_path: Path) -> None:
     answer = {"NormalizedAliases": ["oslo"]}
     page = {"Filename": "A.txt"}

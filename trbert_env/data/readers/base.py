@@ -88,7 +88,8 @@ def told(factory: Callable[Settings, Reader]) -> Callable[Settings, Reader]:
     def make(*args: Settings.args, **kwargs: Settings.kwargs) -> Reader:
         given = signature(factory).bind(*args, **kwargs)
         defaults = {name: parameter.default for name, parameter in signature(factory).parameters.items()}
-        settings = {name: value for name, value in given.arguments.items() if value != defaults[name]}
+        # None asks for nothing, as max_words of all words does.
+        settings = {n: value for n, value in given.arguments.items() if value is not None and value != defaults[n]}
         return replace(factory(*args, **kwargs), settings=settings)
 
     return make
