@@ -23,8 +23,9 @@ from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
 from runners.evaluation.export_comparison import compare_exports, export_record, export_table
 from runners.export import calibration_texts
+from runners.runs.earlier import data_of_run
 from runners.runs.models import check_settled, load_model
-from runners.runs.run_folder import RunFolder, data_of_run
+from runners.runs.run_folder import RunFolder
 from runners.training.loading import TrainedOn, load_split
 from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.workload import Workload

@@ -34,8 +34,9 @@ from runners.evaluation.nested_runs import (
 )
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.summary import interval, shown_interval, shown_speedup
+from runners.runs.earlier import run_record
 from runners.runs.files import write_csv, write_durably
-from runners.runs.run_folder import RunFolder, reopen, run_record
+from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import Tracker, read_curve
 from runners.train_policy import measured_encoder, train_policy

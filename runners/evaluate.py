@@ -22,8 +22,9 @@ from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
+from runners.runs.earlier import data_of_run, earlier_record
 from runners.runs.models import check_settled, load_first, load_model, load_original
-from runners.runs.run_folder import RunFolder, data_of_run, earlier_record
+from runners.runs.run_folder import RunFolder
 from runners.training.layers import settled_layers
 from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype

@@ -15,8 +15,8 @@ from typing import Annotated
 from runners.cli.flags import refuse_given, refuse_unused
 from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
+from runners.runs.earlier import data_of_run
 from runners.runs.models import check_settled, load_model
-from runners.runs.run_folder import data_of_run
 from runners.training.loading import TrainedOn, load_split
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.checkpoints import model_folder

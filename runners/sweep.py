@@ -29,9 +29,10 @@ from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.evaluation.summary import mean_line
 from runners.joint_finetune import joint_finetune
+from runners.runs.earlier import run_record
 from runners.runs.files import write_csv
 from runners.runs.models import load_model
-from runners.runs.run_folder import RunFolder, reopen, run_record
+from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.train_policy import measured_encoder, train_policy

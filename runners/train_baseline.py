@@ -21,8 +21,9 @@ from runners.cli.run import run
 from runners.evaluation.evaluations import evaluate_system, measure_system
 from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
+from runners.runs.earlier import earlier_record
 from runners.runs.files import replacing_folder
-from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.baseline import BaselineTraining, make_system

@@ -20,8 +20,9 @@ from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
+from runners.runs.earlier import earlier_record
 from runners.runs.files import replacing_folder
-from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.layers import settled_layers

@@ -14,7 +14,7 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, 
 from runners.cli.run import UserError
 from runners.evaluation.grid import Order
 from runners.evaluation.sides import EXPORT_BACKENDS, installed_backends, precisions_of
-from runners.runs.run_folder import data_of_run
+from runners.runs.earlier import data_of_run
 from runners.training.precision import evaluation_dtype
 from trbert_env.deploy.export.backends import BackendName, Precision, missing_packages
 from trbert_env.ranges import Items, Range

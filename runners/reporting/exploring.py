@@ -21,8 +21,8 @@ from runners.cli.options import DataOptions
 from runners.evaluation.text_rendering import PlayedText, last_layers, play_text, tokens_of
 from runners.evaluation.timing import placed_reduced
 from runners.reporting.token_classes import SPECIAL, kinds_of
+from runners.runs.earlier import data_of_run
 from runners.runs.models import load_model
-from runners.runs.run_folder import data_of_run
 from runners.training.loading import TrainedOn, request_for
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.sampling import sample

@@ -17,7 +17,7 @@ from runners.joint_finetune import joint_finetune
 from runners.reproduction.field import Entrant, Field, half_depth
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.published import CONTROL, HALF, OURS, OURS_ON_HALF
-from runners.runs.run_folder import run_record
+from runners.runs.earlier import run_record
 from runners.train_baseline import train_baseline
 from runners.train_policy import measured_on, train_policy
 from trbert_env.data.backbones import Backbone

@@ -15,22 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from runners.evaluation.record import OF_TRAINING, REQUIRED, EvaluationRecord
+from runners.evaluation.record import OF_TRAINING
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
-from runners.cli.flags import changed_options, group_from_json, option_values, options_from_json, options_to_json
-from runners.cli.options import DataOptions, OptionsT, RunnerOptions
+from runners.cli.flags import changed_options, option_values, options_from_json, options_to_json
+from runners.cli.options import OptionsT, RunnerOptions
 from runners.runs.versions import git_commit, versions
 
-#: Options that say where texts come from, and those of them that an earlier run's texts were read with.
-SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "dataset")
-READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
-#: What tells how own files are read, whichever they are.
-FORM = ("env", "columns", "label_kind", "skip_bad_records")
-#: Options that name own data.
-OWN = ("train_file", "validation_file", "dataset")
-#: The same, of options that the runs of earlier versions do not have.
-LATER_READ_WITH = ("reader_options",)
 #: Facts that the runs of earlier versions do not have.
 LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
@@ -276,69 +267,6 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
     if others:
         raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
     return run.read_options(type(options)), run
-
-
-def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
-    """Return where an earlier run's texts came from, as defaults; those of the class where other texts are named.
-
-    Of a run on own data, other files of own data are read as its files were: its columns and kind of label are theirs.
-    Samples and settings of the task are not among the defaults.
-
-    Args:
-        path: Folder of the run or of its model; None for none.
-        given: The options given so far.
-    """
-    defaults, named = options_to_json(DataOptions()), lasting_options(given)
-    saved = None if path is None else _saved_options(path)
-    if saved is None or not saved.keys() >= set(READ_WITH):
-        return DataOptions()
-    other = {name for name in SOURCES if named[name] not in (defaults[name], saved[name])}
-    if other and other <= set(OWN) and any(saved[name] is not None for name in OWN):
-        return group_from_json(DataOptions, defaults | {name: saved[name] for name in FORM})
-    if other:
-        return DataOptions()
-    read_with = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
-    return group_from_json(DataOptions, defaults | read_with)
-
-
-def _saved_options(path: Path) -> dict[str, Any] | None:
-    """Return the options in a run's ``config.json``; None where the folder is no run's."""
-    for folder in (path, path.parent):
-        config = folder / "config.json"
-        options = read_record(config).get("options") if config.is_file() else None
-        if isinstance(options, dict):
-            return options
-    return None
-
-
-def run_record(path: Path) -> EvaluationRecord:
-    """Return the record of a run that has ended, ``metrics.json`` in its folder.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    return EvaluationRecord.from_flat(read_record(RunFolder(path).metrics_path, REQUIRED))
-
-
-def earlier_record(path: Path | None) -> EvaluationRecord | None:
-    """Return the record of a run that a user names, None where none is named.
-
-    Raises:
-        FileNotFoundError: The run has not ended, or is none.
-        ValueError: The record is damaged, or of a run that evaluates nothing.
-    """
-    if path is None:
-        return None
-    folder = RunFolder.open(path)
-    if not folder.metrics_path.exists():
-        raise FileNotFoundError(f"{path} has no metrics.json: the run has not ended; finish it with --resume")
-    record = read_record(folder.metrics_path)
-    if missing := [name for name in REQUIRED if name not in record]:
-        raise ValueError(
-            f"{folder.metrics_path} has no {missing[0]}: name a run of finetune, train_policy, joint_finetune "
-            "or evaluate"
-        )
-    return EvaluationRecord.from_flat(record)
 
 
 def _file_name(text: str) -> str:

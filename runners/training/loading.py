@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions
+from runners.runs.earlier import check_split
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import hold_out, sample
@@ -157,7 +158,12 @@ class RunExamples:
         Args:
             encoder: The group of options.
             pretrained: True to take the encoder as it was before any fine-tuning of ours.
+
+        Raises:
+            ValueError: It was trained on another split of the same texts; see
+                :func:`runners.runs.earlier.check_split`.
         """
+        check_split(self.request, encoder.backbone)
         return load_requested(
             self.request,
             encoder.backbone,
@@ -257,8 +263,12 @@ def load_split(
         trained: Data set and task of a trained model, which settles them; None where none does.
         training: False to encode training texts as those of other splits, to measure on them; None to encode them as
             training does.
+
+    Raises:
+        ValueError: The encoder was trained on another split of the same texts.
     """
     request = request_for(data, trained)
+    check_split(request, backbone if isinstance(backbone, str) else None)
     name = split or request.preset.evaluation_split
     found = request.load(name)
     use = "training data" if name == "train" else "evaluation data"

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 from trbert_env.data.fingerprints import fingerprint_file
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
-from trbert_env.data.readers import Reader, make_reader, reader_settings
+from trbert_env.data.readers import Reader, make_reader, reader_defaults, reader_settings
 from trbert_env.data.settings import check_settings
 from trbert_env.data.sources import Examples, load_examples
 from trbert_env.parameters import Naming, ParameterError
@@ -155,6 +155,15 @@ class DataRequest:
     def is_own(self) -> bool:
         """Whether the records are a user's own."""
         return self.env in _OWN_READERS
+
+    @property
+    def drawn_split(self) -> dict[str, Any]:
+        """What decides the splits, by name, where they are drawn by a seed; empty where data come with theirs."""
+        if self.is_own:
+            drawn = self.validation_file is None
+            return {"validation_share": self.validation_share, "split_seed": self.split_seed} if drawn else {}
+        settings = reader_defaults(self.preset.dataset)
+        return {**settings, **self._read_with} if "split_seed" in settings else {}
 
     @cached_property
     def preset(self) -> Preset:

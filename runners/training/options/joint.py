@@ -14,7 +14,7 @@ from runners.cli.flags import flag, option_paths, refuse_given
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target
-from runners.runs.run_folder import data_of_run
+from runners.runs.earlier import data_of_run
 from runners.training.loop import default_texts
 from runners.training.start import check_budget, check_loaded
 from trbert_env.envs.reward import Penalty

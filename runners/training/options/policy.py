@@ -19,7 +19,7 @@ from runners.cli.items import named_values
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target
-from runners.runs.run_folder import data_of_run
+from runners.runs.earlier import data_of_run
 from runners.training.loop import default_texts
 from runners.training.start import check_budget, check_loaded
 from trbert_env.data.checkpoints import EMBEDDED_BACKBONE

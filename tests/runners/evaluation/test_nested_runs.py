@@ -12,7 +12,8 @@ import pytest
 from runners.evaluate import EvaluateOptions
 from runners.evaluation.nested_runs import ended_run, kept_record
 from runners.evaluation.record import Conditions, EvaluationRecord, Identity
-from runners.runs.run_folder import RunFolder, earlier_record
+from runners.runs.earlier import earlier_record
+from runners.runs.run_folder import RunFolder
 
 CONDITIONS = {"env": "SQuAD2", "texts_fingerprint": "abc", "num_texts": 3}
 IDENTITY = Identity(keep_fractions=(0.5, 0.2), reduction_layers=(2, 4))

@@ -21,7 +21,8 @@ from runners.evaluation.record import (
     Savings,
     watched_curves,
 )
-from runners.runs.run_folder import RunFolder, earlier_record, run_record
+from runners.runs.earlier import earlier_record, run_record
+from runners.runs.run_folder import RunFolder
 
 CONDITIONS = {
     "env": "SQuAD2",

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
+from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
 from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import FORMAT
-from runners.runs.run_folder import RunFolder, data_of_run, reopen
+from runners.runs.earlier import data_of_run
+from runners.runs.run_folder import RunFolder, reopen
 
 
 @dataclass(frozen=True)
@@ -192,66 +193,3 @@ def test_options_of_another_format_are_refused_in_one_line(tmp_path: Path, form:
     with pytest.raises(ValueError, match=f"this version reads {FORMAT}: finish the run with the version") as caught:
         run.read_options(JobOptions)
     assert "\n" not in str(caught.value)
-
-
-def test_texts_of_an_earlier_run_are_the_default(tmp_path: Path) -> None:
-    own = OwnDataOptions(train_file=Path("pairs.csv").absolute(), columns=("label=verdict",))
-    data = DataOptions("TextClassification", max_eval_texts=7, task_options=("max_tokens=99",), own=own)
-    run = make_run(tmp_path, JobOptions(data=data))
-    same = DataOptions("TextClassification", own=own)
-    assert data_of_run(run.path, DataOptions()) == same
-    assert data_of_run(run.path, DataOptions(max_eval_texts=3)) == same
-    assert data_of_run(run.path / "model", DataOptions()) == same
-    assert data_of_run(run.path, same) == same  # they stay the defaults once they are taken
-
-
-def test_texts_are_read_as_the_run_read_them(tmp_path: Path) -> None:
-    """Another fold would test on what the run was trained on."""
-    data = DataOptions("Hyperpartisan", split_seed=2, reader_options=("fold=3",))
-    run = make_run(tmp_path, JobOptions(data=data))
-    assert data_of_run(run.path, DataOptions()) == data
-    record = json.loads(run.config_path.read_text())
-    del record["options"]["reader_options"]  # a run of an earlier version
-    run.config_path.write_text(json.dumps(record))
-    assert data_of_run(run.path, DataOptions()) == DataOptions("Hyperpartisan", split_seed=2)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        DataOptions("SpanQA", own=OwnDataOptions(train_file=Path("other.csv"))),
-        DataOptions("IMDB"),
-        DataOptions(data_dir=Path("elsewhere")),
-    ],
-)
-def test_other_texts_are_not_mixed_with_them(given: DataOptions, tmp_path: Path) -> None:
-    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",))
-    run = make_run(tmp_path, JobOptions(data=DataOptions("TextClassification", own=own)))
-    assert data_of_run(run.path, given) == DataOptions()
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        DataOptions("TextClassification", own=OwnDataOptions(train_file=Path("other.csv"))),
-        DataOptions(own=OwnDataOptions(validation_file=Path("later.csv"))),
-        DataOptions(own=OwnDataOptions(dataset="folder")),
-    ],
-)
-def test_other_files_of_own_data_are_read_as_the_runs_files(given: DataOptions, tmp_path: Path) -> None:
-    own = OwnDataOptions(train_file=Path("pairs.csv"), columns=("label=verdict",), label_kind="score")
-    run = make_run(tmp_path, JobOptions(data=DataOptions("TextClassification", skip_bad_records=True, own=own)))
-    form = OwnDataOptions(columns=("label=verdict",), label_kind="score")
-    assert data_of_run(run.path, given) == DataOptions("TextClassification", skip_bad_records=True, own=form)
-
-
-def test_own_files_are_not_read_as_a_published_data_set(tmp_path: Path) -> None:
-    run = make_run(tmp_path, JobOptions(data=DataOptions("IMDB", skip_bad_records=True)))
-    given = DataOptions(own=OwnDataOptions(validation_file=Path("later.csv")))
-    assert data_of_run(run.path, given) == DataOptions()
-
-
-def test_a_folder_that_is_no_run_has_no_texts(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "trbert"}')
-    for path in (None, tmp_path, tmp_path / "nowhere"):
-        assert data_of_run(path, DataOptions()) == DataOptions()

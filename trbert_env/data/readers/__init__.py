@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, get_type_hints
 
 from trbert_env.data.readers.base import Reader
@@ -45,6 +46,21 @@ def reader_settings(dataset: str) -> dict[str, Any]:
     factory = _FACTORIES.get(dataset)
     types = {} if factory is None else get_type_hints(factory)
     return {name: kind for name, kind in types.items() if name != "return"}
+
+
+def reader_defaults(dataset: str) -> dict[str, Any]:
+    """Return the settings of a data set's reader, with the value that each has where none is given.
+
+    Args:
+        dataset: The data set's name.
+
+    Example:
+        >>> reader_defaults("hyperpartisan_news_detection")
+        {'split_seed': 0, 'fold': 0}
+    """
+    factory = _FACTORIES.get(dataset)
+    parameters = {} if factory is None else signature(factory).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def make_reader(dataset: str, **settings: Any) -> Reader:
