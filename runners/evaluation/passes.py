@@ -10,7 +10,7 @@ import torch
 from agents.base import Actor
 from agents.trained import TrainedPolicy
 from runners.cli.display import Cell, print_table, progress
-from runners.evaluation.quality import MeasuredPass, measure_pass
+from runners.evaluation.quality import MeanLikelihood, MeasuredPass, measure_pass
 from runners.evaluation.record import Conditions, EvaluationRecord, Measured, Quality, Savings
 from runners.evaluation.timing import placed_reduced
 from trbert_env.data.backbones import placed
@@ -62,7 +62,7 @@ def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluatin
     logits: list[Any] = []
     costs: list[torch.Tensor] = []
     kept = torch.zeros(env.num_reductions, dtype=torch.float64)
-    tokens, likelihood = 0.0, 0.0
+    tokens, likelihood = 0.0, MeanLikelihood()
     env.info_scores = actor.info_scores
     env.reset()
     with progress(label, len(workload.texts)) as bar:
@@ -76,14 +76,14 @@ def run_pass(env: TokenReductionVectorEnv, actor: Actor, label: str = "evaluatin
             costs.append(torch.stack([outcome.reduced_flops[valid], outcome.full_flops[valid]]).double().cpu())
             kept += outcome.kept_tokens[valid].sum(0)
             tokens += float(outcome.row_lengths.cpu()[valid].sum())
-            likelihood += float(outcome.log_likelihood.cpu()[valid].sum())
+            likelihood.add(outcome.log_likelihood.cpu()[valid], outcome.has_gold.cpu()[valid])
             bar.update(int(valid.sum()))
     predictions = workload.task.predict(workload.texts, logits, workload.examples)
     quality = workload.task.metrics_with_subsets(predictions, workload.examples)
     fractions = tuple((kept / tokens).tolist())
     spent, full = torch.cat(costs, dim=1).numpy()
     savings = Savings(float(full.sum() / spent.sum()), fractions)
-    measured = Measured(Quality(quality, likelihood / len(workload.texts)), savings)
+    measured = Measured(Quality(quality, likelihood.mean), savings)
     return MeasuredPass(measured, predictions, workload, spent, full)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from runners.cli.display import progress
 from runners.evaluation.record import Measured, Quality, Savings
@@ -21,6 +23,35 @@ from trbert_env.system import System
 
 #: Predictions that are alike at least where a warning says so: few of skewed data may be alike by chance.
 LEAST_TELLING = 100
+
+
+class MeanLikelihood:
+    """Mean log-likelihood of the texts that have a gold answer, batch by batch.
+
+    Example:
+        >>> likelihood = MeanLikelihood()
+        >>> likelihood.add(torch.tensor([-1.0, 0.0, -2.0]), torch.tensor([True, False, True]))
+        >>> likelihood.mean
+        -1.5
+    """
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, values: Tensor, has_gold: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            values: ``(num_texts,)``, nats.
+            has_gold: ``(num_texts,)`` bool; see :meth:`trbert_env.tasks.base.Task.has_gold`.
+        """
+        self._sum += float(values[has_gold].sum())
+        self._count += int(has_gold.sum())
+
+    @property
+    def mean(self) -> float:
+        """The mean, NaN of nothing."""
+        return self._sum / self._count if self._count else math.nan
 
 
 @dataclass(frozen=True)
@@ -72,7 +103,7 @@ def measure_pass(system: System, workload: Workload) -> MeasuredPass:
     places = text_order(system, texts)
     logits: dict[int, npt.NDArray[np.float32]] = {}
     costs = np.zeros((2, len(texts)))
-    tokens, likelihood = 0.0, 0.0
+    tokens, likelihood = 0.0, MeanLikelihood()
     kept = torch.zeros(0, dtype=torch.float64)
     with progress(system.name, len(texts)) as bar, torch.inference_mode():
         for first in range(0, len(places), rows):
@@ -84,7 +115,8 @@ def measure_pass(system: System, workload: Workload) -> MeasuredPass:
             batch = TextBatch.from_texts(chosen, system.device)
             output = system.run(batch)
             targets = task.targets(chosen).to(system.device)
-            likelihood += float(task.log_likelihood(output.logits, batch.layout, targets).cpu()[:count].sum())
+            found = task.log_likelihood(output.logits, batch.layout, targets)
+            likelihood.add(found.cpu()[:count], task.has_gold(targets).cpu()[:count])
             pieces = task.split(output.logits.float().cpu(), batch.layout)[:count]
             logits |= {place: piece.numpy() for place, piece in zip(own, pieces, strict=True)}
             costs[:, own] = output.flops[:count].cpu().numpy(), output.full_flops[:count].cpu().numpy()
@@ -94,7 +126,7 @@ def measure_pass(system: System, workload: Workload) -> MeasuredPass:
             bar.update(count)
     predictions = task.predict(texts, [logits[place] for place in range(len(texts))], workload.examples)
     warn_of_one_answer(system.name, predictions)
-    quality = Quality(task.metrics_with_subsets(predictions, workload.examples), likelihood / len(texts))
+    quality = Quality(task.metrics_with_subsets(predictions, workload.examples), likelihood.mean)
     spent, full = costs
     savings = Savings(float(full.sum() / spent.sum()), tuple((kept / tokens).tolist()))
     return MeasuredPass(Measured(quality, savings), predictions, workload, spent, full)

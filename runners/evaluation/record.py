@@ -96,7 +96,7 @@ class Quality:
 
     Attributes:
         metrics: Metrics of the task, 0 to 100, NaN for what is no number; the first is the main one.
-        log_likelihood: Mean log-likelihood of the gold answers, nats.
+        log_likelihood: Mean log-likelihood of the gold answers, nats, over the texts that have one.
     """
 
     metrics: Mapping[str, float]

@@ -82,6 +82,20 @@ def test_a_reduced_model_is_what_its_policy_is_in_the_environment(workload: Work
     assert measure_quality(ReducedSystem(model), workload) == expected
 
 
+def test_the_mean_likelihood_is_of_texts_that_hold_an_answer(workload: Workload) -> None:
+    texts = list(workload.texts)
+    held = [replace(text, target=np.full((1, 2), -1)) if place % 3 else text for place, text in enumerate(texts)]
+    expected = replace(workload, texts=texts[::3])
+    system = UnreducedSystem(StagedModel(workload.backbone.model, workload.task))
+    likelihood = measure_quality(system, expected).quality.log_likelihood
+    for found in (
+        measure_quality(system, replace(workload, texts=held)),
+        run_pass(evaluation_env(replace(workload, texts=held)), KeepAll()).measured,
+    ):
+        assert found.quality.log_likelihood == pytest.approx(likelihood, abs=1e-6)
+    assert likelihood < -0.1
+
+
 def test_the_unreduced_encoder_is_keep_all_in_the_environment(workload: Workload) -> None:
     expected = run_pass(evaluation_env(workload), KeepAll()).measured
     found = measure_quality(UnreducedSystem(StagedModel(workload.backbone.model, workload.task)), workload)

@@ -28,6 +28,8 @@ class Outcome:
         stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
         layout: Layout of the full rows.
         log_likelihood: ``(rows,)`` float32, nats.
+        has_gold: ``(rows,)`` bool: False where the gold answer is not among the tokens, so that ``log_likelihood`` says
+            nothing; see :meth:`trbert_env.tasks.base.Task.has_gold`.
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
         reduced_flops: ``(rows,)`` float64.
@@ -43,6 +45,7 @@ class Outcome:
     stops: Tensor
     layout: Layout
     log_likelihood: Tensor
+    has_gold: Tensor
     kept_tokens: Tensor
     full_flops: Tensor
     reduced_flops: Tensor
@@ -166,6 +169,7 @@ class Episode:
             stops=stops,
             layout=layout,
             log_likelihood=log_likelihood,
+            has_gold=task.has_gold(targets),
             kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
             full_flops=cost.full(forward.layouts[0]),
             reduced_flops=cost.reduced(forward.layouts),

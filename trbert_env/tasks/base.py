@@ -147,6 +147,14 @@ class Task(ABC):
             targets: As :meth:`targets` gives them.
         """
 
+    def has_gold(self, targets: Tensor) -> Tensor:
+        """Which texts have a gold answer to be likely, ``(num_texts,)`` bool; the others are not in the mean.
+
+        Args:
+            targets: As :meth:`targets` gives them.
+        """
+        return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+
     @abstractmethod
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0

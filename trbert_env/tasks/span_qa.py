@@ -153,8 +153,9 @@ class SpanQA(Task):
             for number, (first, last) in enumerate(ranges):
                 bounds.append((len(asked), 0 if self.max_slices else number, first, last))
             asked.append(question)
-        windows = Windows(asked, contexts, frame, np.array(bounds, dtype=np.int32))
-        return windows.with_answer() if training and self.null_answer is False else windows
+        may_be_null = self.null_answer is not False
+        windows = Windows(asked, contexts, frame, np.array(bounds, dtype=np.int32), null_answer=may_be_null)
+        return windows if may_be_null or not training else windows.with_answer()
 
     def _question(self, row: Row, question: Tokens, place: int, context: Tokens) -> Question:
         """A question as windows need it.
@@ -195,7 +196,7 @@ class SpanQA(Task):
                 several, the probabilities are summed.
 
         Returns:
-            ``(num_texts,)`` float32, in nats.
+            ``(num_texts,)`` float32, in nats; 0 where a question must have an answer and none stands in the text.
 
         Raises:
             ValueError: The lengths do not sum to the number of logits.
@@ -203,9 +204,14 @@ class SpanQA(Task):
         log_probabilities, _ = log_softmax_by_text(logits, layout.text_lengths)
         gold = targets.to(logits.device)
         found = log_probabilities.gather(1, gold.clamp(min=0))
+        read = (gold >= 0).any(1, keepdim=True)  # where none is, minus infinity would have no gradient but NaN
         if gold.shape[1] > 1:
-            found = found.masked_fill(gold < 0, -torch.inf).logsumexp(1, keepdim=True)
-        return found.squeeze(1).mean(dim=-1)
+            found = found.masked_fill((gold < 0) & read, -torch.inf).logsumexp(1, keepdim=True)
+        return (found * read).squeeze(1).mean(dim=-1)
+
+    def has_gold(self, targets: Tensor) -> Tensor:
+        """Which texts hold an answer, or say that there is none; see :meth:`Task.has_gold`."""
+        return (targets >= 0).flatten(1).any(1)
 
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0

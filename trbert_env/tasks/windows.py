@@ -42,12 +42,21 @@ class Windows(Sequence[SpanText]):
         frame: The special tokens.
         bounds: ``(num_windows, 4)`` int32: question, number of the text among those of the question, first and one past
             the last context token. Neighbours of the same question and number are the sequences of one text.
+        null_answer: True if (0, 0), no answer, is the target of a text in which none stands; if False, it has no
+            target.
     """
 
     def __init__(
-        self, questions: Sequence[Question], contexts: Sequence[Tokens], frame: Frame, bounds: npt.NDArray[np.int32]
+        self,
+        questions: Sequence[Question],
+        contexts: Sequence[Tokens],
+        frame: Frame,
+        bounds: npt.NDArray[np.int32],
+        *,
+        null_answer: bool = True,
     ) -> None:
         self._questions, self._contexts, self._frame, self._bounds = questions, contexts, frame, bounds
+        self._null = [(0, 0)] if null_answer else [(-1, -1)]
         begins = np.ones(len(bounds), dtype=np.bool_)
         begins[1:] = np.diff(bounds[:, :2], axis=0).any(1)
         #: The first window of each text, and the number of windows.
@@ -76,7 +85,13 @@ class Windows(Sequence[SpanText]):
         """Only the texts that hold an answer."""
         texts = np.logical_or.reduceat(self._have_answer(), self._starts[:-1])
         windows = np.repeat(texts, np.diff(self._starts))
-        return Windows(self._questions, self._contexts, self._frame, self._bounds[windows])
+        return Windows(
+            self._questions,
+            self._contexts,
+            self._frame,
+            self._bounds[windows],
+            null_answer=self._null == [(0, 0)],
+        )
 
     def _have_answer(self) -> npt.NDArray[np.bool_]:
         """``(num_windows,)``."""
@@ -99,7 +114,7 @@ class Windows(Sequence[SpanText]):
             input_ids=np.concatenate([ids for ids, _ in sequences]),
             token_type_ids=np.concatenate([types for _, types in sequences]),
             sequence_lengths=lengths,
-            target=span_target(_places(question.golds, ranges, starts)),
+            target=span_target(_places(question.golds, ranges, starts) or self._null),
             example_id=question.id,
             pieces=tuple(
                 Piece(start, context.offsets[first:last]) for start, (first, last) in zip(starts, ranges, strict=True)
@@ -122,15 +137,15 @@ def inside(spans: Sequence[Span], first: int, last: int) -> list[Span]:
 
 
 def span_target(spans: Sequence[Span]) -> npt.NDArray[np.int64]:
-    """Return starts and ends, ``(most, 2)``, each once and the rest -1; (0, 0), the [CLS] token, where there is none.
+    """Return starts and ends of one or more spans, ``(most, 2)``, each once and the rest -1.
 
     Summed probabilities must count a start once that two answers share.
 
     Example:
-        >>> span_target([(3, 4), (3, 6)]).tolist(), span_target([]).tolist()
-        ([[3, 4], [-1, 6]], [[0, 0]])
+        >>> span_target([(3, 4), (3, 6)]).tolist()
+        [[3, 4], [-1, 6]]
     """
-    columns = [list(dict.fromkeys(column)) for column in zip(*(spans or [(0, 0)]), strict=True)]
+    columns = [list(dict.fromkeys(column)) for column in zip(*spans, strict=True)]
     target = np.full((max(map(len, columns)), 2), -1, dtype=np.int64)
     for side, column in enumerate(columns):
         target[: len(column), side] = column

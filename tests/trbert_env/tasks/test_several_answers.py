@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from transformers import BertConfig, PreTrainedTokenizerBase
 
+from trbert_env.encoder.texts import TextBatch
 from trbert_env.tasks.span_qa import SpanQA, SpanText
 
 CONTEXT = "Oslo lies by the sea and Oslo has a mill by the old town hall"
@@ -39,6 +41,11 @@ def words(text: SpanText, target: Any) -> list[str]:
     return found
 
 
+def holds_answer(text: SpanText) -> bool:
+    """Whether an answer, which is never [CLS], is among the tokens."""
+    return bool((text.target > 0).any())
+
+
 def test_targets_are_the_distinct_starts_and_ends(bert: PreTrainedTokenizerBase) -> None:
     (text,) = SpanQA(**MRQA).encode(Dataset.from_list([SHARED]), bert)
     assert (text.target.shape, text.target.dtype.name) == ((3, 2), "int64")
@@ -66,7 +73,7 @@ def test_every_window_has_the_answers_that_lie_in_it(bert: PreTrainedTokenizerBa
     assert len(texts) > 4
     for text in texts:
         inside = CONTEXT[text.pieces[0].offsets[0, 0] : text.pieces[0].offsets[-1, 1]]
-        starts = words(text, text.target[:, 0]) if text.target.any() else []
+        starts = words(text, text.target[:, 0]) if holds_answer(text) else []
         if text.example_id == "shared":
             assert starts.count("Oslo") == inside.count("Oslo")
         elif "old town hall" in inside:
@@ -87,10 +94,28 @@ def test_windows_without_an_answer(
     task = SpanQA(max_tokens=12, stride=3, golds="all", null_answer=null_answer)
     records = Dataset.from_list([SHARED, LATE])
     texts = task.encode(records, bert, training=training)
-    assert all(text.target.any() for text in texts) is left_out
+    assert all(map(holds_answer, texts)) is left_out
+    null = [[-1, -1]] if null_answer is False else [[0, 0]]
+    assert all(text.target.tolist() == null for text in texts if not holds_answer(text))
     everything = SpanQA(max_tokens=12, stride=3, golds="all").encode(records, bert)
-    wanted = [text.text_id for text in everything if text.target.any() or not left_out]
+    wanted = [text.text_id for text in everything if holds_answer(text) or not left_out]
     assert [text.text_id for text in texts] == wanted
+
+
+def test_windows_without_an_answer_add_nothing_where_there_is_always_one(bert: PreTrainedTokenizerBase) -> None:
+    task = SpanQA(max_tokens=12, stride=3, **MRQA)
+    texts = task.encode(Dataset.from_list([SHARED, LATE]), bert)
+    layout = TextBatch.from_texts(list(texts)).layout
+    logits = torch.randn(layout.total_tokens, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    targets = task.targets(texts)
+    assert task.has_gold(targets).tolist() == list(map(holds_answer, texts))
+    assert not all(map(holds_answer, texts))
+    found = task.log_likelihood(logits, layout, targets)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    for text, likelihood, own in zip(texts, found.tolist(), gradient.split(list(map(len, texts))), strict=True):
+        assert (likelihood < 0, bool(own.any())) == (holds_answer(text), holds_answer(text))
+    with_null = SpanQA(max_tokens=12, stride=3, golds="all")  # where there may be none, that is the answer
+    assert with_null.has_gold(with_null.targets(with_null.encode(Dataset.from_list([SHARED, LATE]), bert))).all()
 
 
 def test_the_records_tell_whether_there_may_be_no_answer() -> None:

@@ -106,7 +106,7 @@ def test_an_answer_beyond_the_last_slice_is_cut(bert: PreTrainedTokenizerBase) -
     assert [text.example_id for text in encode(task(2), bert, *rows, training=True)] == ["early"]
     assert len(encode(task(9), bert, *rows, training=True)) == 2
     _, late = encode(task(2), bert, *rows)
-    assert late.target.tolist() == [[0, 0]]
+    assert late.target.tolist() == [[-1, -1]]
     # Where questions may have no answer, none is what there is to learn.
     assert len(encode(task(2, null_answer=True), bert, *rows, training=True)) == 2
     # In evaluation the question is scored, and the answer missed.
