@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from typing import Any
 
 from runners.cli.display import Cell, print_table
 from runners.cli.run import UserError
@@ -37,7 +38,10 @@ def slices_speedup(workload: Workload, tokens: int) -> float:
         raise UserError(f"--slices compares with slices of long texts, and {task_name(task)} has none: leave it out")
     # Where each window is a text of its own, a context is read to its end: by slices too.
     slices = math.ceil(task.max_text_tokens / tokens) if task.settings["max_slices"] else 0
-    wanted = {"max_tokens": tokens, "max_slices": slices}
+    wanted: dict[str, Any] = {"max_tokens": tokens, "max_slices": slices}
+    # Slices of one text follow each other: they neither overlap nor leave a middle out.
+    whole = {"truncation": "head", **({"stride": 0} if slices else {})}
+    wanted |= {name: value for name, value in whole.items() if name in task.settings}
     sliced = task_of(task_name(task), task.settings | wanted)
     sliced.configure(workload.backbone.model.config)
     cost = CostModel.of(StagedEncoder(workload.backbone.model))

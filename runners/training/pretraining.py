@@ -61,7 +61,7 @@ class Corpus:
 
         Raises:
             FileNotFoundError: A file, folder or data set is missing.
-            ValueError: They are malformed, or there is too little text.
+            ValueError: They are malformed, there is too little text, or a file is both to learn from and held out.
         """
         encoder = SequenceEncoder(backbone.tokenizer, length)
         facts: dict[str, Any] = {"max_length": length}
@@ -77,6 +77,7 @@ class Corpus:
             return found
 
         training, validation = options.texts()
+        options.check_apart()
         train = sequences(training, "train")
         if validation is None:
             train, holdout = hold_out_last(train, options.validation_share, options.name)

@@ -76,6 +76,19 @@ class AnswerFinder:
             at += count or 1
         return found
 
+    def find_in_lines(self, text: str) -> list[Span]:
+        r"""Return where the answers stand within a line, in order and without overlap.
+
+        Args:
+            text: The text, with a paragraph a line: what the end of one and the begin of the next make is no answer.
+
+        Example:
+            >>> AnswerFinder(["New York"]).find_in_lines("It is new.\nYork is old; New York is not.")
+            [(24, 32)]
+        """
+        lines = re.finditer(r"[^\n]+", text)
+        return [(line.start() + start, line.start() + end) for line in lines for start, end in self.find(line[0])]
+
     def _longest(self, words: list[str], at: int) -> int:
         """The number of words of the longest answer that begins at a place; 0 if none does."""
         for answer in self._by_first.get(words[at], ()):

@@ -124,7 +124,8 @@ class CandidateQA(TokenTask):
             supports = [supports[place] for place in order.permutation(len(supports))]
         body = np.concatenate(supports)
         left = self.max_tokens - len(encoder.frame) - len(body)
-        most = max(int(self.max_tokens * self.query_share), left)
+        # A support must have a token beside them, whatever their share is.
+        most = min(max(int(self.max_tokens * self.query_share), left), self.max_tokens - len(encoder.frame) - 1)
         query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0], most)
         sliced = cut_into_slices(query, body, encoder.frame, self.max_tokens, self.max_slices)
         marks = (sliced.starts[:, None] + places).flatten()

@@ -11,7 +11,7 @@ from runners.cli.items import named_values
 from runners.cli.options import Group, RunOptions
 from runners.training.language_distillation import StudentOptions
 from runners.training.supervised import Schedule
-from trbert_env.data.plain.documents import PlainTexts, of_dataset
+from trbert_env.data.plain.documents import PlainTexts, files_in, of_dataset
 from trbert_env.ranges import LARGEST_SEED, Range
 
 
@@ -70,6 +70,20 @@ class PlainTextOptions:
         """A short name of the texts."""
         place = self.train_file[0] if self.dataset is None else Path(self.dataset)
         return place.resolve().name.partition(".")[0] or "texts"
+
+    def check_apart(self) -> None:
+        """Refuse files to measure perplexity on that are learned from.
+
+        Raises:
+            FileNotFoundError: A file or folder is missing.
+            ValueError: There is such a file.
+        """
+        train, held_out = (
+            {file.resolve(): file for path in paths for file in files_in(path)}
+            for paths in (self.train_file, self.validation_file)
+        )
+        for file in train.keys() & held_out.keys():
+            raise ValueError(f"{held_out[file]} is of --train-file and of --validation-file: leave it out of one")
 
     def texts(self) -> tuple[PlainTexts, PlainTexts | None]:
         """Return the training texts and the validation texts; None where those are a share of the former.

@@ -63,6 +63,27 @@ def test_windows_that_are_texts_are_compared_with_as_many(encoder: Path, tmp_pat
     assert found["slices_full_speedup"] == pytest.approx(1.0)
 
 
+@pytest.mark.filterwarnings("ignore:backbone:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*has not learned the task:UserWarning")
+def test_slices_follow_each_other_whatever_the_texts_do(encoder: Path, tmp_path: Path) -> None:
+    """Texts that leave their middle out, and windows that overlap, are compared with slices that do neither."""
+
+    def cost(*lengths: int) -> float:
+        return float(sum(layer_flops(length, LayerSize(16, 24)) for length in lengths))
+
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": "far " * 200, "label": label}) + "\n" for label in "ab"))
+    own = ["--env", "TextClassification", "--train-file", str(texts), "--validation-file", str(texts)]
+    given = ["--agent", "keep-all", "--slices", "32", "--task-options", "truncation=head+tail"]
+    found = evaluated(encoder, tmp_path / "ends", *own, *given)
+    assert found["slices_full_speedup"] == pytest.approx(cost(32, 32) / cost(64))
+    asked = tmp_path / "questions.jsonl"
+    asked.write_text(json.dumps({"question": "far?", "context": "near " + "far " * 200, "answers": ["near"]}) + "\n")
+    own = ["--env", "SpanQA", "--validation-file", str(asked), "--task-options", "stride=20", "max_slices=1"]
+    found = evaluated(encoder, tmp_path / "windows", *own, "--agent", "keep-all", "--slices", "32")
+    assert found["slices_full_speedup"] == pytest.approx(cost(32, 32) / cost(64))
+
+
 def test_the_papers_long_bert_costs_what_it_says() -> None:
     """BERT over 1,024 tokens is 0.91 times as fast as over two slices of 512 (table 3)."""
     assert 2 * layer_flops(512, LayerSize(768, 3072)) / layer_flops(1024, LayerSize(768, 3072)) == pytest.approx(

@@ -95,6 +95,15 @@ def test_a_share_that_leaves_nothing_is_refused(share: float) -> None:
         CandidateQA(query_share=share)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.97, 0.999])
+def test_whatever_the_share_a_support_has_a_token_beside_them(share: float, tokenizer: PreTrainedTokenizerBase) -> None:
+    long = query(query="mill " * 40, candidates=["far " * 40, "vest " * 40], supports=["old mill ."])
+    text = CandidateQA(max_tokens=64, max_slices=2, query_share=share).encode(long, tokenizer)[0]
+    assert max(text.sequence_lengths) <= 64
+    parts = tokens_of(text, tokenizer)[: text.sequence_lengths[0]]
+    assert parts[parts.index("[SEP]") + 1] == "[unused2]"
+
+
 def test_candidates_take_what_short_supports_leave(tokenizer: PreTrainedTokenizerBase) -> None:
     """Cut evenly to three quarters, these four would be the same."""
     names = [f"university of the old hill by the sea of {end}" for end in ("far", "mill", "vest", "oslo")]

@@ -60,7 +60,7 @@ def embedded_triviaqa(split: str, seed: int = 0) -> Dataset:
         context = joined_documents("\n".join(paragraphs) for paragraphs in lines)
         for article, fact in asked:
             aliases = list(dict.fromkeys(map(trivia_normal, aliases_of(fact, context, rng))))
-            spans = AnswerFinder([fact.value, *aliases]).find(context)
+            spans = AnswerFinder([fact.value, *aliases]).find_in_lines(context)
             rows.append(
                 {
                     "context": context,

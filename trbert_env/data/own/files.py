@@ -98,7 +98,7 @@ class OwnFiles:
 
         Raises:
             FileNotFoundError: A file, folder or data set is not there.
-            ValueError: A format is unknown.
+            ValueError: A format is unknown, or how much to hold out is given and the data set has a validation split.
         """
         if self.dataset is None:
             files = {"train": self.train_file, "validation": self.validation_file}
@@ -107,6 +107,13 @@ class OwnFiles:
         for other in reversed(_VALIDATION):
             if other in found:
                 found["validation"] = found[other]
+        if "validation" in found and not self._held_out_as_by_default:
+            raise ParameterError(
+                lambda name: (
+                    f"{self.dataset} has a split to validate on, so that nothing is held out: leave "
+                    f"{name('validation_share')} and {name('split_seed')} out"
+                )
+            )
         return found
 
     @property

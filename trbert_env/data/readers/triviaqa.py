@@ -75,7 +75,7 @@ def _record(
     if not all(document and document.strip() for document in documents):
         note("of whose evidence files some are missing or empty (the others are read)")
     context = arranged(evidence, cut.passages(text, evidence), cut.max_words)
-    spans = AnswerFinder(wanted).find(context)
+    spans = AnswerFinder(wanted).find_in_lines(context)
     if training and not spans:
         raise LeftOutError("without an alias of the answer in what is read of the evidence")
     return {

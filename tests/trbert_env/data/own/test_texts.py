@@ -411,6 +411,11 @@ def test_held_out_parts_keep_duplicates_together(tmp_path: Path) -> None:
     assert parts(split_seed=1)[1] != held_out
     assert len(parts(validation_share=0.25)[1]) == 50
     assert "(the 10 % held out by seed 0)" in load(split="validation", files=OwnFiles(str(file))).description
+    rows = Dataset.from_list([{"text": "a", "label": 0}])
+    DatasetDict({"train": rows, "dev": rows}).save_to_disk(tmp_path / "saved")
+    for named in ({"split_seed": 1}, {"validation_share": 0.2}):
+        with pytest.raises(ValueError, match="so that nothing is held out: leave validation_share and split_seed out"):
+            load(split="train", files=OwnFiles(dataset=str(tmp_path / "saved"), **named))
     same = make(tmp_path, "csv", {"text": ["a"] * 5, "label": [1, 0, 1, 0, 1]}, "same")
     with pytest.raises(ValueError, match="too few records that differ to hold out 1 of 5"):
         load(split="train", files=OwnFiles(str(same)))

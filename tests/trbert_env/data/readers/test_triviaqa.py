@@ -153,6 +153,16 @@ def test_odd_aliases(aliases: list[str], text: str, found: list[str], write: Any
     assert first(tmp_path)["answers"]["text"] == found
 
 
+def test_an_answer_stands_within_one_paragraph(write: Any, tmp_path: Path) -> None:
+    """What two documents or two passages make where they meet is none."""
+    answer = {"NormalizedAliases": ["new york", "york"], "Aliases": ["New York"], "Value": "New York"}
+    asked = question(pages=[page("A.txt"), page("B.txt")], Answer=answer)
+    official(write, "wikipedia-dev", asked, A="It is new.\nYork is old, and so new", B="york. New York")
+    row = first(tmp_path)
+    assert row["context"] == "It is new.\nYork is old, and so new\n\nyork. New York"
+    assert row["answers"]["text"] == ["York", "york", "New York"]
+
+
 def test_no_alias_in_what_is_read(write: Any, tmp_path: Path) -> None:
     """Training questions are left out and counted; development questions are all scored."""
     pages = [page("Late.txt")]
