@@ -123,20 +123,44 @@ class CandidateQA(TokenTask):
         if order is not None:
             supports = [supports[place] for place in order.permutation(len(supports))]
         body = np.concatenate(supports)
-        left = self.max_tokens - len(encoder.frame) - len(body)
-        # A support must have a token beside them, whatever their share is.
-        most = min(max(int(self.max_tokens * self.query_share), left), self.max_tokens - len(encoder.frame) - 1)
-        query, places = self._head(row["id"], encoder.ids(row["query"].lstrip()), ids, markers[0], most)
+        most = self._head_tokens(len(encoder.frame), len(body))
+        query, most = self._fitting(row["id"], encoder.ids(row["query"].lstrip()), ids, most)
+        pieces = [query, *(_marked(markers[0], candidate[:most]) for candidate in ids)]
+        places = np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64)
+        query = np.concatenate(pieces)
         sliced = cut_into_slices(query, body, encoder.frame, self.max_tokens, self.max_slices)
         marks = (sliced.starts[:, None] + places).flatten()
         which = np.tile(np.arange(len(places)), len(sliced.starts))
         target = np.stack([which, marks, which == row["answer"]], 1).astype(np.int64)
         return EncodedText(row["id"], sliced.input_ids, sliced.token_type_ids, sliced.lengths, target)
 
-    def _head(
-        self, key: str, query: Ids, candidates: Sequence[Ids], marker: int, most_tokens: int
-    ) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """Query and candidates, and where in them each candidate's marker stands."""
+    def cut_queries(self, records: Dataset, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Return how many queries have candidates that are cut, so that some may no longer be told apart.
+
+        Args:
+            records: Columns ``id, query, candidates, supports``.
+            tokenizer: A fast tokenizer.
+
+        Raises:
+            ValueError: The candidates of a query do not fit.
+        """
+        encoder = SequenceEncoder(tokenizer, self.max_tokens)
+        count = 0
+        for row in records.with_format(None):
+            ids = [encoder.ids(candidate) for candidate in row["candidates"]]
+            most = self._head_tokens(len(encoder.frame), sum(1 + len(encoder.ids(one)) for one in row["supports"]))
+            _, most = self._fitting(row["id"], encoder.ids(row["query"].lstrip()), ids, most)
+            count += most < max(map(len, ids))
+        return count
+
+    def _head_tokens(self, special: int, body: int) -> int:
+        """The most tokens of query and candidates, beside so many special tokens and tokens of supports."""
+        left = self.max_tokens - special - body
+        # A support must have a token beside them, whatever their share is.
+        return min(max(int(self.max_tokens * self.query_share), left), self.max_tokens - special - 1)
+
+    def _fitting(self, key: str, query: Ids, candidates: Sequence[Ids], most_tokens: int) -> tuple[Ids, int]:
+        """The query as it is read, and the most tokens of a candidate that are."""
         lengths = [*map(len, candidates)]
         room = most_tokens - len(candidates)
         # Of few tokens a candidate can still be told from others, but a query asks nothing any more.
@@ -147,9 +171,7 @@ class CandidateQA(TokenTask):
                 f"query {key!r} has {len(candidates)} candidates, which leave no room in {self.max_tokens} tokens: "
                 "raise max_tokens, or leave it out"
             )
-        pieces = [query, *(_marked(marker, candidate[:most]) for candidate in candidates)]
-        ends = np.cumsum([len(piece) for piece in pieces])
-        return np.concatenate(pieces), ends[:-1].astype(np.int64)
+        return query, most
 
     def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         """Log-probability of the right candidate among those of its text.

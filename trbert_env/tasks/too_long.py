@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.candidate_qa import CandidateQA
 from trbert_env.tasks.classification import Classification
 from trbert_env.tasks.multiple_choice import MultipleChoice
 from trbert_env.tasks.span_qa import SpanQA
@@ -45,7 +46,8 @@ class TooLong:
 def too_long(task: Task, records: Dataset, tokenizer: PreTrainedTokenizerBase) -> TooLong | None:
     """Count the texts that a task cuts, or the questions that it reads in several windows.
 
-    Records are encoded once more with a little more room: those that make use of it do not fit.
+    Records are encoded once more with a little more room: those that make use of it do not fit. Of queries with
+    candidates those count whose candidates are cut: that supports are is what their number is for.
 
     Args:
         task: The task, configured.
@@ -54,7 +56,12 @@ def too_long(task: Task, records: Dataset, tokenizer: PreTrainedTokenizerBase) -
 
     Returns:
         The count; None where all fit, or for tasks that choose what they read of many paragraphs.
+
+    Raises:
+        ValueError: A text cannot be read at all.
     """
+    if isinstance(task, CandidateQA):
+        return _cut_candidates(task, records.select(range(min(LOOKED_AT, len(records)))), len(records), tokenizer)
     if not isinstance(task, (Classification, MultipleChoice, SpanQA)):
         return None
     some = records.select(range(min(LOOKED_AT, len(records))))
@@ -72,6 +79,12 @@ def too_long(task: Task, records: Dataset, tokenizer: PreTrainedTokenizerBase) -
     may_slice = not pairs and not isinstance(task, MultipleChoice)
     found = TooLong(sum(beyond), len(some), len(records), _fate(task, slices), may_slice)
     return found if found.count else None
+
+
+def _cut_candidates(task: CandidateQA, some: Dataset, total: int, tokenizer: PreTrainedTokenizerBase) -> TooLong | None:
+    count = task.cut_queries(some, tokenizer)
+    fate = f"queries have candidates that are cut to fit {task.max_tokens} tokens, which may make them alike"
+    return TooLong(count, len(some), total, fate, slices=False) if count else None
 
 
 def _fate(task: Classification | MultipleChoice | SpanQA, slices: int) -> str:

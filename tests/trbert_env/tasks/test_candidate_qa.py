@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trbert_env.data.embedded.candidates import FEATURES, embedded_wikihop
@@ -16,6 +16,7 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.tasks import CandidateQA
 from trbert_env.tasks.candidate_qa import even_cut
+from trbert_env.tasks.too_long import too_long
 from trbert_env.tasks.varied import drawn_text
 
 QUERY = {
@@ -102,6 +103,17 @@ def test_whatever_the_share_a_support_has_a_token_beside_them(share: float, toke
     assert max(text.sequence_lengths) <= 64
     parts = tokens_of(text, tokenizer)[: text.sequence_lengths[0]]
     assert parts[parts.index("[SEP]") + 1] == "[unused2]"
+
+
+def test_queries_whose_candidates_are_cut_are_counted(tokenizer: PreTrainedTokenizerBase) -> None:
+    long, short = query(candidates=["far " * 40, "vest", "hill " * 20]), query()
+    task = CandidateQA(max_tokens=48, max_slices=1)
+    assert task.cut_queries(short, tokenizer) == 0
+    assert task.cut_queries(concatenate_datasets([long, short, long]), tokenizer) == 2
+    assert str(too_long(task, concatenate_datasets([long, short]), tokenizer)) == (
+        "1 of 2 queries have candidates that are cut to fit 48 tokens, which may make them alike"
+    )
+    assert too_long(task, short, tokenizer) is None
 
 
 def test_candidates_take_what_short_supports_leave(tokenizer: PreTrainedTokenizerBase) -> None:
