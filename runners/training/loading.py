@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -12,6 +13,7 @@ from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions
 from runners.runs.earlier import check_split
 from trbert_env.data.backbones import Backbone
+from trbert_env.data.cache import cache_folder
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import hold_out, sample
 from trbert_env.data.sources import Examples
@@ -164,7 +166,7 @@ class RunExamples:
                 :func:`runners.runs.earlier.check_split`.
         """
         check_split(self.request, encoder.backbone)
-        return load_requested(
+        found = load_requested(
             self.request,
             encoder.backbone,
             self.source,
@@ -173,6 +175,9 @@ class RunExamples:
             pretrained=pretrained,
             settings=None if self.trained is None else self.trained.settings,
         )
+        if Path(found.source).is_relative_to(cache_folder()):
+            announce(f"backbone '{found.name}': its weights are those that finetune.py left in {found.source}")
+        return found
 
     def encode_some(self, backbone: Backbone) -> Workload:
         """Encode the first training records, in random order: enough to tell what texts cost.

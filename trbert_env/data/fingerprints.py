@@ -47,6 +47,18 @@ def fingerprint_file(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:LENGTH]
 
 
+def fingerprint_path(path: Path) -> str:
+    """Return the fingerprint of a file, or of the names and bytes of all files in a folder.
+
+    Args:
+        path: The file or folder.
+    """
+    if path.is_file():
+        return fingerprint_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return fingerprint(f"{file.relative_to(path)} {fingerprint_file(file)}".encode() for file in files)
+
+
 def fingerprint_model(*modules: nn.Module) -> str:
     """Return the fingerprint of models: names, types and values of all that they save.
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from trbert_env.data.fingerprints import fingerprint_file
+from trbert_env.data.fingerprints import fingerprint_path
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
 from trbert_env.data.readers import Reader, make_reader, reader_defaults, reader_settings
 from trbert_env.data.settings import check_settings
@@ -186,6 +186,9 @@ class DataRequest:
     def cache_key(self, source: str) -> str:
         """Return what tells fine-tuned encoders of these data apart in a cache: the source, and what is read how.
 
+        Of own files the content counts, and how they are split: an encoder that was fine-tuned on other texts, or on
+        another part of them, is another one.
+
         Args:
             source: Source of the records.
         """
@@ -201,15 +204,15 @@ class DataRequest:
         values = self._read_with
         ranking = values.get("ranking")
         if ranking is not None and (file := Path(ranking).expanduser()).is_file():
-            values["ranking"] = fingerprint_file(file)
+            values["ranking"] = fingerprint_path(file)
         return values
 
     def _own_values(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in _OWN_FIELDS}
         for name in ("train_file", "validation_file", "dataset"):
-            if own[name] is not None and Path(own[name]).exists():
-                own[name] = str(Path(own[name]).resolve())
-        return own
+            if own[name] is not None and (path := Path(own[name]).expanduser()).exists():
+                own[name] = fingerprint_path(path)
+        return own | self.drawn_split
 
     def load(self, split: str, source: str | None = None) -> Examples:
         """Read a split.

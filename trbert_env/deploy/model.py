@@ -242,6 +242,11 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         return self.staged.encoder
 
     @property
+    def num_reductions(self) -> int:
+        """Number of reductions: T."""
+        return self.encoder.num_reductions
+
+    @property
     def cost(self) -> CostModel:
         """What its passes cost, the policy included."""
         return self.staged.cost

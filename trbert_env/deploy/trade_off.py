@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trbert_env.deploy.config import TokenReducedConfig
-from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import check_number
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
@@ -22,8 +21,8 @@ class TradeOff:
     config: TokenReducedConfig
 
     @property
-    def encoder(self) -> StagedEncoder:
-        """The encoder, whose reductions are decided on."""
+    def num_reductions(self) -> int:
+        """Number of reductions that are decided on."""
         raise NotImplementedError
 
     @property
@@ -73,7 +72,7 @@ class TradeOff:
             self.set_decision(DecisionRule(self.threshold))
             return
         if isinstance(fractions, str) or not isinstance(fractions, Iterable):
-            raise TypeError(f"keep_fractions is {fractions!r}: give {self.encoder.num_reductions} numbers")
+            raise TypeError(f"keep_fractions is {fractions!r}: give {self.num_reductions} numbers")
         numbers = tuple(check_number("a keep fraction", fraction) for fraction in fractions)
         self.set_decision(DecisionRule(self.threshold, numbers))
 
@@ -110,7 +109,7 @@ class TradeOff:
         Raises:
             ValueError: Its keep fractions are not one for each reduction, falling within (0, 1].
         """
-        decision.check(self.encoder.num_reductions)
+        decision.check(self.num_reductions)
         fractions = decision.keep_fractions
         self.config.threshold = decision.threshold
         self.config.keep_fractions = None if fractions is None else list(fractions)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from trbert_env.data.readers import READERS, make_reader, reader_settings
 from trbert_env.data.request import DataRequest
@@ -128,6 +130,31 @@ def test_encoders_of_other_records_have_other_names_in_the_cache() -> None:
     assert keys[0] == "hub"
     assert len(set(keys)) == 4
     assert keys[1] == DataRequest("Hyperpartisan", split_seed=1).cache_key("hub")
+
+
+def test_own_files_count_by_their_content_and_how_they_are_split(write: Any, tmp_path: Path) -> None:
+    """Else an encoder would be evaluated on texts that it was fine-tuned on, by another name of the split."""
+
+    def key(**named: Any) -> str:
+        return DataRequest("TextClassification", **{"train_file": str(tmp_path / "own.csv"), **named}).cache_key(
+            "local"
+        )
+
+    write("own.csv", "text,label\na,x\nb,y\n")
+    before = key()
+    assert len({before, key(split_seed=1), key(validation_share=0.2)}) == 3
+    write("copy.csv", "text,label\na,x\nb,y\n")
+    assert key(train_file=str(tmp_path / "copy.csv")) == before
+    whole = key(validation_file=str(tmp_path / "copy.csv"))
+    write("own.csv", "text,label\na,x\nc,y\n")
+    assert key() != before
+    assert key(validation_file=str(tmp_path / "copy.csv")) not in (whole, key())
+    folder = tmp_path / "saved"
+    Dataset.from_list([{"text": "a", "label": "x"}]).save_to_disk(folder)
+    saved = key(train_file=None, dataset=str(folder))
+    shutil.rmtree(folder)
+    Dataset.from_list([{"text": "b", "label": "x"}]).save_to_disk(folder)
+    assert key(train_file=None, dataset=str(folder)) != saved
 
 
 def test_the_content_of_a_ranking_file_counts_not_its_path(write: Any, tmp_path: Path) -> None:

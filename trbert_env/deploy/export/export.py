@@ -57,7 +57,8 @@ def export_model(
     if (found == "int8") != bool(texts):
         needs = "needs texts to fit scales to: give some" if found == "int8" else "fits no scales: leave texts out"
         raise ValueError(f"precision {precision!r} {needs}")
-    model = TokenReducedModel.from_pretrained(model_folder)
+    # In float32, whatever format it was saved in: that of the export is the precision.
+    model = TokenReducedModel.from_pretrained(model_folder, dtype=torch.float32)
     model.eval()
     if (refusal := export_refusal(model)) is not None:
         raise ValueError(refusal)

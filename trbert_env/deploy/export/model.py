@@ -21,6 +21,7 @@ from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
 from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.model import PackedOutput, decide
+from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
@@ -28,8 +29,10 @@ from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.overlap import lexical_overlap
 
 
-class ExportedModel(AnswersQuestions):
+class ExportedModel(TradeOff, AnswersQuestions):
     """A model as graphs of another runtime, on the CPU, for inference.
+
+    Its threshold, keep fractions or speed-up can be set as those of the model; they are not saved.
 
     Args:
         config: Configuration of the model.
@@ -109,9 +112,19 @@ class ExportedModel(AnswersQuestions):
         return self.manifest.cost
 
     @property
-    def decision(self) -> DecisionRule:
-        """Decision rule, as the model has it now."""
-        return self.config.decision
+    def num_reductions(self) -> int:
+        """Number of reductions: one before each graph but the first; 0 where nothing is skipped."""
+        return len(self.manifest.graphs) - 1
+
+    def set_decision(self, decision: DecisionRule) -> None:
+        """Decide by another rule from now on.
+
+        Raises:
+            ValueError: Its keep fractions are not one for each reduction, falling within (0, 1], or nothing is skipped.
+        """
+        if self.manifest.unreduced:
+            raise ValueError(f"{self.name} skips nothing, so that nothing is decided: load the reduced export")
+        super().set_decision(decision)
 
     def forward_packed(self, batch: TextBatch, decision: DecisionRule | None = None) -> PackedOutput:
         """Run a packed batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward_packed`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,19 @@ class _Compiled:
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(2**32 - 1)  # a scale for each row
         compiled = openvino.Core().compile_model(path, "CPU", settings)
         self._inputs, self._outputs = _names(compiled.inputs), _names(compiled.outputs)
-        self._request = compiled.create_infer_request()
+        self._compiled, self._requests = compiled, threading.local()
 
     def __call__(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run it; see :class:`.backends.Graph`."""
         given = [plain(inputs[name]) for name in self._inputs]
-        found = self._request.infer(given, share_inputs=True, share_outputs=True)
+        found = self._request().infer(given, share_inputs=True, share_outputs=True)
         return {name: found[number] for number, name in enumerate(self._outputs)}
+
+    def _request(self) -> Any:
+        """The calling thread's own request: its buffers are those of its results."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._compiled.create_infer_request()
+        return self._requests.own
 
 
 def load(path: Path, precision: Precision, threads: int) -> _Compiled:

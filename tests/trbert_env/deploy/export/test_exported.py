@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedConfig, TokenReducedModel
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.speed_table import SpeedTable
 from trbert_env.system import ReducedSystem
 
 TOLERANCE = 1e-4
+TABLE = SpeedTable(speedups=(1.1, 1.5, 3.0), thresholds=(0.1, 0.4, 0.9))
 FAMILIES = ("bert", "distilbert", "electra", "roberta", "bert")
 KINDS = ("span", "classes", "choice", "candidates", "multi-hop")
 FAMILIES_AND_KINDS = [
@@ -136,6 +139,59 @@ def test_bfloat16_attends_as_float32_does(backend: str, save: Callable[..., Any]
     exported = ExportedModel.from_pretrained(saved.folder, backend, "bfloat16", unreduced=True)
     found = ReducedSystem(exported).run(batch).logits
     assert float((found - expected).abs().mean()) < 0.05 * float(expected.std())
+
+
+def test_it_decides_by_what_is_set(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    saved.model.speed_table = TABLE
+    saved.model.save_pretrained(saved.folder)
+    for unreduced in (False, True):
+        export_model(saved.folder, any_backend, unreduced=unreduced)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
+    batch, found = TextBatch.from_texts(saved.texts), []
+    with torch.no_grad():
+        for name, value in (("threshold", 1.0), ("keep_fractions", (0.7, 0.3)), ("speedup", 1.5)):
+            for model in (saved.model, exported):
+                setattr(model, name, value)
+            assert getattr(exported, name) == value
+            masks = exported.forward_packed(batch).keep_masks
+            expected = saved.model.forward_packed(batch).keep_masks
+            assert [mask.tolist() for mask in masks] == [mask.tolist() for mask in expected]
+            found.append(float(masks[0].sum()))
+    assert len(set(found)) == 3
+    with pytest.raises(ValueError, match="2 reductions"):
+        exported.keep_fractions = (0.5,)
+    whole = ExportedModel.from_pretrained(saved.folder, any_backend, unreduced=True)
+    with pytest.raises(ValueError, match="skips nothing, so that nothing is decided: load the reduced export"):
+        whole.threshold = 0.3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_that_was_saved_in_half_precision(dtype: torch.dtype, backend: str, save: Callable[..., Any]) -> None:
+    saved = save("classes")
+    saved.model.to(dtype).save_pretrained(saved.folder)
+    export_model(saved.folder, backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    batch = TextBatch.from_texts(saved.texts)
+    with torch.no_grad():
+        close(exported.forward_packed(batch).logits, saved.model.float().forward_packed(batch).logits)
+
+
+def test_threads_do_not_share_what_they_compute(backend: str, save: Callable[..., Any]) -> None:
+    saved = save("classes")
+    export_model(saved.folder, backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=backend)
+    batches = [TextBatch.from_texts([text]) for text in saved.texts] * 50
+    with torch.no_grad():
+        alone = [exported.forward_packed(batch).logits.clone() for batch in batches[: len(saved.texts)]] * 50
+
+    def logits(batch: TextBatch) -> torch.Tensor:
+        with torch.no_grad():
+            return exported.forward_packed(batch).logits
+
+    with ThreadPoolExecutor(4) as threads:
+        for found, expected in zip(threads.map(logits, batches), alone, strict=True):
+            close(found, expected, 1e-6)
 
 
 def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[..., Any]) -> None:
