@@ -21,6 +21,7 @@ from runners.evaluation.passes import check_conditions, evaluation_conditions, m
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.earlier import earlier_record
 from runners.runs.files import replacing_folder
+from runners.runs.models import save_model
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -103,8 +104,7 @@ def finish(
     options = training.options
     model = training.token_reduced_model()
     with replacing_folder(folder.model_dir) as partial:
-        model.save_pretrained(partial)
-        validation.backbone.tokenizer.save_pretrained(partial)
+        save_model(model, validation.backbone.tokenizer, partial)
     dtype, device = evaluation_dtype(options.run.dtype), str(training.device)
     record = replace(
         evaluate_model(model, validation, dtype, device, earlier=earlier, clock=read_clock),

@@ -44,7 +44,7 @@ from runners.faster.stages import Stages
 from runners.faster.texts import Parts
 from runners.faster.usage import loading_line
 from runners.runs.files import replacing_folder, write_durably
-from runners.runs.models import load_model
+from runners.runs.models import load_model, save_model
 from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import track_end
@@ -215,8 +215,7 @@ def origin_of(options: MakeFasterOptions, parts: Parts) -> Origin:
 def save(model: TokenReducedModel, workload: Workload, folder: RunFolder, card: str) -> None:
     """Write the model, its tokenizer and its card; the card stands in the run's folder too."""
     with replacing_folder(folder.model_dir) as partial:
-        model.save_pretrained(partial)
-        workload.backbone.tokenizer.save_pretrained(partial)
+        save_model(model, workload.backbone.tokenizer, partial)
         write_durably(partial / "README.md", card)
     write_durably(folder.path / "README.md", card)
 

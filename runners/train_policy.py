@@ -22,6 +22,7 @@ from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
 from runners.runs.earlier import earlier_record
 from runners.runs.files import replacing_folder
+from runners.runs.models import save_model
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -162,8 +163,7 @@ def evaluate_and_report(
         )
     else:
         with replacing_folder(folder.model_dir) as partial:
-            model.save_pretrained(partial)
-            validation.backbone.tokenizer.save_pretrained(partial)
+            save_model(model, validation.backbone.tokenizer, partial)
         record = evaluate_model(model, validation, dtype, device, earlier=earlier, clock=read_clock)
         record = replace(record, identity=Identity(fingerprint_model(model)))
     track_end(folder.events_dir, options, record.to_flat(), training.total_texts)

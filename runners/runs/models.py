@@ -1,12 +1,14 @@
-"""Loading what a run made."""
+"""Models of runs: how they are saved, and loaded again."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from runners.cli.flags import changed_options, refuse_unused
 from runners.cli.options import TextOptions
@@ -27,6 +29,22 @@ _RUNNERS = {
     "joint": "joint_finetune",
     "policy": "train_policy",
 }
+
+
+def save_model(model: TokenReducedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a model, and beside it a tokenizer that truncates at the length that the model was trained and measured at.
+
+    An encoder may have learned more positions; of longer texts nobody has measured quality or speed.
+
+    Args:
+        model: Model.
+        tokenizer: Its tokenizer, which stays as it is.
+        folder: Folder that is there.
+    """
+    model.save_pretrained(folder)
+    limited = copy.deepcopy(tokenizer)
+    limited.model_max_length = min(tokenizer.model_max_length, model.task.max_tokens)
+    limited.save_pretrained(folder)
 
 
 def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import pytest
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from runners import benchmark, evaluate, finetune, joint_finetune, pilot, probe, train_policy
 from runners.cli.run import run
@@ -112,6 +113,15 @@ def test_the_encoder_that_joint_training_began_with_is_extended_alike(start: Any
     own = json.loads((joint / "metrics.json").read_text())
     assert record["extended_from"] == own["extended_from"] == 384
     assert record["full_log_likelihood"] == pytest.approx(own["full_log_likelihood"], abs=1e-5)
+
+
+def test_the_tokenizer_beside_a_model_truncates_where_it_was_trained_to(start: Any, in_process: Any) -> None:
+    encoder = ["--backbone", str(in_process.fine_tuned), "--max-length", "200"]
+    stage2 = start(train_policy, *encoder, *SMALL, "--dtype", "float32")
+    stage3 = start(joint_finetune, "--policy", str(stage2), *SMALL[:-3], "--holdout-texts", "2", "--dtype", "float32")
+    for folder in (stage2, stage3):
+        assert AutoTokenizer.from_pretrained(folder / "model").model_max_length == 200
+    assert AutoTokenizer.from_pretrained(in_process.fine_tuned).model_max_length > 200
 
 
 def test_a_shorter_teacher_is_refused(start: Any, in_process: Any, capsys: Any) -> None:
