@@ -14,6 +14,7 @@ from runners.faster.plan import STAGES
 from runners.faster.speeds import Speeds
 from runners.faster.stages import STAGES_FOLDER, ended_stages
 from runners.reproduction.published import CONTROL
+from runners.runs.earlier import saved_options
 from runners.runs.files import read_record
 from runners.runs.models import is_token_reduced, unfinished
 from runners.runs.run_folder import RunFolder, options_digest
@@ -21,6 +22,8 @@ from runners.runs.tracking import read_curves
 
 #: Tables of runs: of a sweep, and of a comparison or a reproduction.
 TABLES = ("frontier.csv", "runs.csv")
+#: Options that name what a run began with.
+_BEGUN_WITH = ("model", "backbone", "policy", "teacher")
 #: Columns of such a table that name the line of a point, the first that is there.
 _NAMES = ("series", "system", "agent")
 
@@ -189,7 +192,7 @@ def read_source(path: Path) -> Source:
     record, options = EvaluationRecord.from_flat(flat), config["options"]
     series = series_of(path, record, options)
     target, seed = float(options.get("target_speedup") or 0.0), int(options.get("seed", 0))
-    point = Point(series, target, seed, record, options_digest({**options, "seed": None}))
+    point = Point(series, target, seed, record, settings_of(options))
     name = f"{series}, seed {seed}"
     return Source(
         path,
@@ -201,6 +204,24 @@ def read_source(path: Path) -> Source:
         has_policy=is_token_reduced(str(folder.model_dir)),
         speeds=Speeds.read(path),
     )
+
+
+def settings_of(options: Mapping[str, Any]) -> str:
+    """Return the digest of what tells runs apart that differ by more than their seed.
+
+    Which model, encoder or policy a run began with counts: where that is of a run, by the settings of that one.
+
+    Args:
+        options: Options of a run, as JSON values.
+    """
+    began = {name: _begun_with(str(options[name])) for name in _BEGUN_WITH if options.get(name)}
+    return options_digest({**options, "seed": None, "began": began})
+
+
+def _begun_with(place: str) -> str:
+    """The settings of the run that a folder is of; the name of any other folder, and of the hub."""
+    found = saved_options(Path(place))
+    return place if found is None else settings_of(found)
 
 
 def read_trainings(path: Path, name: str, record: EvaluationRecord) -> list[Training]:

@@ -37,7 +37,7 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
         given: The options given so far.
     """
     defaults, named = options_to_json(DataOptions()), lasting_options(given)
-    saved = None if path is None else _saved_options(path)
+    saved = None if path is None else saved_options(path)
     if saved is None or not saved.keys() >= set(READ_WITH):
         return DataOptions()
     other = {name for name in SOURCES if named[name] not in (defaults[name], saved[name])}
@@ -66,7 +66,7 @@ def check_split(request: DataRequest, encoder: str | None) -> None:
     """
     if not request.drawn_split:
         return
-    saved = None if encoder is None else _saved_options(Path(encoder))
+    saved = None if encoder is None else saved_options(Path(encoder))
     if saved is None or not saved.keys() >= set(READ_WITH):
         return
     known = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
@@ -96,8 +96,12 @@ def _sources(request: DataRequest) -> tuple[str | None, ...]:
     return (request.env, request.dataset, *(None if file is None else str(Path(file).absolute()) for file in files))
 
 
-def _saved_options(path: Path) -> dict[str, Any] | None:
-    """Return the options in a run's ``config.json``; None where the folder is no run's."""
+def saved_options(path: Path) -> dict[str, Any] | None:
+    """Return the options in a run's ``config.json``; None where the folder is no run's.
+
+    Args:
+        path: Folder of the run or of its model.
+    """
     for folder in (path, path.parent):
         config = folder / "config.json"
         options = read_record(config).get("options") if config.is_file() else None

@@ -47,6 +47,32 @@ def test_seeds_are_one_row_and_other_settings_are_another(tmp_path: Path) -> Non
     assert found.frontier.lines[0].name == "unreduced"
 
 
+def test_evaluations_of_two_models_are_two_rows(tmp_path: Path) -> None:
+    """Models that differ by their seed alone are one; what they began with counts too, and not where it lies."""
+    stages = [
+        write_run(tmp_path, f"SQuAD2/policy-reinforce/{seed}-{texts}-{encoder}", {}, seed=seed, total_texts=texts,
+                  backbone=encoder)
+        for seed, texts, encoder in ((0, 100, "a"), (1, 100, "a"), (0, 200, "a"), (0, 100, "b"))
+    ]  # fmt: skip
+    paths = [
+        write_run(
+            tmp_path,
+            f"SQuAD2/evaluate-model/{number}",
+            {"f1": 50.0 + number, "flops_speedup": 2.0},
+            model=str(stage / "model"),
+        )
+        for number, stage in enumerate(stages)
+    ]
+
+    def rows(*chosen: int) -> list[tuple[int, float]]:
+        (found,) = data_sets(read_sources([paths[number] for number in chosen]))
+        return [(row.runs, row.quality) for row in found.rows]
+
+    assert rows(0, 1) == [(2, 50.5)]
+    assert rows(0, 2) == [(1, 50.0), (1, 52.0)]
+    assert rows(0, 3) == [(1, 50.0), (1, 53.0)]
+
+
 def test_the_change_of_a_single_run_has_its_interval_over_the_texts(tmp_path: Path) -> None:
     record = {"f1": 58.0, "flops_speedup": 2.0, "loss_half_width": 1.5}
     paths = [write_run(tmp_path, f"SQuAD2/faster-reviews/{seed}", record, seed=seed) for seed in (0, 1)]
