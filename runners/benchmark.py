@@ -209,7 +209,7 @@ def time_batches(options: BenchmarkOptions, device: str) -> None:
         "backbone": workload.backbone.name,
         "data_source": workload.data_source,
         "masks": "random masks" if model is None else str(options.model),
-        "dtype": options.numbers[0],
+        "dtype": (options.numbers_of("torch") if "torch" in options.backends else options.numbers)[0],
         "batch_size": options.batch_size[0],
         "num_texts": len(workload.texts),
         "mean_tokens": sum(map(len, workload.texts)) / len(workload.texts),

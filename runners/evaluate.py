@@ -23,13 +23,14 @@ from runners.evaluation.passes import measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
 from runners.runs.earlier import data_of_run, earlier_record
-from runners.runs.models import check_settled, load_first, load_model, load_original
+from runners.runs.models import check_settled, is_token_reduced, load_first, load_model, load_original
 from runners.runs.run_folder import RunFolder
 from runners.training.layers import settled_layers
 from runners.training.loading import TrainedOn, load_split
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.checkpoints import model_folder
 from trbert_env.data.workload import Workload
+from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
@@ -236,13 +237,29 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     if named is not None or options.agent in ("stock", "keep-all"):
         return named
     if options.match is not None:
-        matched = RunFolder.open(options.match).read_config().get("facts", {}).get("reduction_layers")
-        return None if matched is None else tuple(matched)
+        return _cuts_of(RunFolder.open(options.match))
     own = options.data.own
     if own.validation_file is not None and own.train_file is None:
         raise UserError("the cuts are measured on training data: give --train-file, or name them by --reduction-layers")
     training = load_split(replace(options.data, max_eval_texts=None), workload.backbone, "train")
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
+
+
+def _cuts_of(run: RunFolder) -> tuple[int, ...] | None:
+    """The cuts that a run recorded, or those of its model or of the model that it evaluated.
+
+    Raises:
+        UserError: Neither tells them.
+    """
+    config = run.read_config()
+    recorded = config.get("facts", {}).get("reduction_layers")
+    if recorded is not None:
+        return tuple(recorded)
+    for place in (str(run.path), config["options"].get("model")):
+        if place and is_token_reduced(folder := model_folder(place)):
+            cuts = TokenReducedConfig.from_pretrained(folder).reduction_layers
+            return None if cuts is None else tuple(cuts)
+    raise UserError(f"{run.path} does not record where its cuts are: name them by --reduction-layers")
 
 
 def evaluate(options: EvaluateOptions, device: str) -> EvaluationRecord:

@@ -275,6 +275,12 @@ def test_a_heuristic_takes_the_measured_cuts_of_the_run_that_it_matches(
     assert factors[0] == pytest.approx(1.0, abs=0.15)  # no policy runs, so a little more is kept
     # Whole tokens are kept: one more of every short text moves the speed-up by some per cent.
     assert record["flops_speedup"] == pytest.approx(wanted["flops_speedup"], rel=0.05)
+    # A run that records no cuts has those of the model that it evaluated.
+    run(evaluate, EvaluateOptions, ["--model", str(matched), "--no-clock", *in_process.common("auto-evaluated")])
+    arguments = ["--match", str(in_process.only_run("auto-evaluated")), *common, *in_process.common("auto-again")]
+    asked.clear()
+    run(evaluate, EvaluateOptions, ["--agent", "random", *arguments])
+    assert asked["layers"] == (2, 4)
 
 
 def test_keep_all_is_the_full_model(in_process: Any, tuned: Path) -> None:

@@ -20,7 +20,8 @@ ModelT = TypeVar("ModelT")
 def accelerate(model: ModelT, policy: TokenReducedModel | Path | str) -> Any:
     """Wrap a loaded model, so that it skips the tokens that a policy finds unimportant.
 
-    The weights are shared, not copied: the model itself goes on to work as before, in padded calls.
+    The weights are shared, not copied: the model itself goes on to give the logits of before, in padded
+    calls; of an eager model, attentions are not among them any more.
 
     Args:
         model: A fine-tuned model of transformers, or a ``CrossEncoder`` of sentence-transformers that holds one.
@@ -77,6 +78,9 @@ def _around(model: PreTrainedModel, policy: TokenReducedModel) -> TokenReducedMo
         if part is not None:
             move(part, model.device, model.dtype)
     reduced.config.dtype = model.dtype
+    # The owner may have renamed the labels when the model was loaded.
+    reduced.config.id2label = copy.deepcopy(model.config.id2label)
+    reduced.config.label2id = copy.deepcopy(model.config.label2id)
     reduced.train(model.training)
     return reduced
 

@@ -106,7 +106,7 @@ class TextBatch:
         _check_holes(mask)
         layout = Layout.from_lengths(lengths[lengths > 0].tolist(), per_text, input_ids.device)
         positions = mask.cumsum(1) - 1
-        return cls(input_ids.view(mask.shape)[mask], types.reshape(mask.shape)[mask], positions[mask], layout)
+        return cls(input_ids.reshape(mask.shape)[mask], types.reshape(mask.shape)[mask], positions[mask], layout)
 
 
 def full_layout(texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> Layout:

@@ -62,6 +62,17 @@ def test_format_and_mode_are_the_models_own(policy: Any, stock: Any, padded: Mak
     assert faster.eval()(**padded("classes")).logits.equal(expected)
 
 
+def test_the_owners_names_of_labels_stay(policy: Any, tmp_path: Path) -> None:
+    policy.backbone.save_pretrained(tmp_path / "stock")
+    names = {place: f"Klasse {place}" for place in range(policy.config.num_labels)}
+    numbers = {name: place for place, name in names.items()}
+    stock = AutoModelForSequenceClassification.from_pretrained(tmp_path / "stock", id2label=names, label2id=numbers)
+    before = policy.config.id2label
+    faster = accelerate(stock, policy=policy)
+    assert (faster.config.id2label, faster.config.label2id) == (names, numbers)
+    assert policy.config.id2label == before != names
+
+
 @torch.no_grad()
 def test_it_is_saved_whole(policy: Any, stock: Any, padded: MakeInputs, tmp_path: Path) -> None:
     accelerate(stock, policy=policy).save_pretrained(tmp_path / "faster")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
+from trbert_env.encoder.texts import TextBatch
 
 #: Three texts: of two sequences, of one, of three.
 LENGTHS, PER_TEXT = [3, 2, 4, 1, 1, 2], [2, 1, 3]
@@ -145,3 +146,12 @@ def test_packed_tokens_carry_their_states_along() -> None:
     assert expanded.states[5:10].equal(tokens.states[:5])
     assert expanded.states.shape == (2 * TOTAL, 4)
     assert tokens.pad(5)[2, :4].equal(tokens.states[9:])
+
+
+def test_padded_ids_of_any_memory_layout_are_read() -> None:
+    ids = torch.arange(2, 26).view(2, 3, 4)
+    other = ids.transpose(0, 2).contiguous().transpose(0, 2)
+    assert not other.is_contiguous()
+    expected, found = (TextBatch.from_padded(each) for each in (ids, other))
+    assert found.input_ids.equal(expected.input_ids)
+    assert found.layout.sequence_lengths.equal(expected.layout.sequence_lengths)
