@@ -27,6 +27,8 @@ _REFUSED = {
     "start_positions": ("it has no start logits", "give labels"),
     "end_positions": ("it has no end logits", "give labels"),
 }
+#: Those of them that say what is right.
+_LABELS = ("labels", "start_positions", "end_positions")
 
 
 def not_compiled(call: CallT) -> CallT:
@@ -41,12 +43,13 @@ def not_compiled(call: CallT) -> CallT:
     return cast(CallT, torch.compiler.disable(call, reason="packed sequences change their lengths at every stage"))
 
 
-def refuse(others: Mapping[str, Any], model: str) -> None:
+def refuse(others: Mapping[str, Any], model: str, *, learns: bool = True) -> None:
     """Refuse inputs that a model cannot take, by name.
 
     Args:
         others: Inputs by their names; None and False ask for nothing.
         model: Name of the model's class.
+        learns: False of a model that no labels are of use to.
 
     Raises:
         ValueError: One is known to transformers, and asked for.
@@ -60,6 +63,8 @@ def refuse(others: Mapping[str, Any], model: str) -> None:
             raise TypeError(f"{model} knows no input {name!r}: {_LEAVE_OUT}")
         if value is not None and value is not False:
             reason, fix = _REFUSED[name]
+            if not learns and name in _LABELS:
+                reason, fix = "an export does not learn", _LEAVE_OUT
             raise ValueError(f"{model} does not support {name} ({reason}): {fix}")
 
 

@@ -72,7 +72,8 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
         activation: The activation.
         states: ``(..., inputs)``.
     """
-    if is_plain(module) and _is_gelu(activation) and _takes_onednn(module, states):
+    fused = is_plain(module) and _is_gelu(activation) and not _is_watched(activation)
+    if fused and _takes_onednn(module, states):
         weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
         if not _learns(states, weight, bias):
             return onednn_linear(states, _ordered(module, weight), bias, "gelu")
@@ -80,8 +81,19 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Tell whether a layer is a stock linear layer without hooks."""
-    return type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+    """Tell whether a layer is a stock linear layer, and nothing is to run beside it."""
+    return type(module) is nn.Linear and not _is_watched(module)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a module has hooks of any kind, or a forward of its own, as libraries that move weights about give it."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )
 
 
 def _takes_onednn(module: nn.Module, states: Tensor) -> bool:

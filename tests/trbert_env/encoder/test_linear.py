@@ -201,3 +201,23 @@ def test_an_unknown_way_to_attend_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def forget_choices() -> object:
     yield
     kernels.linear_library.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_layers_with_hooks_of_the_backward_pass_run_as_modules(kind: str, layer: nn.Linear, states: Tensor) -> None:
+    seen: list[int] = []
+    getattr(layer, kind)(lambda *_: seen.append(1))
+    apply_linear(layer, states.requires_grad_()).sum().backward()
+    assert seen == [1]
+
+
+@torch.no_grad()
+def test_a_forward_of_its_own_and_a_hooked_activation_are_run(layer: nn.Linear, states: Tensor) -> None:
+    """As libraries give layers whose weights they move about."""
+    layer.requires_grad_(False)
+    activation, seen = nn.GELU(), list[int]()
+    activation.register_forward_hook(lambda *_: seen.append(1))
+    apply_inner(layer, activation, states)
+    assert seen == [1]
+    layer.forward = torch.zeros_like  # type: ignore[method-assign, assignment]
+    assert not apply_linear(layer, states).any()

@@ -173,7 +173,7 @@ class ExportedModel(TradeOff, AnswersQuestions):
             ValueError: An input is not supported, the batch cannot be read as texts, or the encoder embeds no such
                 token id.
         """
-        refuse(others, type(self).__name__)
+        refuse(others, type(self).__name__, learns=False)
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         inputs.check_tokens(int(self.config.backbone["vocab_size"]))
         logits = self.forward_packed(inputs.batch).logits

@@ -76,6 +76,15 @@ def test_tokenised_batches(any_backend: str, save: Callable[..., Any]) -> None:
     close(found.logits, expected.logits)
 
 
+@pytest.mark.parametrize("name", ["labels", "start_positions", "end_positions"])
+def test_it_does_not_learn(name: str, any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
+    with pytest.raises(ValueError, match=rf"does not support {name} \(an export does not learn\): leave it out"):
+        exported(input_ids=torch.full((1, 5), 7), **{name: torch.ones(1, dtype=torch.int64)})
+
+
 def test_one_and_three_reductions(backend: str, save: Callable[..., Any]) -> None:
     for layers in ((3,), (2, 3, 4)):
         saved = save(layers=layers)
