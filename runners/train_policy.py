@@ -29,7 +29,7 @@ from runners.runs.tracking import track_end
 from runners.training.layers import settled_layers
 from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
-from runners.training.options.policy import TrainPolicyOptions
+from runners.training.options.policy import TrainPolicyOptions, few_updates
 from runners.training.policy import PolicyTraining
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
@@ -126,6 +126,8 @@ def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> Run
         start, splits = prepare(options)
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         training = PolicyTraining(start, splits.train, str(device))
+        if (note := few_updates(start.options)) is not None:
+            announce(note)
         facts = {
             "dtype": training_dtype(options.run.dtype, device),
             "budget_scope": start.options.agent.budget_scope,  # which the options may leave to the encoder's head

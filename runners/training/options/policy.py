@@ -20,7 +20,7 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOpt
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target
 from runners.runs.earlier import data_of_run
-from runners.training.loop import default_texts
+from runners.training.loop import DEFAULT_UPDATES, default_texts
 from runners.training.start import check_budget, check_loaded
 from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
@@ -30,6 +30,10 @@ from trbert_env.staged_model import reads_first_tokens
 
 #: Texts of a run on real data, where no number is given.
 DEFAULT_TEXTS = 20_000
+
+
+#: Updates below which a policy has chosen worse than at random: 50 did on articles of 700 tokens (RESULTS.md).
+FEW_UPDATES = 100
 
 
 #: What fits the demo's minutes instead.
@@ -218,6 +222,23 @@ class TrainPolicyOptions:
             return self.agent
         shares = agent_options(self.algorithm.agent, self.agent, self.algorithm.own_options()).shares_budgets
         return replace(self.agent, budget_scope="batch") if shares else self.agent
+
+
+def few_updates(options: TrainPolicyOptions) -> str | None:
+    """Return a line on a number of texts that leaves an untrained policy untrained; None where it is enough.
+
+    Args:
+        options: Options of a run, with its number of texts.
+    """
+    training = options.training
+    assert training.total_texts is not None, "for_workload() fills it in"
+    updates = max(1, round(training.total_texts / training.texts_per_step))
+    if options.policy is not None or training.cloning_texts or updates >= FEW_UPDATES:
+        return None
+    return (
+        f"{updates:,} updates are few for an untrained policy, which may then choose worse than at random: "
+        f"--total-texts {DEFAULT_UPDATES * training.texts_per_step:,} makes {DEFAULT_UPDATES}"
+    )
 
 
 def stage2_texts(training: PolicyTrainingOptions, embedded: bool, split: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +12,12 @@ import pytest
 from datasets import Dataset
 from transformers import BertConfig, ModernBertConfig, PreTrainedConfig
 
-from runners.training.options.policy import AlgorithmOptions, TrainPolicyOptions
+from runners.training.options.policy import (
+    AlgorithmOptions,
+    PolicyTrainingOptions,
+    TrainPolicyOptions,
+    few_updates,
+)
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.presets import get_preset
@@ -54,3 +61,20 @@ def settled_scope(task: Task, config: PreTrainedConfig, agent: str, given: Any) 
     options = TrainPolicyOptions(algorithm=AlgorithmOptions(agent=agent))
     options = replace(options, agent=replace(options.agent, budget_scope=given))
     return options.for_workload(workload).agent.budget_scope
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "said"),
+    [
+        (800, {}, "50 updates are few for an untrained policy.*: --total-texts 3,200 makes 200$"),
+        (1_584, {}, "99 updates are few"),
+        (1_600, {}, None),
+        (800, {"texts_per_step": 8}, None),
+        (800, {"cloning_texts": 400}, None),
+    ],
+)
+def test_few_updates_are_told(texts: int, given: dict[str, int], said: str | None) -> None:
+    options = TrainPolicyOptions(training=PolicyTrainingOptions(total_texts=texts, **given))
+    found = few_updates(options)
+    assert (found is None) if said is None else re.match(said, str(found))
+    assert few_updates(replace(options, policy=Path("run"))) is None
