@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+#: Natural logarithm of the most that a price may become of what it was, and of its reciprocal.
+LONGEST_WAY = 12.0
+
 
 class BudgetController:
     """Adapts the price of eq. 4 so that the policy costs what the user allows (a Lagrange multiplier).
@@ -46,7 +49,7 @@ class BudgetController:
             raise ValueError(f"price {price}: it must be above 0 to be adapted by relative steps")
         self.target_speedup = target_speedup
         self._proportional, self._integral, self._smoothing = proportional, integral, smoothing
-        self._log_price = math.log(price)
+        self._log_price = self._start = math.log(price)
         self._cost: float | None = None
 
     @property
@@ -67,7 +70,9 @@ class BudgetController:
         """
         weight = 0.0 if self._cost is None else self._smoothing
         self._cost = weight * (self._cost or 0.0) + (1.0 - weight) / speedup
-        self._log_price += self._integral * self.violation
+        # Bounded, for an agent that does not answer the price would wind it up beyond all numbers.
+        price = self._log_price + self._integral * self.violation
+        self._log_price = min(max(price, self._start - LONGEST_WAY), self._start + LONGEST_WAY)
         return {"charts/multiplier": self.price, "charts/budget_violation": self.violation}
 
     def state_dict(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Reinforce(PolicyGradient):
         return loss, {
             "losses/policy_loss": float(loss.detach()),
             "losses/entropy": float(entropy),
-            "losses/advantage_deviation": float(advantages.std()),
+            "losses/advantage_deviation": float(advantages.std()) if len(advantages) > 1 else 0.0,
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 from agents.distillation import Teacher
@@ -13,6 +15,7 @@ from runners.training.loading import RunExamples
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.cache import cache_folder, check_cache
 from trbert_env.data.workload import Workload
+from trbert_env.tasks import Task, make_task
 from trbert_env.tasks.varied import check_lasting
 
 
@@ -43,21 +46,45 @@ def load_teacher(name: str | None, env: str, backbone: Backbone, examples: RunEx
         examples: Records of the run.
 
     Raises:
-        UserError: It is not fine-tuned, or reads other tokens than the student.
+        UserError: It is not fine-tuned, reads other tokens than the student, or has other outputs.
     """
     if name is None:
         return backbone
+    task = None
     if is_token_reduced(name):
         model, teacher = load_model(Path(name), "cpu")
         if model.config.env != env:
             raise UserError(f"teacher '{name}' was trained for {model.config.env}, not for {env}")
+        task = model.task
     else:
         teacher = examples.load_encoder(EncoderOptions(name))
     if not teacher.fine_tuned:
         raise UserError(f"teacher '{name}' is not fine-tuned for {env}: give one that is")
     if teacher.tokenizer.get_vocab() != backbone.tokenizer.get_vocab():
         raise UserError(f"teacher '{name}' has another vocabulary than the encoder: give one of the same")
+    theirs = _outputs(task or _task_of(teacher, examples))
+    ours = _outputs(examples.trained or _task_of(backbone, examples))
+    if theirs != ours:
+        raise UserError(
+            f"teacher '{name}' has the outputs {theirs}, and the encoder {ours}: give one of the same in the same order"
+        )
     return teacher
+
+
+def _task_of(backbone: Backbone, examples: RunExamples) -> Task:
+    """The task as an encoder's head settles it."""
+    preset = examples.request.preset
+    if examples.trained is not None:
+        preset = replace(preset, settings=examples.trained.settings)
+    task = make_task(preset)
+    task.configure(copy.deepcopy(backbone.model.config), examples.train, examples.labels)
+    return task
+
+
+def _outputs(task: Task) -> str:
+    """Number and names of a task's outputs, in their order."""
+    labels = ", ".join(map(str, getattr(task, "labels", ())))
+    return f"{task.num_logits} ({labels})" if labels else str(task.num_logits)
 
 
 def check_memory(train: Workload) -> None:

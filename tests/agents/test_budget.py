@@ -75,3 +75,13 @@ def test_goes_on_where_it_stood() -> None:
 def test_impossible_settings_are_refused(target: float, price: float) -> None:
     with pytest.raises(ValueError, match="it must be above"):
         BudgetController(target, price)
+
+
+def test_an_agent_that_does_not_answer_winds_no_price_up_beyond_recall() -> None:
+    controller = BudgetController(target_speedup=2.0, price=0.01)
+    for _ in range(50_000):
+        controller.update(1.0)
+    assert 0.01 < controller.price < 0.01 * math.exp(20)
+    for _ in range(1_000):
+        controller.update(4.0)
+    assert controller.price < 0.01

@@ -38,3 +38,13 @@ def test_cloning_without_a_choice(make_env: Any, play: Any, make_agent: Any) -> 
     assert 0.0 < cloning.learn(rollout)["losses/cloning_loss"] < math.inf
     nothing = replace(rollout, observations=rollout.observations[1:], actions=rollout.actions[1:])
     assert cloning.learn(nothing)["losses/cloning_loss"] == 0.0
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean"])
+def test_a_rollout_of_one_row(baseline: Any, make_env: Any, play: Any) -> None:
+    """Its deviation is none, and no divergence that stops a run."""
+    env = make_env((9,), num_envs=1, samples_per_text=1)
+    agent = make_registered("reinforce", AgentSpec.of_env(env), ReinforceOptions(overlap=False, baseline=baseline), {})
+    figures = agent.learn(play(env, agent))
+    assert all(math.isfinite(value) for value in figures.values()), figures
+    assert figures["losses/advantage_deviation"] == 0.0

@@ -236,7 +236,7 @@ def quality_elsewhere(name: str, folder: Path, held_out: Path) -> float:
 
 
 def _check_long_texts(model: Any, tokenizer: Any) -> None:
-    """A text is cut at the length of training where that is asked for, else refused in one line beyond the positions."""
+    """A text is cut at the length of training where that is asked for, else refused beyond the positions."""
     text = "the mill is red " * 300
     length = min(model.backbone.config.max_position_embeddings, model.task.max_tokens)
     assert tokenizer(text, truncation=True, return_tensors="pt").input_ids.shape[1] == length

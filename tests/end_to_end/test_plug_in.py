@@ -188,3 +188,21 @@ def test_what_turns_out_late_leaves_nothing_behind(
         run(train_policy, TrainPolicyOptions, [*common, *options])
     assert caught.value.code == 2
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("scores", ["attention", "residual"])
+def test_a_plug_in_that_reads_scores(scores: str, here: Any) -> None:
+    """It reads them wherever it acts: in training, where a text is watched, and in evaluation."""
+    module = f"scores_{scores}"
+    (here.root / f"{module}.py").write_text(
+        "from my_agents import *\n\n\n"
+        "class Scored(LinearAgent):\n"
+        f"    info_scores = {scores!r}\n\n"
+        "    def act(self, observation, infos, *, deterministic=False):\n"
+        "        assert infos['importance'].shape == observation['token_mask'].shape\n"
+        "        return super().act(observation, infos, deterministic=deterministic)\n"
+    )
+    small = ["--total-texts", "8", "--texts-per-step", "4", "--samples-per-text", "2"]
+    options = ["--backbone", str(here.fine_tuned), "--agent", f"{module}:Scored", "--agent-options", "rate=0.05"]
+    here.command("train_policy", *options, *small, *here.common(module))
+    assert json.loads((here.only_run(module) / "metrics.json").read_text())["flops_speedup"] > 0

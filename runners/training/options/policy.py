@@ -177,9 +177,10 @@ class TrainPolicyOptions:
     def _check_agent(self) -> None:
         name, own = self.algorithm.agent, self.algorithm.own_options()
         if not self.algorithm.plug_in:
-            agent_options(name, self.agent, own)
-            if name == "rloo" and self.training.samples_per_text < 2:
-                raise UserError("--samples-per-text is 1; rloo compares samples of a text, so give at least 2")
+            made = agent_options(name, self.agent, own)
+            compares = name in ("rloo", "grpo") or getattr(made, "baseline", "none") != "none"
+            if compares and self.training.samples_per_text < 2:
+                raise UserError(f"--samples-per-text is 1; {name} compares samples of a text, so give at least 2")
             return
         check_plug_in(name, self.agent, own)
         if self.training.cloning_texts or self.policy is not None:

@@ -174,6 +174,8 @@ TOGETHER = [
     ("evaluate", "--agent keep-all --keep-fractions 0.5 0.2", "leave --keep-fractions and --match out"),
     ("evaluate", "--agent stock --match runs/x", "leave --keep-fractions and --match out"),
     ("train_policy", "--agent rloo --samples-per-text 1", "--samples-per-text is 1; rloo compares samples"),
+    ("train_policy", "--samples-per-text 1", "--samples-per-text is 1; reinforce compares samples of a text"),
+    ("train_policy", "--agent grpo --samples-per-text 1", "--samples-per-text is 1; grpo compares samples"),
     ("compare", "--agents rloo --policy.samples-per-text 1", "--samples-per-text is 1; rloo compares samples"),
     ("pilot", "--proportions 0.501 0.504", "--proportions is 0.501 0.504; two of them"),
     ("pilot", "--proportions 0.5 0.996", "alike in whole percent"),
