@@ -74,18 +74,11 @@ def play_text(actor: Actor, staged: StagedModel, text: EncodedText, width: int) 
     """
     episode = Episode(staged, [text], 1, actor.info_scores == "attention")
     while not episode.forward.done:
-        episode.replay(actor.act(episode.observation(width, _scores(actor, episode)), deterministic=True))
+        episode.replay(actor.act(episode.observation(width, episode.scores(actor.info_scores)), deterministic=True))
     with torch.no_grad():
         logits, stops = staged.read(episode.forward)
     layouts, cost = episode.forward.layouts, staged.cost
     return PlayedText(stops.tolist(), logits, float(cost.full(layouts[0])), float(cost.reduced(layouts)))
-
-
-def _scores(actor: Actor, episode: Episode) -> Tensor | None:
-    """The scores that an actor asks an environment for."""
-    if actor.info_scores is None:
-        return None
-    return episode.forward.received if actor.info_scores == "attention" else episode.residual_scores
 
 
 def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
         return DataOptions()
     other = {name for name in SOURCES if named[name] not in (defaults[name], saved[name])}
     own = any(saved[name] is not None for name in OWN)
-    read_with = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
+    read_with = _read_with(saved)
     if not other:
         return group_from_json(DataOptions, defaults | read_with)
     if own and other <= set(OWN):
@@ -69,8 +70,7 @@ def check_split(request: DataRequest, encoder: str | None) -> None:
     saved = None if encoder is None else saved_options(Path(encoder))
     if saved is None or not saved.keys() >= set(READ_WITH):
         return
-    known = {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
-    trained = group_from_json(DataOptions, options_to_json(DataOptions()) | known).request()
+    trained = group_from_json(DataOptions, options_to_json(DataOptions()) | _read_with(saved)).request()
     if _sources(trained) != _sources(request):
         return
     if trained.drawn_split != request.drawn_split:
@@ -79,6 +79,11 @@ def check_split(request: DataRequest, encoder: str | None) -> None:
             f"the texts are split by {now}, and {encoder} was trained on the split by {before}, so on texts that are "
             f"now to be evaluated on: split them by {before}"
         )
+
+
+def _read_with(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved options that texts were read with."""
+    return {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
 
 
 def _told(request: DataRequest) -> str:

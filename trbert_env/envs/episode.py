@@ -14,6 +14,7 @@ from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.envs.importance import residual_importance
 from trbert_env.envs.packed import PackedObservation
 from trbert_env.envs.reward import LengthPrice
+from trbert_env.envs.settings import InfoScores
 from trbert_env.staged_model import StagedModel
 
 
@@ -115,6 +116,19 @@ class Episode:
             width=width,
             text_ids=tuple(text.text_id for text in self.texts for _ in range(self._samples)),
         )
+
+    def scores(self, kind: InfoScores | None) -> Tensor | None:
+        """Importance of the tokens in play for the coming reduction, ``(tokens in play,)``.
+
+        Args:
+            kind: Scores that are asked for; None for none. Attention must have been recorded from the beginning.
+
+        Returns:
+            The scores; None where none is asked for, or no reduction is coming.
+        """
+        if kind is None or self.forward.done:
+            return None
+        return self.forward.received if kind == "attention" else self.residual_scores
 
     @property
     def residual_scores(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -234,7 +234,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             gymnasium.error.ResetNeeded: Before the first reset.
         """
-        return self._running.observation(self.max_tokens, self._scores())
+        return self._running.observation(self.max_tokens, self._running.scores(self.info_scores))
 
     def step_packed(self, keep: Tensor) -> tuple[Tensor, Outcome | None]:
         """Apply a keep mask of the tokens in play as :meth:`step` does, and pad nothing.
@@ -322,15 +322,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         found = packed.padded_infos()
         infos = {name: self._array(value) if isinstance(value, Tensor) else value for name, value in found.items()}
         return observation, self._masked(infos | self._validity())
-
-    def _scores(self) -> Tensor | None:
-        """``(tokens in play,)`` importance for the coming reduction; None where none is wanted, or none is coming."""
-        episode = self._running
-        if self.info_scores is None or episode.forward.done:
-            return None
-        if self.info_scores == "attention":
-            return cast(Tensor, episode.forward.received)
-        return episode.residual_scores
 
     def _outcome_infos(self, outcome: Outcome) -> Infos:
         infos: Infos = {name: self._array(value) for name, value in outcome.metrics().items()}
