@@ -371,8 +371,8 @@ def main(options: CompareOptions) -> None:
     if options.resume is not None:
         options, folder = reopen(options, options.resume)
     beside = heuristics_of(options)  # says what is wrong before there is a folder
-    if options.encoder.layers is None:
-        options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, Path())))
+    if options.encoder.layers is None or not beside.fine_tuned:
+        options = replace(options, encoder=measured_encoder(options.stage2("reinforce", 0, options.run.output_dir)))
         beside = heuristics_of(options)
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "compare", "agents", options.run.seed)

@@ -86,8 +86,6 @@ def measured_encoder(options: TrainPolicyOptions) -> EncoderOptions:
     Raises:
         ValueError: The options do not fit the backbone.
     """
-    if options.encoder.layers is not None:
-        return options.encoder
     examples = RunExamples.load(options.data)
     return measured_on(options, examples, fine_tuned_backbone(options, examples))
 

@@ -181,16 +181,18 @@ class HeuristicPoints:
         return (*self._validation.task.metric_names, "log_likelihood")
 
     @property
+    def fine_tuned(self) -> bool:
+        """Whether the encoder was fine-tuned when it was loaded: stage 1 runs before heuristics where it was not."""
+        return self._validation.backbone.fine_tuned
+
+    @property
     def facts(self) -> dict[str, str]:
-        """What the runs work on, beyond names and paths; without the encoder where the first run will train it."""
-        found = self._validation.fingerprints
-        return found if self._validation.backbone.fine_tuned else {"texts_fingerprint": found["texts_fingerprint"]}
+        """What the runs work on, beyond names and paths."""
+        return self._validation.fingerprints
 
     @property
     def validation(self) -> Workload:
-        """Validation texts with the encoder that the runs reduce; the first of them may have fine-tuned it."""
-        if not self._validation.backbone.fine_tuned:
-            self._validation = load_split(self._options.data, self._options.encoder.backbone)
+        """Validation texts with the encoder that the runs reduce."""
         return self._validation
 
     def record(

@@ -15,7 +15,7 @@ from runners.runs.earlier import check_split
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.cache import cache_folder
 from trbert_env.data.request import DataRequest
-from trbert_env.data.sampling import hold_out, sample
+from trbert_env.data.sampling import begin, hold_out, sample
 from trbert_env.data.sources import Examples
 from trbert_env.data.workload import Workload, load_requested, settled
 from trbert_env.deploy.model import TokenReducedModel
@@ -145,7 +145,7 @@ class RunExamples:
         else:
             train, withheld = holdout.split(found.dataset)
             if data.max_train_texts is not None:
-                train = train.select(range(min(data.max_train_texts, len(train))))
+                train = begin(train, data.max_train_texts)
         beside = _beside(request, found.source).dataset
         validation = sample(beside, data.max_eval_texts)
         if len(validation) < len(beside):

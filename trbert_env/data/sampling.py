@@ -26,13 +26,11 @@ def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset
     Raises:
         ValueError: If ``max_examples`` is less than 1.
     """
-    if max_examples is not None and max_examples < 1:
-        raise ValueError(f"the number of examples is {max_examples}: give at least 1, or none for all")
+    _check_number(max_examples)
     order, ends = _order(dataset, seed)
     if max_examples is None or max_examples >= len(dataset):
         return dataset.select(order)
-    fitting = ends[ends <= max_examples]
-    return dataset.select(order[: fitting[-1] if len(fitting) else max_examples])
+    return dataset.select(order[: _fitting(ends, max_examples)])
 
 
 def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -64,6 +62,24 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
     return dataset.select(order[:rest]), dataset.select(order[rest:])
 
 
+def begin(dataset: Dataset, max_examples: int) -> Dataset:
+    """Return the first examples of a dataset that lies in random order already, whole groups as :func:`sample`.
+
+    Args:
+        dataset: The examples; those of a group lie together.
+        max_examples: Number to take at most.
+
+    Raises:
+        ValueError: If ``max_examples`` is less than 1.
+    """
+    _check_number(max_examples)
+    if max_examples >= len(dataset):
+        return dataset
+    groups = _groups(dataset)
+    ends = np.arange(1, len(dataset)) if groups is None else np.flatnonzero(np.diff(groups)) + 1
+    return dataset.select(range(_fitting(ends, max_examples)))
+
+
 def group_codes(names: Indices | list[str]) -> Indices:
     """Number groups by where they first occur.
 
@@ -80,11 +96,28 @@ def group_codes(names: Indices | list[str]) -> Indices:
 
 def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
     """The random order that samples are the beginning of, and the counts at which it may be cut."""
-    random = np.random.default_rng(seed)
-    if GROUP not in dataset.column_names:
+    random, groups = np.random.default_rng(seed), _groups(dataset)
+    if groups is None:
         return random.permutation(len(dataset)), np.arange(1, len(dataset) + 1)
-    groups = dataset.select_columns([GROUP]).with_format("arrow")[:].column(GROUP).to_pylist()
-    return grouped_order(group_codes(groups), random)
+    return grouped_order(groups, random)
+
+
+def _groups(dataset: Dataset) -> Indices | None:
+    """The group of each record, None where records have none."""
+    if GROUP not in dataset.column_names:
+        return None
+    return group_codes(dataset.select_columns([GROUP]).with_format("arrow")[:].column(GROUP).to_pylist())
+
+
+def _check_number(max_examples: int | None) -> None:
+    if max_examples is not None and max_examples < 1:
+        raise ValueError(f"the number of examples is {max_examples}: give at least 1, or none for all")
+
+
+def _fitting(ends: Indices, max_examples: int) -> int:
+    """How many records the whole groups have that fit; all that are wanted where the first is larger."""
+    fitting = ends[ends <= max_examples]
+    return int(fitting[-1]) if len(fitting) else max_examples
 
 
 def grouped_order(codes: Indices, random: np.random.Generator) -> tuple[Indices, Indices]:

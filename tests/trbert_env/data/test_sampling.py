@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from trbert_env.data.sources import hold_out, sample
+from trbert_env.data.sampling import begin, hold_out, sample
 
 
 def grouped(*sizes: int) -> Dataset:
@@ -43,6 +43,16 @@ def test_groups_stay_together(seed: int) -> None:
         assert rest["id"][:] + aside["id"][:] == everything["id"][:]
         assert not set(rest["group"][:]) & set(aside["group"][:])
         assert not count or not set(sample(data, len(data) - count, seed)["group"][:]) & set(aside["group"][:])
+
+
+def test_the_beginning_of_what_lies_in_random_order_has_whole_groups() -> None:
+    everything = sample(grouped(*[1, 2, 3, 4, 5] * 6), None, 7)
+    for count in range(1, len(everything) + 2):
+        assert begin(everything, count)["id"][:] == sample(grouped(*[1, 2, 3, 4, 5] * 6), count, 7)["id"][:]
+    data = Dataset.from_dict({"id": list(map(str, range(9)))})
+    assert begin(data, 4)["id"][:] == ["0", "1", "2", "3"]
+    with pytest.raises(ValueError, match="the number of examples is 0"):
+        begin(data, 0)
 
 
 def test_a_first_group_that_is_too_large_is_cut_but_never_held_out_in_part() -> None:
