@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from trbert_env.data.fingerprints import fingerprint, fingerprint_file
 from trbert_env.presets import Preset
 
 #: Bytes of a name in the cache, beyond which it is shortened.
@@ -29,11 +30,14 @@ def fine_tuned_folder(preset: Preset, name: str, data_source: str, extended_to: 
 
     Args:
         preset: The data set.
-        name: The backbone's name.
+        name: The backbone's name; of a folder, configuration and weights count too, as they may be replaced.
         data_source: Source of the data that it was trained on.
         extended_to: Positions that it was extended to before; None where it was not.
     """
-    key = str(Path(name).resolve()) if os.path.isdir(name) else name  # not by Path, which fails on long names
+    key = name
+    if os.path.isdir(name):  # not by Path, which fails on long names
+        folder = Path(name).resolve()
+        key = f"{folder}@{_content(folder)}"
     key = key.strip("/").replace("/", "--")
     if len(key.encode()) > LONGEST_NAME:
         # File systems know names of up to 255 bytes; the end of a path tells more than its beginning.
@@ -41,6 +45,12 @@ def fine_tuned_folder(preset: Preset, name: str, data_source: str, extended_to: 
         key = f"{digest}--{key.encode()[-100:].decode(errors='ignore')}"
     lengths = "" if extended_to is None else f"-{extended_to}"
     return cache_folder() / "backbones" / preset.name / f"{data_source}{lengths}" / key
+
+
+def _content(folder: Path) -> str:
+    """The fingerprint of an encoder's configuration and weights."""
+    files = sorted(file for pattern in ("config.json", "*.safetensors", "*.bin") for file in folder.glob(pattern))
+    return fingerprint(f"{file.name} {fingerprint_file(file)}".encode() for file in files)
 
 
 def check_cache(target: Path) -> None:

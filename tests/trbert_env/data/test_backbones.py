@@ -204,6 +204,11 @@ def test_what_was_fine_tuned_before_goes_first(save: Callable[..., str], tmp_pat
     # Only for the data that it was trained on, and not where stage 1 starts afresh.
     assert not load_backbone(PRESET, SpanQA(), bare, "embedded").fine_tuned
     assert not load(bare, pretrained=True).fine_tuned
+    # Nor where another encoder has taken its folder meanwhile.
+    other = load(bare, pretrained=True).model
+    other.get_input_embeddings().weight.data.add_(1)
+    other.base_model.save_pretrained(bare)
+    assert not load(bare).fine_tuned
 
 
 def test_the_folder_of_the_fine_tuned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
