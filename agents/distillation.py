@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.varied import check_lasting
+
+#: Entries of a configuration that decide nothing of what a model computes.
+_OF_ORIGIN = frozenset({"_name_or_path", "architectures", "dtype", "transformers_version"})
 
 
 class Teacher:
@@ -151,15 +155,24 @@ class Teacher:
         with torch.no_grad(), computing_in(self._autocast, self._staged.device):
             return self._staged(batch).float()
 
+    @property
+    def _configuration(self) -> str:
+        """The model's configuration, without what says where it came from."""
+        config = self._staged.model.config.to_dict()
+        return json.dumps({name: config[name] for name in sorted(config.keys() - _OF_ORIGIN)}, default=str)
+
     def _fingerprint(self, texts: Sequence[EncodedText]) -> str:
-        """What decides the logits: weights, number format, and the texts in their order."""
+        """What decides the logits: configuration, weights, number format, and the texts in their order."""
         digest = hashlib.sha256(self._autocast.encode())
+        digest.update(self._configuration.encode())
         for name, values in sorted(self._staged.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         for text in texts:
             digest.update(text.text_id.encode())
-            digest.update(np.ascontiguousarray(text.input_ids).tobytes())
+            digest.update(repr(text.sequence_lengths).encode())
+            for ids in (text.input_ids, text.token_type_ids):
+                digest.update(np.ascontiguousarray(ids).tobytes())
         return digest.hexdigest()[:32]
 
 

@@ -62,17 +62,23 @@ def sb3_observation(
         observation: The environment's, as tensors or arrays.
         infos: The ``infos`` of the same step.
         full_lengths: ``(rows,)`` int64.
-        half_precision: True to make states float16.
+        half_precision: True to make states float16; what float16 cannot hold becomes its greatest number.
     """
     states = _tensor(observation["hidden_states"])
     return {
-        "hidden_states": states.half() if half_precision else states,
+        "hidden_states": _halved(states) if half_precision else states,
         "token_mask": _tensor(observation["token_mask"]),
         "reduction": _tensor(observation["reduction"]),
         "overlap": _tensor(infos["overlap"]).float(),
         "forced_tokens": _tensor(infos["forced_tokens"]).to(torch.int8),
         "full_length": full_lengths.cpu()[:, None],
     }
+
+
+def _halved(states: Tensor) -> Tensor:
+    """As float16; single dimensions of some encoders go beyond 65,504, and an infinite state makes the policy NaN."""
+    greatest = torch.finfo(torch.float16).max
+    return states.clamp(-greatest, greatest).half()
 
 
 def _tensor(value: Any) -> Tensor:

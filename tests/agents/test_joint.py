@@ -262,6 +262,10 @@ def test_a_teacher_remembers(teacher: Any, workload: Workload, tmp_path: Path) -
     third.remember(workload.texts, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2  # other weights, other logits
     assert not third.logits(workload.texts).equal(second.logits(workload.texts))
+    other = copy.deepcopy(teacher)
+    other.config.layer_norm_eps = 0.5  # weights alone do not tell it apart
+    Teacher(other, workload.task).remember(workload.texts, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
     file.write_bytes(file.read_bytes()[:-9])
     next(teacher.parameters()).data = before
     fourth = Teacher(teacher, workload.task)

@@ -7,12 +7,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
 import trbert_env  # noqa: F401
 from agents.sb3 import TokenActorCriticPolicy, TokenReductionVecEnv
+from agents.sb3.observations import sb3_observation
 
 ID = "TRBERT/Identity-v0"
 
@@ -74,6 +76,15 @@ def test_a_seed_counts_once() -> None:
         firsts.append(vec_env.reset()["hidden_states"])
     np.testing.assert_array_equal(*firsts)
     assert not np.array_equal(vec_env.reset()["hidden_states"], firsts[0])
+
+
+def test_states_beyond_float16_stay_finite() -> None:
+    envs: Any = gymnasium.make_vec(ID, num_envs=4)
+    observation, infos = envs.reset(seed=0)
+    observation["hidden_states"] = observation["hidden_states"] * 1e6
+    halved = sb3_observation(observation, infos, torch.ones(4, dtype=torch.int64), True)["hidden_states"]
+    assert halved.isfinite().all()
+    assert halved.abs().max() == torch.finfo(torch.float16).max
 
 
 def test_half_precision_halves_the_states() -> None:
