@@ -42,7 +42,10 @@ class FasterLinear(nn.Linear):
 
     def forward(self, states: Tensor) -> Tensor:
         """Multiply by the faster library."""
-        return _multiply(self, states) if _takes_onednn(self, states) else super().forward(states)
+        if _takes_onednn(self, states):
+            return _multiply(self, states)
+        _ORDERED.forget(self)
+        return super().forward(states)
 
 
 def use_faster_linear(model: nn.Module) -> None:
@@ -60,6 +63,8 @@ def _multiply(module: nn.Module, states: Tensor) -> Tensor:
     """Apply a linear layer by oneDNN."""
     weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
     if _learns(states, weight, bias):
+        if weight.requires_grad:
+            _ORDERED.forget(module)  # fused optimisers change weights without counting it
         return cast(Tensor, _OneDnnLinear.apply(states, weight, bias))  # type: ignore[no-untyped-call]
     return onednn_linear(states, _ordered(module, weight), bias)
 

@@ -103,6 +103,26 @@ def test_weights_that_learn_are_seen_whoever_steps(layer: nn.Linear, states: Ten
             close(apply_linear(layer, states), layer(states))
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_weights_that_learned_are_seen_when_they_are_frozen_again(
+    layer: nn.Linear, states: Tensor, own: bool, autocast: bool
+) -> None:
+    if own:
+        use_faster_linear(nn.Sequential(layer))
+    apply = layer if own else lambda found: apply_linear(layer, found)
+    layer.requires_grad_(False)
+    with torch.no_grad():
+        apply(states)
+    layer.requires_grad_(True)
+    with torch.autocast("cpu", enabled=autocast):
+        apply(states).square().sum().backward()
+    torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True).step()
+    layer.requires_grad_(False)
+    with torch.no_grad():
+        close(apply(states), nn.functional.linear(states, layer.weight, layer.bias))
+
+
 @torch.no_grad()
 def test_a_copied_layer_has_its_own_weights(layer: nn.Linear, states: Tensor) -> None:
     layer.requires_grad_(False)
