@@ -138,18 +138,27 @@ def _answer(answer: Any, options: list[str]) -> int:
     """The index of the right option, given by index, letter or text.
 
     Raises:
-        BadRecordError: It names none of the options, or two that are equal.
+        BadRecordError: It names none of the options, two that are equal, or one by its text and another by its place.
     """
+    place = _place(str(answer).strip())
+    placed = place is not None and place < len(options)
     if isinstance(answer, str) and options.count(answer) == 1:
-        return options.index(answer)
-    text = str(answer).strip()
-    if text.isascii() and text.isdigit():
-        index = int(text)
-    elif len(text) == 1 and text.isascii() and text.isalpha():
-        index = ord(text.upper()) - ord("A")
-    else:
-        index = len(options)
-    if index >= len(options):
+        index = options.index(answer)
+        if placed and place != index:
+            fix = "give its letter" if answer.isdigit() else "give its index from 0"
+            problem = f": answer is {answer!r}, the text of one option and the place of another: {fix}"
+            raise BadRecordError("whose answer names two options", problem)
+        return index
+    if place is None or not placed:
         fix = f"give an index from 0, a letter from A, or one of the {len(options)} options, which must differ"
         raise BadRecordError("whose answer is none of the options", f": answer is {answer!r:.80}: {fix}")
-    return index
+    return place
+
+
+def _place(answer: str) -> int | None:
+    """The place that an index or a letter names; None for other answers."""
+    if answer.isascii() and answer.isdigit():
+        return int(answer)
+    if len(answer) == 1 and answer.isascii() and answer.isalpha():
+        return ord(answer.upper()) - ord("A")
+    return None

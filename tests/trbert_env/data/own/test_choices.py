@@ -45,6 +45,11 @@ def test_answers(answer: Any, ending: str, tmp_path: Path) -> None:
         ({"options": "A hat"}, "options are no list of strings"),
         ({"options": [1, 2]}, "options are no list of strings"),
         ({"question": ""}, "question is missing"),
+        (
+            {"options": ["2", "0", "6"], "answer": 2},
+            "'2', the text of one option and the place of another: give its le",
+        ),
+        ({"options": ["O", "A", "B"], "answer": "B"}, "and the place of another: give its index from 0"),
     ],
 )
 def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -56,6 +61,17 @@ def test_faults(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     found = load(file, skip=True)
     assert len(found.dataset) == 1
     assert sum(found.left_out.values()) == 1
+
+
+@pytest.mark.parametrize(("answer", "index"), [(2, 2), ("C", 2), ("6", 3), ("8", 4)])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_answers_to_options_that_are_numbers(answer: Any, index: int, ending: str, tmp_path: Path) -> None:
+    file, row = tmp_path / f"mine.{ending}", {**GOOD, "options": ["0", "1", "9", "6", "8"], "answer": answer}
+    if ending == "jsonl":
+        file.write_text(json.dumps(row))
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), file)
+    assert load(file).dataset[0]["answer"] == index
 
 
 def test_articles_are_held_out_whole(tmp_path: Path) -> None:
