@@ -21,9 +21,10 @@ from trbert_env.encoder.texts import spread
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_divergence
 from trbert_env.tasks.candidate_metrics import scores_of_choices
+from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
-from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
+from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, shortened, text_of
 
 #: What stands for the missing words of a question.
 _BLANK = "_"
@@ -36,7 +37,8 @@ class MultipleChoice(Task):
     Attributes:
         max_tokens: The most tokens of a sequence, special tokens included; a text is as many sequences as it has
             options.
-        max_question_tokens: Tokens that question and option are cut at together.
+        max_question_tokens: Tokens that question and option have together where a long article leaves no more; the
+            question is cut then, and not the option.
         num_options: The most options of a question.
         form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
             does.
@@ -111,16 +113,20 @@ class MultipleChoice(Task):
 
         def make(index: int) -> EncodedText:
             row = plain[index]
-            article = encoder.ids(row["article"])
-            pairs = [
-                encoder.around(
-                    article, encoder.ids(self._joined(row["question"].lstrip(), option)), self.max_question_tokens
-                )
-                for option in row["options"]
-            ]
+            article, question = encoder.ids(row["article"]), row["question"].lstrip()
+            pairs = [self._sequence(encoder, article, question, option) for option in row["options"]]
             return text_of(row["id"], pairs, np.array([row["answer"]], dtype=np.int64))
 
         return LazyTexts(len(records), make)
+
+    def _sequence(self, encoder: SequenceEncoder, article: Ids, question: str, option: str) -> tuple[Ids, Ids]:
+        """The sequence of one option."""
+        most = encoder.room_beside(article, self.max_question_tokens)
+        ids = encoder.ids(self._joined(question, option))
+        if len(ids) > most:  # a blank may stand where the question is cut: the option then stands behind it
+            ids = encoder.ids(f"{question} {option}")
+            ids = shortened(ids, most, max(len(ids) - len(encoder.ids(question)), 0))
+        return encoder.around(article, ids)
 
     def _joined(self, question: str, option: str) -> str:
         if self.fill_blanks and _BLANK in question:
@@ -208,16 +214,17 @@ class MultipleChoice(Task):
         """
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         gold, predicted = no_tokens(text), no_tokens(text)
-        in_blank = self.fill_blanks and _BLANK in record["question"]
+        question, end = record["question"].lstrip(), 0
+        in_blank = self.fill_blanks and _BLANK in question
 
         def count(string: str) -> int:
             return len(tokenizer(string, add_special_tokens=False)["input_ids"])
 
-        end = 0
         for number, (length, option) in enumerate(zip(text.sequence_lengths, record["options"], strict=True)):
             first, end = end, end + length
-            asked = count(self._joined(record["question"], option)) - (0 if in_blank else count(f" {option}"))
-            own = slice(first + parts[first:end].index("question") + asked, end - 1)
+            asked = first + parts[first:end].index("question")
+            tokens = 0 if in_blank else count(f"{question} {option}") - count(question)
+            own = slice(max(end - 1 - tokens, asked), end - 1)
             parts[own] = ["option"] * len(parts[own])
             gold[own], predicted[own] = number == record["answer"], number == prediction
         return TokenNotes(tuple(parts), gold, predicted)

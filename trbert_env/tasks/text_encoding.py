@@ -111,9 +111,12 @@ class SequenceEncoder:
         kept_one, kept_two = longest_first(len(one), len(two), self._max_tokens - len(self._pair))
         return self._pair.around(self._cut(one, kept_one), self._cut(two, kept_two))
 
-    def around(self, first: Ids, second: Ids, most_second: int) -> tuple[Ids, Ids]:
-        """Two texts that are tokenised already: the second keeps up to ``most_second``, the first fills the rest."""
-        second = second[:most_second]
+    def room_beside(self, first: Ids, least: int) -> int:
+        """Return how many tokens the second of two texts may have: what the first leaves, and at least ``least``."""
+        return max(least, self._max_tokens - len(self._pair) - len(first))
+
+    def around(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
+        """Two texts that are tokenised already: the second is whole, and the first fills what it leaves."""
         return self._pair.around(self._cut(first, self._max_tokens - len(self._pair) - len(second)), second)
 
     def _cut(self, ids: Ids, room: int) -> Ids:
@@ -123,6 +126,17 @@ class SequenceEncoder:
             return ids[:room]
         head = round(room * HEAD_SHARE)
         return np.concatenate([ids[:head], ids[len(ids) - (room - head) :]])
+
+
+def shortened(ids: Ids, most: int, tail: int) -> Ids:
+    """Cut tokens so that the last ``tail`` of them stay, or the first of these where there is no room for all.
+
+    Example:
+        >>> shortened(np.arange(9), 5, tail=2).tolist(), shortened(np.arange(9), 3, tail=4).tolist()
+        ([0, 1, 2, 7, 8], [5, 6, 7])
+    """
+    kept = ids[len(ids) - tail :][:most]
+    return np.concatenate([ids[: most - len(kept)], kept])
 
 
 def text_of(text_id: str, sequences: Sequence[tuple[Ids, Ids]], target: npt.NDArray[Any]) -> EncodedText:

@@ -114,18 +114,21 @@ def test_scores() -> None:
     assert Classification(head="relevance", names=("no", "yes")).told_answer(2.0, row) == "yes"
 
 
-@pytest.mark.parametrize("most", [128, 6])
-def test_choices(most: int, tokenizer: PreTrainedTokenizerBase) -> None:
-    task = MultipleChoice(max_question_tokens=most)
+@pytest.mark.parametrize(("most", "width"), [(128, 512), (5, 11)])
+def test_choices(most: int, width: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    task = MultipleChoice(max_tokens=width, max_question_tokens=most)
     row = {
         "id": "c", "group": "g", "article": "Ben lost it.", "question": "What was lost?",
         "options": ["a hat", "an old coat", "a dog"], "answer": 0,
     }  # fmt: skip
     records = records_of([row], CHOICES)
     parts, gold, predicted, prediction = told(task, records, lambda text: [[0.0], [3.0], [1.0]], tokenizer)
-    assert parts["article"] == ["[CLS]", "ben", "lost", "it", ".", "[SEP]"] * 3
+    whole = ["[CLS]", "ben", "lost", "it", ".", "[SEP]"]
+    assert parts["article"] == (whole * 3 if most > 5 else ["[CLS]", "ben", "lost", "it", "[SEP]"] * 3)
+    cut = "what was lost [SEP] what was [SEP] what was lost [SEP]"  # and no option is
+    assert parts["question"] == (["what", "was", "lost", "?", "[SEP]"] * 3 if most > 5 else cut.split())
     assert gold == ["a", "hat"]
-    assert predicted == (["an", "old", "coat"] if most > 6 else ["an", "old"])
+    assert predicted == ["an", "old", "coat"]
     assert (task.gold_answer(row), task.told_answer(prediction, row)) == ("a hat", "an old coat")
 
 

@@ -13,6 +13,7 @@ from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.tasks import Classification, MultipleChoice
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, longest_first
+from trbert_env.tasks.too_long import too_long
 
 SHORT = "The toll paid for itself!"
 LONG = (
@@ -146,7 +147,9 @@ def test_each_option_has_its_sequence(tokenizer: PreTrainedTokenizerBase) -> Non
     article = tokenizer(LONG, add_special_tokens=False, truncation=False, padding=False)["input_ids"]
     for option, own, kinds in zip(options, ids, types, strict=True):
         joined = tokenizer(f"Who built it? {option}", add_special_tokens=False, truncation=False, padding=False)
-        second = joined["input_ids"][:7]
+        asked = tokenizer("Who built it?", add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+        chosen = joined["input_ids"][len(asked) :]
+        second = (asked[: max(7 - len(chosen), 0)] + chosen)[:7]  # the question is cut, and not the option
         specials = 4 if tokenizer.cls_token == "<s>" else 3
         first = article[: 30 - specials - len(second)]
         separators = [tokenizer.sep_token_id] * (specials - 2)
@@ -156,6 +159,19 @@ def test_each_option_has_its_sequence(tokenizer: PreTrainedTokenizerBase) -> Non
         ones = len(second) + 1 if "token_type_ids" in tokenizer.model_input_names else 0
         assert kinds.tolist() == [0] * (30 - ones) + [1] * ones
     assert ids[0].tolist() == ids[3].tolist()
+
+
+def test_a_long_question_is_whole_where_the_article_leaves_room(bert: PreTrainedTokenizerBase) -> None:
+    asked, options = "Who built " + "the old mill and " * 8 + "it?", ["Ada", "Ben"]
+    records = Dataset.from_list([question("", asked, options, 0)])
+    for width in (60, 25):
+        task = MultipleChoice(max_tokens=width, max_question_tokens=8)
+        (text,) = task.encode(records, bert)
+        one, other = np.split(text.input_ids, [text.sequence_lengths[0]])
+        assert one.tolist() != other.tolist()
+        whole = bert("", f"{asked} Ada", truncation=False, padding=False)["input_ids"]
+        assert (one.tolist() == whole) == (width == 60)
+        assert (too_long(task, records, bert) is None) == (width == 60)
 
 
 def test_a_short_article_is_not_filled_up(bert: PreTrainedTokenizerBase) -> None:
