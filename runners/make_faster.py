@@ -13,6 +13,7 @@ import shlex
 import time
 from dataclasses import asdict, replace
 
+import numpy as np
 import torch
 from datasets import Dataset
 
@@ -22,7 +23,7 @@ from runners.cli.options import resolve_device
 from runners.cli.run import run
 from runners.evaluation.comparison import Comparison
 from runners.evaluation.evaluations import compare_model
-from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, groups_of, loss_bound
+from runners.evaluation.intervals import Spread, clearly_greater, draws_needed, loss_bound
 from runners.evaluation.passes import measure_unreduced_pass
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.candidates import Candidate, best_candidate
@@ -50,8 +51,10 @@ from runners.runs.session import held
 from runners.runs.tracking import track_end
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.checkpoints import folder_name
+from trbert_env.data.sampling import passages_of
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.tasks import Task
 
 
 def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, Parts]:
@@ -64,7 +67,7 @@ def begin(options: MakeFasterOptions, started: float) -> tuple[RunFolder, Plan, 
     parts = Parts.load(options)
     plan, work = make_plan(options, parts, started)
     if options.max_loss is not None:
-        announce_certainty(options.max_loss, parts.holdout.select(range(plan.chosen_on)))
+        announce_certainty(options.max_loss, parts.some.task, parts.chosen_on(plan))
     name = folder_name(parts.checkpoint.name)
     folder = RunFolder.create(options.run.output_dir, options.data.env, "faster", name, options.run.seed)
     folder.write_config(options, {**parts.facts, "plan": asdict(plan), "work": asdict(work)})
@@ -82,14 +85,15 @@ def go_on(options: MakeFasterOptions, folder: RunFolder) -> tuple[Plan, Parts]:
     return Plan(**folder.read_config()["facts"]["plan"]), parts
 
 
-def announce_certainty(max_loss: float, held_out: Dataset) -> None:
+def announce_certainty(max_loss: float, task: Task, held_out: Dataset) -> None:
     """Say before the work begins where no result could show that no more than ``--max-loss`` is lost.
 
     Args:
         max_loss: Points of the main metric.
+        task: The task, configured.
         held_out: Held-out records that the speed will be chosen by.
     """
-    records, groups = len(held_out), int(groups_of(held_out).max()) + 1
+    records, groups = len(held_out), len(np.unique(passages_of(held_out)[task.counted(held_out)]))
     unchanged = Spread(0.0, 0.0, groups)
     if (bound := loss_bound(unchanged)) > max_loss:
         needed, more = draws_needed(unchanged, max_loss), ""
@@ -116,7 +120,7 @@ def make_faster(options: MakeFasterOptions, ledger: Ledger, parts: Parts, folder
     dtype, metric = evaluation_dtype(options.run.dtype), parts.some.task.metric_names[0]
     start = stages.start()
     if stages.plan_again() and options.max_loss is not None:
-        announce_certainty(options.max_loss, parts.holdout.select(range(ledger.plan.chosen_on)))
+        announce_certainty(options.max_loss, parts.some.task, parts.chosen_on(ledger.plan))
     model, _ = load_model(stages.trained(start), device)
     plan = ledger.plan
     print(f"measuring: about {stages.slower * plan.left('measuring') / 60:.1f} minutes", flush=True)
@@ -172,13 +176,7 @@ def measured_best(stages: Stages, model: TokenReducedModel, start: str, full: Me
 
 def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReducedModel) -> tuple[Workload, Workload]:
     """Return the held-out and the evaluation texts, with the unreduced model, read as the faster one was trained."""
-    examples = replace(
-        parts.examples,
-        holdout=parts.holdout.select(range(plan.chosen_on)),
-        validation=parts.examples.validation.select(
-            range(len(parts.examples.validation) if plan.evaluation_texts is None else plan.evaluation_texts)
-        ),
-    )
+    examples = replace(parts.examples, holdout=parts.chosen_on(plan), validation=parts.reported_on(plan))
     splits = examples.encode(stages.unreduced(), model.task.settings)
     assert splits.holdout is not None, "some are always held out"
     return splits.holdout, splits.validation
@@ -187,7 +185,7 @@ def measured_parts(plan: Plan, parts: Parts, stages: Stages, model: TokenReduced
 def announce_known_texts(full: MeasuredPass, found: Comparison) -> None:
     """Say where the checkpoint seems to have been trained on the held-out texts: what is lost on these is no guide."""
     assert found.full_pass is not None, "both models have run"
-    known, new = (Spread.of(one.scores, groups_of(one.workload.examples)) for one in (full, found.full_pass))
+    known, new = (Spread.of(one.scores, passages_of(one.workload.examples)) for one in (full, found.full_pass))
     if clearly_greater(known, new):
         announce(
             f"the checkpoint has {found.metric} {known.mean:.1f} on held-out training texts and {new.mean:.1f} on "

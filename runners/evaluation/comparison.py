@@ -10,11 +10,12 @@ from typing import Any
 
 from runners.cli.display import Cell, announce, print_table
 from runners.evaluation.certainty import Certainty, plus_minus
-from runners.evaluation.intervals import Groups, Loss, groups_of, metric_interval, ratio_interval
+from runners.evaluation.intervals import Groups, Loss, metric_interval, ratio_interval
 from runners.evaluation.quality import MeasuredPass
 from runners.evaluation.record import Conditions, EvaluationRecord, Identity, Measured, Quality
 from runners.evaluation.summary import shown_interval
 from runners.evaluation.timing import ClockReading
+from trbert_env.data.sampling import passages_of
 
 #: What the two sides of the clock are, in words.
 SIDES = {"stock": "stock transformers", "packed": "this project's encoder without padding"}
@@ -72,7 +73,7 @@ class Comparison:
     @cached_property
     def groups(self) -> Groups:
         """Passage of each record."""
-        return groups_of(self.reduced.workload.examples)
+        return passages_of(self.reduced.workload.examples)
 
     @property
     def load_note(self) -> str:

@@ -11,10 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from datasets import Dataset
-
-from trbert_env.data.records import columns
-from trbert_env.data.sampling import GROUP, group_codes
 
 Numbers = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
@@ -25,24 +21,12 @@ CONFIDENCE = 0.95
 WHOLE = 100.0
 
 
-def groups_of(records: Dataset) -> Groups:
-    """Return the passage of each record, numbered from 0: its ``group``, its ``context``, or a number of its own.
-
-    Args:
-        records: Records of any form.
-    """
-    for name in (GROUP, "context"):
-        if name in records.column_names:
-            return group_codes(columns(records, name)[0])
-    return np.arange(len(records))
-
-
 def mean_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
     """Return the mean, and half the width of its two-sided interval; infinite where there is one passage.
 
     Args:
         values: ``(n,)``.
-        groups: Passage of each, from :func:`groups_of`.
+        groups: Passage of each, from :func:`~trbert_env.data.sampling.passages_of`.
 
     Example:
         >>> mean, half = mean_interval(np.array([1.0, 2.0, 3.0]), np.arange(3))
@@ -61,7 +45,7 @@ def metric_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
 
     Args:
         values: ``(n,)`` from 0 to 100; NaN is left out.
-        groups: Passage of each, from :func:`groups_of`.
+        groups: Passage of each, from :func:`~trbert_env.data.sampling.passages_of`.
 
     Example:
         >>> mean, half = metric_interval(np.full(20, 100.0), np.arange(20))

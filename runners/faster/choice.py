@@ -15,11 +15,12 @@ from typing import Literal
 import torch
 
 from runners.cli.display import announce
-from runners.evaluation.intervals import Loss, groups_of
+from runners.evaluation.intervals import Loss
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Measured
 from runners.evaluation.speed_table import measure_speeds
 from runners.evaluation.timing import placed_reduced
+from trbert_env.data.sampling import passages_of
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
@@ -137,7 +138,7 @@ def measure_points(
             f"was trained for {trained:g}x: it is measured there by the rule that it was trained with"
         )
         rules[trained] = model.decision
-    placed, groups = placed_reduced(model, device, dtype), groups_of(held_out.examples)
+    placed, groups = placed_reduced(model, device, dtype), passages_of(held_out.examples)
     points = []
     for speed, rule in rules.items():
         found = measure_pass(ReducedSystem(placed, rule, f"held-out texts at {speed:g}x"), held_out)

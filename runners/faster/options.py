@@ -161,6 +161,5 @@ class MakeFasterOptions:
         )
 
     def _texts(self, train_texts: int) -> DataOptions:
-        """The texts of a stage: none that is held out, and a glance at the evaluation texts."""
-        most = GLANCE if self.data.max_eval_texts is None else min(GLANCE, self.data.max_eval_texts)
-        return replace(self.data, max_train_texts=train_texts, max_eval_texts=most)
+        """The texts of a stage: none that is held out."""
+        return replace(self.data, max_train_texts=train_texts)

@@ -11,7 +11,7 @@ from runners.cli.display import announce
 from runners.cli.options import EncoderOptions, ResumableT, RunOptions
 from runners.evaluation.nested_runs import ended_run, found_or_run
 from runners.faster.ledger import Ledger
-from runners.faster.options import GLANCE, MakeFasterOptions
+from runners.faster.options import MakeFasterOptions
 from runners.faster.plan import STAGES, Work
 from runners.faster.texts import Parts
 from runners.finetune import finetune
@@ -42,12 +42,13 @@ class Stages:
         self._run: RunOptions = replace(options.run, output_dir=folder.path / STAGES_FOLDER)
         self._place: Path = self._run.output_dir / options.data.env
         self._train_texts = len(parts.examples.train)
+        self._glance: MakeFasterOptions = replace(options, data=replace(options.data, max_eval_texts=parts.glance))
 
     def start(self) -> str:
         """Return the folder or hub name of the fine-tuned checkpoint, after fine-tuning where that is to do."""
         if not self.parts.needs_stage1:
             return str(self.options.model)
-        return str(self._run_of("fine-tuning", finetune, self.options.stage1(self._train_texts, self._run)))
+        return str(self._run_of("fine-tuning", finetune, self._glance.stage1(self._train_texts, self._run)))
 
     def plan_again(self) -> bool:
         """Plan what follows fine-tuning from the minutes that are really left, once; returns whether that was due.
@@ -84,7 +85,7 @@ class Stages:
         Args:
             start: Folder or hub name of the fine-tuned checkpoint, from :meth:`start`.
         """
-        stage2 = self.options.stage2(self.ledger.plan, self._train_texts, self._run, start)
+        stage2 = self._glance.stage2(self.ledger.plan, self._train_texts, self._run, start)
         return self._run_of("stage 2", partial(train_policy, read_clock=False), stage2)
 
     def trained(self, start: str) -> Path:
@@ -94,7 +95,7 @@ class Stages:
             start: Folder or hub name of the fine-tuned checkpoint, from :meth:`start`.
         """
         policy = self.policy(start)
-        stage3 = self.options.stage3(self.ledger.plan, self._train_texts, self._run, policy)
+        stage3 = self._glance.stage3(self.ledger.plan, self._train_texts, self._run, policy)
         stage3 = replace(stage3, full_from=policy)
         return self._run_of("stage 3", partial(joint_finetune, read_clock=False), stage3)
 
@@ -112,7 +113,8 @@ class Stages:
         own, after = self.slower * plan.seconds[stage] * (1.0 - share), self.slower * plan.after(stage)
         begun = f"goes on with {100 * share:.0f} % of its texts done, about {own / 60:.1f} minutes are left of it"
         said = begun if share else f"about {own / 60:.1f} minutes"
-        found = f" Its closing tables are of {GLANCE} texts, to see that it went well; the result comes last."
+        few = self._glance.data.max_eval_texts
+        found = f" Its closing tables are of {few} texts, to see that it went well; the result comes last."
         notice = f"{STAGES[stage].title}: {said}; with what follows, {(own + after) / 60:.1f} are left in all."
         return notice + ("" if stage == "fine-tuning" else found)
 

@@ -10,13 +10,31 @@ from datasets import Dataset
 
 from runners.cli.options import EncoderOptions
 from runners.cli.run import UserError
-from runners.faster.options import MakeFasterOptions
+from runners.faster.options import GLANCE, MakeFasterOptions
+from runners.faster.plan import Plan
 from runners.training.loading import Holdout, RunExamples
 from trbert_env.data.backbones import Backbone
+from trbert_env.data.sampling import passages_of
 from trbert_env.data.workload import Workload
+from trbert_env.tasks import Task
 
 #: Texts that are held out at least, to choose the speed by, and left to train on; and held out at most by default.
 LEAST_TEXTS, MOST_HELD_OUT = 20, 2000
+
+
+def enough(task: Task, records: Dataset, count: int) -> Dataset:
+    """Return the first records: as many as are asked for, and more up to the end of a passage that can be measured.
+
+    Args:
+        task: The task, configured.
+        records: Records of which those of a passage stand together.
+        count: The number that is asked for.
+    """
+    last = min(max(count, int(task.counted(records).argmax()) + 1), len(records))
+    end, passages = last, passages_of(records)
+    while end < len(records) and passages[end] == passages[last - 1]:
+        end += 1
+    return records.select(range(end))
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,29 @@ class Parts:
     def needs_stage1(self) -> bool:
         """Whether the checkpoint is still to be fine-tuned: it has no fitting head, or untrained positions."""
         return not self.checkpoint.fine_tuned or self.checkpoint.extended_from is not None
+
+    def chosen_on(self, plan: Plan) -> Dataset:
+        """Return the held-out records that the speed is chosen by.
+
+        Args:
+            plan: Numbers of records.
+        """
+        return enough(self.some.task, self.holdout, plan.chosen_on)
+
+    def reported_on(self, plan: Plan) -> Dataset:
+        """Return the evaluation records that are reported on.
+
+        Args:
+            plan: Numbers of records.
+        """
+        records = self.examples.validation
+        most = plan.evaluation_texts
+        return records if most is None else enough(self.some.task, records, most)
+
+    @property
+    def glance(self) -> int:
+        """Evaluation records that the closing tables of stages are of."""
+        return len(enough(self.some.task, self.examples.validation, GLANCE))
 
     @property
     def texts_per_record(self) -> float:

@@ -118,7 +118,7 @@ def test_a_classifier_and_a_file(at_work: Engineer, capsys: pytest.CaptureFixtur
     assert "--env TextClassification: the checkpoint" in told
     assert "21 of 216 training texts are withheld from training, to choose the speed by" in told
     assert re.search(r"stage 3, joint training: about [\d.]+ minutes; with what follows, [\d.]+ are left in all", told)
-    assert "closing tables are of 32 texts" in told
+    assert "closing tables are of 24 texts" in told
     assert "plan, about" in said.out
     assert "promised: " in said.out
     assert "found: " in said.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from datasets import Dataset
 
 #: The column that names the group of a record: a file, a passage.
@@ -12,11 +13,16 @@ GROUP = "group"
 Indices = npt.NDArray[np.int64]
 
 
+#: Share of the records, the last of the order, in which whole passages stand together, so that they can be held out.
+RESERVED = 0.5
+
+
 def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset:
     """Return a random sample in random order, the same for the same seed; a smaller one begins a larger one.
 
     Where the records have a ``group``, whole groups are taken while they fit, so that the sample may be a
-    little smaller; only a first group that is larger than the sample is cut.
+    little smaller; only a first group that is larger than the sample is cut. Other records that share a passage
+    (:func:`passages_of`) are drawn one by one, those of the last passages last.
 
     Args:
         dataset: The examples to choose from.
@@ -30,14 +36,14 @@ def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset
     order, ends = _order(dataset, seed)
     if max_examples is None or max_examples >= len(dataset):
         return dataset.select(order)
-    return dataset.select(order[: _fitting(ends, max_examples)])
+    return dataset.select(order[: _fitting(ends, max_examples) if GROUP in dataset.column_names else max_examples])
 
 
 def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Set examples aside, to watch training on or to choose settings by: the last of :func:`sample`'s order.
 
-    A :func:`sample` of the same seed has none of them, unless it takes nearly all. Where the records have a
-    ``group``, whole groups are set aside: as few as make at least ``count`` records.
+    Whole passages are set aside, as few as make at least ``count`` records, so that nothing is learned about them. A
+    :func:`sample` of the same seed has none of them, unless it takes nearly all.
 
     Args:
         dataset: The examples of a split.
@@ -48,7 +54,7 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
         The rest in random order, and those set aside.
 
     Raises:
-        ValueError: It would leave nothing to train on.
+        ValueError: It would leave nothing to train on, or not one whole passage.
     """
     if not 0 <= count < len(dataset):
         raise ValueError(f"{count} of {len(dataset)} examples cannot be held out: some must be left to train on")
@@ -56,10 +62,31 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
     fitting = ends[ends <= len(dataset) - count]
     if not len(fitting):
         raise ValueError(
-            f"{count} of {len(dataset)} examples cannot be held out, as groups stay together: hold out fewer"
+            f"{count} of {len(dataset)} examples cannot be held out, as those that share a passage stay together: "
+            "hold out fewer"
         )
     rest = fitting[-1]
     return dataset.select(order[:rest]), dataset.select(order[rest:])
+
+
+def passages_of(dataset: Dataset) -> Indices:
+    """Number the passage of each record, from 0: records of one passage are no independent draws.
+
+    It is their ``group``, else their ``context``, else their ``text`` with its ``text_pair``; records that have none of
+    these stand alone.
+
+    Args:
+        dataset: Records of any form.
+    """
+    known = (names for names in ((GROUP,), ("context",), ("text", "text_pair")) if {*names} <= {*dataset.column_names})
+    table = dataset.select_columns(list(next(known, ()))).with_format("arrow")[:]
+    codes = np.arange(len(dataset)) if not table.num_columns else np.zeros(len(dataset), np.int64)
+    for column in table.columns:
+        encoded = column.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
+        own = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+        pairs = codes * (int(own.max(initial=0)) + 1) + own
+        codes = own if table.num_columns == 1 else np.unique(pairs, return_inverse=True)[1]
+    return codes.astype(np.int64)
 
 
 def begin(dataset: Dataset, max_examples: int) -> Dataset:
@@ -95,18 +122,28 @@ def group_codes(names: Indices | list[str]) -> Indices:
 
 
 def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
-    """The random order that samples are the beginning of, and the counts at which it may be cut."""
+    """The random order that samples are the beginning of, and the counts at which it may be cut to hold the rest out.
+
+    Records without a group are drawn one by one at first, so that a small sample is of many passages; the last of them,
+    :data:`RESERVED` of all, stand by passages.
+    """
     random, groups = np.random.default_rng(seed), _groups(dataset)
-    if groups is None:
-        return random.permutation(len(dataset)), np.arange(1, len(dataset) + 1)
-    return grouped_order(groups, random)
+    if groups is not None:
+        return grouped_order(groups, random)
+    order = random.permutation(len(dataset))
+    by_passage, ends = grouped_order(passages_of(dataset), random)
+    if len(ends) == len(dataset):
+        return order, np.arange(1, len(dataset) + 1)
+    bound = int(max(ends[ends <= (1 - RESERVED) * len(dataset)], default=0))
+    last = by_passage[bound:]
+    return np.concatenate([order[~np.isin(order, last)], last]), ends[ends >= bound]
 
 
 def _groups(dataset: Dataset) -> Indices | None:
     """The group of each record, None where records have none."""
     if GROUP not in dataset.column_names:
         return None
-    return group_codes(dataset.select_columns([GROUP]).with_format("arrow")[:].column(GROUP).to_pylist())
+    return passages_of(dataset)
 
 
 def _check_number(max_examples: int | None) -> None:

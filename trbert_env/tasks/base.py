@@ -114,6 +114,14 @@ class Task(ABC):
         """A line that tells how the head's outputs are read, where users may not expect it; None where they will."""
         return None
 
+    def counted(self, records: Dataset) -> npt.NDArray[np.bool_]:
+        """Return which records the main metric counts, ``(n,)``: all of them, for most tasks.
+
+        Args:
+            records: Records of the task's form.
+        """
+        return np.ones(len(records), np.bool_)
+
     def check_measurable(self, records: Dataset) -> None:  # noqa: B027 - most tasks can measure any split
         """Refuse a split that the main metric cannot be measured on, before work is lost.
 

@@ -276,15 +276,24 @@ class Classification(Task):
                 "so set max_slices to 1"
             )
 
+    def counted(self, records: Dataset) -> npt.NDArray[np.bool_]:
+        """Return all, but of rankings the candidates of queries that have relevant and irrelevant ones."""
+        if not self.ranking:
+            return super().counted(records)
+        from trbert_env.tasks.ranking_metrics import Queries
+
+        found = np.zeros(len(records), np.bool_)
+        for places in Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
+            found[places] = True
+        return found
+
     def check_measurable(self, records: Dataset) -> None:
         """Refuse a split to rank in which no query has relevant and irrelevant candidates.
 
         Raises:
             ValueError: ``ranking`` is set, and there is no such query.
         """
-        from trbert_env.tasks.ranking_metrics import Queries
-
-        if self.ranking and not Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
+        if self.ranking and not self.counted(records).any():
             raise ValueError(
                 f"ranking is set, and none of {len(records)} records is one of a query with relevant and irrelevant "
                 "candidates: name the column that tells the query as group, give more records, or set ranking to false"

@@ -35,7 +35,8 @@ def workload() -> Workload:
         cast(PreTrainedModel, None), cast(PreTrainedTokenizerBase, None), "tiny", "tiny", fine_tuned=True
     )
     rows = [
-        {"id": str(place), "text": "a", "text_pair": None, "label": NAMES[label]} for place, label in enumerate(GOLD)
+        {"id": str(place), "text": f"text {place}", "text_pair": None, "label": NAMES[label]}
+        for place, label in enumerate(GOLD)
     ]
     records, task = Dataset.from_list(rows), make_task(preset)
     task.configure(BertConfig(), records)

@@ -13,12 +13,12 @@ from runners.evaluation.intervals import (
     Loss,
     Spread,
     draws_needed,
-    groups_of,
     loss_bound,
     loss_half_width,
     mean_interval,
     ratio_interval,
 )
+from trbert_env.data.sampling import passages_of
 
 
 def spread_of(values: np.ndarray) -> Spread:
@@ -75,9 +75,9 @@ def test_records_of_one_passage_are_one_draw() -> None:
 
 
 def test_the_passage_of_a_record() -> None:
-    assert groups_of(Dataset.from_dict({"id": ["a", "b"]})).tolist() == [0, 1]
-    assert groups_of(Dataset.from_dict({"context": ["x", "y", "x"]})).tolist() == [0, 1, 0]
-    assert groups_of(Dataset.from_dict({"group": ["p", "p"], "context": ["x", "y"]})).tolist() == [0, 0]
+    assert passages_of(Dataset.from_dict({"id": ["a", "b"]})).tolist() == [0, 1]
+    assert passages_of(Dataset.from_dict({"context": ["x", "y", "x"]})).tolist() == [0, 1, 0]
+    assert passages_of(Dataset.from_dict({"group": ["p", "p"], "context": ["x", "y"]})).tolist() == [0, 0]
 
 
 def test_the_interval_of_a_speed_up_is_near_the_bootstraps() -> None:

@@ -10,9 +10,11 @@ from runners.evaluation.record import Measured, Quality, Savings
 from runners.evaluation.timing import Ratio, Timing
 from runners.faster.choice import SpeedPoint, candidates, choose
 from runners.faster.report import promise
+from runners.faster.texts import enough
 from runners.make_faster import announce_certainty
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.speed_table import SpeedTable
+from trbert_env.tasks import Classification, SpanQA
 
 
 def points(*losses: tuple[float, float, float]) -> list[SpeedPoint]:
@@ -76,10 +78,37 @@ def test_ratios_of_the_clock_and_of_cpu_time() -> None:
 
 
 def test_what_so_few_groups_cannot_show_is_said_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    announce_certainty(0.5, Dataset.from_dict({"id": [str(row) for row in range(40)], "group": [*"abcdefgh"] * 5}))
+    held_out = Dataset.from_dict({"id": [str(row) for row in range(40)], "group": [*"abcdefgh"] * 5})
+    announce_certainty(0.5, SpanQA(), held_out)
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "40 held-out texts in 8 groups could show only a loss below" in said
     assert "; 2,645 such texts in 529 groups could" in said  # 264 / 0.5 groups
+
+
+def candidates_of(*relevant: str) -> Dataset:
+    """Candidates of queries, ``1`` for each that is relevant."""
+    rows = [
+        {"id": f"{query}-{place}", "text": "q", "text_pair": f"p{place}", "label": float(label), "group": str(query)}
+        for query, labels in enumerate(relevant)
+        for place, label in enumerate(labels)
+    ]
+    return Dataset.from_list(rows)
+
+
+def test_queries_that_tell_nothing_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    task = Classification(head="relevance", ranking=True)
+    announce_certainty(0.5, task, candidates_of(*["010", "000", "111", "001"] * 4))
+    assert "48 held-out texts in 8 groups could show only" in " ".join(
+        capsys.readouterr().err.replace("│", " ").split()
+    )
+
+
+def test_queries_are_measured_whole_and_as_many_as_it_takes() -> None:
+    task = Classification(head="relevance", ranking=True)
+    records = candidates_of("000", "0000", "0110", "01")
+    assert [len(enough(task, records, count)) for count in (1, 8, 11, 12, 13, 99)] == [11, 11, 11, 13, 13, 13]
+    assert len(enough(Classification(head="relevance"), records, 1)) == 3
+    task.check_measurable(enough(task, records, 1))
 
 
 def test_a_promise_names_its_bound() -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
-from trbert_env.data.sampling import begin, hold_out, sample
+from trbert_env.data.sampling import begin, hold_out, passages_of, sample
 
 
 def grouped(*sizes: int) -> Dataset:
@@ -45,6 +45,35 @@ def test_groups_stay_together(seed: int) -> None:
         assert not count or not set(sample(data, len(data) - count, seed)["group"][:]) & set(aside["group"][:])
 
 
+FORMS = {
+    "questions": lambda passage, number: {"context": passage, "question": number},
+    "pairs": lambda passage, number: {"text": passage[:1], "text_pair": passage[1:]},
+    "texts": lambda passage, number: {"text": passage, "text_pair": None},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_held_out_shares_no_passage_with_any_sample_beside_it(form: str) -> None:
+    passages = [f"p{number}" for number in range(40) for _ in range(1 + number % 5)]
+    rows = [{"id": str(row), **FORMS[form](passage, str(row))} for row, passage in enumerate(passages)]
+    parts = [Dataset.from_list(rows[:50]), Dataset.from_list(rows[50:])]
+    data = concatenate_datasets(parts)
+    assert len(set(passages_of(data).tolist())) == 40
+
+    def told(records: Dataset) -> set[str]:
+        return {passages[int(key)] for key in records["id"][:]}
+
+    assert len(told(sample(data, 20, 3))) > 10  # not five passages of four
+    for count in range(61):
+        rest, aside = hold_out(data, count, 3)
+        assert count <= len(aside) < count + 5
+        assert sorted(rest["id"][:] + aside["id"][:], key=int) == data["id"][:]
+        assert not told(rest) & told(aside)
+        assert not told(sample(data, len(rest), 3)) & told(aside)
+    with pytest.raises(ValueError, match="those that share a passage stay together"):
+        hold_out(data, len(data) - 1, 3)
+
+
 def test_the_beginning_of_what_lies_in_random_order_has_whole_groups() -> None:
     everything = sample(grouped(*[1, 2, 3, 4, 5] * 6), None, 7)
     for count in range(1, len(everything) + 2):
@@ -58,7 +87,7 @@ def test_the_beginning_of_what_lies_in_random_order_has_whole_groups() -> None:
 def test_a_first_group_that_is_too_large_is_cut_but_never_held_out_in_part() -> None:
     data = grouped(6)
     assert sample(data, 2)["id"][:] == ["0", "1"]
-    with pytest.raises(ValueError, match="2 of 6 examples cannot be held out, as groups stay together"):
+    with pytest.raises(ValueError, match="2 of 6 examples cannot be held out, as those that share a passage"):
         hold_out(data, 2)
     rest, aside = hold_out(data, 0)
     assert (len(rest), len(aside)) == (6, 0)

@@ -11,8 +11,9 @@ import pytest
 from datasets import Dataset
 from transformers import BertConfig, PreTrainedConfig
 
-from runners.evaluation.intervals import Loss, groups_of
+from runners.evaluation.intervals import Loss
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, records_of
+from trbert_env.data.sampling import passages_of
 from trbert_env.tasks.classification import Classification
 from trbert_env.tasks.ranking_metrics import ranking_metrics, ranking_scores
 from trbert_env.tasks.too_long import too_long
@@ -94,7 +95,7 @@ def test_the_order_of_candidates_leads_the_metrics_and_the_loss() -> None:
     assert [np.nanmean(each) for each in scores] == [
         pytest.approx(task.metrics(predictions, records)["ndcg_at_10"]) for predictions in (right, worse)
     ]
-    loss = Loss.of(scores[0], scores[1], groups_of(records))
+    loss = Loss.of(scores[0], scores[1], passages_of(records))
     assert loss.mean == pytest.approx(100.0 * (1 - 1 / math.log2(3)) / 2)
     assert loss.spread.count == 2, "queries are what is drawn"
     assert task.record_score(1.0, records.select([0])) is None
