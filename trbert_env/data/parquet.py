@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,20 @@ def parquet_files(folders: Sequence[Path], split: str) -> list[Path]:
                 _check_shards(files, split)
             return files
     return []
+
+
+def shard_of(name: str) -> int:
+    """Return the number of a shard from the name of its file; 0 for other files.
+
+    Args:
+        name: Path of a file, or any other origin of rows.
+
+    Example:
+        >>> shard_of("imdb/train-00002-of-00004.parquet"), shard_of("imdb/train.parquet")
+        (2, 0)
+    """
+    found = re.search(r"-(\d+)-of-\d+\.parquet$", name)
+    return 0 if found is None else int(found.group(1))
 
 
 def _check_shards(files: Sequence[Path], split: str) -> None:

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from trbert_env.data.label_order import sorted_labels
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns, records_of
 from trbert_env.data.sampling import GROUP
 from trbert_env.encoder.packing import Layout
@@ -34,7 +35,6 @@ from trbert_env.tasks.labels import (
     labels_of,
     listed,
     match_labels,
-    sorted_labels,
     unnamed_labels,
     write_labels,
 )
@@ -162,8 +162,22 @@ class Classification(Task):
                 "scores (label kind 'score') and use an encoder with one output or without a head, or set ranking to "
                 "false"
             )
+        if found is not None and self.head != "classes":
+            self._check_single()
         if self.positive is not None and self.head == "classes" and self._looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
+
+    def _check_single(self) -> None:
+        """Refuse settings of classes that have no meaning for a single logit.
+
+        Raises:
+            ValueError: There are some.
+        """
+        if self.ordered:
+            raise ValueError(f"ordered is set, and the head is {self.head!r}, which has no classes: set it to false")
+        yes = "1" if self.names is None else self.names[1]
+        if self.positive is not None and self.positive.casefold() != yes.casefold():
+            raise ValueError(f"positive is {self.positive!r}, and the single output tells {yes!r}: name that, or none")
 
     @property
     def _looked_for(self) -> str | None:
@@ -193,6 +207,12 @@ class Classification(Task):
             raise HeadMismatchError(
                 f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one",
                 "give an encoder with one output, or one without a head",
+            )
+        if len(labels) > 1 and config.problem_type == "multi_label_classification":
+            raise HeadMismatchError(
+                f"the encoder has {len(labels)} outputs of which several may be right (multi_label_classification), "
+                "and a text has one label here",
+                "give an encoder that tells one label",
             )
         if len(labels) > 1 and found is not None and not found.names:
             raise HeadMismatchError(

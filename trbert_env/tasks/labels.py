@@ -24,19 +24,6 @@ class HeadMismatchError(ValueError):
         self.reason = reason
 
 
-def sorted_labels(names: Sequence[str]) -> tuple[str, ...]:
-    """Return distinct names in the order of their classes: numbers by value, other names by alphabet.
-
-    Example:
-        >>> sorted_labels(["10", "9", "9"]), sorted_labels(["pos", "neg"])
-        (('9', '10'), ('neg', 'pos'))
-    """
-    distinct = set(names)
-    if all(_number(name) is not None for name in distinct):
-        return tuple(sorted(distinct, key=lambda name: (_number(name) or 0.0, name)))
-    return tuple(sorted(distinct))
-
-
 def labels_of(config: PreTrainedConfig) -> tuple[str, ...]:
     """Return the names that an encoder's configuration gives its outputs."""
     names: Mapping[Any, Any] = config.id2label or {}
@@ -90,13 +77,6 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}",
         "rename the labels in the data, or fine-tune an encoder on them",
     )
-
-
-def _number(name: str) -> float | None:
-    try:
-        return float(name)
-    except ValueError:
-        return None
 
 
 def is_number_of(name: str, outputs: Sequence[str]) -> bool:

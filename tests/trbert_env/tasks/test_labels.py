@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerBase
 
+from trbert_env.data.label_order import sorted_labels
 from trbert_env.data.request import DataRequest
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.tasks import TASKS, Classification, MultipleChoice, SpanQA, Task, task_of
-from trbert_env.tasks.labels import labels_of, match_labels, sorted_labels, unnamed_labels
+from trbert_env.tasks.labels import HeadMismatchError, labels_of, match_labels, unnamed_labels
 
 TINY: dict[str, Any] = {
     "num_hidden_layers": 3,
@@ -59,6 +61,28 @@ def configured(config: BertConfig, data: Dataset | None, labels: Sequence[str] =
     task = Classification(**settings)
     task.configure(config, data, labels)
     return task
+
+
+def test_encoders_that_tell_several_labels_at_once_are_refused() -> None:
+    config = BertConfig(num_labels=3, architectures=["BertForSequenceClassification"])
+    config.problem_type = "multi_label_classification"
+    with pytest.raises(HeadMismatchError, match="3 outputs of which several may be right"):
+        Classification().configure(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ordered": True}, "ordered is set, and the head is 'relevance'"),
+        ({"positive": "no"}, "positive is 'no', and the single output tells 'yes': name that, or none"),
+        ({"positive": "Yes"}, None),
+    ],
+)
+def test_settings_of_classes_need_classes(settings: dict[str, Any], message: str | None) -> None:
+    config = BertConfig(num_labels=1, architectures=["BertForSequenceClassification"])
+    rows = [{"id": name, "text": "a", "text_pair": None, "label": name} for name in ("no", "yes")]
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        Classification(**settings).configure(config, Dataset.from_list(rows))
 
 
 def targets(task: Classification, data: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[Any]:

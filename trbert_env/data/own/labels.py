@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trbert_env.data.faults import Faults
+from trbert_env.data.label_order import sorted_labels
 from trbert_env.data.own.guesses import named_role
 from trbert_env.data.own.tables import Table
 from trbert_env.data.rows import Rows
@@ -117,7 +118,7 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     declared = table.class_names(column) if found == "indices" else ()
     whole = found == "indices" or (found == "scores" and bool(_whole(values).all()))
     if not whole:
-        names = tuple(sorted(pc.unique(_plain(values)).to_pylist()))
+        names = sorted_labels(pc.unique(_plain(values)).to_pylist())
     elif declared:
         names = declared
     else:

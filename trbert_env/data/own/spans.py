@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +101,7 @@ class SpanQA(OwnReader):
             said = f": {announced(table, columns._asdict(), given)}"
             rows = _of_columns(table, columns, faults)
         else:
+            self._check_no_columns(table)
             said = ": SQuAD's form"
             file = Path(table.name)
             rows = rows_of_records(squad_records(squad, table.name, faults), SPAN_QA, question_place(file), faults)
@@ -111,6 +112,14 @@ class SpanQA(OwnReader):
             rows = self.files.part(rows, split, _codes(rows))
         origin = f"{table.name}{self.files.said(split, is_part)}{said}{_without_answer(rows)}"
         return OwnSplit(rows, SPAN_QA, self.files.source, origin)
+
+    def _check_no_columns(self, table: Table) -> None:
+        """Refuse columns that are named of a file that has none."""
+        named = [name for name in _Columns._fields if getattr(self, name) is not None]
+        if named:
+            raise ValueError(
+                f"{table.name} is in SQuAD's own form, which has no columns: leave the column of {', '.join(named)} out"
+            )
 
     def _columns(self, table: Table) -> _Columns:
         question = chosen(table, "question", self.question, QUESTIONS)
@@ -213,6 +222,8 @@ def _answers(answers: Any, start: Any, typed: bool) -> Iterator[tuple[str, Any]]
     """The texts of answers, and their starts where they are given; no answer at all if it is empty."""
     if not typed and isinstance(answers, str) and answers.lstrip()[:1] in ("{", "["):
         answers = _parsed(answers)
+    if isinstance(answers, Mapping) and "text" in answers and answers.get("answer_start") is None:
+        answers = answers["text"]
     if answers is None or (isinstance(answers, str) and not answers.strip()):
         return
     if isinstance(answers, str):
@@ -220,12 +231,28 @@ def _answers(answers: Any, start: Any, typed: bool) -> Iterator[tuple[str, Any]]
         return
     try:
         if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
-            yield from ((answer, None) for answer in answers)
+            yield from zip(answers, _starts(start, len(answers), typed), strict=True)
         else:
             yield from ((answer["text"], answer.get("answer_start")) for answer in _each_answer(answers))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         problem = f": answers are {answers!r:.80}: give {{'text': [...], 'answer_start': [...]}}, a list or a string"
         raise BadRecordError("with faulty answers", problem) from error
+
+
+def _starts(start: Any, count: int, typed: bool) -> Sequence[Any]:
+    """The starts of a list of answers, of a column of their own; None for each where there are none.
+
+    Raises:
+        ValueError: There is not one a text.
+    """
+    if not typed and isinstance(start, str) and start.lstrip()[:1] == "[":
+        start = _parsed(start)
+    if start is None or start == "":
+        return [None] * count
+    found = start if isinstance(start, list) else [start]
+    if len(found) != count:
+        raise ValueError(f"{len(found)} starts for {count} answers")
+    return found
 
 
 def _each_answer(answers: Any) -> Iterator[Mapping[str, Any]]:

@@ -183,7 +183,7 @@ def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, rankin
     pairs = raw.column(columns.text_pair) if has_pair else pa.nulls(len(rows), pa.string())
     ids = ids_of(rows, table, columns.id)
     form = form_of(labels, columns.grouped(labels, ranking))
-    groups = {GROUP: raw.column(columns.group or columns.text)} if GROUP in form.columns else {}
+    groups = {GROUP: _as_text(raw.column(columns.group or columns.text))} if GROUP in form.columns else {}
     texts = {"text": raw.column(columns.text), "text_pair": pairs}
     rows = rows.with_columns({"id": ids, **texts, "label": values, **groups})
     # Either all records have a second text or none has. Ids are looked at later, over all files.
@@ -193,6 +193,11 @@ def _records(rows: Rows, table: Table, columns: _Columns, labels: Labels, rankin
         if column is not None:
             rows = _filled(rows, name, column, faults)
     return rows
+
+
+def _as_text(groups: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Groups as strings: they may be counted."""
+    return groups.cast(pa.string()) if pa.types.is_integer(groups.type) else groups
 
 
 def form_of(labels: Labels, grouped: bool = False) -> Schema:

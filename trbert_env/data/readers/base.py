@@ -9,12 +9,14 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
+from trbert_env.data.parquet import shard_of
 from trbert_env.data.rows import Rows
 
 Settings = ParamSpec("Settings")
@@ -96,7 +98,7 @@ def told(factory: Callable[Settings, Reader]) -> Callable[Settings, Reader]:
 
 
 def numbered_ids(rows: Rows, split: str, first: int = 0) -> pa.Array:
-    """Make ids of the split and the number of the row, for columns without ids.
+    """Make ids of the split, the shard behind the first, and the number of the row, for columns without ids.
 
     Args:
         rows: The rows.
@@ -104,10 +106,12 @@ def numbered_ids(rows: Rows, split: str, first: int = 0) -> pa.Array:
         first: The number of the first row.
 
     Example:
-        ``"train:17"`` for row 17 of the training split.
+        ``"train:17"`` for row 17 of the training split, ``"train:2:17"`` for that of its third shard.
     """
+    shards = [shard_of(place.name) for place in rows.places]
+    prefixes = np.array([f"{split}:{shard}:" if shard else f"{split}:" for shard in shards])
     numbers = pa.array(rows.numbers + first).cast(pa.string())
-    return pc.binary_join_element_wise(pa.scalar(f"{split}:"), numbers, "")
+    return pc.binary_join_element_wise(pa.array(prefixes[rows.place_of]), numbers, "")
 
 
 def labelled(rows: Rows, ids: pa.Array, text: pa.Array, labels: pa.Array) -> Rows:

@@ -67,8 +67,10 @@ def _question(question: Any, paragraph: Any) -> dict[str, Any]:
         # Tools that convert write null for what is not there.
         unanswered = isinstance(question, dict) and question.get("answers", "") is None
         answers = [] if unanswered else value_of(question, "answers", list, what)
+    number = question.get("id") if isinstance(question, dict) else None
+    counted = isinstance(number, int) and not isinstance(number, bool)  # as annotation tools do
     return {
-        "id": value_of(question, "id", str, what),
+        "id": str(number) if counted else value_of(question, "id", str, what),
         "context": value_of(paragraph, "context", str, "the paragraph"),
         "question": value_of(question, "question", str, what),
         "answers": {

@@ -30,6 +30,12 @@ LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a string": ({"answers": "old"}, {"answer_start": [34]}),
     "two columns": ({"answer_text": "Oslo", "answer_start": 26}, {"answer_start": [26]}),
     "a column of one answer": ({"answer": "Oslo"}, {"answer_start": [0]}),
+    "lists in two columns": ({"answers": ["sea", "Oslo"], "answer_start": [17, 26]}, {"answer_start": [17, 26]}),
+    "a list beside one start": ({"answers": ["Oslo"], "answer_start": 26}, {"answer_start": [26]}),
+    "a record of texts beside starts": (
+        {"answers": {"text": ["sea", "Oslo"]}, "answer_start": [17, 26]},
+        {"answer_start": [17, 26]},
+    ),
     "no answer in a string": ({"answer_text": "", "answer_start": None}, {"answer_start": []}),
     "no answer in null": ({"answer": None}, {"answer_start": []}),
     "no answer in a list": ({"answers": []}, {"answer_start": []}),
@@ -70,6 +76,8 @@ def test_squad_files_and_guesses(tmp_path: Path) -> None:
     found = load(tmp_path / "data.json")
     assert found.dataset.to_list() == [{"id": "a", "context": CONTEXT, "question": "Where?", "answers": GOLD}]
     assert found.description.endswith("data.json: SQuAD's form")
+    with pytest.raises(ValueError, match="SQuAD's own form, which has no columns: leave the column of question out"):
+        load(tmp_path / "data.json", question="ask")
     file = tmp_path / "flat.jsonl"
     file.write_text(json.dumps({"query": "Where?", "passage": CONTEXT, "answer": "sea", "qid": 5}))
     found = load(file)
@@ -89,6 +97,7 @@ def test_squad_files_and_guesses(tmp_path: Path) -> None:
         ({"answers": {"text": ["Oslo"], "answer_start": [0.5]}}, ": answer_start is 0.5: give a whole number"),
         ({"answers": {"text": ["Oslo"], "answer_start": [-1]}}, ": answers.answer_start[0] is -1: give a whole number"),
         ({"answers": {"text": ["Oslo"], "answer_start": [0, 5]}}, ": answers are {'text': ['Oslo'], 'answer_start'"),
+        ({"answers": ["Oslo", "sea"], "answer_start": [0]}, ": answers are ['Oslo', 'sea']: give"),
         ({"answers": 5}, ": its answer '5' does not occur"),
         ({"answers": [5]}, ": answers are [5]: give"),
         ({"context": None}, ": context is null: fill it in"),

@@ -447,6 +447,20 @@ def test_a_querys_pairs_stay_together(tmp_path: Path) -> None:
     assert all(held_out.count(name) == 4 for name in held_out)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_groups_may_be_counted(ending: str, tmp_path: Path) -> None:
+    rows = {"query_id": [7, 7, 8], "query": ["a", "a", "b"], "passage": ["c", "d", "e"], "label": [0, 1, 1]}
+    found = load(files=OwnFiles(validation_file=str(make(tmp_path, ending, rows, "ranked"))), ranking=True)
+    assert found.dataset["group"][:] == ["7", "7", "8"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_names_that_are_numbers_are_ordered_by_value(ending: str, tmp_path: Path) -> None:
+    rows = {"text": [f"text {number}" for number in range(10)], "label": [str(number) for number in range(2, 12)]}
+    found = load(files=OwnFiles(validation_file=str(make(tmp_path, ending, rows, "stars"))))
+    assert list(found.labels) == [str(number) for number in range(2, 12)]
+
+
 def test_a_column_tells_the_group(tmp_path: Path) -> None:
     keys = [f"key {row % 4}" for row in range(20)]
     for named in ({"ranking": True}, {"group": "query_id"}):

@@ -37,6 +37,13 @@ def test_imdb_official(prefix: str, write: Any, tmp_path: Path) -> None:
     assert len(load_examples("imdb", "test", data_dir=str(tmp_path)).dataset) == 1
 
 
+def test_shards_number_their_rows_apart(write: Any, tmp_path: Path) -> None:
+    write("imdb/train-00000-of-00002.parquet", {"text": ["a", "b"], "label": [1, 0]})
+    write("imdb/train-00001-of-00002.parquet", {"text": ["c", "d"], "label": [0, 1]})
+    found = load_examples("imdb", "train", data_dir=str(tmp_path)).dataset
+    assert found["id"][:] == ["train:0", "train:1", "train:1:0", "train:1:1"]
+
+
 def test_imdb_parquet_without_unlabelled_reviews(write: Any, tmp_path: Path) -> None:
     write("imdb/train.parquet", {"text": ["a<br/>b", "c", "d"], "label": [1, -1, 0]})
     found = load_examples("imdb", "train", data_dir=str(tmp_path))

@@ -39,6 +39,11 @@ def test_version_2(write: Any, tmp_path: Path) -> None:
     assert second["answers"] == {"text": [], "answer_start": []}
 
 
+def test_ids_that_are_counted(write: Any, tmp_path: Path) -> None:
+    write("dev-v2.0.json", squad({**question("a", ("Oslo", 0)), "id": 7}))
+    assert load_examples("squad_v2", "validation", data_dir=str(tmp_path)).dataset["id"][:] == ["7"]
+
+
 def test_null_answers_are_none(write: Any, tmp_path: Path) -> None:
     write("dev-v2.0.json", squad({**question("a"), "answers": None}))
     found = load_examples("squad_v2", "validation", data_dir=str(tmp_path))
@@ -64,7 +69,7 @@ def test_version_2_goes_before_version_1_and_parquet_before_both(write: Any, tmp
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "no answers": ({"id": "b", "question": "?"}, "question 1, id 'b': the question has no answers"),
-    "a number as id": (question(7), "question 1, id 7: id of the question is int, but str is needed"),  # type: ignore[arg-type]
+    "a fraction as id": (question(7.5), "question 1, id 7.5: id of the question is float, but str is needed"),  # type: ignore[arg-type]
     "no question": ({"id": "b", "answers": []}, "question 1, id 'b': the question has no question"),
     "a string as start": (question("b", ("Oslo", "0")), "answer_start of an answer is str, but int"),  # type: ignore[arg-type]
     "no object": ("b", "question 1: the question has no answers"),
