@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,19 @@ def front_matter(workload: Workload, origin: Origin, metrics: list[str]) -> str:
     return f"---\n{yaml.safe_dump(values, sort_keys=False)}---\n"
 
 
+def settable_range(speedups: Sequence[float]) -> tuple[float, float]:
+    """Return the least and the greatest speed-up that a model can be set to, in the two digits that a card shows.
+
+    Args:
+        speedups: Those of its speed table, rising; at least one.
+
+    Example:
+        >>> settable_range([0.81, 1.5, 2.2974])
+        (1.0, 2.29)
+    """
+    return math.ceil(100 * max(speedups[0], 1.0)) / 100, math.floor(100 * speedups[-1]) / 100
+
+
 def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int) -> str:
     """Return the card.
 
@@ -147,13 +162,12 @@ def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int
     layers = f"layer{'s' if len(cuts) > 1 else ''} {' and '.join(map(str, cuts))}"
     licence = origin.licence
     tuned = f", fine-tuned on {origin.train_texts:,} of the texts" if origin.fine_tuned_here else ""
-    settable = len(model.speed_table.speedups) > 1
-    low, high = (model.speed_table.speedups[0], model.speed_table.speedups[-1]) if settable else (1.0, 1.0)
-    low = max(low, 1.0)
+    low, high = settable_range(model.speed_table.speedups)
     # The next faster one is what a reader tries first; beyond the last there are slower ones alone.
     own = choice.point.flops_speedup
     speeds = [point.flops_speedup for point in points if low <= point.flops_speedup <= high]
     speed = min((speed for speed in speeds if speed > own), default=min(speeds, default=low))
+    speed = min(max(round(speed, 2), low), high)
     blocks = [
         front_matter(workload, origin, list(found.full.metrics)) + f"# {origin.base_model}, faster",
         f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
@@ -178,7 +192,7 @@ def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int
         reading(workload.task),
     ]
     blocks += usage(workload)
-    if settable:
+    if low < high:
         blocks += [
             f"Another speed, from {low:.2f}x to {high:.2f}x, by its threshold:",
             SPEED.format(speed=speed),

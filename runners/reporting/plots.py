@@ -117,12 +117,16 @@ def data_sets(sources: Sequence[Source]) -> list[DataSet]:
         sources: All folders of a report.
     """
     points = [point for source in sources for point in source.points]
-    envs = dict.fromkeys(point.record.conditions.env for point in points)
-    return [_data_set(env, [point for point in points if point.record.conditions.env == env]) for env in envs]
+    kinds = dict.fromkeys(_kind_of(point) for point in points)
+    return [_data_set(*kind, [point for point in points if _kind_of(point) == kind]) for kind in kinds]
 
 
-def _data_set(env: str, points: Sequence[Point]) -> DataSet:
-    metric = main_metric(points[0].record)
+def _kind_of(point: Point) -> tuple[str, str]:
+    """Data set and main metric: own data of one name may be classes, rankings or numbers."""
+    return point.record.conditions.env, main_metric(point.record)
+
+
+def _data_set(env: str, metric: str, points: Sequence[Point]) -> DataSet:
     alike = dict.fromkeys(point.alike for point in points)
     rows = [_row([point for point in points if point.alike == key], metric) for key in alike]
     full = [(quality_of(point.record.full, metric), examples_of(point.record)) for point in points]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from runners.evaluation.record import REQUIRED, EvaluationRecord, Quality
+from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Quality
 from runners.faster.plan import STAGES
 from runners.faster.speeds import Speeds
 from runners.faster.stages import STAGES_FOLDER, ended_stages
@@ -26,6 +26,11 @@ TABLES = ("frontier.csv", "runs.csv")
 _BEGUN_WITH = ("model", "backbone", "policy", "teacher")
 #: Columns of such a table that name the line of a point, the first that is there.
 _NAMES = ("series", "system", "agent")
+#: Columns of text.
+_TEXTS = frozenset(_NAMES) | {field.name for field in fields(Conditions) if "str" in str(field.type)}
+
+#: Data set, name of a line, and the speed-up that was aimed at.
+Line = tuple[str, str, float]
 
 #: Curves of training that a report draws.
 RETURN, SPEEDUP = "charts/episodic_return", "charts/flops_speedup"
@@ -58,10 +63,16 @@ class Point:
         return self.series, self.target, self.settings, self.record.conditions.texts_fingerprint
 
     @property
+    def line(self) -> Line:
+        """Data set, line and target."""
+        return self.record.conditions.env, self.series, self.target
+
+    @property
     def flops_speedup(self) -> float:
         """FLOPs speed-up that was reached; 1 of the control, which skips nothing."""
         savings = self.record.reduced.savings
-        return 1.0 if savings is None or self.series == CONTROL else savings.flops_speedup
+        skips_nothing = self.series == CONTROL or self.series.startswith(f"{CONTROL}, ")
+        return 1.0 if savings is None or skips_nothing else savings.flops_speedup
 
 
 @dataclass(frozen=True)
@@ -101,11 +112,22 @@ class Source:
     has_policy: bool = False
     speeds: Speeds | None = None
 
-    def called(self, series: str) -> Source:
-        """Return a run under another name."""
-        (point,) = self.points
-        trainings = [replace(one, name=series + one.name.removeprefix(self.name)) for one in self.trainings]
-        return replace(self, name=series, points=[replace(point, series=series)], trainings=trainings)
+    def apart(self, shared: Container[Line]) -> Source:
+        """Return it with its folder in the names of lines that other settings have too.
+
+        Args:
+            shared: These lines.
+        """
+        folder = self.path.resolve().name
+        points = [
+            replace(point, series=f"{point.series}, {folder}") if point.line in shared else point
+            for point in self.points
+        ]
+        if not self.is_run or points[0].series == self.points[0].series:
+            return replace(self, points=points)
+        name = points[0].series
+        trainings = [replace(one, name=name + one.name.removeprefix(self.name)) for one in self.trainings]
+        return replace(self, name=name, points=points, trainings=trainings)
 
     @property
     def record(self) -> EvaluationRecord:
@@ -139,7 +161,7 @@ def quality_of(quality: Quality, metric: str) -> float | None:
 
 
 def read_sources(paths: Sequence[Path]) -> list[Source]:
-    """Read what folders hold; runs of one name that differ by more than their seed are told apart by their folders.
+    """Read what folders hold; lines of one name that differ by more than their seeds are told apart by their folders.
 
     Args:
         paths: Folders of runs, sweeps, comparisons and reproductions.
@@ -149,21 +171,12 @@ def read_sources(paths: Sequence[Path]) -> list[Source]:
         ValueError: It holds nothing that was evaluated on a task.
     """
     sources = [read_source(path) for path in paths]
-    settings: dict[tuple[str, str, float], set[str]] = {}
+    settings: dict[Line, set[str]] = {}
     for source in sources:
-        if source.is_run:
-            settings.setdefault(_line_of(source), set()).add(source.points[0].settings)
-    return [
-        source.called(f"{source.points[0].series}, {source.path.resolve().name}")
-        if source.is_run and len(settings[_line_of(source)]) > 1
-        else source
-        for source in sources
-    ]
-
-
-def _line_of(source: Source) -> tuple[str, str, float]:
-    point = source.points[0]
-    return source.env, point.series, point.target
+        for point in source.points:
+            settings.setdefault(point.line, set()).add(point.settings)
+    shared = {line for line, found in settings.items() if len(found) > 1}
+    return [source.apart(shared) for source in sources]
 
 
 def read_source(path: Path) -> Source:
@@ -180,7 +193,8 @@ def read_source(path: Path) -> Source:
     config = folder.read_config()
     table = next((path / name for name in TABLES if (path / name).is_file()), None)
     if table is not None:
-        return Source(path, f"{path.parent.name} {path.name}", config, read_table(table), (), is_run=False)
+        points = [replace(point, settings=settings_of(config["options"])) for point in read_table(table)]
+        return Source(path, f"{path.parent.name} {path.name}", config, points, (), is_run=False)
     if not folder.metrics_path.exists():
         raise FileNotFoundError(f"{path} has no metrics.json: {unfinished(path) or 'the run has not ended'}")
     flat = read_record(folder.metrics_path)
@@ -215,7 +229,7 @@ def settings_of(options: Mapping[str, Any]) -> str:
         options: Options of a run, as JSON values.
     """
     began = {name: _begun_with(str(options[name])) for name in _BEGUN_WITH if options.get(name)}
-    return options_digest({**options, "seed": None, "began": began})
+    return options_digest({**options, "seed": None, "seeds": None, "began": began})
 
 
 def _begun_with(place: str) -> str:
@@ -278,7 +292,7 @@ def read_table(path: Path) -> list[Point]:
         ValueError: It has no rows, or one is no record of an evaluation.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: _value(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+        rows = [{name: _value(name, text) for name, text in row.items() if text} for row in csv.DictReader(file)]
     if not rows:
         raise ValueError(f"{path} has no rows: run what it is made of again")
     return [_point(path, row) for row in rows]
@@ -295,8 +309,10 @@ def _point(path: Path, row: Mapping[str, Any]) -> Point:
     return Point(str(row[name]), float(row.get("target", 0.0)), int(row.get("seed", 0)), record)
 
 
-def _value(text: str) -> Any:
-    """A cell as JSON where it is some, else as it stands."""
+def _value(name: str, text: str) -> Any:
+    """A cell as JSON where it is some, else as it stands, as names and fingerprints do, whatever they look like."""
+    if name in _TEXTS:
+        return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -107,6 +107,42 @@ def test_a_table_of_runs(tmp_path: Path) -> None:
     assert [line.name for line in found.frontier.lines] == ["unreduced", "ours", CONTROL, "random"]
 
 
+def test_tables_of_other_settings_are_told_apart(tmp_path: Path) -> None:
+    full = {"env": "SQuAD2", "num_texts": 10, "full_f1": 60.0, "full_log_likelihood": -1.0, "log_likelihood": -1.0}
+
+    def table(name: str, f1: float, seed: int, **options: Any) -> Path:
+        path = write_run(tmp_path, f"SQuAD2/sweep-policy/{name}", {}, seed=seed, **options)
+        row = {**full, "series": "stage 2", "target": 2.0, "seed": seed, "f1": f1, "flops_speedup": 2.0}
+        write_csv(path / "frontier.csv", [{**row, "backbone": "12345", "texts_fingerprint": "1234567890123e78"}])
+        return path
+
+    first, second, longer = table("a", 58.0, 0), table("b", 60.0, 3, seeds=2), table("c", 70.0, 0, total_texts=9)
+    (found,) = data_sets(read_sources([first, second]))
+    assert [(row.series, row.runs, row.quality) for row in found.rows] == [("stage 2", 2, 59.0)]
+    assert (found.record.conditions.backbone, found.record.conditions.texts_fingerprint) == (
+        "12345",
+        "1234567890123e78",
+    )
+    (found,) = data_sets(read_sources([first, second, longer]))
+    assert sorted((row.series, row.quality) for row in found.rows) == [
+        ("stage 2, a", 58.0), ("stage 2, b", 60.0), ("stage 2, c", 70.0),
+    ]  # fmt: skip
+
+
+def test_own_data_of_other_tasks_are_other_tables(tmp_path: Path) -> None:
+    shared = {"env": "TextClassification", "num_texts": 9, "full_log_likelihood": -1.0, "log_likelihood": -1.0}
+    paths = []
+    for number, metrics in enumerate(({"accuracy": 90.0}, {"ndcg_at_10": 94.0, "accuracy": 99.0}, {"pearson": 80.0})):
+        path = write_run(tmp_path, f"TextClassification/joint-reinforce/{number}", {}, total_texts=number)
+        full = {f"full_{name}": value for name, value in metrics.items()}
+        (path / "metrics.json").write_text(json.dumps({**shared, **metrics, **full, "flops_speedup": 2.0}))
+        paths.append(path)
+    found = data_sets(read_sources(paths))
+    assert [(one.metric, [row.quality for row in one.rows]) for one in found] == [
+        ("accuracy", [90.0]), ("ndcg_at_10", [94.0]), ("pearson", [80.0]),
+    ]  # fmt: skip
+
+
 def test_runs_on_other_examples_are_compared_by_their_change(tmp_path: Path) -> None:
     paths = [
         write_run(tmp_path, f"SQuAD2/{name}/1", {"f1": f1, "full_f1": full, "flops_speedup": 2.0, "num_texts": count})
