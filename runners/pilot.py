@@ -8,7 +8,9 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-from collections.abc import Sequence
+import csv
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -21,7 +23,8 @@ from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
 from runners.evaluation.record import Conditions
 from runners.runs.files import write_csv
-from runners.runs.run_folder import RunFolder
+from runners.runs.run_folder import RunFolder, reopen
+from runners.runs.session import held
 from runners.runs.tracking import Tracker
 from runners.training.loading import load_split
 from runners.training.precision import evaluation_dtype
@@ -55,6 +58,9 @@ class PilotOptions:
     ] = ("random", "attention", "residual")
     """Strategies that choose the tokens; residual sees the gold answer."""
 
+    resume: Path | None = None
+    """Go on with this study: what is measured is not measured again."""
+
     data: Group[DataOptions] = field(default_factory=DataOptions)
     encoder: Group[EncoderOptions] = field(default_factory=EncoderOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
@@ -72,11 +78,19 @@ class PilotOptions:
 
 
 def measure(options: PilotOptions, workload: Workload, reduction_layer: int, table: Path) -> list[dict[str, Any]]:
-    """One row a strategy and proportion: its quality and FLOPs; the table is written as they come."""
+    """One row a strategy and proportion: its quality and FLOPs; the table is written as they come, and gone on with."""
     device = str(resolve_device(options.run.device))
     dtype = evaluation_dtype(options.run.dtype)
+    known = _measured(table)
     rows: list[dict[str, Any]] = []
-    whole: dict[str, Any] = {}
+    whole: dict[str, Any] = next((row for (_, kept), row in known.items() if kept == 1.0), {})
+
+    def keep(strategy: str, kept: float, found: Mapping[str, Any]) -> None:
+        named = {"strategy": strategy, "kept": kept}
+        rows.append({**named, **found, **named})
+        known.pop((strategy, kept), None)
+        write_csv(table, [*rows, *known.values()])
+
     for strategy in options.strategies:
         env = evaluation_env(
             workload,
@@ -85,15 +99,27 @@ def measure(options: PilotOptions, workload: Workload, reduction_layer: int, tab
             device=device,
         )
         for proportion in sorted(options.proportions):
-            agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
-            found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").measured.to_flat()
-            rows.append({"strategy": strategy, "kept": proportion, **found})
-            write_csv(table, rows)
-        if not whole:
-            whole = run_pass(env, KeepAll(), "all kept").measured.to_flat()
-        rows.append({"strategy": strategy, "kept": 1.0, **whole})
-        write_csv(table, rows)
+            found = known.get((strategy, proportion))
+            if found is None:
+                agent = make_heuristic(strategy, (proportion,), 1, options.run.seed)
+                found = run_pass(env, agent, f"{strategy}, {proportion:.0%} kept").measured.to_flat()
+            keep(strategy, proportion, found)
+        whole = whole or run_pass(env, KeepAll(), "all kept").measured.to_flat()
+        keep(strategy, 1.0, whole)
     return rows
+
+
+def _measured(table: Path) -> dict[tuple[str, float], dict[str, Any]]:
+    """The rows of a study that was begun, by strategy and kept share."""
+    if not table.exists():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [{name: _value(name, text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    return {(row["strategy"], row["kept"]): row for row in rows}
+
+
+def _value(name: str, text: str) -> Any:
+    return text if name == "strategy" else json.loads(text)
 
 
 def report(
@@ -144,16 +170,24 @@ def report(
 
 def pilot(options: PilotOptions) -> RunFolder:
     """Make the study; returns its folder."""
+    folder: RunFolder | None = None
+    if options.resume is not None:
+        options, folder = reopen(options, options.resume)
     workload = load_split(options.data, options.encoder.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins
-    folder = RunFolder.create(options.run.output_dir, options.data.env, "pilot", "heuristics", options.run.seed)
-    folder.write_config(options, {"data_source": workload.data_source, **workload.backbone.facts})
+    facts = {"data_source": workload.data_source, **workload.backbone.facts, **workload.fingerprints}
+    if folder is None:
+        folder = RunFolder.create(options.run.output_dir, options.data.env, "pilot", "heuristics", options.run.seed)
+        folder.write_config(options, facts)
+    else:
+        folder.check_recorded(facts)
     print(f"run folder: {folder.path}")
-    rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
-    conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
-    report(rows, folder, conditions, after_layer, (*workload.task.metric_names, "log_likelihood"))
+    with held(folder):
+        rows = measure(options, workload, after_layer + 1, folder.path / "pilot.csv")
+        conditions = evaluation_conditions(workload, evaluation_dtype(options.run.dtype))
+        report(rows, folder, conditions, after_layer, (*workload.task.metric_names, "log_likelihood"))
     return folder
 
 

@@ -71,6 +71,10 @@ def _studied(options: ReproduceOptions, runs: Runs, place: Path) -> Path:
     if path is not None:
         return path
     announce(f"{runs.env}: the pilot study")
+    begun = next((path.parent for path in sorted((place / runs.env).glob("pilot-*/*/config.json"))), None)
+    if begun is not None:
+        RunFolder(begun).move_to(options)
+        return pilot(PilotOptions(resume=begun)).path
     data = replace(options.data.of(runs.env), max_train_texts=None)
     encoder = EncoderOptions(options.encoder.backbone)
     return pilot(PilotOptions(data=data, encoder=encoder, run=replace(options.run, output_dir=place))).path

@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import runners.evaluation.nested_runs
+import runners.pilot
 import runners.sweep
 from runners.cli.options import DataOptions, EncoderOptions, RunOptions
 from runners.cli.run import run
@@ -63,6 +64,32 @@ def test_pilot(in_process: Any) -> None:
         assert record[key] == float(row["f1"])
     assert (folder / "pilot.png").read_bytes().startswith(PNG)
     assert images(folder) == ["pilot"]
+
+
+def test_an_interrupted_pilot_goes_on(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, passes = runners.pilot.run_pass, []
+
+    def until(limit: int) -> Any:
+        def call(env: Any, agent: Any, title: str) -> Any:
+            if len(passes) == limit:
+                raise KeyboardInterrupt
+            passes.append(title)
+            return real(env, agent, title)
+
+        return call
+
+    monkeypatch.setattr(runners.pilot, "run_pass", until(5))
+    options = ["--backbone", str(in_process.fine_tuned), "--proportions", "0.5", "0.2"]
+    with pytest.raises(SystemExit):
+        run(pilot, PilotOptions, [*options, *in_process.common("begun")])
+    folder = in_process.only_run("begun")
+    monkeypatch.setattr(runners.pilot, "run_pass", until(99))
+    run(pilot, PilotOptions, ["--resume", str(folder)])
+    assert len(passes) == len(set(passes)) == 7  # three strategies, two shares and all kept
+    run(pilot, PilotOptions, [*options, *in_process.common("whole")])
+    whole = in_process.only_run("whole")
+    assert rows_in(folder / "pilot.csv") == rows_in(whole / "pilot.csv")
+    assert (folder / "metrics.json").read_text() == (whole / "metrics.json").read_text()
 
 
 @pytest.mark.parametrize(
