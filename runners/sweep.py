@@ -31,7 +31,7 @@ from runners.evaluation.summary import mean_line
 from runners.joint_finetune import joint_finetune
 from runners.runs.earlier import run_record
 from runners.runs.files import write_csv
-from runners.runs.models import load_model
+from runners.runs.models import is_token_reduced, load_model
 from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
@@ -197,6 +197,12 @@ class Sweep:
         options = replace(options, full_from=self._full_from)
         policy = found_or_run(train_policy, options, runs, "policy-*", f"stage 2 for {speedup:g}x, seed {seed}")
         self._full_from = self._full_from or policy
+        needed = self.options.stage == "joint" or self.options.one_model is not None
+        if needed and not is_token_reduced(str(RunFolder(policy).model_dir)):  # before the next run
+            raise UserError(
+                f"--policy.agent {self.options.policy.algorithm.agent} ends in no model to ship, which --stage joint "
+                "and --one-model need: use another agent, or --stage policy without --one-model"
+            )
         if self.options.stage == "policy":
             return policy
         later = replace(self.options.stage3(speedup, seed, place, policy), full_from=self._full_from)

@@ -165,6 +165,18 @@ def test_sweep_errors(options: list[str], named: str, in_process: Any, capsys: p
     assert named in capsys.readouterr().err
 
 
+def test_a_sweep_that_needs_a_model_stops_at_the_first_run_without_one(
+    in_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--backbone", str(in_process.fine_tuned), *in_process.common("plug-in"), *SWEEP[:11]]
+    plug_in = ["--policy.agent", "examples.linear_agent:LinearAgent", "--stage", "policy"]
+    with pytest.raises(SystemExit):
+        run(sweep, SweepOptions, [*options, *plug_in, "--policy.total-texts", "16"])
+    assert "examples.linear_agent:LinearAgent ends in no model to ship, which" in capsys.readouterr().err
+    folder = in_process.only_run("plug-in", "sweep-*")
+    assert len(list(folder.glob("*/*/policy-*/*/metrics.json"))) == 1
+
+
 def test_a_sweep_that_was_moved_goes_on(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [*SWEEP, "--stage", "joint", "--speedups", "1.3", "1.8", "--seeds", "0", "--heuristics", "random"]
     options = ["--backbone", str(in_process.fine_tuned), *small, "--joint.checkpoint-every", "1", "--one-model", "1.8"]

@@ -157,7 +157,15 @@ class OwnFiles:
                     f"give {name('validation_file')}"
                 )
             )
-        rest = fitting[-1]
+        rest = int(fitting[-1])
+        if 2 * rest < len(rows) and 2 * wanted <= len(rows):
+            raise ParameterError(
+                lambda name: (
+                    f"{self.name} has {len(ends)} passages, and to hold out {wanted} of {len(rows)} records for "
+                    f"validation takes {len(rows) - rest} of them: give {name('validation_file')}, or another "
+                    f"{name('split_seed')}"
+                )
+            )
         mask = np.full(len(rows), split != "train")
         mask[order[:rest]] = split == "train"
         return rows.keep(mask)

@@ -177,3 +177,16 @@ def test_held_out_questions_have_contexts_of_their_own(tmp_path: Path) -> None:
     train, held_out = (load_examples(reader, split).dataset for split in ("train", "validation"))
     assert (len(train), len(held_out)) == (72, 8)
     assert not set(train["context"][:]) & set(held_out["context"][:])
+
+
+@pytest.mark.parametrize(("seed", "size"), [(0, 60), (1, 30), (3, None)])
+def test_a_passage_with_most_questions_is_not_held_out(seed: int, size: int | None, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    contexts = [CONTEXT] * 160 + [CONTEXT + " Ada sang."] * 60 + [CONTEXT + " Ben ran."] * 30
+    file.write_text("\n".join(json.dumps({"question": "?", "context": one, "answer": "sea"}) for one in contexts))
+    reader = SpanQA(OwnFiles(str(file), split_seed=seed))
+    if size is None:
+        with pytest.raises(ValueError, match=r"3 passages, and to hold out 25 of 250 records .* takes \d+ of them"):
+            load_examples(reader, "validation")
+    else:
+        assert len(load_examples(reader, "validation").dataset) == size
