@@ -197,7 +197,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, target: 
     with replacing_folder(folder.model_dir) as partial:
         backbone.model.save_pretrained(partial)
         backbone.tokenizer.save_pretrained(partial)
-    leave(folder.model_dir, target)
+    leave(folder.model_dir, target, {"texts": len(trainer.workload.texts), "updates": trainer.schedule.steps})
     validation = replace(validation, backbone=backbone.as_fine_tuned())
     quality = measure_unreduced(validation, "float32", str(trainer.device))
     conditions = evaluation_conditions(validation, "float32")

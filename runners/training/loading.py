@@ -13,7 +13,7 @@ from runners.cli.display import announce
 from runners.cli.options import DataOptions, EncoderOptions
 from runners.runs.earlier import check_split
 from trbert_env.data.backbones import Backbone
-from trbert_env.data.cache import cache_folder
+from trbert_env.data.cache import cache_folder, told_training
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import begin, hold_out, sample
 from trbert_env.data.sources import Examples
@@ -176,7 +176,11 @@ class RunExamples:
             settings=None if self.trained is None else self.trained.settings,
         )
         if Path(found.source).is_relative_to(cache_folder()):
-            announce(f"backbone '{found.name}': its weights are those that finetune.py left in {found.source}")
+            trained = told_training(Path(found.source))
+            announce(
+                f"backbone '{found.name}': its weights are those that finetune.py left in {found.source}"
+                + (f" ({trained})" if trained else "")
+            )
         return found
 
     def encode_some(self, backbone: Backbone) -> Workload:

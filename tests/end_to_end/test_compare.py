@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,13 @@ def test_compare_and_what_is_done_is_not_done_again(
     assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_heuristics_alone_reduce_an_encoder_that_stage_1_trained(in_process: Any) -> None:
+def test_heuristics_alone_reduce_an_encoder_that_stage_1_trained(
+    in_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     alone = ["--agents", "attention", "--seeds", "1", "--target-speedup", "1.3", "--reduction-layers", "2"]
     run(compare, CompareOptions, ["--backbone", str(in_process.pretrained), *in_process.common("alone"), *alone])
+    said = "".join(capsys.readouterr().err.replace("│", "").split())
+    assert re.search(r"itsweightsarethosethatfinetune.pyleftin\S*\(\d+texts,\d+updates\)", said)
     (record,) = in_process.only_run("alone", "compare-agents").glob("heuristics/*.json")
     stage1 = json.loads((in_process.only_run("alone", "finetune-*") / "metrics.json").read_text())
     assert json.loads(record.read_text())["full_log_likelihood"] == pytest.approx(stage1["log_likelihood"], abs=1e-6)

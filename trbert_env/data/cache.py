@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +74,11 @@ def check_cache(target: Path) -> None:
         ) from error
 
 
-def leave(saved: Path, target: Path) -> None:
+#: File beside a fine-tuned encoder in the cache that says what it was trained on.
+TRAINED_ON = "trained_on.json"
+
+
+def leave(saved: Path, target: Path, trained_on: Mapping[str, int] | None = None) -> None:
     """Copy a folder to its place in the cache, instead of what may be there.
 
     The copy is made beside it and renamed, under a lock, so that it is never found half written. Where several
@@ -82,16 +87,30 @@ def leave(saved: Path, target: Path) -> None:
     Args:
         saved: The folder, such as that of a model.
         target: The place, such as that of :func:`fine_tuned_folder`.
+        trained_on: Texts and updates of its training, by name, for :func:`told_training`; None where there are none.
     """
     check_cache(target)
     with cache_lock(target):
         staging = _staging(target)
         new, old = staging / "new", staging / "old"
         shutil.copytree(saved, new)
+        if trained_on is not None:
+            (new / TRAINED_ON).write_text(json.dumps(dict(trained_on)), encoding="utf-8")
         if target.exists():
             target.rename(old)
         new.rename(target)
         shutil.rmtree(staging)
+
+
+def told_training(folder: Path) -> str:
+    """Return what :func:`leave` was told of the training, in words: ``"517 texts, 162 updates"``; empty without.
+
+    Args:
+        folder: A folder in the cache.
+    """
+    file = folder / TRAINED_ON
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return ", ".join(f"{count:,} {name}" for name, count in known.items())
 
 
 def make_once(target: Path, make: Callable[[Path], None]) -> None:
