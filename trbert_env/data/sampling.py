@@ -79,8 +79,10 @@ def passages_of(dataset: Dataset) -> Indices:
         dataset: Records of any form.
     """
     known = (names for names in ((GROUP,), ("context",), ("text", "text_pair")) if {*names} <= {*dataset.column_names})
-    table = dataset.select_columns(list(next(known, ()))).with_format("arrow")[:]
-    codes = np.arange(len(dataset)) if not table.num_columns else np.zeros(len(dataset), np.int64)
+    names = next(known, None)
+    if names is None:
+        return np.arange(len(dataset))
+    table, codes = dataset.select_columns(list(names)).with_format("arrow")[:], np.zeros(len(dataset), np.int64)
     for column in table.columns:
         encoded = column.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
         own = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])

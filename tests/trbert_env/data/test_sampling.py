@@ -24,6 +24,8 @@ def test_without_groups_the_order_is_that_of_a_permutation() -> None:
     assert sample(data, 17, seed=3)["id"][:] == order[:17]
     rest, aside = hold_out(data, 30, seed=3)
     assert (rest["id"][:], aside["id"][:]) == (order[:70], order[70:])
+    assert passages_of(rest).tolist() == list(range(70))
+    assert len(sample(rest, 5)) == 5
 
 
 @pytest.mark.parametrize("seed", range(5))
