@@ -28,7 +28,8 @@ def classification_loss(task: Classification, logits: Tensor, labels: Tensor) ->
     labels = _one_a_text(labels, len(logits)).to(logits.device)
     if task.head == "classes":
         return _of_classes(logits, labels)
-    loss = mse_loss if task.head == "regression" else binary_cross_entropy_with_logits
+    plain = task.head == "regression" and not task.bounded
+    loss = mse_loss if plain else binary_cross_entropy_with_logits
     return loss(logits.squeeze(1), labels.float())
 
 

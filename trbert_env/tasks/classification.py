@@ -68,6 +68,9 @@ class Classification(Task):
             A query's candidates are the pairs of one ``group``, or of one first text where records have no group.
         head: Kind of the logits; None until :meth:`configure` settles it.
         names: Names of no and yes, where the labels of a single logit are names; None where they are not.
+        bounded: True for regression through a sigmoid, to numbers from 0 to 1, as sentence-transformers trains
+            cross-encoders of similarity; the likelihood is then a sigmoid's. :meth:`configure` settles it where an
+            encoder says so.
     """
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
@@ -76,7 +79,7 @@ class Classification(Task):
         OwnField("text", "Text"),
         OwnField("text_pair", "Second text", "only for models of pairs of texts", required=False, lines=3),
     )
-    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices", "ranking"})
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices", "ranking", "bounded"})
 
     max_tokens: int = 512
     max_slices: int = 1
@@ -86,6 +89,7 @@ class Classification(Task):
     ranking: bool = False
     head: Head | None = None
     names: tuple[str, str] | None = None
+    bounded: bool = False
     #: Names of the classes, in the order of the logits.
     labels: tuple[str, ...] = field(default=(), init=False)
 
@@ -224,6 +228,8 @@ class Classification(Task):
             named = found is not None and bool(found.names)
             numbers = config.problem_type == "regression" or (found is not None and found.head == "regression")
             self.head = "regression" if numbers and not named else "relevance"
+            within = found is not None and found.within_bounds
+            self.bounded = self.bounded or (self.head == "regression" and within and _goes_through_sigmoid(config))
         self.head = self.head or "classes"
         self.labels = labels if self.head == "classes" else ()
         if found is None:
@@ -359,6 +365,8 @@ class Classification(Task):
     def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         """Log-softmax of the gold class, log-sigmoid of a single logit, or minus half the squared error.
 
+        Of numbers from 0 to 1 the log-sigmoid is weighed by them.
+
         Args:
             logits: ``(num_sequences, num_logits)``; a text has the greatest of each over its sequences.
             layout: The layout of the full texts.
@@ -368,16 +376,16 @@ class Classification(Task):
         if self.head == "classes":
             return logits.log_softmax(-1).gather(1, gold).squeeze(1)
         scores, numbers = logits.squeeze(1), gold.squeeze(1).float()
-        if self.head == "relevance":
+        if self.head == "relevance" or self.bounded:
             return -binary_cross_entropy_with_logits(scores, numbers, reduction="none")
         return -0.5 * (scores - numbers) ** 2
 
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:
-        """KL(teacher || student); of regression half the squared difference. See :meth:`Task.divergence`."""
+        """KL(teacher || student); of plain regression half the squared difference. See :meth:`Task.divergence`."""
         logits, teacher = (max_over_sequences(values, layout) for values in (logits, teacher_logits.detach()))
-        if self.head == "regression":
+        if self.head == "regression" and not self.bounded:
             return 0.5 * ((logits - teacher) ** 2).squeeze(1)
         student = _log_probabilities(logits / temperature)
         teacher = _log_probabilities(teacher / temperature)
@@ -398,7 +406,9 @@ class Classification(Task):
             raise ValueError("logits are NaN: the model's weights or its number format are at fault")
         (ids,) = columns(records, "id")
         if self.head != "classes":
-            return dict(zip(ids, rows[:, 0].astype(float).tolist(), strict=True))
+            scores = rows[:, 0].astype(float)
+            numbers = 1.0 / (1.0 + np.exp(-scores)) if self.bounded else scores
+            return dict(zip(ids, numbers.tolist(), strict=True))
         return {key: self.labels[index] for key, index in zip(ids, rows.argmax(1).tolist(), strict=True)}
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
@@ -517,6 +527,8 @@ class _Labels:
 
     head: Head
     names: tuple[str, ...]
+    #: Whether they are numbers from 0 to 1.
+    within_bounds: bool = False
 
     def check(self, head: Head) -> None:
         """Refuse a head that such labels cannot train.
@@ -540,7 +552,16 @@ class _Labels:
         values = pc.unique(column).to_pylist()
         if values and isinstance(values[0], str):
             return cls("classes", sorted_labels(values))
-        return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", ())
+        within = all(0.0 <= value <= 1.0 for value in values)
+        return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", (), within)
+
+
+def _goes_through_sigmoid(config: PreTrainedConfig) -> bool:
+    """Whether an encoder's configuration says that its logit is read through a sigmoid, as of sentence-transformers."""
+    said = getattr(config, "sentence_transformers", None)
+    name = said.get("activation_fn") if isinstance(said, Mapping) else None
+    name = name or getattr(config, "sbert_ce_default_activation_function", None)
+    return str(name).rpartition(".")[2] == "Sigmoid"
 
 
 def _queries_of(records: Dataset) -> list[str]:

@@ -6,15 +6,18 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerBase
 
 from trbert_env.data.label_order import sorted_labels
 from trbert_env.data.request import DataRequest
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.encoder.packing import Layout
+from trbert_env.encoder.texts import EncodedText
 from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.tasks import TASKS, Classification, MultipleChoice, SpanQA, Task, task_of
@@ -68,6 +71,36 @@ def test_encoders_that_tell_several_labels_at_once_are_refused() -> None:
     config.problem_type = "multi_label_classification"
     with pytest.raises(HeadMismatchError, match="3 outputs of which several may be right"):
         Classification().configure(config)
+
+
+@pytest.mark.parametrize("activation", ["torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity", ""])
+@pytest.mark.parametrize("greatest", [0.98, 5.0])
+def test_similarities_are_read_through_the_sigmoid_that_an_encoder_names(activation: str, greatest: float) -> None:
+    config = BertConfig(num_labels=1, architectures=["BertForSequenceClassification"])
+    if activation:
+        config.sentence_transformers = {"activation_fn": activation}
+    gold = torch.linspace(0.02, greatest, 9, dtype=torch.float64)
+    data = records(*gold.tolist())
+    task = Classification()
+    task.configure(config, data)
+    assert (task.head, task.bounded) == ("regression", activation.endswith("Sigmoid") and greatest < 1)
+    again = Classification(**task.settings)
+    assert again.bounded == task.bounded
+    assert "bounded" not in Classification().told_settings
+    logits = torch.logit(gold) if task.bounded else gold
+    layout = Layout.from_lengths([1] * 9, [1] * 9)
+    texts = [cast(EncodedText, None)] * 9
+    found = task.predict(texts, [row[None, None].float().numpy() for row in logits], data)
+    metrics = task.metrics(found, data)
+    assert (metrics["pearson"], metrics["mean_squared_error"]) == (pytest.approx(100.0), pytest.approx(0.0, abs=1e-9))
+    # A perfect scorer is the likeliest: its gradient is nothing.
+    free = logits[:, None].float().requires_grad_()
+    task.log_likelihood(free, layout, gold[:, None].float()).sum().backward()
+    assert free.grad is not None
+    torch.testing.assert_close(free.grad, torch.zeros_like(free), atol=1e-6, rtol=0)
+    other = task.divergence(free.detach() + 1, free.detach(), layout, gold[:, None].float())
+    assert (other > 0).all()
+    torch.testing.assert_close(task.divergence(free, free, layout, gold[:, None].float()), torch.zeros(9))
 
 
 @pytest.mark.parametrize(
