@@ -54,6 +54,12 @@ READERS = {
 }
 
 
+#: Options of stages that concern all systems: numbers of texts, the teacher, and the shape of heuristics' budgets.
+SHARED = frozenset(
+    ("policy.total_texts", "policy.cloning_texts", "policy.keep_fractions", "baseline.total_texts", "baseline.teacher")
+)
+
+
 @dataclass(frozen=True)
 class ReproducedDataOptions:
     """The texts."""
@@ -162,6 +168,7 @@ class ReproduceOptions:
         flags = [flag(name) for name in option_paths(ReproduceOptions) if name.startswith(unread)]
         refuse_given(self, flags, f"{self.product} is made without them")
         self._check_names()
+        self._check_read_by_systems()
         if self.run.seed + self.seeds - 1 > LARGEST_SEED:
             raise UserError(
                 f"--seed {self.run.seed} and --seeds {self.seeds} go beyond the largest seed, {LARGEST_SEED}"
@@ -172,6 +179,19 @@ class ReproduceOptions:
             raise UserError("all systems have one teacher: give --joint.teacher and --baseline.teacher the same")
         for env in self.data.env:
             self._check_stages(env)
+
+    def _check_read_by_systems(self) -> None:
+        """Refuse options of systems that are not among those that are named, but those that all have in common."""
+        if not self.systems:
+            return
+        of_ours, of_compared = OURS in self.systems, any(name in SYSTEMS for name in self.systems)
+        unread = (*(() if of_ours else ("policy.",)), *(() if of_compared else ("baseline.",)))
+        names = [name for name in option_paths(ReproduceOptions) if name.startswith(unread) and name not in SHARED]
+        refuse_given(
+            self,
+            [flag(name) for name in names] if unread else [],
+            f"none of --systems {' '.join(self.systems)} reads them",
+        )
 
     def _check_names(self) -> None:
         for env in self.data.env:

@@ -151,15 +151,9 @@ def test_an_interrupted_reproduction_goes_on(
     author: Author, started: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = [
-        *TABLE_OF_TWO,
-        "--env",
-        "SQuAD2",
-        "--seeds",
-        "1",
-        "--systems",
-        "pooled",
-        "--baseline.checkpoint-every",
-        "1",
+        *("--table", "2", "--env", "SQuAD2", "--seeds", "1", "--target-speedup", "1.5", "--systems", "pooled"),
+        *(OURS[:2] + OURS[6:]),  # those of ours alone would have no effect
+        *("--baseline.texts-per-step", "8", "--baseline.holdout-texts", "0", "--baseline.checkpoint-every", "1"),
     ]
     author.start("whole-table", *small)
 
@@ -293,6 +287,8 @@ def test_table_3_counts_against_slices(author: Author, started: list[str]) -> No
         (["--figure", "3", "--baseline.teacher", "x"], "all systems have one teacher"),
         (["--table", "2", "--joint.temperature", "0"], "--joint.temperature is 0"),
         (["--table", "2", "--baseline.total-texts", "0"], "--baseline.total-texts is 0"),
+        (["--table", "2", "--systems", "random", "--baseline.temperature", "3"], "leave --baseline.temperature out"),
+        (["--table", "2", "--systems", "distilled", "--policy.agent", "ppo"], "leave --policy.agent out"),
         (["--figure", "2", "--policy.total-texts", "8"], "leave --policy.total-texts out"),
         (["--figure", "3", "--speedups", "1.5", "1.5000001"], "alike in six digits"),
         (["--table", "4", "--seeds", "2"], "leave --seeds out"),
