@@ -133,7 +133,7 @@ OWN = {
         "checkpoint-every"
     ),
     "make_faster": ("model target-speedup max-loss minutes holdout-texts total-texts resume"),
-    "pilot": ("after-layer proportions strategies"),
+    "pilot": "after-layer proportions resume strategies",
     "probe": "",
 }
 #: The titles of the groups in --help.
