@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -119,7 +118,9 @@ def _measured(table: Path) -> dict[tuple[str, float], dict[str, Any]]:
 
 
 def _value(name: str, text: str) -> Any:
-    return text if name == "strategy" else json.loads(text)
+    if name == "strategy":
+        return text
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def report(

@@ -78,7 +78,7 @@ def sb3_observation(
 def _halved(states: Tensor) -> Tensor:
     """As float16; single dimensions of some encoders go beyond 65,504, and an infinite state makes the policy NaN."""
     greatest = torch.finfo(torch.float16).max
-    return states.clamp(-greatest, greatest).half()
+    return states.float().clamp(-greatest, greatest).half()
 
 
 def _tensor(value: Any) -> Tensor:

@@ -143,8 +143,11 @@ def settable_range(speedups: Sequence[float]) -> tuple[float, float]:
     Example:
         >>> settable_range([0.81, 1.5, 2.2974])
         (1.0, 2.29)
+        >>> settable_range([1.1, 2.3])
+        (1.1, 2.3)
     """
-    return math.ceil(100 * max(speedups[0], 1.0)) / 100, math.floor(100 * speedups[-1]) / 100
+    low, high = round(100 * max(speedups[0], 1.0), 6), round(100 * speedups[-1], 6)  # 100 * 1.1 is above 110
+    return math.ceil(low) / 100, math.floor(high) / 100
 
 
 def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int) -> str:
@@ -162,7 +165,7 @@ def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int
     layers = f"layer{'s' if len(cuts) > 1 else ''} {' and '.join(map(str, cuts))}"
     licence = origin.licence
     tuned = f", fine-tuned on {origin.train_texts:,} of the texts" if origin.fine_tuned_here else ""
-    low, high = settable_range(model.speed_table.speedups)
+    low, high = settable_range(model.speed_table.speedups or (1.0,))
     # The next faster one is what a reader tries first; beyond the last there are slower ones alone.
     own = choice.point.flops_speedup
     speeds = [point.flops_speedup for point in points if low <= point.flops_speedup <= high]

@@ -131,7 +131,7 @@ def render_page(sources: Sequence[Source], explored: Sequence[Explored], command
     """
     found = data_sets(sources)
     return _environment().get_template("page.html").render(
-        title=" and ".join(data_set.env for data_set in found),
+        title=" and ".join(dict.fromkeys(data_set.env for data_set in found)),
         data_sets=found,
         hero=_hero(sources),
         loads=[(source.name, load) for source in sources if source.is_run and (load := _load(source))],

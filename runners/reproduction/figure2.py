@@ -71,7 +71,9 @@ def _studied(options: ReproduceOptions, runs: Runs, place: Path) -> Path:
     if path is not None:
         return path
     announce(f"{runs.env}: the pilot study")
-    begun = next((path.parent for path in sorted((place / runs.env).glob("pilot-*/*/config.json"))), None)
+    studies = [RunFolder(path.parent) for path in sorted((place / runs.env).glob("pilot-*/*/config.json"))]
+    # Those of earlier versions could not be gone on with.
+    begun = next((study.path for study in studies if "resume" in study.read_config()["options"]), None)
     if begun is not None:
         RunFolder(begun).move_to(options)
         return pilot(PilotOptions(resume=begun)).path

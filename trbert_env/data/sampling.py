@@ -1,4 +1,4 @@
-"""Random samples and held-out records of a split; records of one group stay together."""
+"""Random samples and held-out records of a split, whole groups and passages together where they must be."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
     order, ends = _order(dataset, seed)
     fitting = ends[ends <= len(dataset) - count]
     if not len(fitting):
+        fix = "hold out fewer" if len(ends) > 1 else "give examples of several passages"
         raise ValueError(
-            f"{count} of {len(dataset)} examples cannot be held out, as those that share a passage stay together: "
-            "hold out fewer"
+            f"{count} of {len(dataset)} examples cannot be held out, as those that share a passage stay together: {fix}"
         )
     rest = fitting[-1]
     return dataset.select(order[:rest]), dataset.select(order[rest:])
@@ -80,10 +80,10 @@ def passages_of(dataset: Dataset) -> Indices:
     """
     known = (names for names in ((GROUP,), ("context",), ("text", "text_pair")) if {*names} <= {*dataset.column_names})
     names = next(known, None)
-    if names is None:
+    if names is None or not len(dataset):
         return np.arange(len(dataset))
     table, codes = dataset.select_columns(list(names)).with_format("arrow")[:], np.zeros(len(dataset), np.int64)
-    for column in table.columns:
+    for column in table.columns:  # a null is a second text that is not there
         encoded = column.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
         own = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
         pairs = codes * (int(own.max(initial=0)) + 1) + own
@@ -136,7 +136,7 @@ def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
     by_passage, ends = grouped_order(passages_of(dataset), random)
     if len(ends) == len(dataset):
         return order, np.arange(1, len(dataset) + 1)
-    bound = int(max(ends[ends <= (1 - RESERVED) * len(dataset)], default=0))
+    bound = int(max(ends[ends <= (1 - RESERVED) * len(dataset)], default=ends[0]))
     last = by_passage[bound:]
     return np.concatenate([order[~np.isin(order, last)], last]), ends[ends >= bound]
 

@@ -168,6 +168,11 @@ class Classification(Task):
             )
         if found is not None and self.head != "classes":
             self._check_single()
+        if self.bounded and (self.head != "regression" or (found is not None and not found.within_bounds)):
+            raise ValueError(
+                f"bounded is set, which is for regression to numbers from 0 to 1, and the head is {self.head!r}: give "
+                "such numbers, or set it to false"
+            )
         if self.positive is not None and self.head == "classes" and self._looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 
@@ -179,6 +184,8 @@ class Classification(Task):
         """
         if self.ordered:
             raise ValueError(f"ordered is set, and the head is {self.head!r}, which has no classes: set it to false")
+        if self.positive is not None and self.head == "regression":
+            raise ValueError(f"positive is {self.positive!r}, and regression has no classes: leave it out")
         yes = "1" if self.names is None else self.names[1]
         if self.positive is not None and self.positive.casefold() != yes.casefold():
             raise ValueError(f"positive is {self.positive!r}, and the single output tells {yes!r}: name that, or none")

@@ -135,6 +135,8 @@ def shortened(ids: Ids, most: int, tail: int) -> Ids:
         >>> shortened(np.arange(9), 5, tail=2).tolist(), shortened(np.arange(9), 3, tail=4).tolist()
         ([0, 1, 2, 7, 8], [5, 6, 7])
     """
+    if len(ids) <= most:
+        return ids
     kept = ids[len(ids) - tail :][:most]
     return np.concatenate([ids[: most - len(kept)], kept])
 

@@ -76,6 +76,25 @@ def test_what_is_held_out_shares_no_passage_with_any_sample_beside_it(form: str)
         hold_out(data, len(data) - 1, 3)
 
 
+@pytest.mark.parametrize("sizes", [(20,), (12, 8), (3, 17)])
+def test_samples_of_few_passages_are_random_all_the_same(sizes: tuple[int, ...]) -> None:
+    contexts = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    data = Dataset.from_dict({"id": list(map(str, range(20))), "context": contexts})
+    for seed in range(4):
+        found = sample(data, 6, seed)["id"][:]
+        assert len(found) == 6
+        assert found != sorted(found, key=int)
+    assert sorted(sample(data, None)["id"][:], key=int) == data["id"][:]
+    if len(sizes) == 1:
+        with pytest.raises(ValueError, match="give examples of several passages"):
+            hold_out(data, 2)
+
+
+def test_no_records_have_no_passages() -> None:
+    assert passages_of(Dataset.from_dict({"context": []})).tolist() == []
+    assert len(sample(Dataset.from_dict({"text": ["a"], "text_pair": [None]}).select([]), 3)) == 0
+
+
 def test_the_beginning_of_what_lies_in_random_order_has_whole_groups() -> None:
     everything = sample(grouped(*[1, 2, 3, 4, 5] * 6), None, 7)
     for count in range(1, len(everything) + 2):

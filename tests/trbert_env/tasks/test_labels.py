@@ -109,6 +109,10 @@ def test_similarities_are_read_through_the_sigmoid_that_an_encoder_names(activat
         ({"ordered": True}, "ordered is set, and the head is 'relevance'"),
         ({"positive": "no"}, "positive is 'no', and the single output tells 'yes': name that, or none"),
         ({"positive": "Yes"}, None),
+        (
+            {"bounded": True},
+            "bounded is set, which is for regression to numbers from 0 to 1, and",
+        ),
     ],
 )
 def test_settings_of_classes_need_classes(settings: dict[str, Any], message: str | None) -> None:

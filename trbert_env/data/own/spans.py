@@ -114,7 +114,11 @@ class SpanQA(OwnReader):
         return OwnSplit(rows, SPAN_QA, self.files.source, origin)
 
     def _check_no_columns(self, table: Table) -> None:
-        """Refuse columns that are named of a file that has none."""
+        """Refuse columns that are named of a file that has none.
+
+        Raises:
+            ValueError: Some are named.
+        """
         named = [name for name in _Columns._fields if getattr(self, name) is not None]
         if named:
             raise ValueError(
@@ -247,7 +251,7 @@ def _starts(start: Any, count: int, typed: bool) -> Sequence[Any]:
     """
     if not typed and isinstance(start, str) and start.lstrip()[:1] == "[":
         start = _parsed(start)
-    if start is None or start == "":
+    if not count or start is None or start == "":
         return [None] * count
     found = start if isinstance(start, list) else [start]
     if len(found) != count:

@@ -39,6 +39,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no answer in a string": ({"answer_text": "", "answer_start": None}, {"answer_start": []}),
     "no answer in null": ({"answer": None}, {"answer_start": []}),
     "no answer in a list": ({"answers": []}, {"answer_start": []}),
+    "no answer in a list beside a start": ({"answers": [], "answer_start": -1}, {"answer_start": []}),
     "no answer in lists": ({"answers": {"text": [], "answer_start": []}}, {"answer_start": []}),
 }
 
