@@ -210,7 +210,7 @@ class MultipleChoice(Task):
     ) -> TokenNotes:
         """Tell article, question and option apart, and mark the options that are right and chosen.
 
-        An option that is written into the question's blank is a part of the question. See :meth:`Task.notes`.
+        An option that stands in the question's blank is a part of the question. See :meth:`Task.notes`.
         """
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         gold, predicted = no_tokens(text), no_tokens(text)
@@ -223,7 +223,9 @@ class MultipleChoice(Task):
         for number, (length, option) in enumerate(zip(text.sequence_lengths, record["options"], strict=True)):
             first, end = end, end + length
             asked = first + parts[first:end].index("question")
-            tokens = 0 if in_blank else count(f"{question} {option}") - count(question)
+            # Where a filled question was too long, the option stands behind it.
+            filled = in_blank and end - 1 - asked == count(self._joined(question, option))
+            tokens = 0 if filled else count(f"{question} {option}") - count(question)
             own = slice(max(end - 1 - tokens, asked), end - 1)
             parts[own] = ["option"] * len(parts[own])
             gold[own], predicted[own] = number == record["answer"], number == prediction

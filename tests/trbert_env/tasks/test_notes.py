@@ -141,6 +141,9 @@ def test_an_option_in_the_blank_is_a_part_of_the_question(tokenizer: PreTrainedT
     parts, gold, _, _ = told(task, records_of([row], CHOICES), lambda text: [[0.0], [3.0]], tokenizer)
     assert set(parts) == {"article", "question"}
     assert gold == []
+    short = MultipleChoice(max_tokens=10, max_question_tokens=4, fill_blanks=True)
+    parts, gold, _, _ = told(short, records_of([row], CHOICES), lambda text: [[0.0], [3.0]], tokenizer)
+    assert gold == ["a", "hat"]
 
 
 HOP = {
