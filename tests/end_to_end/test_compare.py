@@ -74,8 +74,9 @@ def test_compare_and_what_is_done_is_not_done_again(
 
 
 def test_heuristics_alone_reduce_an_encoder_that_stage_1_trained(
-    in_process: Any, capsys: pytest.CaptureFixture[str]
+    in_process: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))  # in which no other test has left the encoder
     alone = ["--agents", "attention", "--seeds", "1", "--target-speedup", "1.3", "--reduction-layers", "2"]
     run(compare, CompareOptions, ["--backbone", str(in_process.pretrained), *in_process.common("alone"), *alone])
     said = "".join(capsys.readouterr().err.replace("│", "").split())

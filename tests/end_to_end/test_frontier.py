@@ -81,13 +81,13 @@ def test_an_interrupted_pilot_goes_on(in_process: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(runners.pilot, "run_pass", until(5))
     options = ["--backbone", str(in_process.fine_tuned), "--proportions", "0.5", "0.2"]
     with pytest.raises(SystemExit):
-        run(pilot, PilotOptions, [*options, *in_process.common("begun")])
-    folder = in_process.only_run("begun")
+        run(pilot, PilotOptions, [*options, *in_process.common("pilot-begun")])
+    folder = in_process.only_run("pilot-begun")
     monkeypatch.setattr(runners.pilot, "run_pass", until(99))
     run(pilot, PilotOptions, ["--resume", str(folder)])
     assert len(passes) == len(set(passes)) == 7  # three strategies, two shares and all kept
-    run(pilot, PilotOptions, [*options, *in_process.common("whole")])
-    whole = in_process.only_run("whole")
+    run(pilot, PilotOptions, [*options, *in_process.common("pilot-whole")])
+    whole = in_process.only_run("pilot-whole")
     assert rows_in(folder / "pilot.csv") == rows_in(whole / "pilot.csv")
     assert (folder / "metrics.json").read_text() == (whole / "metrics.json").read_text()
 
