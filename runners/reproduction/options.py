@@ -187,11 +187,7 @@ class ReproduceOptions:
         of_ours, of_compared = OURS in self.systems, any(name in SYSTEMS for name in self.systems)
         unread = (*(() if of_ours else ("policy.",)), *(() if of_compared else ("baseline.",)))
         names = [name for name in option_paths(ReproduceOptions) if name.startswith(unread) and name not in SHARED]
-        refuse_given(
-            self,
-            [flag(name) for name in names] if unread else [],
-            f"none of --systems {' '.join(self.systems)} reads them",
-        )
+        refuse_given(self, [flag(name) for name in names], f"none of --systems {' '.join(self.systems)} reads them")
 
     def _check_names(self) -> None:
         for env in self.data.env:
