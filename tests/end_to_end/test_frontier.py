@@ -23,6 +23,8 @@ from runners.sweep import Point, SweepOptions
 from runners.sweep import main as sweep
 from runners.training.joint import JointTraining
 
+ROOT = Path(__file__).resolve().parents[2]
+
 PNG = b"\x89PNG"
 SWEEP = [
     *("--speedups", "1.3", "1.8", "--seeds", "0", "1", "--heuristics", "random", "attention", "--one-model", "1.8"),
@@ -166,13 +168,14 @@ def test_sweep_errors(options: list[str], named: str, in_process: Any, capsys: p
 
 
 def test_a_sweep_that_needs_a_model_stops_at_the_first_run_without_one(
-    in_process: Any, capsys: pytest.CaptureFixture[str]
+    in_process: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
     options = ["--backbone", str(in_process.fine_tuned), *in_process.common("plug-in"), *SWEEP[:11]]
-    plug_in = ["--policy.agent", "examples.linear_agent:LinearAgent", "--stage", "policy"]
+    plug_in = ["--policy.agent", "linear_agent:LinearAgent", "--stage", "policy"]
     with pytest.raises(SystemExit):
         run(sweep, SweepOptions, [*options, *plug_in, "--policy.total-texts", "16"])
-    assert "examples.linear_agent:LinearAgent ends in no model to ship, which" in capsys.readouterr().err
+    assert "linear_agent:LinearAgent ends in no model to ship, which" in capsys.readouterr().err
     folder = in_process.only_run("plug-in", "sweep-*")
     assert len(list(folder.glob("*/*/policy-*/*/metrics.json"))) == 1
 
