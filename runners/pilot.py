@@ -8,7 +8,6 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -21,7 +20,7 @@ from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
 from runners.evaluation.record import Conditions
-from runners.runs.files import write_csv
+from runners.runs.files import read_csv, write_csv
 from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
 from runners.runs.tracking import Tracker
@@ -112,15 +111,7 @@ def _measured(table: Path) -> dict[tuple[str, float], dict[str, Any]]:
     """The rows of a study that was begun, by strategy and kept share."""
     if not table.exists():
         return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [{name: _value(name, text) for name, text in row.items() if text} for row in csv.DictReader(file)]
-    return {(row["strategy"], row["kept"]): row for row in rows}
-
-
-def _value(name: str, text: str) -> Any:
-    if name == "strategy":
-        return text
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return {(row["strategy"], row["kept"]): row for row in read_csv(table, ("strategy",))}
 
 
 def report(

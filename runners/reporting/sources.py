@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from runners.faster.speeds import Speeds
 from runners.faster.stages import STAGES_FOLDER, ended_stages
 from runners.reproduction.published import CONTROL
 from runners.runs.earlier import saved_options
-from runners.runs.files import read_record
+from runners.runs.files import read_csv, read_record
 from runners.runs.models import is_token_reduced, unfinished
 from runners.runs.run_folder import RunFolder, options_digest
 from runners.runs.tracking import read_curves
@@ -291,8 +289,7 @@ def read_table(path: Path) -> list[Point]:
     Raises:
         ValueError: It has no rows, or one is no record of an evaluation.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: _value(name, text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    rows = read_csv(path, _TEXTS)
     if not rows:
         raise ValueError(f"{path} has no rows: run what it is made of again")
     return [_point(path, row) for row in rows]
@@ -307,13 +304,3 @@ def _point(path: Path, row: Mapping[str, Any]) -> Point:
     except ValueError as error:
         raise ValueError(f"{path} has a row of {row[name]!r} that is no evaluation: {error}") from error
     return Point(str(row[name]), float(row.get("target", 0.0)), int(row.get("seed", 0)), record)
-
-
-def _value(name: str, text: str) -> Any:
-    """A cell as JSON where it is some, else as it stands, as names and fingerprints do, whatever they look like."""
-    if name in _TEXTS:
-        return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

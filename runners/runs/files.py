@@ -8,7 +8,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,35 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_durably(partial, text.getvalue())
     os.replace(partial, path)
     sync(path.parent)
+
+
+def read_csv(path: Path, texts: Container[str]) -> list[dict[str, Any]]:
+    """Read a CSV file of :func:`write_csv`; a row has no key where its cell is empty.
+
+    Args:
+        path: The file.
+        texts: Columns of text, whatever it looks like; the cells of others are JSON where they can be.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not text; the message names the file.
+    """
+
+    def value(name: str, cell: str) -> Any:
+        if name in texts:
+            return cell
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file ({error}); restore it or start a new run") from error
+    # Behind the last column stands what is too much in a row.
+    return [{name: value(name, cell) for name, cell in row.items() if name is not None and cell} for row in rows]
 
 
 def read_json(path: Path) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -70,25 +72,42 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
 
 
 def passages_of(dataset: Dataset) -> Indices:
-    """Number the passage of each record, from 0: records of one passage are no independent draws.
-
-    It is their ``group``, else their ``context``, else their ``text`` with its ``text_pair``; records that have none of
-    these stand alone.
+    """Number the passage of each record: records of one passage are no independent draws.
 
     Args:
         dataset: Records of any form.
+
+    Returns:
+        ``(len(dataset),)``, see :func:`passage_codes`.
     """
-    known = (names for names in ((GROUP,), ("context",), ("text", "text_pair")) if {*names} <= {*dataset.column_names})
-    names = next(known, None)
-    if names is None or not len(dataset):
-        return np.arange(len(dataset))
-    table, codes = dataset.select_columns(list(names)).with_format("arrow")[:], np.zeros(len(dataset), np.int64)
-    for column in table.columns:  # a null is a second text that is not there
-        encoded = column.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
-        own = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
-        pairs = codes * (int(own.max(initial=0)) + 1) + own
-        codes = own if table.num_columns == 1 else np.unique(pairs, return_inverse=True)[1]
-    return codes.astype(np.int64)
+    names = _passage_columns(dataset.column_names)
+    return passage_codes(dataset.select_columns(list(names)).with_format("arrow")[:]) if names else _alone(len(dataset))
+
+
+def passage_codes(table: pa.Table) -> Indices:
+    """Number the passage of each row, from 0 by where it first occurs.
+
+    It is a row's ``group``, else its ``context``, else its ``text`` with its ``text_pair``; rows that have none of
+    these stand alone.
+
+    Args:
+        table: Records of any form.
+
+    Returns:
+        ``(num_rows,)``.
+
+    Example:
+        >>> passage_codes(pa.table({"text": ["b", "a", "b"], "text_pair": [None, None, None]})).tolist()
+        [0, 1, 0]
+    """
+    names = _passage_columns(table.column_names)
+    if not names or not table.num_rows:
+        return _alone(table.num_rows)
+    first, *others = (_codes(table.column(name)) for name in names)
+    for other in others:
+        _, begins, inverse = np.unique(first * (other.max() + 1) + other, return_index=True, return_inverse=True)
+        first = np.argsort(np.argsort(begins))[inverse]
+    return first
 
 
 def begin(dataset: Dataset, max_examples: int) -> Dataset:
@@ -109,20 +128,6 @@ def begin(dataset: Dataset, max_examples: int) -> Dataset:
     return dataset.select(range(_fitting(ends, max_examples)))
 
 
-def group_codes(names: Indices | list[str]) -> Indices:
-    """Number groups by where they first occur.
-
-    Args:
-        names: The group of each record.
-
-    Example:
-        >>> group_codes(["b", "a", "b"]).tolist()
-        [0, 1, 0]
-    """
-    known: dict[object, int] = {}
-    return np.array([known.setdefault(name, len(known)) for name in names], np.int64)
-
-
 def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
     """The random order that samples are the beginning of, and the counts at which it may be cut to hold the rest out.
 
@@ -139,6 +144,22 @@ def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
     bound = int(max(ends[ends <= (1 - RESERVED) * len(dataset)], default=ends[0]))
     last = by_passage[bound:]
     return np.concatenate([order[~np.isin(order, last)], last]), ends[ends >= bound]
+
+
+def _passage_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that together name a record's passage; none where records stand alone."""
+    known = ((GROUP,), ("context",), ("text", "text_pair"))
+    return next((columns for columns in known if {*columns} <= {*names}), ())
+
+
+def _alone(count: int) -> Indices:
+    return np.arange(count, dtype=np.int64)
+
+
+def _codes(column: pa.ChunkedArray) -> Indices:
+    """Number values by where they first occur; a null is a second text that is not there."""
+    encoded = column.cast(pa.large_string()).fill_null("").dictionary_encode().unify_dictionaries()
+    return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
 
 
 def _groups(dataset: Dataset) -> Indices | None:
@@ -163,7 +184,7 @@ def grouped_order(codes: Indices, random: np.random.Generator) -> tuple[Indices,
     """Return a random order of records in which groups stay together, and the end of each group in it.
 
     Args:
-        codes: The group of each record, from :func:`group_codes`.
+        codes: The group of each record, from :func:`passage_codes`.
         random: The generator of the order of groups; within a group the order stays.
     """
     sizes = np.bincount(codes)

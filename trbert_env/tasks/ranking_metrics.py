@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from sklearn.metrics import ndcg_score
-
-from trbert_env.data.sampling import group_codes
 
 Numbers = npt.NDArray[np.float64]
 
@@ -43,7 +42,7 @@ class Queries:
             >>> [places.tolist() for places in Queries.of(["a", "b", "a", "b"], np.array([1.0, 0.0, 0.0, 0.0])).places]
             [[0, 2]]
         """
-        codes = group_codes(list(names))
+        codes = pa.array(names, pa.large_string()).dictionary_encode().indices.to_numpy()
         order = np.argsort(codes, kind="stable")
         starts = np.flatnonzero(np.diff(codes[order])) + 1
         queries = np.split(order, starts) if len(order) else []

@@ -15,7 +15,6 @@ from trbert_env.data.own.reader import OwnReader, OwnSplit
 from trbert_env.data.own.tables import Table
 from trbert_env.data.records import CHOICES
 from trbert_env.data.rows import Place, Rows, rows_of_records
-from trbert_env.data.sampling import group_codes
 
 
 class _Columns(NamedTuple):
@@ -70,7 +69,7 @@ class MultipleChoice(OwnReader):
             raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")
         rows = Rows.concat(pieces)
         if is_part:
-            rows = self.files.part(rows, split, group_codes(rows.table.column("group").to_pylist()))
+            rows = self.files.part(rows, split)
         given = {name: getattr(self, name) for name in columns._fields}
         origin = f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}"
         return OwnSplit(rows, CHOICES, self.files.source, origin)

@@ -13,7 +13,7 @@ from datasets import DatasetDict, load_from_disk
 from trbert_env.data.hub import Hub, load_from_hub
 from trbert_env.data.own.tables import DatasetTable, Table, open_table
 from trbert_env.data.rows import Rows
-from trbert_env.data.sampling import Indices, grouped_order
+from trbert_env.data.sampling import grouped_order, passage_codes
 from trbert_env.parameters import ParameterError
 
 #: Other names of the validation split, in the order of preference.
@@ -136,18 +136,19 @@ class OwnFiles:
             raise ValueError(f"{self.name} has no split {split!r}: choose from {', '.join(self.tables)}")
         return self.tables["train" if held_out else split], held_out
 
-    def part(self, rows: Rows, split: str, codes: Indices) -> Rows:
+    def part(self, rows: Rows, split: str) -> Rows:
         """Return the training part, or the held-out part, of the training records.
+
+        Duplicates and records with a common passage are in one part.
 
         Args:
             rows: All training records.
             split: ``"train"`` or ``"validation"``.
-            codes: The group of each record: duplicates and records with a common passage have one group.
 
         Raises:
             ValueError: There are too few records to hold any out.
         """
-        order, ends = grouped_order(codes, np.random.default_rng(self.split_seed))
+        order, ends = grouped_order(passage_codes(rows.table), np.random.default_rng(self.split_seed))
         wanted = max(1, round(self.validation_share * len(rows)))
         fitting = ends[ends <= len(rows) - wanted]
         if not len(fitting):

@@ -36,7 +36,6 @@ from trbert_env.data.readers.squad import is_squad, question_place, squad_record
 from trbert_env.data.records import SPAN_QA
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.rules import blank
-from trbert_env.data.sampling import Indices, group_codes
 from trbert_env.data.source_kinds import each
 
 #: Rows that are turned into Python objects at once.
@@ -109,7 +108,7 @@ class SpanQA(OwnReader):
             left_out = f" ({faults.summary})" if faults.summary else ""
             raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")
         if is_part:
-            rows = self.files.part(rows, split, _codes(rows))
+            rows = self.files.part(rows, split)
         origin = f"{table.name}{self.files.said(split, is_part)}{said}{_without_answer(rows)}"
         return OwnSplit(rows, SPAN_QA, self.files.source, origin)
 
@@ -294,13 +293,3 @@ def _start(text: Any, start: Any, contexts: pa.ChunkedArray, row: int) -> int:
         problem = f": answer_start is {start!r}: give a whole number, in characters from 0"
         raise BadRecordError("with a faulty answer_start", problem) from None
     return int(number)
-
-
-def _codes(rows: Rows) -> Indices:
-    """Questions about one context have one code; contexts are held only as hashes."""
-
-    def hashes() -> Iterator[int]:
-        for batch in rows.table.select(["context"]).to_batches(max_chunksize=_BATCH):
-            yield from map(hash, batch.column(0).to_pylist())
-
-    return group_codes(np.fromiter(hashes(), np.int64, len(rows)))

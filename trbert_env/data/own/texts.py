@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ from trbert_env.data.own.tables import Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
 from trbert_env.data.rows import Rows
 from trbert_env.data.rules import blank
-from trbert_env.data.sampling import GROUP, Indices, group_codes
+from trbert_env.data.sampling import GROUP
 
 _FILL = "fill it in or leave the row out"
 
@@ -121,7 +120,7 @@ class TextClassification(OwnReader):
         labels = self._labels(table, raw)
         rows = _records(raw, table, columns, labels, self.ranking, faults)
         if is_part:
-            rows = self.files.part(rows, split, _codes(rows))
+            rows = self.files.part(rows, split)
         given = {name: getattr(self, name) for name in columns._fields}
         origin = (
             f"{table.name}{self.files.said(split, is_part)}: {announced(table, columns._asdict(), given)}; {labels}"
@@ -220,15 +219,3 @@ def _filled(rows: Rows, name: str, column: str, faults: Faults) -> Rows:
         faults.report(origin, at, f"with an empty {name}", problem)
         kept[row] = False
     return rows.keep(kept)
-
-
-def _codes(rows: Rows) -> Indices:
-    """Equal texts, or records of one group, have equal codes; texts are held only as hashes."""
-    named = [GROUP] if GROUP in rows.table.column_names else ["text", "text_pair"]
-
-    def hashes() -> Iterator[int]:
-        for batch in rows.table.select(named).to_batches(max_chunksize=4096):
-            for pair in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield hash(pair)
-
-    return group_codes(np.fromiter(hashes(), np.int64, len(rows)))
