@@ -54,7 +54,8 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
         model, backbone = load_model(options.model, device)
         check_settled(options, model.config.env)
     data = replace(options.data, max_eval_texts=options.keep_all)
-    workload = load_split(data, backbone, trained=None if model is None else TrainedOn.of(model))
+    trained = None if model is None or options.model is None else TrainedOn.of(model, options.model)
+    workload = load_split(data, backbone, trained=trained)
     if options.keep_all is None:
         workload = replace(workload, texts=random_texts(workload, options))
     if options.architecture == "bert-base":
@@ -119,7 +120,8 @@ def make_exports(workload: Workload, model: TokenReducedModel, options: Benchmar
         return sides
     model.save_pretrained(place)
     fitted = "int8" in options.precisions
-    texts = calibration_texts(options.data, options.calibration_texts, model, workload.backbone) if fitted else ()
+    trained = TrainedOn(model.config.env, model.task, options.model)  # a stand-in comes from no folder
+    texts = calibration_texts(options.data, options.calibration_texts, trained, workload.backbone) if fitted else ()
     for backend in exports:
         sides += export_sides(model, backend, options.numbers_of(backend), place, texts)
     return sides

@@ -113,9 +113,10 @@ def main(options: BenchmarkExportOptions) -> None:
     torch.set_num_threads(options.threads)
     model, backbone = load_model(options.model, "cpu")
     check_settled(options, model.config.env)
-    workload = load_split(options.data, backbone, trained=TrainedOn.of(model))
+    trained = TrainedOn.of(model, options.model)
+    workload = load_split(options.data, backbone, trained=trained)
     fitted = "int8" in options.precisions
-    texts = calibration_texts(options.data, options.calibration_texts, model, backbone) if fitted else ()
+    texts = calibration_texts(options.data, options.calibration_texts, trained, backbone) if fitted else ()
     with TemporaryDirectory() as place:
         exports = load_exports(options, Path(model_folder(str(options.model))), Path(place), texts)
         timed = timed_texts(workload, options)

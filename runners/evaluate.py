@@ -165,7 +165,7 @@ def evaluate_trained(options: EvaluateOptions, device: str) -> EvaluationRecord:
     # The loss that counts is the one against the encoder that training began with, not against what it became.
     original = load_original(model, backbone, options.original)
     workload = load_split(
-        options.data, original or backbone, options.split, trained=TrainedOn.of(model), training=False
+        options.data, original or backbone, options.split, trained=TrainedOn.of(model, options.model), training=False
     )
     dtype, earlier = evaluation_dtype(options.run.dtype), earlier_record(options.full_from)
     slices = None if options.slices is None else slices_speedup(workload, options.slices)
@@ -198,7 +198,7 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
         error.add_note("name the encoder that training began with by --original")
         raise
     workload = load_split(
-        options.data, original, options.split, trained=TrainedOn(record.env, system.task), training=False
+        options.data, original, options.split, trained=TrainedOn(record.env, system.task, options.model), training=False
     )
     dtype = evaluation_dtype(options.run.dtype)
     earlier = earlier_record(options.full_from)

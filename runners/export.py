@@ -21,7 +21,6 @@ from runners.training.loading import TrainedOn, load_split
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.checkpoints import model_folder
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
-from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.ranges import Range
 
@@ -70,18 +69,16 @@ class ExportOptions:
             refuse_given(self, ("--calibration-texts",), f"--precision {self.precision} fits no scales")
 
 
-def calibration_texts(
-    data: DataOptions, count: int, model: TokenReducedModel, backbone: Backbone
-) -> Sequence[EncodedText]:
+def calibration_texts(data: DataOptions, count: int, trained: TrainedOn, backbone: Backbone) -> Sequence[EncodedText]:
     """Return training texts to fit scales of activations to.
 
     Args:
         data: Group of options.
         count: Number of records that the sample has.
-        model: Model that is exported.
+        trained: Data set and task of the model that is exported.
         backbone: Its encoder, with the tokenizer.
     """
-    return load_split(replace(data, max_eval_texts=count), backbone, "train", trained=TrainedOn.of(model)).texts
+    return load_split(replace(data, max_eval_texts=count), backbone, "train", trained=trained).texts
 
 
 def main(options: ExportOptions) -> None:
@@ -92,7 +89,8 @@ def main(options: ExportOptions) -> None:
     model, backbone = load_model(options.model, "cpu")
     check_settled(options, model.config.env)
     fitted = options.precision == "int8"
-    texts = calibration_texts(options.data, options.calibration_texts, model, backbone) if fitted else ()
+    trained = TrainedOn.of(model, options.model)
+    texts = calibration_texts(options.data, options.calibration_texts, trained, backbone) if fitted else ()
     source = model_folder(str(options.model))
     folder = export_model(source, options.backend, options.precision, texts=texts, unreduced=options.unreduced)
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -93,10 +93,11 @@ class Explorer:
     Args:
         model: The model.
         backbone: Its encoder and tokenizer.
+        run: Folder of its run.
     """
 
-    def __init__(self, model: TokenReducedModel, backbone: Backbone) -> None:
-        self.model, self.tokenizer = model, backbone.tokenizer
+    def __init__(self, model: TokenReducedModel, backbone: Backbone, run: Path) -> None:
+        self.model, self.tokenizer, self.run = model, backbone.tokenizer, run
         self._policy = TrainedPolicy(model.policy, model.decision)
 
     @classmethod
@@ -113,7 +114,7 @@ class Explorer:
             ValueError: It is of another kind, or damaged.
         """
         model, backbone = load_model(run, device)
-        return cls(placed_reduced(model, device, dtype), backbone)
+        return cls(placed_reduced(model, device, dtype), backbone, run)
 
     @property
     def task(self) -> Task:
@@ -134,7 +135,7 @@ class Explorer:
             num_texts: Number of records.
             seed: Seed of the sample.
         """
-        request = request_for(data, TrainedOn.of(self.model))
+        request = request_for(data, TrainedOn.of(self.model, self.run))
         found = request.load(split or request.preset.evaluation_split)
         announce(f"explored texts: {found.description}")
         return sample(found.dataset, num_texts, seed)

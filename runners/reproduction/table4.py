@@ -75,7 +75,7 @@ def marked_texts(options: ReproduceOptions, result: Result) -> list[tuple[str, l
     assert result.run is not None, "ours is trained"
     device = str(resolve_device(options.run.device))
     model, backbone = load_model(result.run, device)
-    workload = load_split(options.data.of(result.env), backbone, trained=TrainedOn.of(model))
+    workload = load_split(options.data.of(result.env), backbone, trained=TrainedOn.of(model, result.run))
     policy, staged = TrainedPolicy(model.policy, model.decision), model.staged
     found = []
     for index in range(min(options.num_texts, len(workload.texts))):

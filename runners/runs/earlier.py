@@ -53,21 +53,22 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
     return DataOptions()
 
 
-def check_split(request: DataRequest, encoder: str | None) -> None:
-    """Check that the texts are split as those that an encoder was trained on, where a seed splits them.
+def check_split(request: DataRequest, model: str | Path | None) -> None:
+    """Check that the texts are split as those that a model was trained on, where a seed splits them.
 
     Split otherwise, most texts that it is evaluated on are among those that it was trained on.
 
     Args:
         request: Names of the texts.
-        encoder: The encoder's folder, of a run or of a run's model; others, hub names and None tell nothing.
+        model: Folder of an encoder or a token-reduced model, of a run or of a run's model; others, hub names and None
+            tell nothing.
 
     Raises:
         ValueError: The same texts are split otherwise.
     """
     if not request.drawn_split:
         return
-    saved = None if encoder is None else saved_options(Path(encoder))
+    saved = None if model is None else saved_options(Path(model))
     if saved is None or not saved.keys() >= set(READ_WITH):
         return
     trained = group_from_json(DataOptions, options_to_json(DataOptions()) | _read_with(saved)).request()
@@ -76,7 +77,7 @@ def check_split(request: DataRequest, encoder: str | None) -> None:
     if trained.drawn_split != request.drawn_split:
         now, before = _told(request), _told(trained)
         raise ValueError(
-            f"the texts are split by {now}, and {encoder} was trained on the split by {before}, so on texts that are "
+            f"the texts are split by {now}, and {model} was trained on the split by {before}, so on texts that are "
             f"now to be evaluated on: split them by {before}"
         )
 

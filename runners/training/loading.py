@@ -274,10 +274,11 @@ def load_split(
             training does.
 
     Raises:
-        ValueError: The encoder was trained on another split of the same texts.
+        ValueError: The encoder or the trained model was trained on another split of the same texts.
     """
     request = request_for(data, trained)
-    check_split(request, backbone if isinstance(backbone, str) else None)
+    if isinstance(backbone, str):
+        check_split(request, backbone)
     name = split or request.preset.evaluation_split
     found = request.load(name)
     use = "training data" if name == "train" else "evaluation data"
@@ -296,19 +297,22 @@ class TrainedOn:
     Attributes:
         env: Name of the data set.
         task: Task with the settings that it was trained with.
+        model: Folder of the model or of its run, or its name on the hub; None where it comes from none.
     """
 
     env: str
     task: Task
+    model: str | Path | None = None
 
     @classmethod
-    def of(cls, model: TokenReducedModel) -> TrainedOn:
+    def of(cls, model: TokenReducedModel, place: str | Path) -> TrainedOn:
         """Return what a token-reduced model settles.
 
         Args:
             model: The model.
+            place: Folder of the model or of its run, or its name on the hub.
         """
-        return cls(model.config.env, model.task)
+        return cls(model.config.env, model.task, place)
 
 
 def request_for(data: DataOptions, trained: TrainedOn | None) -> DataRequest:
@@ -317,11 +321,15 @@ def request_for(data: DataOptions, trained: TrainedOn | None) -> DataRequest:
     Args:
         data: The group of options; of own texts, the model tells the kind of labels that is not named.
         trained: Data set and task of the model; None for none, where the options alone say how records are read.
+
+    Raises:
+        ValueError: The model was trained on another split of the same texts.
     """
     if trained is None:
         return data.request()
     task = trained.task
     request = replace(replace(data, env=trained.env).request(), task_settings=task.settings)
+    check_split(request, trained.model)
     if isinstance(task, Classification) and request.is_own and request.label_kind == "auto":
         request = replace(request, label_kind=task.label_kind)
     return request

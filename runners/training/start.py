@@ -49,11 +49,13 @@ class Start(Generic[OptionsT]):
         options: Options of the run; an earlier run settles the cuts, the policy's form, and the budget unless
             another is named.
         model: The earlier run's model; None without one.
+        path: Folder of the earlier run; None without one.
     """
 
     backbone: Backbone
     options: OptionsT
     model: TokenReducedModel | None = None
+    path: Path | None = None
 
     @classmethod
     def from_run(cls, path: Path, options: OptionsT) -> Start[OptionsT]:
@@ -78,12 +80,12 @@ class Start(Generic[OptionsT]):
                 keep_fractions=options.agent.keep_fractions or fractions,
             ),
         }
-        return cls(backbone, replace(options, **settled), model)  # type: ignore[type-var]
+        return cls(backbone, replace(options, **settled), model, path)  # type: ignore[type-var]
 
     @property
     def trained(self) -> TrainedOn | None:
         """What the earlier run's model settles of the texts; None without one."""
-        return None if self.model is None else TrainedOn.of(self.model)
+        return None if self.model is None else TrainedOn(self.model.config.env, self.model.task, self.path)
 
     @property
     def task_settings(self) -> dict[str, Any] | None:

@@ -511,3 +511,19 @@ def test_texts_that_do_not_fit_a_trained_model_name_no_option_that_it_refuses(
         command(job, *given)
         assert f"evaluation data: {left}lets a text have more" in (found := said())
         assert "tokens; --max-length" not in found
+
+
+def test_a_model_is_not_evaluated_on_its_training_texts(
+    encoder: Path, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--env", "TextClassification", "--train-file", str(sentence_pairs(tmp_path / "train.csv", 40))]
+    small = ["--dtype", "float32", "--total-texts", "8", "--texts-per-step", "8", "--samples-per-text", "2"]
+    command("train_policy", *data, *small, "--backbone", str(encoder), "--reduction-layers", "2", "3")
+    policy = str(only_run(tmp_path, "TextClassification", "policy"))
+    for job, given in {
+        "joint_finetune": ["--policy", policy, "--split-seed", "5"],
+        "train_policy": ["--policy", policy, "--validation-share", "0.4"],
+        "evaluate": ["--model", policy, "--split-seed", "5"],
+    }.items():
+        line = refused(command, capsys, job, *given)
+        assert f"{policy} was trained on the split by --validation-share 0.1 --split-seed 0" in line

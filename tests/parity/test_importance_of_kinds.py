@@ -20,7 +20,9 @@ from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import CandidateQA, Classification, MultiHopQA, MultipleChoice, SpanQA, Task
 
-PIVOT, DEPTH, LAYERS = 5, 6, (2, 4)
+PIVOT, DEPTH = 5, 6
+#: The last reduction lies behind the pivot: a token could have stopped at the one before.
+LAYERS, STOPPED = (2, 4, 6), (1, 3, 3)
 
 
 def classes() -> Task:
@@ -110,7 +112,7 @@ def by_definition(stock: Any, family: str, kind: str, text: EncodedText) -> Tens
         hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
         pivot = hidden[PIVOT].detach().requires_grad_()
         pivots.append(pivot)
-        residuals.append([(hidden[PIVOT] - hidden[layer - 1]).detach() for layer in LAYERS])
+        residuals.append([(hidden[PIVOT] - hidden[depth]).detach() for depth in STOPPED])
 
         def patched(layer: Any, given: Any, output: Any, states: Tensor = pivot) -> Any:
             return (states, *output[1:]) if isinstance(output, tuple) else states

@@ -17,9 +17,10 @@ from trbert_env.staged_model import StagedModel
 def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) -> Tensor:
     """``|dLoss/dH_r . (H_r - H_l)|`` of every token, for each reduction.
 
-    H_l are the states that enter the reduction, r = ceil(3L/4), and the loss is that of the gold
-    answer, one text at a time. To first order it is how much the loss would change if the token
-    stopped at l instead of r.
+    H_l are the states that enter the reduction, r = ceil(3L/4), but before the last layer, and the loss is that of the
+    gold answer, one text at a time. To first order it is how much the loss would change if the token
+    stopped at l instead of r. Of a reduction that lies behind r, of which the paper says nothing, r is where it lies,
+    and l where the reduction before it lies, or the embeddings.
 
     Args:
         staged: The fine-tuned model.
@@ -30,34 +31,42 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
         ``(T, total_tokens)`` float32, packed like ``batch``.
     """
     encoder, task = staged.encoder, staged.task
-    pivot = math.ceil(3 * encoder.num_layers / 4)
-    wanted = [layer - 1 for layer in encoder.reduction_layers]
-    entering: dict[int, Tensor] = {}
+    spans = _spans(encoder)
+    depths = {depth for span in spans for depth in span}
+    states: dict[int, Tensor] = {}
+    first = min(pivot for _, pivot in spans)
     with torch.no_grad():
-        tokens = _run_recording(encoder, encoder.embed(batch), 0, pivot, wanted, entering)
+        tokens = _run_recording(encoder, encoder.embed(batch), 0, first, depths, states)
     with torch.enable_grad():
-        pivot_states = tokens.states.detach().requires_grad_()
-        tokens = PackedTokens(pivot_states, tokens.layout)
-        tokens = _run_recording(encoder, tokens, pivot, encoder.num_layers, wanted, entering)
+        tokens = PackedTokens(tokens.states.detach().requires_grad_(), tokens.layout)
+        tokens = _run_recording(encoder, tokens, first, encoder.num_layers, depths, states)
         logits = task.logits(staged.model, encoder.finish(tokens.states), batch.layout)
         # Texts do not see each other, so the gradient of the sum is each text's own.
         loss = -task.log_likelihood(logits, batch.layout, targets).sum()
-        (gradient,) = torch.autograd.grad(loss, pivot_states)
-    residuals = [pivot_states.detach() - entering[layer].detach() for layer in wanted]
-    return torch.stack([(gradient.float() * residual.float()).sum(-1).abs() for residual in residuals])
+        pivots = sorted({pivot for _, pivot in spans})
+        gradients = dict(zip(pivots, torch.autograd.grad(loss, [states[pivot] for pivot in pivots]), strict=True))
+
+    def score(stopped: int, pivot: int) -> Tensor:
+        residual = states[pivot].detach().float() - states[stopped].detach().float()
+        return (gradients[pivot].float() * residual).sum(-1).abs()
+
+    return torch.stack([score(*span) for span in spans])
+
+
+def _spans(encoder: StagedEncoder) -> list[tuple[int, int]]:
+    """The layers l and r of each reduction, as numbers of layers that have run."""
+    # Behind the last layer the states of most tokens are nothing to a head that reads the first one.
+    usual = max(1, min(math.ceil(3 * encoder.num_layers / 4), encoder.num_layers - 1))
+    entering = [layer - 1 for layer in encoder.reduction_layers]
+    return [(own, usual) if own < usual else (before, own) for before, own in itertools.pairwise((0, *entering))]
 
 
 def _run_recording(
-    encoder: StagedEncoder,
-    tokens: PackedTokens,
-    first: int,
-    last: int,
-    wanted: list[int],
-    found: dict[int, Tensor],
+    encoder: StagedEncoder, tokens: PackedTokens, first: int, last: int, depths: set[int], found: dict[int, Tensor]
 ) -> PackedTokens:
-    """Run layers ``first..last - 1``, noting the states that enter the wanted ones."""
-    cuts = [first, *(layer for layer in wanted if first < layer < last), last]
+    """Run layers ``first..last - 1``, noting the states that enter those of ``depths``."""
+    cuts = [first, *(depth for depth in sorted(depths) if first < depth < last), last]
     for start, end in itertools.pairwise(cuts):
-        found.setdefault(start, tokens.states)
+        found[start] = tokens.states
         tokens = encoder.run_layers(tokens, start, end)
     return tokens
