@@ -33,7 +33,8 @@ class Budgets:
         texts: Training texts, which say what fractions cost.
         price: Lambda of eq. 4 where there is no target, and where the multiplier starts.
         target_speedup: The FLOPs speed-up that is wanted, if one is.
-        speedup_range: Draw a budget from this range for every update, about even in log speed-up.
+        speedup_range: Draw a budget from this range for every update, about even in log speed-up. The model is made
+            for the speed-up of the shape, or for the nearest in the range.
     """
 
     def __init__(
@@ -65,7 +66,16 @@ class Budgets:
         if speedup_range is not None:
             speeds = np.geomspace(*speedup_range, num=RANGE_STEPS)
             self._choices = [fractions_for_speedup(float(speed), shape, cost, texts) for speed in speeds]
+            self._keep_within(*speedup_range)
         self.fractions = self._agent.keep_fractions
+
+    def _keep_within(self, low: float, high: float) -> None:
+        """Take the nearest of the budgets that are drawn, where the shape's own is beyond them: it is shipped."""
+        assert self._agent is not None, "only the budgets of a policy are drawn"
+        assert self.target_speedup is not None, "which ends under one"
+        if not low <= self.target_speedup <= high:
+            fast = self.target_speedup > high
+            self.target_speedup, self._agent.keep_fractions = high if fast else low, self._choices[-1 if fast else 0]
 
     @property
     def priced(self) -> bool:

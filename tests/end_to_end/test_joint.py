@@ -191,8 +191,16 @@ def test_the_papers_own_sampler(joint: Any) -> None:
 
 
 def test_a_range_of_budgets(joint: Any) -> None:
-    points = curves(joint("range", "--speedup-range", "1.2", "1.9"))
+    points = curves(folder := joint("range", "--speedup-range", "1.2", "1.9"))
     assert len({round(value, 2) for _, value in points["charts/flops_speedup"]}) > 2
+    assert 1.1 < record_in(folder)["flops_speedup"] < 2.1  # 12 texts
+
+
+def test_a_model_is_made_for_a_speed_of_the_range(joint: Any) -> None:
+    """Its default shape is of another, which no update was trained at."""
+    folder = joint("slow-range", "--speedup-range", "1.1", "1.2")
+    assert record_in(folder)["flops_speedup"] == pytest.approx(1.2, rel=0.06)
+    assert TokenReducedModel.from_pretrained(folder / "model").config.trained_fractions[0] > 0.6
 
 
 def test_killed_and_resumed_is_the_same_bit_for_bit(place: Any, policy: Path, tmp_path: Path) -> None:
