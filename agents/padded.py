@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.base import Learner, Rollout, ShippableAgent
 from trbert_env.envs.packed import PackedObservation
 from trbert_env.envs.settings import InfoScores
+from trbert_env.validation import check_action
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,15 @@ class PaddedLearner:
         """Return the keep mask of the tokens in play; see :class:`agents.base.Actor`.
 
         Raises:
-            ValueError: The agent gave something else than one mask a row.
+            ValueError: The agent gave something else than one mask of 0 and 1 a row.
         """
         padded, infos = observation.padded(), observation.padded_infos()
         keep = torch.as_tensor(self.agent.act(padded, infos, deterministic=deterministic))
         if keep.shape != observation.in_play.shape:
             shape = tuple(observation.in_play.shape)
             raise ValueError(f"act() gave masks of shape {tuple(keep.shape)}: give {shape}, (rows, max_tokens)")
-        return observation.gather(keep.bool().to(observation.in_play.device))
+        shape = (keep.shape[0], keep.shape[1])
+        return observation.gather(check_action(keep, shape, observation.in_play.device))
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Update from one rollout; see :class:`agents.base.Learner`."""

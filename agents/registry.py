@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -76,7 +76,24 @@ def plug_in_options(name: str, kind: type, shared: PolicyAgentOptions, own: Mapp
     if not (isinstance(options_class, type) and is_dataclass(options_class)):
         raise ValueError(f"agent {name!r} has options_class {options_class!r}: make it a dataclass")
     told = vars(shared) if issubclass(options_class, PolicyAgentOptions) else {}
+    _refuse_other_defaults(name, options_class, told)
     return _fill(name, options_class, told, own)
+
+
+def _refuse_other_defaults(name: str, options_class: type[Any], told: Mapping[str, Any]) -> None:
+    """Refuse a default that the class gives a shared option, where the command line would silently replace it.
+
+    Raises:
+        ValueError: There is one.
+    """
+    usual = {field.name: field.default for field in fields(PolicyAgentOptions)}
+    for field in fields(options_class):
+        if field.name in usual.keys() & told.keys() and field.default not in (usual[field.name], told[field.name]):
+            option = "--" + field.name.replace("_", "-")
+            raise ValueError(
+                f"{options_class.__name__} of agent {name!r} has {field.name} {field.default!r}, and {option} settles "
+                f"it, {told[field.name]!r}: give {option} {field.default}, or leave the field out of the class"
+            )
 
 
 def takes_policy_options(name: str) -> bool:
@@ -99,18 +116,19 @@ def _fill(name: str, kind: type[Any], told: Mapping[str, Any], own: Mapping[str,
     """
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(kind) if field.name not in told}
+    given = {}
     for key, value in own.items():
         if key not in known:
             own_names = ", ".join(sorted(known)) or "none"
             raise ValueError(f"agent {name!r} has no option {key!r} of its own: it has {own_names}")
-        try:
-            TypeAdapter(hints[key]).validate_python(value, strict=True)
+        try:  # as JSON, whose lists may be tuples
+            given[key] = TypeAdapter(hints[key]).validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             raise ValueError(f"option {key!r} of agent {name!r} is {value!r}: give {_type_name(hints[key])}") from error
     required = [key for key, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := [key for key in required if key not in own]:
         raise ValueError(f"agent {name!r} lacks the option {missing[0]!r}: give --agent-options {missing[0]}=VALUE")
-    options = kind(**{field.name: told[field.name] for field in fields(kind) if field.name in told}, **own)
+    options = kind(**{field.name: told[field.name] for field in fields(kind) if field.name in told}, **given)
     check_ranges(options, lambda field: f"option {field!r} of agent {name!r}")
     return options
 
@@ -131,7 +149,9 @@ def own_option_types(name: str) -> dict[str, Any]:
 
 def _type_name(hint: Any) -> str:
     """Return the values that an option takes, for an error: ``float``, or the choices."""
-    return " or ".join(map(repr, get_args(hint))) or str(getattr(hint, "__name__", hint))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    return str(hint) if get_args(hint) else str(getattr(hint, "__name__", hint))
 
 
 def make_agent(name: str, spec: AgentSpec, shared: PolicyAgentOptions, own: Mapping[str, Any]) -> Learner:
@@ -168,7 +188,7 @@ def find_plug_in(name: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; what it imports is not
         raise ValueError(
             f"agent {name!r}: there is no module {module_name!r}; install it, or run where it can be imported from"

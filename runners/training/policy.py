@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.base import AgentSpec, Learner
+from agents.base import AgentSpec, Learner, Rollout
 from agents.exit_offset_fit import ExitOffsetFit
 from agents.imitation import ResidualCloning
 from agents.padded import shippable
@@ -19,10 +20,11 @@ from agents.registry import (
 )
 from agents.rollouts import RolloutCollector, rollout_metrics
 from runners.cli.options import resolve_device
+from runners.cli.run import UserError
 from runners.evaluation.speed_table import settle_speed
 from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
-from runners.runs.tree import floating_tensors
+from runners.runs.tree import decode_tree, encode_tree, floating_tensors
 from runners.training.budgets import Budgets, check_price
 from runners.training.loop import milestones
 from runners.training.options.policy import TrainPolicyOptions
@@ -79,6 +81,8 @@ class PolicyTraining:
         spec = AgentSpec.of_env(env, run.seed)
         name = options.algorithm.agent
         self.agent = make_agent(name, spec, options.agent, options.algorithm.own_options())
+        if ":" in name:
+            check_state(name, self.agent)
         if isinstance(self.agent, PolicyAgent):
             start.hand_over(self.agent.policy, self.exit_offsets)
         cost = CostModel.of(env.encoder, policy_flops_per_token(env.hidden_size, options.agent.policy_size))
@@ -141,7 +145,7 @@ class PolicyTraining:
         metrics = rollout_metrics(rollout)
         if phase.agent is self.agent and self._budgets.priced:
             metrics |= self._budgets.account(metrics["charts/flops_speedup"])
-        metrics |= phase.agent.learn(rollout)
+        metrics |= _learned(phase, rollout)
         if self._exit_offset_fit is not None:
             assert phase.env.last_outcome is not None
             metrics |= self._exit_offset_fit.learn(phase.env.last_outcome, self.update / phase.updates)
@@ -212,3 +216,39 @@ class PolicyTraining:
         dtype = getattr(torch, evaluation_dtype(self.options.run.dtype))
         settle_speed(model, self.workload.texts, dtype, self._device, self._budgets.target_speedup)
         return model
+
+
+def _learned(phase: Phase, rollout: Rollout) -> Mapping[str, float]:
+    """What an agent tells of an update.
+
+    Raises:
+        UserError: It tells something else than metrics.
+    """
+    told: object = phase.agent.learn(rollout)
+    if not isinstance(told, Mapping):
+        raise UserError(
+            f"learn() of agent {phase.name!r} gave {type(told).__name__}: give a dict of metrics to log, which may be "
+            "empty"
+        )
+    return told
+
+
+def check_state(name: str, agent: Learner) -> None:
+    """Refuse a plug-in whose state a checkpoint could not hold, before it has learned anything.
+
+    Args:
+        name: Name of the agent.
+        agent: The agent.
+
+    Raises:
+        UserError: Its state cannot be saved, or what was saved cannot be loaded.
+    """
+    try:
+        text, tensors = encode_tree(agent.state_dict())
+        agent.load_state_dict(decode_tree(json.loads(text), tensors))
+    # What states of other types make JSON, and the agent's own code, raise.
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"the state_dict() of agent {name!r} cannot be saved and loaded again ({type(error).__name__}: {error}): "
+            "give dicts, lists (a tuple comes back as one), tensors, arrays, numbers, strings and None"
+        ) from error

@@ -14,7 +14,7 @@ from agents.base import Actor, Agent, AgentSpec, NoOptions, Rollout, ShippableAg
 from agents.heuristics import HEURISTICS, make_heuristic
 from agents.padded import PaddedLearner, PaddedRollout, shippable
 from agents.policy_agent import PolicyAgentOptions
-from agents.registry import AGENTS, check_plug_in, make_agent
+from agents.registry import AGENTS, check_plug_in, make_agent, plug_in_options
 from agents.reinforce import Reinforce, ReinforceOptions
 from agents.rollouts import RolloutCollector
 from agents.trained import TrainedPolicy
@@ -153,6 +153,15 @@ class OwnOptions:
     rate: float = 0.5
 
 
+@dataclass(frozen=True)
+class Rates:
+    rates: tuple[float, ...] = ()
+
+
+class WithRates(Padding):
+    options_class = Rates
+
+
 class Own(Padding):
     options_class: Any = OwnOptions
 
@@ -219,6 +228,12 @@ def test_a_class_that_derives_from_ours_acts_on_packed_tokens(env: TokenReductio
 def test_what_is_wrong_is_said_before_one_is_made(kind: type, own: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         check_plug_in(name_of(kind), PolicyAgentOptions(), own)
+
+
+def test_options_may_be_tuples() -> None:
+    assert plug_in_options("own:Agent", WithRates, PolicyAgentOptions(), {"rates": [0.1, 0.2]}).rates == (0.1, 0.2)
+    with pytest.raises(ValueError, match=r"option 'rates' of agent 'own:Agent' is 0.1: give tuple\[float, ...\]"):
+        plug_in_options("own:Agent", WithRates, PolicyAgentOptions(), {"rates": 0.1})
 
 
 def test_a_policy_that_cannot_be_shipped_is_refused(env: TokenReductionVectorEnv) -> None:

@@ -24,14 +24,41 @@ OPTIONS = [
     *("--agent", "my_agents:LinearAgent", "--agent-options", "rate=0.05", "--total-texts", "480"),
     *("--texts-per-step", "4", "--samples-per-text", "4", "--checkpoint-every", "1"),
 ]
+#: Agents with a mistake each.
+FAULTY = """
+
+import random
+from agents.reinforce import ReinforceOptions
+
+def make_none(spec, options): return object()
+
+class Probable(LinearAgent):
+    def act(self, observation, infos, *, deterministic=False): return observation["token_mask"] * 0.25
+
+class Collecting(LinearAgent):
+    def state_dict(self): return {"seen": {1}}
+
+class Drawing(LinearAgent):
+    def state_dict(self): return {"random": random.getstate()}
+    def load_state_dict(self, state): random.setstate(state["random"])
+
+class Silent(LinearAgent):
+    def learn(self, rollout): pass
+
+@dataclass(frozen=True)
+class Fast(ReinforceOptions):
+    learning_rate: float = 0.5
+
+class FastAgent(LinearAgent):
+    options_class = Fast
+"""
 
 
 @pytest.fixture
 def here(place: Any) -> Any:
     """The place, with the example's module in the directory that commands are run from."""
-    (place.root / "my_agents.py").write_text(
-        f"{EXAMPLE.read_text()}\n\ndef make_none(spec, options): return object()\n"
-    )
+    (place.root / "my_agents.py").write_text(f"{EXAMPLE.read_text()}{FAULTY}")
+    (place.root / "absent_agent.py").write_text("import absent\n")
     return place
 
 
@@ -91,6 +118,11 @@ def test_the_example_is_short_and_in_the_readme() -> None:
         (["--agent", "my_agents:make_none"], "lacks act, learn, state_dict, load_state_dict"),
         (["--agent", "my_agents:LinearAgent", "--cloning-texts", "8"], "--cloning-texts"),
         (["--agent", "types:SimpleNamespace"], "types:SimpleNamespace"),
+        (["--agent", "my_agents:Probable"], "action 0.25 in row 0, token 0: give 1 to keep and 0 to skip"),
+        (["--agent", "my_agents:Collecting"], "'my_agents:Collecting' cannot be saved and loaded again (TypeError"),
+        (["--agent", "my_agents:Drawing"], "(a tuple comes back as one)"),
+        (["--agent", "my_agents:Silent"], "learn() of agent 'my_agents:Silent' gave NoneType: give a dict of metrics"),
+        (["--agent", "my_agents:FastAgent"], "and --learning-rate settles it, 0.003: give --learning-rate 0.5"),
     ],
 )
 def test_errors(options: list[str], named: str, here: Any, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,3 +238,10 @@ def test_a_plug_in_that_reads_scores(scores: str, here: Any) -> None:
     options = ["--backbone", str(here.fine_tuned), "--agent", f"{module}:Scored", "--agent-options", "rate=0.05"]
     here.command("train_policy", *options, *small, *here.common(module))
     assert json.loads((here.only_run(module) / "metrics.json").read_text())["flops_speedup"] > 0
+
+
+def test_what_a_module_lacks_is_named(here: Any, in_process: Any) -> None:
+    """The module is there, though its name begins with that of the one that it imports."""
+    options = ["--backbone", str(here.fine_tuned), *here.common("absent"), "--agent", "absent_agent:Agent"]
+    with pytest.raises(ModuleNotFoundError, match="No module named 'absent'"):
+        run(train_policy, TrainPolicyOptions, options)
