@@ -37,7 +37,7 @@ from trbert_env.data.weights import (
     load_weights,
 )
 from trbert_env.encoder.families import family_of
-from trbert_env.encoder.positions import extend_positions, longest_sequence
+from trbert_env.encoder.positions import exact_frequencies, extend_positions, longest_sequence
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
@@ -311,8 +311,9 @@ def _has_segments(backbone: Backbone) -> bool:
 
 
 def move(model: ModelT, device: torch.device | str, dtype: torch.dtype) -> ModelT:
-    """``model.to(device, dtype)``, whose stock type hides what it returns."""
-    nn.Module.to(model, torch.device(device), dtype)
+    """``model.to(device, dtype)``, by which rotary positions stay exact; the stock type hides what that returns."""
+    with exact_frequencies(model):
+        nn.Module.to(model, torch.device(device), dtype)
     return model
 
 

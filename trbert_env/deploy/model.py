@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from trbert_env.deploy.losses import task_loss
 from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.packing import Layout
-from trbert_env.encoder.positions import first_position
+from trbert_env.encoder.positions import exact_frequencies, first_position
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch, spread
 from trbert_env.reduction.cost import CostModel
@@ -371,6 +371,11 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         output = type(output)(**{**output, "loss": loss, "hidden_states": states})
         as_dict = config.return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TokenReducedModel:
+        """Cast and move as torch does, by which rotary positions stay exact, as in a model that is loaded so."""
+        with exact_frequencies(self):
+            return cast(TokenReducedModel, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
         """Refuse any attention function but its own.

@@ -6,6 +6,8 @@ an encoder with a longer table. Rotary encoders have no table, and reach as far 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -102,3 +104,21 @@ def _table_of(table: nn.Embedding, rows: Tensor) -> nn.Embedding:
     frozen = not table.weight.requires_grad
     longer: nn.Embedding = nn.Embedding.from_pretrained(weight[rows.to(weight.device)], frozen, table.padding_idx)
     return longer
+
+
+@contextmanager
+def exact_frequencies(model: nn.Module) -> Iterator[None]:
+    """Keep the frequencies of rotary positions through a cast of the model.
+
+    Rounded to bfloat16 they are a whole turn off at a few thousand tokens. transformers keeps them in float32 where it
+    loads a model in another number format, and not where a loaded model is cast.
+
+    Args:
+        model: A model that is moved or cast within the block.
+    """
+    kept = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")}
+    yield
+    for name, buffer in kept.items():
+        place, _, own = name.rpartition(".")
+        module = model.get_submodule(place)
+        setattr(module, own, buffer.to(getattr(module, own).device))

@@ -38,8 +38,10 @@ def test_half_precision(
 
 
 @torch.no_grad()
-def test_half_precision_is_saved_and_loaded(shipped: MakeShipped, padded: MakeInputs, tmp_path: Path) -> None:
-    model, inputs = shipped("classes").bfloat16(), padded("classes")
+def test_half_precision_is_saved_and_loaded(
+    family: str, shipped: MakeShipped, padded: MakeInputs, tmp_path: Path
+) -> None:
+    model, inputs = shipped("classes", family).bfloat16(), padded("classes", family)
     model.save_pretrained(tmp_path)
     loaded = TokenReducedModel.from_pretrained(tmp_path)
     assert loaded.dtype == torch.bfloat16
