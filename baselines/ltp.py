@@ -31,13 +31,11 @@ from transformers import PreTrainedModel
 from baselines.aiming import factor_for
 from baselines.base import Phase, Reference, SystemOptions
 from baselines.lesson import Lesson
-from baselines.retention import RetentionSystem, retention_flops
+from baselines.retention import RetentionSystem, check_within_reach
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.sequences import Recorder
-from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
+from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Items, Range
-from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 
 #: Batches of texts that the found thresholds are scaled on.
@@ -45,9 +43,11 @@ SCALING_LESSONS = 8
 #: How far a threshold can move in the soft phase, in beginnings of the last one.
 _TRAVEL = 2.0
 #: Factors of the thresholds are two to the power of minus these.
-_POWERS = (-6.0, 6.0)
+_POWERS = (-20.0, 20.0)
 #: Halvings of that interval; each costs a pass over the batches.
-_HALVINGS = 14
+_HALVINGS = 16
+#: Least threshold that is learned, of which a factor can still make any: the original's 1e-5.
+_LEAST = 128e-5
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ class Ltp(RetentionSystem[LtpOptions]):
         yield lesson.loss(logits) + self.options.regularizer * means.sum()
 
     def constrain(self) -> None:
-        """Keep the thresholds at 0 or above, where nothing is dropped."""
+        """Keep the thresholds above 0, where hardly anything is dropped."""
         with torch.no_grad():
-            self.thresholds.clamp_(min=0.0)
+            self.thresholds.clamp_(min=_LEAST)
 
     def soft(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """Return logits with no token dropped and each state multiplied by its factor, and the mean factors.
@@ -186,11 +186,7 @@ class Ltp(RetentionSystem[LtpOptions]):
         """Return options by which the found thresholds are scaled; see :meth:`ComparedSystem.aimed`."""
         if options.thresholds is not None:
             raise ValueError("thresholds settle the speed-up: leave --target-speedup out")
-        fastest = _fastest(CostModel.of(StagedEncoder(model)), full_layout(texts))
-        if speedup > fastest:
-            raise ValueError(
-                f"ltp is at most {fastest:.2f} times as fast on these texts: give a lower --target-speedup"
-            )
+        check_within_reach(cls.title, speedup, model, texts)
         return replace(options, speedup=speedup)
 
     def _scaled(self, speedup: float, batches: Sequence[TextBatch]) -> tuple[float, ...]:
@@ -216,11 +212,3 @@ class Ltp(RetentionSystem[LtpOptions]):
         outputs = [self.run(batch) for batch in batches]
         full = sum(float(output.full_flops.sum()) for output in outputs)
         return full / sum(float(output.flops.sum()) for output in outputs)
-
-
-def _fastest(cost: CostModel, full: Layout) -> float:
-    """Speed-up where the first layer drops all but first tokens."""
-    per_text = full.sequences_per_text.tolist()
-    behind = Layout.from_lengths([1] * len(full.sequence_lengths), per_text)
-    reduced = retention_flops(cost, [full, *[behind] * sum(cost.stage_depths)])
-    return float(cost.full(full).sum() / reduced.sum())

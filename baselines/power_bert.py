@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from baselines.aiming import factor_for
 from baselines.base import Phase, Reference, SystemOptions, speedup_of
 from baselines.lesson import Lesson
-from baselines.retention import PlannedRetention, token_ranks
+from baselines.retention import PlannedRetention, check_within_reach, token_ranks
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.texts import EncodedText, TextBatch
@@ -168,6 +168,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
         """Return options by which the found numbers are scaled; see :meth:`ComparedSystem.aimed`."""
         if options.lengths is not None:
             raise ValueError("lengths settle the speed-up: leave --target-speedup out")
+        check_within_reach(cls.title, speedup, model, texts)
         return replace(options, speedup=speedup)
 
     def _scaled(self, speedup: float, layouts: Sequence[Layout]) -> tuple[float, ...]:

@@ -14,11 +14,13 @@ from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from baselines.base import ComparedSystem, Pass, SystemOptions
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.encoder.sequences import Recorder
-from trbert_env.encoder.texts import TextBatch
+from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.reduction.cost import CostModel, attention_flops, feed_forward_flops
 
 RetentionT = TypeVar("RetentionT", bound=SystemOptions)
@@ -142,3 +144,25 @@ def token_ranks(layout: Layout, scores: Tensor, first_tokens: bool = True) -> Te
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order), device=scores.device) - starts[sequence]
     return ranks
+
+
+def check_within_reach(title: str, speedup: float, model: PreTrainedModel, texts: Sequence[EncodedText]) -> None:
+    """Refuse a speed-up beyond that of a first layer which drops all but first tokens.
+
+    Args:
+        title: Name of the system.
+        speedup: FLOPs speed-up that is aimed at.
+        model: The encoder.
+        texts: Training texts.
+
+    Raises:
+        ValueError: It is beyond.
+    """
+    cost, full = CostModel.of(StagedEncoder(model)), full_layout(texts)
+    behind = Layout.from_lengths([1] * len(full.sequence_lengths), full.sequences_per_text.tolist())
+    reduced = retention_flops(cost, [full, *[behind] * sum(cost.stage_depths)])
+    fastest = float(cost.full(full).sum() / reduced.sum())
+    if speedup > fastest:
+        raise ValueError(
+            f"{title} is at most {fastest:.2f} times as fast on these texts: give a lower --target-speedup"
+        )

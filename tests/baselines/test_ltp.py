@@ -137,7 +137,7 @@ def test_a_large_lambda_raises_thresholds_and_drops_more(classifier: Kind, lesso
     with torch.no_grad():
         thresholds.sub_(10.0)
     system.constrain()
-    assert thresholds.tolist() == [0.0] * 4
+    assert thresholds.tolist() == pytest.approx([128e-5] * 4)  # the original applies at least 1e-5, of 128 tokens
 
 
 @only
@@ -170,6 +170,20 @@ def test_found_thresholds_are_scaled_to_a_speedup(
     found = system.options.thresholds
     assert found is not None
     assert [found[layer] / found[0] for layer in range(4)] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+
+@only
+def test_thresholds_that_fell_to_their_least_can_still_be_scaled(
+    classifier: Kind, make_texts: MakeTexts, lesson: Lesson, lessons: Iterator[Lesson]
+) -> None:
+    options = Ltp.aimed(LtpOptions(), 3.0, *classifier, make_texts(*range(12, 38), classes=3))
+    system = Ltp(copy.deepcopy(classifier[0]), classifier[1], options).eval()
+    with torch.no_grad():
+        system.thresholds[:3] = -1.0
+    system.constrain()
+    system.begin(1, lessons)
+    output = system.run(lesson.batch)
+    assert float(output.full_flops.sum() / output.flops.sum()) == pytest.approx(3.0, rel=0.05)
 
 
 @only
