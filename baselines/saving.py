@@ -91,7 +91,7 @@ def is_system(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def load_system(folder: Path) -> tuple[ComparedSystem[Any], Backbone, SystemRecord]:
+def load_system(folder: str | Path) -> tuple[ComparedSystem[Any], Backbone, SystemRecord]:
     """Load a trained system, its model as a backbone, and what was written beside it.
 
     Args:
@@ -101,6 +101,7 @@ def load_system(folder: Path) -> tuple[ComparedSystem[Any], Backbone, SystemReco
         ValueError: The record or the system's own weights are damaged, or it is an unknown system.
         FileNotFoundError: The model is missing.
     """
+    folder = Path(folder)
     path = folder / FILE
     try:
         record = SystemRecord(**json.loads(path.read_text(encoding="utf-8")))

@@ -99,7 +99,7 @@ def finish(
 def main(options: TrainBaselineOptions) -> None:
     """Train a compared system from the same start, by the same teacher and on the same texts as ours."""
     folder = train_baseline(options)
-    print_end(folder.path, folder.model_dir)
+    print_end(folder.path, folder.model_dir, loader="baselines.saving.load_system")
 
 
 if __name__ == "__main__":

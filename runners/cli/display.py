@@ -210,17 +210,20 @@ def announce(message: str) -> None:
     Console(stderr=True).print(Panel(Text(message), title="note", border_style="yellow", style="yellow"))
 
 
-def print_end(folder: Path, model: Path, next_step: str | None = None) -> None:
+def print_end(
+    folder: Path, model: Path, next_step: str | None = None, *, loader: str = "TokenReducedModel.from_pretrained"
+) -> None:
     """Print where a run's curves and its model are, if it left one, and what can come next.
 
     Args:
         folder: Folder of the run.
         model: Folder of the model.
         next_step: A command that trains the model on; None where this is the last stage.
+        loader: Function that loads the model from its folder.
     """
     print(f"watch the curves: tensorboard --logdir {folder}")
     if model.is_dir():
-        print(f'use the model: TokenReducedModel.from_pretrained("{model}"), or evaluate.py --model {folder}')
+        print(f'use the model: {loader}("{model}"), or evaluate.py --model {folder}')
         if next_step is not None:
             print(f"train the encoder with it: {next_step}")
 

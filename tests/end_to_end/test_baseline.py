@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForQuestionAnswering
 from baselines.lesson import Lesson
 from baselines.ltp import Ltp
 from baselines.registry import SYSTEMS
+from baselines.saving import load_system
 from runners.cli.run import run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
@@ -54,11 +56,14 @@ def trained(in_process: Any) -> Any:
 
 @pytest.mark.parametrize("system", READERS)
 def test_a_system_is_trained_and_what_was_saved_is_what_was_measured(
-    trained: Any, in_process: Any, system: str
+    trained: Any, in_process: Any, system: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = trained(f"of-{system}", system)
     record = record_in(folder)
     assert record["agent"] == system
+    told = re.search(r'use the model: baselines\.saving\.load_system\("(.*)"\), or', capsys.readouterr().out)
+    assert told is not None
+    assert load_system(told[1])[0].title == system
     assert record.keys() >= {
         "f1",
         "full_f1",
