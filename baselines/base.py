@@ -275,6 +275,12 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """
         yield lesson.loss(self(lesson.batch).logits)
 
+    def settle(self) -> None:
+        """Take the form in which the system is used, in place: it is a copy to measure, or was loaded.
+
+        What it computes stays the same, and it is not trained on.
+        """
+
     def constrain(self) -> None:
         """Put parameters back into their range, after each step."""
 

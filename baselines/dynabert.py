@@ -183,6 +183,11 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
             tokens = self.encoder.run_layers(tokens, indices[0], indices[-1] + 1)
         return tokens.states
 
+    def settle(self) -> None:
+        """Take stock linear layers of the network's width, with the products that all systems have here."""
+        for layer in self._layers:
+            layer.settle()
+
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return ``m_w m_d L m(n)``; see :meth:`ComparedSystem.flops`."""
         return self._network_flops(self._network, layouts)

@@ -51,6 +51,14 @@ class SlicedLinear(nn.Linear):
         bias = None if self.bias is None else self.bias[: self.rows]
         return linear(input, self.weight[: self.rows, : self.columns], bias)
 
+    def narrowed(self) -> nn.Linear:
+        """Return a stock layer that computes the same, with parameters of its own."""
+        found = nn.Linear(self.columns, self.rows, bias=self.bias is not None, device="meta")
+        found.weight = nn.Parameter(self.weight.detach()[: self.rows, : self.columns].clone(), requires_grad=False)
+        if self.bias is not None:
+            found.bias = nn.Parameter(self.bias.detach()[: self.rows].clone(), requires_grad=False)
+        return found.train(self.training)
+
 
 @dataclass(frozen=True)
 class NarrowLayer:
@@ -62,6 +70,8 @@ class NarrowLayer:
         inner: First half of the feed-forward network, one output a neuron.
         outer: Second half of it, one input a neuron.
         num_heads: Heads of the full layer.
+        layer: The encoder layer.
+        places: Places of these in it, in this order.
     """
 
     projections: tuple[SlicedLinear, ...]
@@ -69,6 +79,8 @@ class NarrowLayer:
     inner: SlicedLinear
     outer: SlicedLinear
     num_heads: int
+    layer: nn.Module
+    places: tuple[str, ...]
 
     def narrow(self, heads: int) -> None:
         """Run the first heads, and the same share of the neurons, from now on.
@@ -81,6 +93,15 @@ class NarrowLayer:
             projection.rows = size
         self.attention_output.columns = size
         self.inner.rows = self.outer.columns = kept_neurons(self.inner.out_features, heads, self.num_heads)
+
+    def settle(self) -> None:
+        """Put stock layers of this width in the places of the sliced ones, which nothing narrows any more."""
+        for place, sliced in zip(self.places, self._sliced, strict=True):
+            self.layer.set_submodule(place, sliced.narrowed())
+
+    @property
+    def _sliced(self) -> tuple[SlicedLinear, ...]:
+        return (*self.projections, self.attention_output, self.inner, self.outer)
 
     @property
     def head_size(self) -> int:
@@ -146,7 +167,7 @@ def narrow_layers(model: PreTrainedModel) -> list[NarrowLayer]:
     for layer in family.stack(model.base_model):
         query, key, value, attention_output, inner, outer = (_sliced(layer, place) for place in places)
         heads = model.config.num_attention_heads
-        found.append(NarrowLayer((query, key, value), attention_output, inner, outer, heads))
+        found.append(NarrowLayer((query, key, value), attention_output, inner, outer, heads, layer, tuple(places)))
         found[-1].narrow(heads)
     return found
 

@@ -153,6 +153,7 @@ def evaluate_system(
 def _placed_system(system: ComparedSystem[Any], dtype: DType, device: str) -> ComparedSystem[Any]:
     """A copy of a compared system whose model computes in a number format."""
     copied = copy.deepcopy(system).eval()
+    copied.settle()
     copied.to(device)
     move(copied.model, device, getattr(torch, dtype))
     return copied

@@ -170,6 +170,7 @@ def _load_opponent(path: Path, workload: Workload, precision: Precision, device:
     system: System
     if is_system(folder):
         compared, backbone, record = load_system(folder)
+        compared.settle()
         compared.to(device).requires_grad_(False)
         move(compared.model, device, dtype)
         system, kind, env = compared, record.system.replace("-", "_"), record.env

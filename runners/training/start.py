@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from agents.policy_agent import PolicyAgentOptions
+from runners.cli.display import announce
 from runners.cli.flags import refuse_given
 from runners.cli.options import DataOptions, EncoderOptions
 from runners.cli.run import UserError
+from runners.runs.earlier import run_record
 from runners.runs.models import load_model
+from runners.runs.run_folder import RunFolder
 from runners.training.loading import Splits, TrainedOn
 from trbert_env.data.backbones import Backbone
 from trbert_env.deploy.model import TokenReducedModel
@@ -58,8 +61,13 @@ class Start(Generic[OptionsT]):
     path: Path | None = None
 
     @classmethod
-    def from_run(cls, path: Path, options: OptionsT) -> Start[OptionsT]:
+    def from_run(cls, path: Path, options: OptionsT, *, has_speed: bool) -> Start[OptionsT]:
         """From a run of stage 2 or 3.
+
+        Args:
+            path: Folder of the run.
+            options: Options of the new run.
+            has_speed: True if these name a speed-up, which keep fractions follow from.
 
         Raises:
             FileNotFoundError: It holds no model.
@@ -71,6 +79,8 @@ class Start(Generic[OptionsT]):
             raise UserError(f"{path} is a run on {model.config.env}, not on {options.data.env}: give --env")
         trained = model.config.trained_fractions
         fractions = tuple(trained) if trained else model.decision.keep_fractions
+        if fractions is None and not has_speed and options.agent.sampler == "budgeted":
+            fractions = options.agent.keep_fractions or _measured_fractions(path)
         settled: dict[str, Any] = {
             "encoder": replace(options.encoder, reduction_layers=model.encoder.reduction_layers),
             "agent": replace(
@@ -109,6 +119,21 @@ class Start(Generic[OptionsT]):
             "overlap": agent.overlap,
             "keep_fractions": None if agent.keep_fractions is None else list(agent.keep_fractions),
         }
+
+
+def _measured_fractions(path: Path) -> tuple[float, ...] | None:
+    """Shares that a policy without a budget keeps, which is announced; None where its run was not evaluated."""
+    if not RunFolder(path).metrics_path.exists():
+        return None
+    savings = run_record(path).reduced.savings
+    if savings is None:
+        return None
+    kept = savings.kept_fractions
+    announce(
+        f"{path} was trained without a budget: this run has that of what it keeps, --keep-fractions "
+        f"{' '.join(f'{share:.2f}' for share in kept)}; --target-speedup or --keep-fractions name another"
+    )
+    return kept
 
 
 def identity_facts(splits: Splits) -> dict[str, str]:

@@ -20,6 +20,7 @@ from baselines.dynabert import DynaBert, DynaBertOptions, Network, network_speed
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.registry import system_options
+from trbert_env.encoder.linear import is_plain
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.tasks import Task
@@ -47,6 +48,25 @@ def test_two_fold_is_half_the_width_or_half_the_depth(layers: int) -> None:
     assert speedups[Network(0.5, 1.0)] == speedups[Network(1.0, 0.5)] == 2.0
     assert speedups[Network(0.25, 1.0)] == speedups[Network(0.5, 0.5)] == 4.0
     assert len(speedups) == 12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("width", "depth"), [(1.0, 1.0), (0.5, 1.0), (0.25, 0.5)])
+def test_a_network_that_is_measured_is_made_of_stock_layers(
+    reader: Kind, make_texts: MakeTexts, width: float, depth: float
+) -> None:
+    """Kernels choose products of stock layers, of all systems alike."""
+    system, batch = made(reader, width=width, depth=depth), TextBatch.from_texts(make_texts(9, 23, 14))
+    before = system.run(batch)
+    copied = copy.deepcopy(system)
+    copied.settle()
+    after = copied.run(batch)
+    torch.testing.assert_close(after.logits, before.logits)
+    assert after.flops.equal(before.flops)
+    linear = [module for module in copied.model.modules() if isinstance(module, nn.Linear)]
+    assert linear
+    assert all(is_plain(module) for module in linear)
+    assert not all(is_plain(module) for module in system.model.modules() if isinstance(module, nn.Linear))
 
 
 @torch.no_grad()
