@@ -126,7 +126,7 @@ def _measured_fractions(path: Path) -> tuple[float, ...] | None:
     if not RunFolder(path).metrics_path.exists():
         return None
     savings = run_record(path).reduced.savings
-    if savings is None:
+    if savings is None or not savings.kept_fractions:
         return None
     kept = savings.kept_fractions
     announce(

@@ -190,6 +190,18 @@ def test_the_papers_own_sampler(joint: Any) -> None:
     assert len(points["losses/policy_loss"]) == 6
 
 
+def test_behind_a_policy_without_a_budget_the_budget_is_what_it_keeps(joint: Any, in_process: Any) -> None:
+    small = ["--total-texts", "16", "--texts-per-step", "4", "--samples-per-text", "4", "--sampler", "bernoulli"]
+    given = ["--backbone", str(in_process.fine_tuned), *in_process.common("free-policy"), *small]
+    run(train_policy, TrainPolicyOptions, [*given, "--length-penalty", "0.02"])
+    policy = in_process.only_run("free-policy", "policy-*")
+    kept = [record_in(policy)[f"kept_fraction_{number}"] for number in (1, 2)]
+    folder = joint("behind-free-policy", start=("--policy", str(policy)))
+    assert TokenReducedModel.from_pretrained(folder / "model").config.trained_fractions == pytest.approx(kept)
+    aimed = joint("behind-free-policy-2", "--target-speedup", "1.5", start=("--policy", str(policy)))
+    assert record_in(aimed)["flops_speedup"] == pytest.approx(1.5, rel=0.15)
+
+
 def test_a_range_of_budgets(joint: Any) -> None:
     points = curves(folder := joint("range", "--speedup-range", "1.2", "1.9"))
     assert len({round(value, 2) for _, value in points["charts/flops_speedup"]}) > 2
