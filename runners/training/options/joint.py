@@ -10,7 +10,7 @@ import tyro
 
 from agents.joint import JointOptions
 from agents.reinforce import ReinforceOptions
-from runners.cli.flags import flag, option_paths, refuse_given
+from runners.cli.flags import changed_options, flag, option_paths, refuse_given
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target
@@ -105,6 +105,11 @@ SKIPPING = (
     *("--target-speedup", "--speedup-range", *map(flag, option_paths(JointAgentOptions))),
     *("--policy-weight", "--reward", "--samples-per-text", "--length-penalty", "--penalty", "--calibration-rate"),
 )
+#: Options of how the policy learns.
+LEARNED_BY = (
+    *("--learning-rate", "--max-gradient-norm", "--log-probability"),
+    *("--policy-weight", "--reward", "--length-penalty", "--penalty"),
+)
 
 
 @dataclass(frozen=True)
@@ -181,12 +186,27 @@ class JointFinetuneOptions:
             raise UserError("--speedup-range draws budgets: leave --sampler and --budgeted-share out")
 
     def _check_training(self) -> None:
+        if self.training.samples_per_text == 1 and not self.unreduced:
+            self._check_single_sample()
         if not self.joint.needs_teacher:
             refuse_given(self, ("--teacher", "--remember-teacher", "--temperature"), "--distillation 0 has no teacher")
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty",), "--length-penalty 0 is no price")
         if self.training.watch and self.training.holdout_texts == 0:
             refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
+
+    def _check_single_sample(self) -> None:
+        """Refuse what needs several samples of a text: with one, which is its own mean, the policy learns nothing."""
+        if self.agent.baseline == "none":
+            return
+        fix = "--samples-per-text 1, the default behind --policy on a CPU, teaches the policy nothing"
+        if self.agent.baseline == "leave-one-out":
+            raise UserError(f"{fix}: give --samples-per-text 2 for --baseline leave-one-out")
+        if self.agent.sampler == "bernoulli" and self.target_speedup is not None:
+            raise UserError(f"{fix}, by which --sampler bernoulli reaches --target-speedup: give --samples-per-text 2")
+        unread = [name for name in LEARNED_BY if name != "--learning-rate" or self.agent.learning_rate > 0]
+        if given := [name for name in changed_options(self) if name in unread]:
+            raise UserError(f"{fix}, and {' '.join(given)} is for that: give --samples-per-text 2, or leave it out")
 
 
 def stage3_texts(training: JointTrainingOptions, device: str, split: int) -> int:

@@ -177,6 +177,16 @@ TOGETHER = [
     ("train_policy", "--samples-per-text 1", "--samples-per-text is 1; reinforce compares samples of a text"),
     ("train_policy", "--agent grpo --samples-per-text 1", "--samples-per-text is 1; grpo compares samples"),
     ("compare", "--agents rloo --policy.samples-per-text 1", "--samples-per-text is 1; rloo compares samples"),
+    *(
+        ("joint_finetune", f"--policy x --samples-per-text 1 {line}", f"and {line.split()[0]} is for that: give")
+        for line in ("--learning-rate 0.5", "--policy-weight 1", "--reward distillation", "--penalty flops")
+    ),
+    ("joint_finetune", "--samples-per-text 1 --baseline leave-one-out", "--samples-per-text 2 for --baseline leave"),
+    (
+        "joint_finetune",
+        "--policy x --samples-per-text 1 --sampler bernoulli --target-speedup 2",
+        "by which --sampler bernoulli reaches --target-speedup: give --samples-per-text 2",
+    ),
     ("pilot", "--proportions 0.501 0.504", "--proportions is 0.501 0.504; two of them"),
     ("pilot", "--proportions 0.5 0.996", "alike in whole percent"),
     ("train_policy", "--agent :", "agent ':' names no class: give package.module:Class"),
