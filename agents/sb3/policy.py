@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler, bernoulli_entropy
 from agents.sb3.observations import check_observation_space
-from trbert_env.reduction.decision import DecisionRule
+from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 Observation = dict[str, Tensor]
@@ -42,7 +42,8 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         kwargs: Settings of the optimiser: ``optimizer_class`` and ``optimizer_kwargs``.
 
     Raises:
-        ValueError: ``use_sde`` is True: its noise is for continuous actions; or the observations lack what infos
+        ValueError: ``use_sde`` is True: its noise is for continuous actions; or the keep fractions are not one for each
+            reduction, falling, in (0, 1]; or the observations lack what infos
             say of the tokens, which :class:`~agents.sb3.vec_env.TokenReductionVecEnv` adds to them.
     """
 
@@ -71,6 +72,8 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         super().__init__(observation_space, action_space, lr_schedule, optimizer_kwargs=optimizer_kwargs, **kwargs)
         hidden_size = int(observation_space["hidden_states"].shape[-1])  # type: ignore[index]
         reductions = int(observation_space["reduction"].n) - 1  # type: ignore[attr-defined]
+        if keep_fractions is not None:
+            keep_fractions = check_keep_fractions(tuple(keep_fractions), reductions)
         self.actor = actor or TokenPolicy(hidden_size, reductions, policy_size, keep_probability, overlap)
         self.critic = TokenPolicy(hidden_size, reductions, self.actor.policy_size, overlap=self.actor.overlap)
         for prior in self.critic.priors:  # where words are shared is where to keep, not what it is worth

@@ -125,10 +125,19 @@ class Episode:
 
         Returns:
             The scores; None where none is asked for, or no reduction is coming.
+
+        Raises:
+            ValueError: Attention was not recorded from the beginning.
         """
         if kind is None or self.forward.done:
             return None
-        return self.forward.received if kind == "attention" else self.residual_scores
+        if kind == "residual":
+            return self.residual_scores
+        if self.forward.received is None:
+            raise ValueError(
+                "info_scores is 'attention' since the episode began: set it before reset() or the last step"
+            )
+        return self.forward.received
 
     @property
     def residual_scores(self) -> Tensor:

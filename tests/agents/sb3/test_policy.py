@@ -190,6 +190,14 @@ def test_noise_for_continuous_actions_is_refused(vec_env: TokenReductionVecEnv) 
         make_policy(vec_env, use_sde=True)
 
 
+@pytest.mark.parametrize("fractions", [(50.0, 20.0), (0.2, 0.5), (0.5,)])
+def test_keep_fractions_that_skip_nothing_or_do_not_fit_are_refused(
+    vec_env: TokenReductionVecEnv, fractions: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match="keep_fractions"):
+        make_policy(vec_env, keep_fractions=fractions)
+
+
 def test_the_one_row_view_is_fit_for_stable_baselines(make_env: Any) -> None:
     """``check_env`` and ``make_vec_env`` take it as they take any environment."""
     from stable_baselines3.common.env_checker import check_env

@@ -78,3 +78,13 @@ def test_rows_of_a_pass() -> None:
     assert env.row_valid.all()
     env.row_valid[:] = False  # a copy
     assert env.row_valid.all()
+
+
+def test_attention_cannot_be_asked_for_while_an_episode_runs() -> None:
+    env = make()
+    env.reset(seed=0)
+    env.info_scores = "attention"
+    with pytest.raises(ValueError, match=r"set it before reset\(\)"):
+        env.packed_observation  # noqa: B018
+    env.reset(seed=0)
+    assert env.packed_observation.importance is not None

@@ -37,7 +37,7 @@ class OwnFiles:
         split_seed: Seed of what is held out.
 
     Raises:
-        ValueError: Neither or both of files and data set are given, or the share is out of range.
+        ValueError: Neither or both of files and data set are given, both files are one, or the share is out of range.
     """
 
     train_file: str | None = None
@@ -68,6 +68,13 @@ class OwnFiles:
                 lambda name: (
                     "a validation file leaves nothing to hold out: leave "
                     f"{name('validation_share')} and {name('split_seed')} out"
+                )
+            )
+        if None not in (self.train_file, self.validation_file) and _same(self.train_file, self.validation_file):
+            raise ParameterError(
+                lambda name: (
+                    f"{self.train_file} is both {name('train_file')} and {name('validation_file')}, so that results "
+                    f"would be of texts that are learned: leave {name('validation_file')} out, and some are held out"
                 )
             )
         if self.config is not None and self.source != "hub":
@@ -198,3 +205,8 @@ class OwnFiles:
             loaded, name = load_from_disk(str(folder)), str(folder)
         splits = loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
         return {split: DatasetTable(part, f"{name}, {split}", split) for split, part in splits.items()}
+
+
+def _same(first: str | None, second: str | None) -> bool:
+    """Whether two paths are of one file."""
+    return Path(str(first)).expanduser().resolve() == Path(str(second)).expanduser().resolve()

@@ -378,6 +378,8 @@ def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
     for named in ({"validation_share": 0.2}, {"split_seed": 3}):
         with pytest.raises(ValueError, match="leave validation_share and split_seed out"):
             OwnFiles("a.csv", "b.csv", **named)
+    with pytest.raises(ValueError, match=r"a.csv is both train_file and validation_file"):
+        OwnFiles("a.csv", "./b/../a.csv")
     with pytest.raises(ValueError, match="dataset_config is 'main', which only a data set of the hub has"):
         OwnFiles("a.csv", config="main")
     with pytest.raises(ValueError, match="own files do not come from the embedded corpora"):
