@@ -275,6 +275,11 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """
         yield lesson.loss(self(lesson.batch).logits)
 
+    @property
+    def cost_note(self) -> str | None:
+        """What must be said beside its FLOPs and its clock, where they are not of the same pass; None for nothing."""
+        return None
+
     def settle(self) -> None:
         """Take the form in which the system is used, in place: it is a copy to measure, or was loaded.
 

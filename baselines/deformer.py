@@ -116,6 +116,13 @@ class Deformer(ComparedSystem[DeformerOptions]):
     def _lower_states(self, segments: TextBatch) -> Tensor:
         return self.encoder.run_layers(self.encoder.embed(segments), 0, self.layers).states
 
+    @property
+    def cost_note(self) -> str | None:
+        """Say that the clock does not have the cache that is counted on."""
+        if not self.options.cached:
+            return None
+        return "deformer: FLOPs are of passes with all passages cached, as published; the clock is read without a cache"
+
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return ``k m(q) + (L - k) m(q + p)``, and ``k m(p)`` where passages are not taken for cached.
 

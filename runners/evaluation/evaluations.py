@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from agents.base import Actor
 from agents.heuristics import make_heuristic
 from baselines.base import ComparedSystem
+from runners.cli.display import announce
 from runners.evaluation.comparison import Comparison, print_comparison
 from runners.evaluation.passes import (
     check_conditions,
@@ -147,7 +148,10 @@ def evaluate_system(
     """
     ran = _placed_system(system, dtype, device)
     found = _compare_system(ran, workload.backbone.model, workload, dtype, device, earlier, clock=clock)
-    return _printed(found).record(agent=system.name)
+    record = _printed(found).record(agent=system.name)
+    if system.cost_note is not None:
+        announce(system.cost_note)
+    return record
 
 
 def _placed_system(system: ComparedSystem[Any], dtype: DType, device: str) -> ComparedSystem[Any]:

@@ -142,6 +142,14 @@ def test_what_is_chosen_once_training_is_over_is_chosen_on_held_out_texts(
     assert shown[2] == 8  # --holdout-texts; the teacher remembers none of them
 
 
+def test_a_clock_without_the_cache_that_flops_count_on_is_told(
+    trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained("cached", "deformer", "--system-options", "cached=true")
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "the clock is read without a cache" in told
+
+
 def test_a_target_speed_up_is_reached(trained: Any) -> None:
     record = record_in(trained("aimed", "pooled", "--target-speedup", "1.6"))
     assert record["flops_speedup"] == pytest.approx(1.6, rel=0.1)
