@@ -81,18 +81,20 @@ def plug_in_options(name: str, kind: type, shared: PolicyAgentOptions, own: Mapp
 
 
 def _refuse_other_defaults(name: str, options_class: type[Any], told: Mapping[str, Any]) -> None:
-    """Refuse a default that the class gives a shared option, where the command line would silently replace it.
+    """Refuse a default that the class gives a shared option, where that of the command line would silently replace it.
 
     Raises:
         ValueError: There is one.
     """
     usual = {field.name: field.default for field in fields(PolicyAgentOptions)}
     for field in fields(options_class):
-        if field.name in usual.keys() & told.keys() and field.default not in (usual[field.name], told[field.name]):
+        other = field.default not in (MISSING, usual.get(field.name))
+        if field.name in usual and other and told.get(field.name) == usual[field.name]:
             option = "--" + field.name.replace("_", "-")
             raise ValueError(
-                f"{options_class.__name__} of agent {name!r} has {field.name} {field.default!r}, and {option} settles "
-                f"it, {told[field.name]!r}: give {option} {field.default}, or leave the field out of the class"
+                f"{options_class.__name__} of agent {name!r} has {field.name} {field.default!r} by default, and the "
+                f"command line settles it, {usual[field.name]!r} by default: set it by {option}, or leave the field "
+                "out of the class"
             )
 
 

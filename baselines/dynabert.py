@@ -129,7 +129,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         #: The full network behind the first phase, which teaches in the second; part of what checkpoints hold.
         self.first_teacher: PreTrainedModel | None = None
         nn.Module.register_load_state_dict_pre_hook(self, _expect_first_teacher)
-        self._layers = narrow_layers(model)
+        self._layers, self._settled = narrow_layers(model), False
         self._run_as(_checked(options))
 
     # -- in use ------------------------------------------------------------------------------------------------
@@ -164,6 +164,9 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
             self._run_as(before)
 
     def _run_as(self, network: Network) -> None:
+        self._network: Network
+        if self._settled:
+            raise ValueError(f"the weights of {self._network} are cut out: take another network of a fresh copy")
         self._network = network
         for layer in self._layers:
             layer.narrow(kept_heads(layer.num_heads, network.width))
@@ -184,9 +187,13 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         return tokens.states
 
     def settle(self) -> None:
-        """Take stock linear layers of the network's width, with the products that all systems have here."""
+        """Take stock linear layers of the network's width, with the products that all systems have here.
+
+        No other network can be run then.
+        """
         for layer in self._layers:
             layer.settle()
+        self._settled = True
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return ``m_w m_d L m(n)``; see :meth:`ComparedSystem.flops`."""

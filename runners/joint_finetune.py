@@ -42,8 +42,8 @@ def load_start(options: JointFinetuneOptions) -> tuple[Start[JointFinetuneOption
     """Load what stage 3 starts from, a run of stage 2 or a fine-tuned backbone alone, and the texts."""
     holdout = Holdout(options.training.holdout_texts)
     if options.policy is not None:
-        has_speed = options.target_speedup is not None or options.speedup_range is not None
-        start = Start.from_run(options.policy, options, has_speed=has_speed)
+        needs_budget = not (options.unreduced or options.target_speedup or options.speedup_range)
+        start = Start.from_run(options.policy, options, needs_budget=needs_budget)
         return start, RunExamples.load(options.data, holdout, trained=start.trained)
     examples = RunExamples.load(options.data, holdout)
     return Start(load_fine_tuned(options.encoder, options.data.env, examples), options), examples

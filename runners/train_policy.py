@@ -69,7 +69,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         examples = RunExamples.load(options.data)
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
-        start = Start.from_run(options.policy, options, has_speed=options.target_speedup is not None)
+        start = Start.from_run(options.policy, options, needs_budget=options.target_speedup is None)
         examples = RunExamples.load(options.data, trained=start.trained)
     splits = examples.encode(start.backbone, start.task_settings)
     options = start.options.for_workload(splits.train)

@@ -149,7 +149,7 @@ def evaluate_system(
     ran = _placed_system(system, dtype, device)
     found = _compare_system(ran, workload.backbone.model, workload, dtype, device, earlier, clock=clock)
     record = _printed(found).record(agent=system.name)
-    if system.cost_note is not None:
+    if clock and system.cost_note is not None:
         announce(system.cost_note)
     return record
 

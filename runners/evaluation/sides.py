@@ -171,6 +171,8 @@ def _load_opponent(path: Path, workload: Workload, precision: Precision, device:
     if is_system(folder):
         compared, backbone, record = load_system(folder)
         compared.settle()
+        if compared.cost_note is not None:
+            announce(compared.cost_note)
         compared.to(device).requires_grad_(False)
         move(compared.model, device, dtype)
         system, kind, env = compared, record.system.replace("-", "_"), record.env

@@ -61,13 +61,13 @@ class Start(Generic[OptionsT]):
     path: Path | None = None
 
     @classmethod
-    def from_run(cls, path: Path, options: OptionsT, *, has_speed: bool) -> Start[OptionsT]:
+    def from_run(cls, path: Path, options: OptionsT, *, needs_budget: bool) -> Start[OptionsT]:
         """From a run of stage 2 or 3.
 
         Args:
             path: Folder of the run.
             options: Options of the new run.
-            has_speed: True if these name a speed-up, which keep fractions follow from.
+            needs_budget: True if no speed-up is named, which keep fractions follow from, and tokens are skipped.
 
         Raises:
             FileNotFoundError: It holds no model.
@@ -79,7 +79,7 @@ class Start(Generic[OptionsT]):
             raise UserError(f"{path} is a run on {model.config.env}, not on {options.data.env}: give --env")
         trained = model.config.trained_fractions
         fractions = tuple(trained) if trained else model.decision.keep_fractions
-        if fractions is None and not has_speed and options.agent.sampler == "budgeted":
+        if fractions is None and needs_budget and options.agent.sampler == "budgeted":
             fractions = options.agent.keep_fractions or _measured_fractions(path)
         settled: dict[str, Any] = {
             "encoder": replace(options.encoder, reduction_layers=model.encoder.reduction_layers),
@@ -123,9 +123,8 @@ class Start(Generic[OptionsT]):
 
 def _measured_fractions(path: Path) -> tuple[float, ...] | None:
     """Shares that a policy without a budget keeps, which is announced; None where its run was not evaluated."""
-    if not RunFolder(path).metrics_path.exists():
-        return None
-    savings = run_record(path).reduced.savings
+    run = next((place for place in (path, path.parent) if RunFolder(place).metrics_path.exists()), None)
+    savings = None if run is None else run_record(run).reduced.savings
     if savings is None or not savings.kept_fractions:
         return None
     kept = savings.kept_fractions

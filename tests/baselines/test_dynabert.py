@@ -66,6 +66,8 @@ def test_a_network_that_is_measured_is_made_of_stock_layers(
     linear = [module for module in copied.model.modules() if isinstance(module, nn.Linear)]
     assert linear
     assert all(is_plain(module) for module in linear)
+    with pytest.raises(ValueError, match="are cut out"), copied.with_network(1.0, 0.75):
+        pass
     assert not all(is_plain(module) for module in system.model.modules() if isinstance(module, nn.Linear))
 
 

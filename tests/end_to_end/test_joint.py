@@ -190,7 +190,9 @@ def test_the_papers_own_sampler(joint: Any) -> None:
     assert len(points["losses/policy_loss"]) == 6
 
 
-def test_behind_a_policy_without_a_budget_the_budget_is_what_it_keeps(joint: Any, in_process: Any) -> None:
+def test_behind_a_policy_without_a_budget_the_budget_is_what_it_keeps(
+    joint: Any, in_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     small = ["--total-texts", "16", "--texts-per-step", "4", "--samples-per-text", "4", "--sampler", "bernoulli"]
     given = ["--backbone", str(in_process.fine_tuned), *in_process.common("free-policy"), *small]
     run(train_policy, TrainPolicyOptions, [*given, "--length-penalty", "0.02"])
@@ -198,6 +200,11 @@ def test_behind_a_policy_without_a_budget_the_budget_is_what_it_keeps(joint: Any
     kept = [record_in(policy)[f"kept_fraction_{number}"] for number in (1, 2)]
     folder = joint("behind-free-policy", start=("--policy", str(policy)))
     assert TokenReducedModel.from_pretrained(folder / "model").config.trained_fractions == pytest.approx(kept)
+    again = joint("behind-free-model", start=("--policy", str(policy / "model")))
+    assert TokenReducedModel.from_pretrained(again / "model").config.trained_fractions == pytest.approx(kept)
+    capsys.readouterr()
+    joint("beside-free-policy", "--unreduced", start=("--policy", str(policy)))
+    assert "trained without a budget" not in capsys.readouterr().err
     aimed = joint("behind-free-policy-2", "--target-speedup", "1.5", start=("--policy", str(policy)))
     assert record_in(aimed)["flops_speedup"] == pytest.approx(1.5, rel=0.15)
 

@@ -122,7 +122,10 @@ def test_the_example_is_short_and_in_the_readme() -> None:
         (["--agent", "my_agents:Collecting"], "'my_agents:Collecting' cannot be saved and loaded again (TypeError"),
         (["--agent", "my_agents:Drawing"], "(a tuple comes back as one)"),
         (["--agent", "my_agents:Silent"], "learn() of agent 'my_agents:Silent' gave NoneType: give a dict of metrics"),
-        (["--agent", "my_agents:FastAgent"], "and --learning-rate settles it, 0.003: give --learning-rate 0.5"),
+        (
+            ["--agent", "my_agents:FastAgent"],
+            "has learning_rate 0.5 by default, and the command line settles it, 0.003",
+        ),
     ],
 )
 def test_errors(options: list[str], named: str, here: Any, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:

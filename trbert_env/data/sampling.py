@@ -158,7 +158,7 @@ def _alone(count: int) -> Indices:
 
 def _codes(column: pa.ChunkedArray) -> Indices:
     """Number values by where they first occur; a null is a second text that is not there."""
-    encoded = column.cast(pa.large_string()).fill_null("").dictionary_encode().unify_dictionaries()
+    encoded = column.cast(pa.large_string()).fill_null("").dictionary_encode()  # of one dictionary
     return np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks]).astype(np.int64)
 
 

@@ -116,7 +116,7 @@ def exact_frequencies(model: nn.Module) -> Iterator[None]:
     Args:
         model: A model that is moved or cast within the block.
     """
-    kept = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")}
+    kept = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq") and not buffer.is_meta}
     yield
     for name, buffer in kept.items():
         place, _, own = name.rpartition(".")

@@ -19,8 +19,8 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
 
     H_l are the states that enter the reduction, r = ceil(3L/4), but before the last layer, and the loss is that of the
     gold answer, one text at a time. To first order it is how much the loss would change if the token
-    stopped at l instead of r. Of a reduction that lies behind r, of which the paper says nothing, r is where it lies,
-    and l where the reduction before it lies, or the embeddings.
+    stopped at l instead of r. Of a reduction that lies at r or behind it, of which the paper says nothing, r is
+    where it lies, and l where the reduction before it lies, or the embeddings.
 
     Args:
         staged: The fine-tuned model.

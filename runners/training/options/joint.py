@@ -121,6 +121,10 @@ class JointStageOptions:
     training: Part[JointTrainingOptions] = field(default_factory=JointTrainingOptions)
 
 
+#: Learning rates that say nothing of how a policy is to learn: those of defaults, on any device, and that of none.
+UNTOLD_RATES = (0.0, *(measured_defaults(device, has_policy=True).agent.learning_rate for device in DEFAULT_TEXTS))
+
+
 @dataclass(frozen=True)
 class JointFinetuneOptions:
     """Options of the runner of stage 3."""
@@ -202,10 +206,17 @@ class JointFinetuneOptions:
         fix = "--samples-per-text 1, the default behind --policy on a CPU, teaches the policy nothing"
         if self.agent.baseline == "leave-one-out":
             raise UserError(f"{fix}: give --samples-per-text 2 for --baseline leave-one-out")
-        if self.agent.sampler == "bernoulli" and self.target_speedup is not None:
-            raise UserError(f"{fix}, by which --sampler bernoulli reaches --target-speedup: give --samples-per-text 2")
-        unread = [name for name in LEARNED_BY if name != "--learning-rate" or self.agent.learning_rate > 0]
-        if given := [name for name in changed_options(self) if name in unread]:
+        free = self.agent.sampler == "bernoulli"
+        if (free or self.agent.budgeted_share < 1) and self.target_speedup is not None:
+            raise UserError(
+                f"{fix}, by which it reaches --target-speedup without a budget: give --samples-per-text 2, or leave "
+                "--sampler and --budgeted-share out"
+            )
+        read = {
+            "--learning-rate": self.agent.learning_rate in UNTOLD_RATES,
+            "--length-penalty": free,  # where a data set has no price, one must be named
+        }
+        if given := [name for name in changed_options(self) if name in LEARNED_BY and not read.get(name)]:
             raise UserError(f"{fix}, and {' '.join(given)} is for that: give --samples-per-text 2, or leave it out")
 
 

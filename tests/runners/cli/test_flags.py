@@ -341,6 +341,8 @@ def test_the_unreduced_control_refuses_what_only_an_agent_reads(line: str, capsy
         ("joint_finetune", "--distillation 0 --reward distillation --teacher x"),
         ("train_policy", "--samples-per-text 1 --baseline none"),
         ("joint_finetune", "--policy x --samples-per-text 1 --learning-rate 0"),
+        ("joint_finetune", "--policy x --samples-per-text 1 --learning-rate 2e-4"),  # a GPU's default, resumed on a CPU
+        ("joint_finetune", "--policy x --samples-per-text 1 --sampler bernoulli --length-penalty 0.01"),
         ("joint_finetune", "--policy x --samples-per-text 1 --baseline none --learning-rate 0.1"),
         ("train_policy", "--samples-per-text 1 --agent ppo"),
         ("sweep", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2"),  # the heuristics' shape

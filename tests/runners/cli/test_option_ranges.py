@@ -185,7 +185,12 @@ TOGETHER = [
     (
         "joint_finetune",
         "--policy x --samples-per-text 1 --sampler bernoulli --target-speedup 2",
-        "by which --sampler bernoulli reaches --target-speedup: give --samples-per-text 2",
+        "by which it reaches --target-speedup without a budget: give --samples-per-text 2",
+    ),
+    (
+        "joint_finetune",
+        "--policy x --samples-per-text 1 --budgeted-share 0.5 --target-speedup 2",
+        "by which it reaches --target-speedup without a budget",
     ),
     ("pilot", "--proportions 0.501 0.504", "--proportions is 0.501 0.504; two of them"),
     ("pilot", "--proportions 0.5 0.996", "alike in whole percent"),

@@ -124,3 +124,8 @@ def test_a_compiled_model_is_the_model(kind: str, shipped: MakeShipped, padded: 
     compiled: Any = torch.compile(model, backend=backend)
     for _ in range(2):
         assert compiled(**inputs)[0].equal(model(**inputs)[0])
+
+
+def test_a_model_without_values_is_placed(family: str, shipped: MakeShipped) -> None:
+    emptied = shipped("classes", family).to("meta").to_empty(device="cpu")
+    assert {values.device.type for values in (*emptied.parameters(), *emptied.buffers())} == {"cpu"}
