@@ -225,6 +225,26 @@ def check_plug_in(name: str, shared: PolicyAgentOptions, own: Mapping[str, Any])
         signature.bind(None, None)
     except TypeError as error:
         raise _not_made(name, error) from error
+    _check_act(name, kind)
+
+
+def _check_act(name: str, kind: Any) -> None:
+    """Refuse a class whose ``act`` is not called as that of agents is.
+
+    Raises:
+        ValueError: It takes other arguments.
+    """
+    act = getattr(kind, "act", None)
+    if not inspect.isclass(kind) or not inspect.isfunction(act):
+        return
+    packed = issubclass(kind, Agent)
+    try:
+        inspect.signature(act).bind(None, None, *(() if packed else (None,)), deterministic=False)
+    except TypeError as error:
+        given = "observation" if packed else "observation, infos"
+        raise ValueError(
+            f"act() of agent {name!r} cannot be called ({error}): define act(self, {given}, *, deterministic=False)"
+        ) from error
 
 
 def _refuse_run_folders(name: str, module_name: str) -> None:

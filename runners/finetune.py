@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shlex
 from pathlib import Path
 
 if __name__ == "__main__":  # before all other imports: see there
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from agents.distillation import computing_in
 from runners.cli.display import announce
-from runners.cli.flags import refuse_unused
+from runners.cli.flags import command_line, refuse_unused
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, measure_unreduced, print_quality
 from runners.evaluation.record import EvaluationRecord, Measured
+from runners.runs.earlier import data_of_run
 from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
@@ -214,9 +216,9 @@ def main(options: FinetuneOptions) -> None:
     run_dir = folder.path
     print(f"watch the curves: tensorboard --logdir {run_dir}")
     print(f"use the encoder: --backbone {run_dir} of other runners, or as a model of transformers, {folder.model_dir}")
-    print(
-        f"make it faster: python runners/make_faster.py --model {run_dir} --target-speedup 2, with the data's options"
-    )
+    data = data_of_run(run_dir, DataOptions())
+    given = shlex.join(["--env", data.env, *command_line(FinetuneOptions(data=replace(data, env=DataOptions().env)))])
+    print(f"make it faster: python runners/make_faster.py --model {run_dir} --target-speedup 2 {given}")
 
 
 if __name__ == "__main__":

@@ -174,6 +174,10 @@ def main(options: TrainPolicyOptions) -> None:
     """Stage 2: train a policy that keeps or skips tokens, with the encoder frozen."""
     folder = train_policy(options)
     print_end(folder.path, folder.model_dir, joint_command(folder))
+    if not folder.model_dir.is_dir():
+        print(
+            f"no model to use: agent {options.algorithm.agent} has no policy and decision of the kind that is shipped"
+        )
 
 
 def joint_command(folder: RunFolder) -> str:

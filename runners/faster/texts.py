@@ -8,10 +8,12 @@ from typing import Any
 
 from datasets import Dataset
 
+from runners.cli.display import announce
 from runners.cli.options import EncoderOptions
 from runners.cli.run import UserError
 from runners.faster.options import GLANCE, MakeFasterOptions
 from runners.faster.plan import Plan
+from runners.runs.earlier import knows_texts
 from runners.training.loading import Holdout, RunExamples
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.sampling import passages_of
@@ -72,6 +74,11 @@ class Parts:
         withheld = examples.holdout
         assert withheld is not None, "some are always held out"
         checkpoint = examples.load_encoder(EncoderOptions(options.model), pretrained=True)
+        if knows_texts(examples.request, options.model):
+            announce(
+                f"{options.model} was trained on the training texts of this data, so that it knows those that are held "
+                "out: what is lost on them says less of new texts. Give others as training data for a better promise"
+            )
         return cls(examples, withheld, checkpoint, examples.encode_some(checkpoint), time.perf_counter() - started)
 
     @property

@@ -66,13 +66,8 @@ def check_split(request: DataRequest, model: str | Path | None) -> None:
     Raises:
         ValueError: The same texts are split otherwise.
     """
-    if not request.drawn_split:
-        return
-    saved = None if model is None else saved_options(Path(model))
-    if saved is None or not saved.keys() >= set(READ_WITH):
-        return
-    trained = group_from_json(DataOptions, options_to_json(DataOptions()) | _read_with(saved)).request()
-    if _sources(trained) != _sources(request):
+    trained = _same_texts(request, model) if request.drawn_split else None
+    if trained is None:
         return
     if trained.drawn_split != request.drawn_split:
         now, before = _told(request), _told(trained)
@@ -80,6 +75,25 @@ def check_split(request: DataRequest, model: str | Path | None) -> None:
             f"the texts are split by {now}, and {model} was trained on the split by {before}, so on texts that are "
             f"now to be evaluated on: split them by {before}"
         )
+
+
+def knows_texts(request: DataRequest, model: str | Path | None) -> bool:
+    """Tell whether a model comes from a run on the same texts, whose training texts it then knows.
+
+    Args:
+        request: Names of the texts.
+        model: See :func:`check_split`.
+    """
+    return _same_texts(request, model) is not None
+
+
+def _same_texts(request: DataRequest, model: str | Path | None) -> DataRequest | None:
+    """Names of the texts of the run that a model comes from, None where they are others, or it comes from none."""
+    saved = None if model is None else saved_options(Path(model))
+    if saved is None or not saved.keys() >= set(READ_WITH):
+        return None
+    trained = group_from_json(DataOptions, options_to_json(DataOptions()) | _read_with(saved)).request()
+    return trained if _sources(trained) == _sources(request) else None
 
 
 def _read_with(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from runners.cli.flags import changed_options, refuse_unused
 from runners.cli.options import TextOptions
+from runners.runs.earlier import saved_options
 from runners.runs.files import read_record
 from trbert_env.data.backbones import Backbone, load_backbone_from, move
 from trbert_env.data.checkpoints import check_special_tokens, load_tokenizer, model_folder
@@ -63,6 +64,11 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     if kind is None:
         if stopped := unfinished(path):
             raise FileNotFoundError(f"{path} holds no model yet: {stopped}")
+        if agent := _own_agent(path):
+            raise FileNotFoundError(
+                f"{path} holds no model: its agent {agent} has no policy and decision of the kind that is shipped, and "
+                "was evaluated as it acts, at the end of its run"
+            )
         raise FileNotFoundError(f"{path} holds no model: give a run's folder or its model/ folder")
     if kind != TokenReducedConfig.model_type:  # transformers would go on with random weights
         raise ValueError(
@@ -74,6 +80,13 @@ def load_model(path: Path, device: str) -> tuple[TokenReducedModel, Backbone]:
     tokenizer = load_tokenizer(str(folder), f"model '{path}'")
     check_special_tokens(model.backbone, tokenizer, f"model '{path}'")
     return model, Backbone(model.backbone, tokenizer, model.config.backbone_name, str(folder), True)
+
+
+def _own_agent(path: Path) -> str | None:
+    """Return the plug-in of a run that has ended, None where the folder is of no such run."""
+    options = saved_options(path) if (path / "metrics.json").exists() else None
+    agent = None if options is None else options.get("agent")
+    return agent if isinstance(agent, str) and ":" in agent else None
 
 
 def unfinished(path: Path) -> str:

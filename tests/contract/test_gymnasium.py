@@ -247,3 +247,8 @@ def test_an_untrained_head_is_said_loudly(on_disk: dict[str, Any], tmp_path: Pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gymnasium.make_vec(ID, **on_disk)
+
+
+def test_a_setting_that_is_none_is_named_before_anything_is_loaded() -> None:
+    with pytest.raises(TypeError, match="there is no setting 'data_sorce': did you mean 'data_source'"):
+        make_vector_env("SQuAD2", num_envs=2, data_sorce="nowhere")

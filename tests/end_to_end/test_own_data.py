@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,9 +17,11 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from runners.cli.run import run
+from runners.cli.flags import check_options
+from runners.cli.run import read_options, run
 from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
+from runners.faster.options import MakeFasterOptions
 from runners.finetune import FinetuneOptions
 from runners.finetune import main as finetune
 from runners.joint_finetune import main as joint_finetune
@@ -151,7 +155,12 @@ def record(run_dir: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", list(KINDS))
 def test_from_files_to_a_faster_model(
-    name: str, encoder: Path, command: Callable[..., None], tmp_path: Path, in_process: Any
+    name: str,
+    encoder: Path,
+    command: Callable[..., None],
+    tmp_path: Path,
+    in_process: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kind = KINDS[name]
     train = kind.write(tmp_path / f"train{kind.suffix}", 40)
@@ -160,6 +169,12 @@ def test_from_files_to_a_faster_model(
     small = ["--dtype", "float32"]
     command("finetune", *data, *small, "--backbone", str(encoder), "--epochs", "1", "--batch-size", "8")
     tuned = only_run(tmp_path, kind.env, "finetune")
+    told = re.search(r"make it faster: python runners/make_faster\.py (.*)", capsys.readouterr().out)
+    assert told is not None
+    offered = read_options(MakeFasterOptions, shlex.split(told[1]))
+    check_options(offered)
+    assert (offered.model, offered.data.env) == (str(tuned), kind.env)
+    assert (offered.data.own.train_file, offered.data.own.label_kind) == (train, "score" if kind.options else "auto")
     names = {str(index): label for index, label in kind.labels.items()}
     assert _config(tuned).get("id2label", {}) == names
     # The encoder is found by the data that it was fine-tuned on.

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from runners.cli.run import run
+from runners.runs.models import load_model
 from runners.runs.run_folder import options_digest
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
@@ -49,6 +50,9 @@ class Silent(LinearAgent):
 class Fast(ReinforceOptions):
     learning_rate: float = 0.5
 
+class Undecided(LinearAgent):
+    def act(self, observation, infos): return observation["token_mask"]
+
 class FastAgent(LinearAgent):
     options_class = Fast
 """
@@ -75,6 +79,8 @@ def test_what_a_plug_in_gets_for_free(here: Any) -> None:
     assert record["agent"] == "my_agents:LinearAgent"
     assert record.keys() >= {"f1", "full_f1", "flops_speedup", "kept_fraction_1", "log_likelihood"}
     assert not (whole / "model").exists()  # its policy is not of the kind that is shipped
+    with pytest.raises(FileNotFoundError, match="its agent my_agents:LinearAgent has no policy and decision"):
+        load_model(whole, "cpu")
     events = EventAccumulator(str(whole))
     events.Reload()
     curves = events.Tags()["scalars"]
@@ -122,6 +128,7 @@ def test_the_example_is_short_and_in_the_readme() -> None:
         (["--agent", "my_agents:Collecting"], "'my_agents:Collecting' cannot be saved and loaded again (TypeError"),
         (["--agent", "my_agents:Drawing"], "(a tuple comes back as one)"),
         (["--agent", "my_agents:Silent"], "learn() of agent 'my_agents:Silent' gave NoneType: give a dict of metrics"),
+        (["--agent", "my_agents:Undecided"], "(got an unexpected keyword argument 'deterministic'): define act(self"),
         (
             ["--agent", "my_agents:FastAgent"],
             "has learning_rate 0.5 by default, and the command line settles it, 0.003",

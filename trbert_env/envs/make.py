@@ -10,6 +10,7 @@ from trbert_env.data.workload import Workload
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
+from trbert_env.suggestions import suggestion
 
 
 def make_vector_env(
@@ -38,6 +39,12 @@ def make_vector_env(
         FileNotFoundError: A folder or file is missing.
     """
     of_data = {field.name for field in fields(DataRequest)}
+    known = of_data | {field.name for field in fields(EnvSettings)}
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"there is no setting {name!r}: {suggestion(name, known, 'see EnvSettings and DataRequest')}"
+            )
     settings = EnvSettings(num_envs, **{name: value for name, value in options.items() if name not in of_data})
     request = DataRequest(env, **{name: value for name, value in options.items() if name in of_data})
     layers = settings.reduction_layers

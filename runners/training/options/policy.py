@@ -236,8 +236,9 @@ def few_updates(options: TrainPolicyOptions) -> str | None:
     updates = max(1, round(training.total_texts / training.texts_per_step))
     if options.policy is not None or training.cloning_texts or updates >= FEW_UPDATES:
         return None
+    number = f"{updates:,} updates are" if updates > 1 else "1 update is"
     return (
-        f"{updates:,} updates are few for an untrained policy, which may then choose worse than at random: "
+        f"{number} few for an untrained policy, which may then choose worse than at random: "
         f"--total-texts {DEFAULT_UPDATES * training.texts_per_step:,} makes {DEFAULT_UPDATES}"
     )
 

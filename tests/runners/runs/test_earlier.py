@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
-from runners.runs.earlier import check_split, data_of_run
+from runners.runs.earlier import check_split, data_of_run, knows_texts
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import RunExamples, load_split
 
@@ -124,6 +124,7 @@ def test_an_encoder_is_not_evaluated_on_its_training_texts(
     run = make_run(tmp_path, JobOptions(trained))
     for folder in (run.path, run.path / "model"):
         check_split(trained.request(), str(folder))
+        assert knows_texts(trained.request(), folder)
         with pytest.raises(ValueError, match=told) as caught:
             check_split(given.request(), str(folder))
         assert "\n" not in str(caught.value)
@@ -159,3 +160,4 @@ def test_other_texts_and_published_splits_go_with_any_encoder(
     run = make_run(tmp_path, JobOptions(trained))
     for encoder in (str(run.path), str(tmp_path), "google-bert/bert-base-uncased", None):
         check_split(given.request(), encoder)
+        assert not knows_texts(DataOptions("IMDB" if given.env != "IMDB" else "RACE").request(), encoder)
