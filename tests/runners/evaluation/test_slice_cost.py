@@ -35,7 +35,7 @@ def test_by_hand(encoder: Path, tmp_path: Path) -> None:
     labels = ["a", "b", "a"]
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in zip(texts, labels, strict=True)))
-    own = ["--env", "TextClassification", "--train-file", str(file), "--validation-file", str(file)]
+    own = ["--env", "TextClassification", "--validation-file", str(file)]
     given = ["--agent", "random", "--keep-fractions", "0.5", "0.25", "--reduction-layers", "2", "3", "--slices", "32"]
     found = evaluated(encoder, tmp_path / "runs", *own, *given)
 
@@ -73,7 +73,7 @@ def test_slices_follow_each_other_whatever_the_texts_do(encoder: Path, tmp_path:
 
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": "far " * 200, "label": label}) + "\n" for label in "ab"))
-    own = ["--env", "TextClassification", "--train-file", str(texts), "--validation-file", str(texts)]
+    own = ["--env", "TextClassification", "--validation-file", str(texts)]
     given = ["--agent", "keep-all", "--slices", "32", "--task-options", "truncation=head+tail"]
     found = evaluated(encoder, tmp_path / "ends", *own, *given)
     assert found["slices_full_speedup"] == pytest.approx(cost(32, 32) / cost(64))
