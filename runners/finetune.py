@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import runpy
-import shlex
 from pathlib import Path
 
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated
