@@ -116,11 +116,10 @@ class PaddedLearner:
         """
         padded, infos = observation.padded(), observation.padded_infos()
         keep = torch.as_tensor(self.agent.act(padded, infos, deterministic=deterministic))
-        if keep.shape != observation.in_play.shape:
-            shape = tuple(observation.in_play.shape)
-            raise ValueError(f"act() gave masks of shape {tuple(keep.shape)}: give {shape}, (rows, max_tokens)")
-        shape = (keep.shape[0], keep.shape[1])
-        return observation.gather(check_action(keep, shape, observation.in_play.device))
+        rows, width = observation.in_play.shape
+        if keep.shape != (rows, width):
+            raise ValueError(f"act() gave masks of shape {tuple(keep.shape)}: give {(rows, width)}, (rows, max_tokens)")
+        return observation.gather(check_action(keep, (rows, width), observation.in_play.device))
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
         """Update from one rollout; see :class:`agents.base.Learner`."""

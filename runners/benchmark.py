@@ -54,7 +54,7 @@ def load_workload(options: BenchmarkOptions, device: str) -> tuple[Workload, Tok
         model, backbone = load_model(options.model, device)
         check_settled(options, model.config.env)
     data = replace(options.data, max_eval_texts=options.keep_all)
-    trained = None if model is None or options.model is None else TrainedOn.of(model, options.model)
+    trained = None if model is None else TrainedOn.of(model, options.model)
     workload = load_split(data, backbone, trained=trained)
     if options.keep_all is None:
         workload = replace(workload, texts=random_texts(workload, options))
@@ -120,7 +120,7 @@ def make_exports(workload: Workload, model: TokenReducedModel, options: Benchmar
         return sides
     model.save_pretrained(place)
     fitted = "int8" in options.precisions
-    trained = TrainedOn(model.config.env, model.task, options.model)  # a stand-in comes from no folder
+    trained = TrainedOn.of(model, options.model)  # a stand-in comes from no folder
     texts = calibration_texts(options.data, options.calibration_texts, trained, workload.backbone) if fitted else ()
     for backend in exports:
         sides += export_sides(model, backend, options.numbers_of(backend), place, texts)

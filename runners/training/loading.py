@@ -305,12 +305,12 @@ class TrainedOn:
     model: str | Path | None = None
 
     @classmethod
-    def of(cls, model: TokenReducedModel, place: str | Path) -> TrainedOn:
+    def of(cls, model: TokenReducedModel, place: str | Path | None) -> TrainedOn:
         """Return what a token-reduced model settles.
 
         Args:
             model: The model.
-            place: Folder of the model or of its run, or its name on the hub.
+            place: Folder of the model or of its run, or its name on the hub; None where it comes from none.
         """
         return cls(model.config.env, model.task, place)
 

@@ -95,7 +95,7 @@ class Start(Generic[OptionsT]):
     @property
     def trained(self) -> TrainedOn | None:
         """What the earlier run's model settles of the texts; None without one."""
-        return None if self.model is None else TrainedOn(self.model.config.env, self.model.task, self.path)
+        return None if self.model is None else TrainedOn.of(self.model, self.path)
 
     @property
     def task_settings(self) -> dict[str, Any] | None:
