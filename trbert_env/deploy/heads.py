@@ -34,13 +34,8 @@ from trbert_env.deploy.inputs import not_compiled
 from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.tasks import Classification, MultipleChoice
+from trbert_env.tasks.settling import PROBLEM_TYPES
 
-#: How transformers names the losses of a sequence classifier, by the kind of head.
-_PROBLEM_TYPES = {
-    "classes": "single_label_classification",
-    "relevance": "multi_label_classification",
-    "regression": "regression",
-}
 #: How sentence-transformers is told that the logit itself is the score.
 _IDENTITY = {"activation_fn": "torch.nn.modules.linear.Identity"}
 
@@ -51,7 +46,7 @@ class TokenReducedForSequenceClassification(TokenReducedModel, auto_model=AutoMo
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
         if isinstance(self.task, Classification) and self.task.head is not None:
-            config.problem_type = _PROBLEM_TYPES[self.task.head]  # type: ignore[assignment]
+            config.problem_type = PROBLEM_TYPES[self.task.head]  # type: ignore[assignment]
             if self.task.head == "regression" and getattr(config, "sentence_transformers", None) is None:
                 config.sentence_transformers = _IDENTITY
 

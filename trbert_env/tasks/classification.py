@@ -8,43 +8,22 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
-import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trbert_env.data.label_order import sorted_labels
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns, records_of
-from trbert_env.data.sampling import GROUP
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
+from trbert_env.tasks.class_heads import ClassesHead, ClassificationHead, RankingHead, RegressionHead, RelevanceHead
 from trbert_env.tasks.heads import first_token_logits
-from trbert_env.tasks.labels import (
-    HeadMismatchError,
-    has_head,
-    is_number_of,
-    labels_of,
-    listed,
-    match_labels,
-    unnamed_labels,
-    write_labels,
-)
+from trbert_env.tasks.labels import HeadMismatchError, has_head, is_number_of, listed, match_labels, unnamed_labels
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values
+from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
-
-Head = Literal["classes", "relevance", "regression"]
-
-#: The metrics of :mod:`trbert_env.tasks.ranking_metrics`; the first leads.
-RANKING_METRICS = ("ndcg_at_10", "mrr_at_10")
 
 
 @dataclass
@@ -138,13 +117,16 @@ class Classification(Task):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Metrics of the kind of head."""
+        return self.meaning.metric_names
+
+    @property
+    def meaning(self) -> ClassificationHead:
+        """Meaning of the logits; that of classes where nothing has settled the head."""
         if self.head == "regression":
-            return ("pearson", "spearman", "mean_squared_error")
+            return RegressionHead(self.bounded)
         if self.head == "relevance":
-            return (*RANKING_METRICS, "accuracy", "f1") if self.ranking else ("accuracy", "f1")
-        of_order = ("mean_absolute_error",) if self.ordered else ()
-        of_one_class = ("f1", "precision", "recall") if self.positive is not None else ()
-        return ("accuracy", "macro_f1", *of_order, *of_one_class)
+            return RankingHead(self.names) if self.ranking else RelevanceHead(self.names)
+        return ClassesHead(self.labels, self.ordered, self._looked_for)
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
@@ -152,11 +134,13 @@ class Classification(Task):
         Raises:
             ValueError: The labels of the data are not those of the encoder, or not of the kind that the head needs.
         """
-        found = None if records is None else _Labels.of(records, labels)
+        found = None if records is None else FoundLabels.of(records, labels)
         if found is None or has_head(config, self.auto_model):
-            self._take_from_config(config, found)
+            settled = head_of_encoder(config, found, self.head, self.ranking)
         else:
-            self._take_from_data(config, found)
+            settled = head_for_data(config, found, self.head)
+        self.head, self.labels = settled.head, settled.labels
+        self.bounded = self.bounded or settled.bounded
         if found is not None and self.head == "relevance" and found.names:
             self._take_names(found.names)
         if self.ranking and self.head != "relevance":
@@ -197,56 +181,6 @@ class Classification(Task):
             return None
         wanted = self.positive.casefold()
         return next((label for label in self.labels if label.casefold() == wanted), None)
-
-    def _take_from_data(self, config: PreTrainedConfig, found: _Labels) -> None:
-        self.head = self.head or found.head
-        found.check(self.head)
-        if self.head == "classes":
-            self.labels = found.names
-            write_labels(config, self.labels)
-            config.problem_type = "single_label_classification"
-        else:
-            self.labels = ()
-            config.num_labels = 1
-            # How transformers names the losses; saved, so that a fine-tuned encoder tells its head.
-            relevant = self.head == "relevance"
-            config.problem_type = "multi_label_classification" if relevant else "regression"
-
-    def _take_from_config(self, config: PreTrainedConfig, found: _Labels | None) -> None:
-        labels = labels_of(config)
-        if len(labels) > 1 and self.head in ("relevance", "regression"):
-            raise HeadMismatchError(
-                f"the encoder has {len(labels)} outputs, and head {self.head!r} needs one",
-                "give an encoder with one output, or one without a head",
-            )
-        if len(labels) > 1 and config.problem_type == "multi_label_classification":
-            raise HeadMismatchError(
-                f"the encoder has {len(labels)} outputs of which several may be right (multi_label_classification), "
-                "and a text has one label here",
-                "give an encoder that tells one label",
-            )
-        if len(labels) > 1 and found is not None and not found.names:
-            raise HeadMismatchError(
-                f"the labels of the data are numbers, and the encoder's outputs are {listed(labels)}",
-                "use an encoder with one output, or "
-                + ("set ranking to false" if self.ranking else "read the labels as classes (label kind 'class')"),
-            )
-        if len(labels) == 1 and self.head in (None, "classes"):
-            named = found is not None and bool(found.names)
-            numbers = config.problem_type == "regression" or (found is not None and found.head == "regression")
-            self.head = "regression" if numbers and not named else "relevance"
-            within = found is not None and found.within_bounds
-            self.bounded = self.bounded or (self.head == "regression" and within and _goes_through_sigmoid(config))
-        self.head = self.head or "classes"
-        self.labels = labels if self.head == "classes" else ()
-        if found is None:
-            return
-        found.check(self.head)
-        if self.head == "classes":
-            classes = match_labels(found.names, labels)
-            if labels == unnamed_labels(len(classes)):  # take those of the data
-                self.labels = tuple(sorted(classes, key=lambda name: classes[name]))
-                write_labels(config, self.labels)
 
     def _take_names(self, names: Sequence[str]) -> None:
         """Note the names of no and yes; a split may have one of them alone."""
@@ -311,14 +245,7 @@ class Classification(Task):
 
     def counted(self, records: Dataset) -> npt.NDArray[np.bool_]:
         """Return all, but of rankings the candidates of queries that have relevant and irrelevant ones."""
-        if not self.ranking:
-            return super().counted(records)
-        from trbert_env.tasks.ranking_metrics import Queries
-
-        found = np.zeros(len(records), np.bool_)
-        for places in Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places:
-            found[places] = True
-        return found
+        return self.meaning.counted(self._targets_of(records), records) if self.ranking else super().counted(records)
 
     def check_measurable(self, records: Dataset) -> None:
         """Refuse a split to rank in which no query has relevant and irrelevant candidates.
@@ -340,15 +267,16 @@ class Classification(Task):
         if self.head == "regression":
             raise ValueError(f"record {ids[0]!r} has the label {values[0]!r}: head 'regression' needs numbers")
         classes = self._classes_of(ids, values)
-        return np.array([classes[name] for name in values], dtype=np.int64 if self.head == "classes" else np.float32)
+        return np.array([classes[name] for name in values], dtype=self.meaning.dtype)
 
     def _numbers_of(self, ids: Sequence[str], values: Sequence[float]) -> npt.NDArray[np.float32]:
         """Labels that are numbers, as the head needs them."""
+        meaning = self.meaning
         for key, value in zip(ids, values, strict=True):
-            if self.head == "classes":
-                raise ValueError(f"record {key!r} has the label {value!r}: head 'classes' needs names")
-            if self.head == "relevance" and value not in (0, 1):
-                raise ValueError(f"record {key!r} has the label {value!r}: head 'relevance' needs 0 or 1")
+            try:
+                meaning.check_number(value)
+            except ValueError as error:
+                raise ValueError(f"record {key!r} has the label {value!r}: {error}") from None
         return np.array(values, dtype=np.float32)
 
     def _classes_of(self, ids: Sequence[str], values: Sequence[str]) -> dict[str, int]:
@@ -379,24 +307,14 @@ class Classification(Task):
             layout: The layout of the full texts.
             targets: ``(num_texts, 1)``: int64 classes, or float32 numbers.
         """
-        logits, gold = max_over_sequences(logits, layout), targets.to(logits.device)
-        if self.head == "classes":
-            return logits.log_softmax(-1).gather(1, gold).squeeze(1)
-        scores, numbers = logits.squeeze(1), gold.squeeze(1).float()
-        if self.head == "relevance" or self.bounded:
-            return -binary_cross_entropy_with_logits(scores, numbers, reduction="none")
-        return -0.5 * (scores - numbers) ** 2
+        return self.meaning.log_likelihood(max_over_sequences(logits, layout), targets.to(logits.device))
 
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:
         """KL(teacher || student); of plain regression half the squared difference. See :meth:`Task.divergence`."""
-        logits, teacher = (max_over_sequences(values, layout) for values in (logits, teacher_logits.detach()))
-        if self.head == "regression" and not self.bounded:
-            return 0.5 * ((logits - teacher) ** 2).squeeze(1)
-        student = _log_probabilities(logits / temperature)
-        teacher = _log_probabilities(teacher / temperature)
-        return (teacher.exp() * (teacher - student)).sum(-1) * temperature**2
+        ours, theirs = (max_over_sequences(values, layout) for values in (logits, teacher_logits.detach()))
+        return self.meaning.divergence(ours, theirs, temperature)
 
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
@@ -412,28 +330,11 @@ class Classification(Task):
         if np.isnan(rows).any():
             raise ValueError("logits are NaN: the model's weights or its number format are at fault")
         (ids,) = columns(records, "id")
-        if self.head != "classes":
-            scores = rows[:, 0].astype(float)
-            numbers = 1.0 / (1.0 + np.exp(-scores)) if self.bounded else scores
-            return dict(zip(ids, numbers.tolist(), strict=True))
-        return {key: self.labels[index] for key, index in zip(ids, rows.argmax(1).tolist(), strict=True)}
+        return dict(zip(ids, self.meaning.predictions(rows), strict=True))
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
-        # scikit-learn is slow to import, and no `--help` needs it
-        from trbert_env.tasks.class_metrics import class_metrics, regression_metrics, relevance_metrics
-        from trbert_env.tasks.ranking_metrics import ranking_metrics
-
-        (ids,) = columns(records, "id")
-        found, gold = [predictions[key] for key in ids], self._targets_of(records)
-        if self.head == "classes":
-            right = [self.labels[index] for index in gold]
-            return class_metrics(found, right, self.labels if self.ordered else (), self._looked_for)
-        scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
-        if self.head == "regression":
-            return regression_metrics(scores, numbers)
-        relevance, ranking = relevance_metrics(scores, numbers), ranking_metrics(_queries_of(records), scores, numbers)
-        return ranking | relevance if self.ranking else relevance | ranking
+        return self.meaning.metrics(_of_each(predictions, records), self._targets_of(records), records)
 
     def notes(
         self,
@@ -459,35 +360,19 @@ class Classification(Task):
 
     def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
         """Return the class; of a single logit its name or the probability, of regression the number."""
-        if self.head == "classes":
-            return str(prediction)
-        if self.head == "regression":
-            return f"{prediction:.2f}"
-        probability = float(torch.tensor(prediction, dtype=torch.float64).sigmoid())
-        return f"{probability:.2f}" if self.names is None else self.names[int(prediction > 0)]
+        return self.meaning.told(prediction)
 
     def record_score(self, prediction: Any, record: Dataset) -> float | None:
         """Return 100 for the right class and 0 for another; None in regression and ranking, which compare records."""
-        return None if self.ranking or self.head == "regression" else super().record_score(prediction, record)
+        return super().record_score(prediction, record) if self.meaning.has_record_scores else None
 
     def changed_answers(self, predictions: Mapping[str, Any], others: Mapping[str, Any], records: Dataset) -> int:
         """Return how many classes, signs of a single logit, orders of candidates or told numbers differ.
 
         See :meth:`Task.changed_answers`.
         """
-        if self.head == "classes":
-            return super().changed_answers(predictions, others, records)
-        (ids,) = columns(records, "id")
-        one, other = (np.array([found[key] for key in ids], dtype=np.float64) for found in (predictions, others))
-        if self.head == "regression":
-            return sum(self.told_answer(a, {}) != self.told_answer(b, {}) for a, b in zip(one, other, strict=True))
-        if not self.ranking:
-            return int(((one > 0) != (other > 0)).sum())
-        from trbert_env.tasks.ranking_metrics import Queries
-
-        queries = Queries.of(_queries_of(records), self._targets_of(records).astype(np.float64)).places
-        orders = ([np.argsort(-values[own], kind="stable") for own in queries] for values in (one, other))
-        return sum(not np.array_equal(a, b) for a, b in zip(*orders, strict=True))
+        one, other = _of_each(predictions, records), _of_each(others, records)
+        return self.meaning.changed(one, other, self._targets_of(records), records)
 
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
@@ -504,19 +389,7 @@ class Classification(Task):
         See :meth:`Task.record_scores`, and :func:`~trbert_env.tasks.class_metrics.pearson_pseudo_values`, whose mean is
         the correlation but for a bias of order 1/n.
         """
-        from trbert_env.tasks.class_metrics import pearson_pseudo_values
-        from trbert_env.tasks.ranking_metrics import ranking_scores
-
-        (ids,) = columns(records, "id")
-        found, gold = [predictions[key] for key in ids], self._targets_of(records)
-        if self.head == "classes":
-            return np.array([100.0 * (name == self.labels[index]) for name, index in zip(found, gold, strict=True)])
-        scores, numbers = np.asarray(found, dtype=np.float64), gold.astype(np.float64)
-        if self.ranking:
-            return ranking_scores(_queries_of(records), scores, numbers)
-        if self.head == "relevance":
-            return np.where((scores > 0) == (numbers == 1), 100.0, 0.0)
-        return pearson_pseudo_values(scores, numbers)
+        return self.meaning.record_scores(_of_each(predictions, records), self._targets_of(records), records)
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(num_sequences, num_logits)``; see :meth:`Task.stock_logits`."""
@@ -528,61 +401,6 @@ class Classification(Task):
         return SequenceClassifierOutput(logits=max_over_sequences(logits, layout))
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """Labels in the data: names, or the kind of head that their numbers make."""
-
-    head: Head
-    names: tuple[str, ...]
-    #: Whether they are numbers from 0 to 1.
-    within_bounds: bool = False
-
-    def check(self, head: Head) -> None:
-        """Refuse a head that such labels cannot train.
-
-        Raises:
-            ValueError: Names where numbers are needed, or the other way round.
-        """
-        if self.names and head == "regression":
-            raise ValueError(f"head 'regression' needs numbers, and the data have the labels {listed(self.names)}")
-        if not self.names and head == "classes":
-            raise ValueError("head 'classes' needs names of classes, and the labels of the data are numbers")
-        if self.head == "regression" and head == "relevance":
-            raise ValueError("head 'relevance' needs the labels 0 and 1, and the data have other numbers")
-
-    @classmethod
-    def of(cls, records: Dataset, labels: Sequence[str]) -> _Labels:
-        """Read the column ``label``, whose names are ``labels`` where these are given."""
-        if labels:
-            return cls("classes", tuple(labels))
-        column = records.with_format("arrow")[:]["label"]
-        values = pc.unique(column).to_pylist()
-        if values and isinstance(values[0], str):
-            return cls("classes", sorted_labels(values))
-        within = all(0.0 <= value <= 1.0 for value in values)
-        return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", (), within)
-
-
-def _goes_through_sigmoid(config: PreTrainedConfig) -> bool:
-    """Whether an encoder's configuration says that its logit is read through a sigmoid, as of sentence-transformers."""
-    said = getattr(config, "sentence_transformers", None)
-    name = said.get("activation_fn") if isinstance(said, Mapping) else None
-    name = name or getattr(config, "sbert_ce_default_activation_function", None)
-    return str(name).rpartition(".")[2] == "Sigmoid"
-
-
-def _queries_of(records: Dataset) -> list[str]:
-    """The query of each record: its group, or the first text of a pair; a single text is one of its own."""
-    ids, texts, pairs = columns(records, "id", "text", "text_pair")
-    if GROUP in records.column_names:
-        texts = columns(records, GROUP)[0]
-    elif None in pairs:
-        texts = ids
-    return list(texts)
-
-
-def _log_probabilities(logits: Tensor) -> Tensor:
-    """``(rows, classes)``; of a single logit those of no and yes."""
-    if logits.shape[1] > 1:
-        return logits.log_softmax(-1)
-    return torch.cat([logsigmoid(-logits), logsigmoid(logits)], 1)
+def _of_each(predictions: Mapping[str, Any], records: Dataset) -> list[Any]:
+    """The prediction for each record, in their order."""
+    return [predictions[key] for key in columns(records, "id")[0]]
