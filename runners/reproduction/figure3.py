@@ -8,9 +8,10 @@ from dataclasses import replace
 from baselines.distilled import keep_layers
 from runners.cli.display import Cell, announce
 from runners.cli.plots import metric_label
+from runners.reproduction.alike import differences
 from runners.reproduction.field import Entrant, Field, half_depth, load_field
 from runners.reproduction.nested import Result, Runs
-from runners.reproduction.options import ReproduceOptions, differences
+from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL, HALF, OURS_ON_HALF
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
@@ -33,7 +34,7 @@ def notes(options: ReproduceOptions) -> tuple[str, ...]:
     Args:
         options: Options of the reproduction.
     """
-    return (*NOTES, *differences(options))
+    return (*NOTES, *differences(options.joint, options.baseline))
 
 
 def load(options: ReproduceOptions, env: str) -> Field:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
-from agents.learning import LearningOptions
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from baselines.registry import SYSTEMS, system_class
 from runners.cli.flags import check_options, flag, option_paths, refuse_given
@@ -16,15 +14,15 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunnerOption
 from runners.cli.run import UserError
 from runners.evaluation.nested_runs import trained_agent
 from runners.finetune import FinetuneOptions
+from runners.reproduction.alike import trained_alike, without
+from runners.reproduction.data_options import ReproducedDataOptions
 from runners.reproduction.published import LONG_TEXTS, OURS, usual_speedup
-from runners.training.options.baseline import BaselineStageOptions, BaselineTrainingOptions, TrainBaselineOptions
+from runners.training.options.baseline import BaselineStageOptions, TrainBaselineOptions
 from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
 from runners.training.options.policy import PolicyStageOptions, TrainPolicyOptions
 from trbert_env.presets import OWN, get_preset
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 from trbert_env.suggestions import suggestion
-
-OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
 
 #: Heuristics that can stand beside the systems; residual sees the gold answer.
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
@@ -58,44 +56,6 @@ READERS = {
 SHARED = frozenset(
     ("policy.total_texts", "policy.cloning_texts", "policy.keep_fractions", "baseline.total_texts", "baseline.teacher")
 )
-
-
-@dataclass(frozen=True)
-class ReproducedDataOptions:
-    """The texts."""
-
-    env: Annotated[tuple[str, ...], Items(1, distinct=True)] = ("SQuAD2",)
-    """The data sets: names in TRBERT/<name>-v0."""
-
-    data_source: Literal["auto", "local", "hub", "embedded"] = "auto"
-    """Source of the texts: a local folder, the hub, the embedded corpus, or the first of them that is there."""
-
-    data_dir: Path | None = None
-    """A folder with one folder for each data set; the environment variable TRBERT_DATA when not given."""
-
-    max_train_texts: Annotated[int, Range(1)] | None = None
-    """Train on a random sample of this many texts of each data set; on all when not given."""
-
-    max_eval_texts: Annotated[int, Range(1)] | None = None
-    """Evaluate on a random sample of this many texts of each data set; on all when not given."""
-
-    skip_bad_records: bool = False
-    """Leave malformed records out and count them, instead of stopping at the first."""
-
-    def of(self, env: str) -> DataOptions:
-        """Return the options of one data set.
-
-        Args:
-            env: Name of the data set.
-        """
-        return DataOptions(
-            env=env,
-            data_source=self.data_source,
-            data_dir=self.data_dir,
-            max_train_texts=self.max_train_texts,
-            max_eval_texts=self.max_eval_texts,
-            skip_bad_records=self.skip_bad_records,
-        )
 
 
 @dataclass(frozen=True)
@@ -355,8 +315,8 @@ class ReproduceOptions:
             data=self.texts_of(env),
             encoder=EncoderOptions(self.encoder.backbone),
             run=run,
-            learning=_without(self.baseline.learning, unread),
-            training=replace(_without(self.baseline.training, unread), total_texts=texts),
+            learning=without(self.baseline.learning, unread),
+            training=replace(without(self.baseline.training, unread), total_texts=texts),
         )
 
     def unread_by(self, system: str) -> tuple[str, ...]:
@@ -367,38 +327,3 @@ class ReproduceOptions:
         """
         own = TrainBaselineOptions(system, SYSTEM_OPTIONS.get(system, ())).own_options()
         return system_class(system).unread(own)
-
-
-def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
-    """Return the options by which compared systems learn as ours does in stage 3.
-
-    Args:
-        joint: Options of stage 3.
-    """
-    shared = {one.name: getattr(joint.joint, one.name) for one in fields(LearningOptions)}
-    training = BaselineTrainingOptions(texts_per_step=joint.training.texts_per_step)
-    return BaselineStageOptions(LearningOptions(**shared), training)
-
-
-def differences(options: ReproduceOptions) -> tuple[str, ...]:
-    """Return a line that says what compared systems learn by differently from ours, none where nothing differs.
-
-    Args:
-        options: Options of the reproduction.
-    """
-    own, theirs = options.joint, options.baseline
-    names = [one.name for one in fields(LearningOptions)]
-    pairs = [(name, getattr(theirs.learning, name), getattr(own.joint, name)) for name in names]
-    pairs.append(("texts_per_step", theirs.training.texts_per_step, own.training.texts_per_step))
-    told = [f"{flag(f'baseline.{name}')} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
-    lines = [f"Compared systems learn by {', '.join(told)}."] if told else []
-    if own.joint.states_weight:
-        lines.append(f"Ours learns the teacher's states too, by --joint.states-weight {own.joint.states_weight:g}.")
-    return tuple(lines)
-
-
-def _without(options: OptionsT, unread: Collection[str]) -> OptionsT:
-    """The same with the defaults of what a system does not read, which it refuses otherwise."""
-    defaults = type(options)()
-    names = [one.name for one in fields(options) if one.name in unread]
-    return replace(options, **{name: getattr(defaults, name) for name in names})

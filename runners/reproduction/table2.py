@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from runners.cli.display import Cell
 from runners.cli.plots import metric_label
 from runners.evaluation.nested_runs import SEEDED_HEURISTICS
+from runners.reproduction.alike import differences
 from runners.reproduction.field import Entrant, Field, load_field
 from runners.reproduction.nested import Result, Runs
-from runners.reproduction.options import DEFAULT_SYSTEMS, ReproduceOptions, differences
+from runners.reproduction.options import DEFAULT_SYSTEMS, ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
@@ -40,7 +41,7 @@ def notes(options: ReproduceOptions) -> tuple[str, ...]:
         f"on {trained}, and the {CONTROL} on as many as both stages of ours, with nothing skipped. Differences are to "
         "it, of the same seed."
     )
-    return (beginning, *differences(options), *NOTES)
+    return (beginning, *differences(options.joint, options.baseline), *NOTES)
 
 
 def load(options: ReproduceOptions, env: str) -> Field:

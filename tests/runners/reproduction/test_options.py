@@ -11,8 +11,9 @@ from agents.learning import LearningOptions
 from baselines.registry import SYSTEMS
 from runners.cli.flags import check_options
 from runners.cli.options import RunOptions
+from runners.reproduction.alike import trained_alike
 from runners.reproduction.field import tell_unread
-from runners.reproduction.options import ReproduceOptions, trained_alike
+from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.table2 import notes
 from runners.training.options.baseline import BaselineTrainingOptions
 from runners.training.options.joint import measured_defaults

@@ -1,0 +1,54 @@
+"""One recipe for all systems of a reproduction: what compared ones learn by, and where it differs from ours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from agents.learning import LearningOptions
+from runners.cli.flags import flag
+from runners.training.options.baseline import BaselineStageOptions, BaselineTrainingOptions
+from runners.training.options.joint import JointStageOptions
+
+OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
+
+
+def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
+    """Return the options by which compared systems learn as ours does in stage 3.
+
+    Args:
+        joint: Options of stage 3.
+    """
+    shared = {one.name: getattr(joint.joint, one.name) for one in fields(LearningOptions)}
+    training = BaselineTrainingOptions(texts_per_step=joint.training.texts_per_step)
+    return BaselineStageOptions(LearningOptions(**shared), training)
+
+
+def differences(own: JointStageOptions, theirs: BaselineStageOptions) -> tuple[str, ...]:
+    """Return a line that says what compared systems learn by differently from ours, none where nothing differs.
+
+    Args:
+        own: Options of our stage 3.
+        theirs: Options of compared systems.
+    """
+    names = [one.name for one in fields(LearningOptions)]
+    pairs = [(name, getattr(theirs.learning, name), getattr(own.joint, name)) for name in names]
+    pairs.append(("texts_per_step", theirs.training.texts_per_step, own.training.texts_per_step))
+    told = [f"{flag(f'baseline.{name}')} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
+    lines = [f"Compared systems learn by {', '.join(told)}."] if told else []
+    if own.joint.states_weight:
+        lines.append(f"Ours learns the teacher's states too, by --joint.states-weight {own.joint.states_weight:g}.")
+    return tuple(lines)
+
+
+def without(options: OptionsT, unread: Collection[str]) -> OptionsT:
+    """Return the same with the defaults of what a system does not read, which it refuses otherwise.
+
+    Args:
+        options: Options of a group.
+        unread: Names of what the system does not read, of this group and of others.
+    """
+    defaults = type(options)()
+    names = [one.name for one in fields(options) if one.name in unread]
+    return replace(options, **{name: getattr(defaults, name) for name in names})
