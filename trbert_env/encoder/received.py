@@ -34,14 +34,11 @@ def attention_received(
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = []
-    start = 0
-    for index, length in enumerate(lengths):
-        q, k = (tensor[0, :, start : start + length] for tensor in (query, key))
+    for index, (q, k) in enumerate(zip(*(_of_each(tensor, lengths) for tensor in (query, key)), strict=True)):
         found = q.float() @ k.float().transpose(1, 2) * scale
         if bias is not None:
             found = found + bias.of(index, q, k).float()
         scores.append(_received(torch.softmax(found, dim=-1), diagonal))
-        start += length
     return torch.cat(scores)
 
 
@@ -70,16 +67,23 @@ def attention_with_received(
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     outputs, scores = [], []
-    start = 0
-    for index, length in enumerate(lengths):
-        q, k, v = (tensor[0, :, start : start + length].contiguous() for tensor in (query, key, value))
+    heads = zip(*(_of_each(tensor, lengths) for tensor in (query, key, value)), strict=True)
+    for index, (q, k, v) in enumerate(heads):
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         found = probabilities(q, k, scale, None if bias is None else bias.of(index, q, k))
         outputs.append(torch.bmm(found, v).transpose(0, 1))
         scores.append(_received(found, diagonal))
-        start += length
-    if tail := query.shape[2] - start:
+    if tail := query.shape[2] - sum(lengths):
         outputs.append(value.new_zeros(tail, *outputs[0].shape[1:]))
     return torch.cat(outputs)[None], torch.cat(scores)
+
+
+def _of_each(tensor: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
+    """``(heads, length, head_dim)`` of each sequence.
+
+    By one split, whose gradient is one concatenation: that of a slice is a tensor of all tokens, for every sequence.
+    """
+    return tensor[0, :, : sum(lengths)].split(lengths, dim=1)
 
 
 def _received(probabilities: Tensor, diagonal: bool) -> Tensor:
