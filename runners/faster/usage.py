@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from trbert_env.data.records import columns
 from trbert_env.data.workload import Workload
-from trbert_env.tasks import SpanQA, Task
-from trbert_env.tasks.classification import Classification
+from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
 
 #: The hub's names of the kinds of task.
 PIPELINES = {
@@ -45,11 +44,14 @@ _USES = {
     "span_qa": """answer = model.answer(question="Who sold drums?", context="Ada sold drums.")
 """,
     "multiple_choice": """article, question, options = "Ada sold drums.", "Who sold drums?", ["Ada", "The sea"]
-choices = [f"{question} {option}" for option in options]
+choices = [CHOICE for option in options]
 inputs = tokenizer([article] * len(choices), choices, padding=True, truncation=True, return_tensors="pt")
 logits = model(**{name: values[None] for name, values in inputs.items()}).logits
 """,
 }
+#: What stands beside the article for an option, without and with options that fill the question's blank.
+_CHOICE = 'f"{question} {option}"'
+_CHOICE_IN_BLANK = f'question.replace("_", option, 1) if "_" in question else {_CHOICE}'
 _CROSS_ENCODER = """With sentence-transformers, by the same scores:
 
 ```python
@@ -125,7 +127,10 @@ def usage(workload: Workload) -> list[str]:
         return [LOADING.format(use=_RELEVANCE), _CROSS_ENCODER]
     if isinstance(workload.task, Classification):
         return [LOADING.format(use=_PAIRS if _pairs(workload) else _TEXTS)]
-    return [LOADING.format(use=_USES.get(workload.preset.task, ""))]
+    use = _USES.get(workload.preset.task, "")
+    if isinstance(workload.task, MultipleChoice):
+        use = use.replace("CHOICE", _CHOICE_IN_BLANK if workload.task.fill_blanks else _CHOICE)
+    return [LOADING.format(use=use)]
 
 
 def _pairs(workload: Workload) -> bool:

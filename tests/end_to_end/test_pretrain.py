@@ -135,6 +135,11 @@ def test_files_of_all_kinds_say_the_same(start: Any, texts: Path, tmp_path: Path
         folder = start(*line, *steps)
         assert config(folder)["facts"] == config(whole)["facts"]
         assert weights(folder) == weights(whole)
+    # A column is that of the tables, of which one side may have none.
+    sides = ["--train-file", str(tmp_path / "t.parquet"), "--validation-file", str(texts / "00.txt")]
+    assert config(start(*sides, "--columns", "text=body", *steps))["facts"] == config(start(*sides, *steps))["facts"]
+    sides = ["--train-file", str(texts / "00.txt"), "--validation-file", str(tmp_path / "t.parquet")]
+    assert metrics(start(*sides, "--columns", "text=body", *steps))["num_texts"] > 0
     held_out = start("--dataset", "org/words", *steps)
     assert held_out.parent.parent.name == "words"
     assert metrics(held_out)["num_texts"] == 3
@@ -175,6 +180,15 @@ def test_a_student_of_some_layers_is_taught(start: Any, texts: Path, capsys: pyt
     assert student.config.num_hidden_layers == 2
     alone = start(*line, *taught_by, "--total-texts", "120", "--soft-target-weight", "0", "--cosine-weight", "0")
     assert weights(alone) != weights(folder)
+
+
+def test_home_is_found_behind_an_equals_sign(
+    start: Any, texts: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A shell leaves ~ as it is there."""
+    monkeypatch.setenv("HOME", str(texts))
+    folder = start("--train-file=~/00.txt", "--validation-file=~/01.txt", "--total-steps", "1", "--watch", "1")
+    assert metrics(folder)["num_texts"] > 0
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,30 @@ def rows_of_records(
 
 
 def _batch(chunk: list[tuple[int, Mapping[str, Any]]], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [pa.array([record.get(field.name) for _, record in chunk], field.type) for field in schema]
+    columns = [_array([record.get(field.name) for _, record in chunk], field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """A column.
+
+    Raises:
+        TypeError: A string stands where a list is to be, of which arrow would make a list of its letters.
+        pa.ArrowException: A value is of another type.
+    """
+    if any(_spelled(value, kind) for value in values):
+        raise TypeError("a string stands where a list is to be")
+    return pa.array(values, kind)
+
+
+def _spelled(value: Any, kind: pa.DataType) -> bool:
+    """Whether a string stands in a value where its type has a list."""
+    if pa.types.is_struct(kind):
+        return isinstance(value, Mapping) and any(_spelled(value.get(field.name), field.type) for field in kind)
+    if not pa.types.is_list(kind):
+        return False
+    nested = pa.types.is_nested(kind.value_type) and isinstance(value, Sequence)
+    return isinstance(value, str) or (nested and any(_spelled(item, kind.value_type) for item in value))
 
 
 def _chunks(
@@ -187,7 +209,7 @@ def _fits(number: int, record: Mapping[str, Any], schema: pa.Schema, place: Plac
     """Whether each value is of its column's type; the first that is not is reported."""
     for column in schema:
         try:
-            pa.array([record.get(column.name)], column.type)
+            _array([record.get(column.name)], column.type)
         except UnicodeEncodeError as error:
             half = error.object[error.start]
             problem = f": {column.name} holds {half!r}, half of a surrogate pair: write the whole character, or none"

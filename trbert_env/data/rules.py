@@ -65,6 +65,7 @@ def _broken(table: pa.Table, form: Schema) -> Iterator[Broken]:
         yield from _empty(table, "question", "answer")
         yield from _misplaced(table, ("paragraphs", "spans"), _misplaced_span)
     if "options" in form.columns:
+        yield from _short(table, "options", table.column("options"), 2)
         yield from _unknown_choice(table, "options")
     if "candidates" in form.columns:
         yield from _empty(table, "query")

@@ -147,7 +147,7 @@ class Workload:
 
         Raises:
             ValueError: The backbone cannot read a text; see :func:`~trbert_env.data.backbones.check_texts`. Or a split
-                to measure on is not fit for it; see :meth:`Task.check_measurable`.
+                to measure on is not fit for it; see :meth:`Task.check_measurable`. Or there is nothing to learn from.
         """
         task = make_task(preset)
         task.configure(backbone.model.config)
@@ -155,6 +155,11 @@ class Workload:
         if not learned:
             task.check_measurable(examples)
         texts = task.encode(examples, backbone.tokenizer, training=learned)
+        if learned and not len(texts):
+            raise ValueError(
+                f"none of the {len(examples):,} records to train on has an answer in what is read of them, up to "
+                f"{task.max_text_tokens:,} tokens: read more, or give other records"
+            )
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)
 

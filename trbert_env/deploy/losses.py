@@ -92,6 +92,20 @@ def task_loss(task: Task, logits: Tensor, layout: Layout, targets: Tensor) -> Te
     return -task.log_likelihood(logits, layout, targets).mean()
 
 
+def task_loss_of_counted(task: Task, logits: Tensor, layout: Layout, labels: Tensor) -> Tensor:
+    """Return :func:`task_loss` over the texts whose label is not -100; NaN where none counts, as of stock models.
+
+    Args:
+        task: The task.
+        logits: As :meth:`Task.logits` gives them.
+        layout: The layout of the full texts.
+        labels: ``(num_texts,)`` int64, checked.
+    """
+    labels = labels.long().reshape(-1, 1)
+    counted = labels.squeeze(1) != _IGNORED
+    return -task.log_likelihood(logits, layout, labels.clamp(min=0))[counted].mean()
+
+
 def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy.
 

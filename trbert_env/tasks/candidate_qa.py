@@ -96,14 +96,15 @@ class CandidateQA(TokenTask):
             training: True to put the supports in another order in each pass.
 
         Raises:
-            ValueError: An answer is none of the candidates, or a query has no supports; later: the candidates of a
-                text do not fit.
+            ValueError: An answer is none of the candidates, a query has no supports, or the candidates of one do not
+                fit.
         """
         for key, candidates, answer in zip(*columns(records, "id", "candidates", "answer"), strict=True):
             if not 0 <= answer < len(candidates):
                 raise ValueError(f"query {key!r} has the answer {answer} of {len(candidates)} candidates: count from 0")
         _check_supports(records)
         plain, encoder = records.with_format(None), SequenceEncoder(tokenizer, self.max_tokens)
+        self._check_fitting(plain, encoder)
         markers = marker_ids(tokenizer)
 
         def make(index: int, order: np.random.Generator | None) -> EncodedText:
@@ -118,13 +119,11 @@ class CandidateQA(TokenTask):
         markers: tuple[int, int],
         order: np.random.Generator | None,
     ) -> EncodedText:
-        ids = [encoder.ids(candidate) for candidate in row["candidates"]]
         supports = [_marked(markers[1], encoder.ids(support)) for support in row["supports"]]
         if order is not None:
             supports = [supports[place] for place in order.permutation(len(supports))]
         body = np.concatenate(supports)
-        most = self._head_tokens(len(encoder.frame), len(body))
-        query, most = self._fitting(row["id"], encoder.ids(row["query"].lstrip()), ids, most)
+        ids, query, most = self._candidates(row, encoder, len(body))
         pieces = [query, *(_marked(markers[0], candidate[:most]) for candidate in ids)]
         places = np.cumsum([len(piece) for piece in pieces])[:-1].astype(np.int64)
         query = np.concatenate(pieces)
@@ -147,11 +146,38 @@ class CandidateQA(TokenTask):
         encoder = SequenceEncoder(tokenizer, self.max_tokens)
         count = 0
         for row in records.with_format(None):
-            ids = [encoder.ids(candidate) for candidate in row["candidates"]]
-            most = self._head_tokens(len(encoder.frame), sum(1 + len(encoder.ids(one)) for one in row["supports"]))
-            _, most = self._fitting(row["id"], encoder.ids(row["query"].lstrip()), ids, most)
+            ids, _, most = self._candidates(row, encoder, _body_tokens(row, encoder))
             count += most < max(map(len, ids))
         return count
+
+    def _check_fitting(self, records: Dataset, encoder: SequenceEncoder) -> None:
+        """Refuse queries whose candidates leave no room; those with few enough are not looked at.
+
+        Raises:
+            ValueError: There is such a query.
+        """
+        special = len(encoder.frame)
+        fewest = self._head_tokens(special, self.max_tokens)
+        for place, candidates in enumerate(columns(records, "candidates")[0]):
+            room = fewest - len(candidates)
+            if len(candidates) > room - room // 2:  # a query is cut to half of the room
+                row = records[place]
+                self._candidates(row, encoder, _body_tokens(row, encoder))
+
+    def _candidates(self, row: Mapping[str, Any], encoder: SequenceEncoder, body: int) -> tuple[list[Ids], Ids, int]:
+        """Token ids of a query's candidates, the query as it is read, and the most tokens of a candidate that are.
+
+        Args:
+            row: Columns ``id, query, candidates``.
+            encoder: Tokenizer of the sequences.
+            body: Tokens of the supports.
+
+        Raises:
+            ValueError: The candidates do not fit.
+        """
+        ids = [encoder.ids(candidate) for candidate in row["candidates"]]
+        most = self._head_tokens(len(encoder.frame), body)
+        return ids, *self._fitting(row["id"], encoder.ids(row["query"].lstrip()), ids, most)
 
     def _head_tokens(self, special: int, body: int) -> int:
         """The most tokens of query and candidates, beside so many special tokens and tokens of supports."""
@@ -169,7 +195,7 @@ class CandidateQA(TokenTask):
         if most < 1:
             raise ValueError(
                 f"query {key!r} has {len(candidates)} candidates, which leave no room in {self.max_tokens} tokens: "
-                "raise max_tokens, or leave it out"
+                "let sequences be longer (max_tokens), or leave it out"
             )
         return query, most
 
@@ -288,6 +314,11 @@ def even_cut(lengths: Sequence[int], room: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if sum(min(length, middle) for length in lengths) <= room else (low, middle)
     return low
+
+
+def _body_tokens(row: Mapping[str, Any], encoder: SequenceEncoder) -> int:
+    """Tokens of the supports, each with its marker."""
+    return sum(1 + len(encoder.ids(support)) for support in row["supports"])
 
 
 def _marked(marker: int, ids: Ids) -> Ids:

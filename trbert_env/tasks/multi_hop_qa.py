@@ -203,6 +203,10 @@ class MultiHopQA(TokenTask):
             found[row["id"]] = Answer(self._answer(row, text, values), self._supports(text, values))
         return found
 
+    def changed_answers(self, predictions: Mapping[str, Any], others: Mapping[str, Any], records: Dataset) -> int:
+        """Return how many answers differ, whatever sentences support them; see :meth:`Task.changed_answers`."""
+        return sum(predictions[key].text != others[key].text for key in columns(records, "id")[0])
+
     def _answer(self, row: Mapping[str, Any], text: MultiHopText, logits: npt.NDArray[np.float32]) -> str:
         firsts = np.cumsum((0, *text.sequence_lengths[:-1]))
         kind = ANSWER_KINDS[int(logits[firsts, _KINDS].max(0).argmax())]

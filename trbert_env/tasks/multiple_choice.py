@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -39,7 +40,7 @@ class MultipleChoice(Task):
             options.
         max_question_tokens: Tokens that question and option have together where a long article leaves no more; the
             question is cut then, and not the option.
-        num_options: The most options of a question.
+        num_options: The most options of a question; :meth:`configure` raises it to those of the data.
         form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
             does.
         fill_blanks: True to write an option into the question's blank (``_``) where there is one, as DeFormer does,
@@ -88,7 +89,10 @@ class MultipleChoice(Task):
         return ("accuracy",)
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
-        """Nothing depends on the data: the head has one output."""
+        """Let questions have as many options as those of the data; the head has one output in any case."""
+        if records is not None and len(records):
+            counts = pc.list_value_length(records.with_format("arrow")[:]["options"])
+            self.num_options = max(self.num_options, pc.max(counts).as_py())
 
     def encode(
         self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
@@ -105,8 +109,13 @@ class MultipleChoice(Task):
         """
         plain = records.with_format(None)
         for key, options, answer in zip(*columns(records, "id", "options", "answer"), strict=True):
-            if not 2 <= len(options) <= self.num_options:
-                raise ValueError(f"question {key!r} has {len(options)} options: give 2 to {self.num_options}")
+            if len(options) < 2:
+                raise ValueError(f"question {key!r} has {len(options)} options: give at least 2")
+            if len(options) > self.num_options:
+                raise ValueError(
+                    f"question {key!r} has {len(options)} options, and num_options is {self.num_options}: leave it "
+                    "out, or set num_options in training"
+                )
             if not 0 <= answer < len(options):
                 raise ValueError(f"question {key!r} has the answer {answer} of {len(options)} options: count from 0")
         encoder = SequenceEncoder(tokenizer, self.max_tokens)
@@ -258,5 +267,13 @@ class MultipleChoice(Task):
         """``logits``, ``(num_texts, options)``, minus infinity for options that a text does not have.
 
         See :meth:`Task.model_output`.
+
+        Raises:
+            ValueError: The token ids are not those of texts with options.
         """
+        if mask.dim() != 3:
+            raise ValueError(
+                f"input_ids have the shape {tuple(mask.shape)}: give (texts, options, width), which is input_ids[None] "
+                "of the options of one question"
+            )
         return MultipleChoiceModelOutput(logits=spread(logits.squeeze(1), mask.any(-1), -torch.inf))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +79,7 @@ class PlainTextOptions:
             ValueError: There is such a file.
         """
         train, held_out = (
-            {file.resolve(): file for path in paths for file in files_in(path)}
+            {file.resolve(): file for path in paths for file in files_in(path.expanduser())}
             for paths in (self.train_file, self.validation_file)
         )
         for file in train.keys() & held_out.keys():
@@ -98,8 +98,7 @@ class PlainTextOptions:
             "skip_bad_records": self.skip_bad_records,
         }
         if self.dataset is None:
-            validation = PlainTexts(self.validation_file, **common) if self.validation_file else None
-            return PlainTexts(self.train_file, **common), validation
+            return self._of_files(**common)
         splits = of_dataset(self.dataset, self.dataset_config)
         if "train" not in splits:
             raise ValueError(
@@ -111,6 +110,21 @@ class PlainTextOptions:
         if self.validation_share != PlainTextOptions.validation_share:
             raise ValueError(f"--dataset {self.dataset} has a validation split: leave --validation-share out")
         return training, PlainTexts(dataset=held_out, **common)
+
+    def _of_files(self, column: str | None, skip_bad_records: bool) -> tuple[PlainTexts, PlainTexts | None]:
+        """Texts of the files; a column that is named is that of the tables, of which one side may have none."""
+        sides = [
+            PlainTexts(files, skip_bad_records=skip_bad_records)
+            for files in (self.train_file, self.validation_file)
+            if files
+        ]
+        if column is not None:
+            tables = [one.has_table for one in sides]
+            sides = [
+                replace(one, column=column) if own or not any(tables) else one
+                for one, own in zip(sides, tables, strict=True)
+            ]
+        return sides[0], sides[1] if len(sides) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -170,3 +170,10 @@ def test_options_that_are_taken_each_for_itself(shipped: MakeShipped, padded: Ma
         right = torch.tensor([float(yes if place == gold else 1 - yes) for place, yes in enumerate(options)])
         expected.append(-right.log().mean())
     torch.testing.assert_close(output.loss, torch.stack(expected).mean(), rtol=0, atol=1e-5)
+    two = model(**inputs, labels=torch.tensor([0, -100, 2, -100])).loss
+    torch.testing.assert_close(two, torch.stack([expected[0], expected[2]]).mean(), rtol=0, atol=1e-5)
+    lacking = int((~torch.isfinite(output.logits)).any(1).nonzero()[0])  # a text with fewer options
+    labels = torch.zeros(4, dtype=torch.int64)
+    labels[lacking] = output.logits.shape[1] - 1
+    with pytest.raises(ValueError, match="labels name an option that a text does not have"):
+        model(**inputs, labels=labels)

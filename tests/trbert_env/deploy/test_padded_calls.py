@@ -152,6 +152,14 @@ def test_what_cannot_be_supported_is_refused_by_name(
         model(**inputs, **{name: True})
 
 
+def test_options_come_together(shipped: MakeShipped, padded: MakeInputs) -> None:
+    """As a tokenizer gives them, each option would be a text, with a budget and an answer of its own."""
+    model, inputs = shipped("choice"), padded("choice")
+    alone = {name: values[0] for name, values in inputs.items()}
+    with pytest.raises(ValueError, match=r"give \(texts, options, width\), which is input_ids\[None\]"):
+        model(**alone)
+
+
 def test_other_refusals(shipped: MakeShipped, padded: MakeInputs) -> None:
     model, inputs = shipped("questions"), padded("questions")
     with pytest.raises(ValueError, match=r"does not support labels .*: give start_positions and end_positions"):

@@ -147,9 +147,32 @@ def test_a_query_without_supports_is_refused(supports: Any, tokenizer: PreTraine
 
 
 def test_candidates_that_leave_no_room_are_refused(tokenizer: PreTrainedTokenizerBase) -> None:
-    texts = CandidateQA(max_tokens=48).encode(query(candidates=[f"c{number}" for number in range(30)]), tokenizer)
+    """Before any is read, wherever it stands: only queries with few candidates are known to fit."""
+    many = {**QUERY, "candidates": [f"c{number}" for number in range(30)]}
+    records = Dataset.from_list([QUERY] * 3 + [many], features=FEATURES)
     with pytest.raises(ValueError, match="query 'q' has 30 candidates, which leave no room in 48 tokens"):
-        texts[0]
+        CandidateQA(max_tokens=48).encode(records, tokenizer)
+
+
+def test_what_is_refused_cannot_be_read_and_all_else_can(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Whatever the numbers and lengths of candidates, and however long the query."""
+    task, words = CandidateQA(max_tokens=48), ["red", "a river in the north", "x"]
+    refused = 0
+    for count in range(2, 24):
+        for asked in ("who", "who sold the drums of the mill to whom and when " * 4):
+            records = query(candidates=[words[number % 3] for number in range(count)], query=asked, answer=1)
+            try:
+                text = task.encode(records, tokenizer)[0]
+            except ValueError:
+                refused += 1
+                with pytest.raises(ValueError, match="leave no room"):  # which looks at every query
+                    task.cut_queries(records, tokenizer)
+            else:
+                assert len(text.target) % count == 0
+    assert 0 < refused < 22
+
+
+def test_answers_out_of_range_are_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(ValueError, match="query 'q' has the answer 3 of 3 candidates"):
         CandidateQA().encode(query(answer=3), tokenizer)
     with pytest.raises(ValueError, match="max_tokens is 8 and max_slices 2"):

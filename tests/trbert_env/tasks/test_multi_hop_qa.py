@@ -303,3 +303,10 @@ def test_the_gold_answer_is_the_likeliest_of_all_targets(tokenizer: PreTrainedTo
     assert float(likelihood.min()) > -1e-6
     metrics = task.metrics(task.predict(found, pieces, records), records)
     assert metrics["f1"] == metrics["support_f1"] == 100.0
+
+
+def test_equal_answers_are_not_changed_by_other_supports() -> None:
+    records = Dataset.from_list([{"id": "a"}, {"id": "b"}])
+    one = {"a": Answer("mill", (("T", 0),)), "b": Answer("sea", ())}
+    other = {"a": Answer("mill", ()), "b": Answer("river", ())}
+    assert MultiHopQA().changed_answers(one, other, records) == 1

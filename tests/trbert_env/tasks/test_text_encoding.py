@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import BertConfig, PreTrainedTokenizerBase
 
 from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.encoder.texts import EncodedText
@@ -202,13 +202,23 @@ def test_blanks(fill: bool, asked: str, expected: str, bert: PreTrainedTokenizer
 def test_faulty_questions_are_named(bert: PreTrainedTokenizerBase) -> None:
     good = question("a", "b", ["c", "d"], 0, "good")
     for change, message in (
-        ({"options": ["c"]}, "question 'bad' has 1 options: give 2 to 3"),
-        ({"options": list("cdef")}, "question 'bad' has 4 options: give 2 to 3"),
+        ({"options": ["c"]}, "question 'bad' has 1 options: give at least 2"),
+        ({"options": list("cdef")}, "question 'bad' has 4 options, and num_options is 3: leave it out"),
         ({"answer": 2}, "question 'bad' has the answer 2 of 2 options: count from 0"),
     ):
         records = Dataset.from_list([good, {**good, "id": "bad", **change}])
         with pytest.raises(ValueError, match=message):
             MultipleChoice(num_options=3).encode(records, bert)
+
+
+def test_questions_may_have_as_many_options_as_those_of_the_data(bert: PreTrainedTokenizerBase) -> None:
+    records = Dataset.from_list([question("a", "b", list("cd"), 0), question("a", "b", list("cdefg"), 4, "more")])
+    task = MultipleChoice(max_tokens=60, max_question_tokens=30)
+    task.configure(BertConfig(), records)
+    assert (task.num_options, task.max_text_tokens) == (5, 300)
+    assert len(task.encode(records, bert)[1].sequence_lengths) == 5
+    task.configure(BertConfig(), records.select([0]))
+    assert task.num_options == 5
 
 
 @pytest.mark.parametrize(

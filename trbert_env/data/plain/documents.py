@@ -52,8 +52,13 @@ class PlainTexts:
         """Find the files."""
         found = [file for path in self.files for file in files_in(path.expanduser())]
         object.__setattr__(self, "_found", tuple(dict.fromkeys(found)))
-        if self.column is not None and self.dataset is None and not any(map(is_table, found)):
+        if self.column is not None and self.dataset is None and not self.has_table:
             raise ValueError(f"the column {self.column!r} is named, and none of the files is a table: leave it out")
+
+    @property
+    def has_table(self) -> bool:
+        """Whether one of the files is a table, whose texts stand in a column."""
+        return any(map(is_table, self._found))
 
     def documents(self, faults: Faults) -> Iterator[Document]:
         """Iterate over the documents; one that holds nothing but white space is left out, and counted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_official(write: Any, tmp_path: Path) -> None:
         ({"answers": ["B"]}, "middle/9.txt: 2 questions and 2 options and 1 answers: give as many", 0),
         ({"article": None}, "middle/9.txt: the file has no article", 0),
         ({"questions": "What?"}, "questions of the file is str, but list is needed", 0),
-        ({"options": [["a"], ["b"]]}, "middle/9.txt, id 'middle9.txt-0': answer is 1, but there are 1 options", 0),
+        ({"options": [["a"], ["b"]]}, "middle/9.txt, id 'middle9.txt-0' has 1 options: give at least 2", 0),
+        ({"options": [["a", "b"], ["b", "c"]]}, "id 'middle9.txt-1': answer is 3, but there are 2 options", 1),
         ({"questions": [1, "b"]}, "middle/9.txt: question has another type than string", 1),
     ],
 )
@@ -93,6 +95,18 @@ def test_shards_number_the_questions_of_a_file_on(folder: str, write: Any, tmp_p
     assert found["id"][:] == ["high1.txt-0", "middle1.txt-0", "high2.txt-0", "high2.txt-1", "high3.txt-0"]
     assert set(found["answer"][:]) == {2}
     assert found["subset"][:] == ["high", "middle", "high", "high", "high"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [("abcd", "faulty options|another type"), (["a"], "has 1 options: give at least 2")]
+)
+def test_options_that_are_none(options: Any, message: str, write: Any, tmp_path: Path) -> None:
+    good = {"article": "a", "questions": ["q"], "options": [["a", "b"]], "answers": ["A"]}
+    write("train/high/1.txt", json.dumps(good))
+    write("train/high/2.txt", json.dumps({**good, "options": [options]}))
+    with pytest.raises(ValueError, match=message):
+        load_examples("race", "train", data_dir=str(tmp_path))
+    assert len(load_examples("race", "train", data_dir=str(tmp_path), skip_bad_records=True).dataset) == 1
 
 
 def test_letters_that_are_none(write: Any, tmp_path: Path) -> None:

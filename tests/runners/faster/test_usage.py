@@ -1,0 +1,32 @@
+"""What the card of a model tells to do is what the model was trained to read."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from datasets import Dataset
+
+from runners.faster.usage import usage
+from trbert_env.data.backbones import Backbone
+from trbert_env.data.workload import Workload
+from trbert_env.presets import get_preset
+from trbert_env.tasks import MultipleChoice
+
+#: Inputs of a question by the form that the model was trained on.
+FORMS = [
+    (False, "_ sold drums.", ["_ sold drums. Ada", "_ sold drums. The sea"]),
+    (True, "_ sold drums.", ["Ada sold drums.", "The sea sold drums."]),
+    (True, "Who sold drums?", ["Who sold drums? Ada", "Who sold drums? The sea"]),
+]
+
+
+@pytest.mark.parametrize(("fill_blanks", "question", "expected"), FORMS)
+def test_options_are_given_as_they_were_read(fill_blanks: bool, question: str, expected: list[str]) -> None:
+    task = MultipleChoice(fill_blanks=fill_blanks)
+    workload = Workload(get_preset("RACE"), task, cast(Backbone, None), cast(Dataset, None), [], "train", "local")
+    (block,) = usage(workload)
+    (line,) = (line for line in block.splitlines() if line.startswith("choices = "))
+    found: dict[str, Any] = {"question": question, "options": ["Ada", "The sea"]}
+    exec(line, found)
+    assert found["choices"] == expected
