@@ -29,7 +29,7 @@ from runners.training.joint import JointTraining
 from runners.training.layers import settled_layers
 from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
-from runners.training.options.joint import JointFinetuneOptions
+from runners.training.options.joint import JointFinetuneOptions, stage3_texts
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
 from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember
@@ -66,6 +66,11 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         start, examples = load_start(options)
         teacher_model = load_teacher(options.training.teacher, options.data.env, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
+        # Settled with the rest of the options, so that a resume on another kind of device has no other.
+        total = stage3_texts(options.training, device.type, len(splits.train.texts))
+        options = replace(options, training=replace(options.training, total_texts=total))
+        session.options = options
+        start = replace(start, options=replace(start.options, training=options.training))
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)
         start = replace(start, options=replace(start.options, encoder=encoder))

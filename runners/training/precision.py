@@ -21,7 +21,8 @@ def training_dtype(wanted: str, device: torch.device) -> DType:
     if wanted == "float32":
         return "float32"
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        # Without emulation, which earlier GPUs offer, and which is slow.
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
 

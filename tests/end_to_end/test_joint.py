@@ -21,6 +21,7 @@ from runners.joint_finetune import JointFinetuneOptions
 from runners.joint_finetune import main as joint_finetune
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
+from runners.training.options import joint as stage3
 from trbert_env.deploy.model import TokenReducedModel
 
 SMALL = [
@@ -96,6 +97,17 @@ def test_what_a_run_leaves(joint: Any, policy: Path, capsys: pytest.CaptureFixtu
         changed = [not before[name].equal(after[name]) for name in before if name.startswith(part)]
         assert any(changed), part
     assert not before["calibration.offsets"].equal(after["calibration.offsets"])
+
+
+def test_the_number_of_texts_is_settled_when_a_run_begins(
+    in_process: Any, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its default is another one on a GPU, where the run may be gone on with."""
+    monkeypatch.setitem(stage3.DEFAULT_TEXTS, "cpu", 16)
+    run_options = [*SMALL[2:], *SAMPLES, "--watch", "0"]
+    run(joint_finetune, JointFinetuneOptions, ["--policy", str(policy), *in_process.common("settled"), *run_options])
+    config = json.loads((in_process.only_run("settled", "joint-*") / "config.json").read_text())
+    assert config["options"]["total_texts"] == 16
 
 
 def test_its_model_is_compared_with_the_encoder_that_it_began_with(joint: Any, in_process: Any) -> None:

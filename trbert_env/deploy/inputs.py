@@ -23,6 +23,8 @@ _REFUSED = {
     "encoder_attention_mask": ("it is an encoder", _LEAVE_OUT),
     "past_key_values": ("an encoder has no cache", _LEAVE_OUT),
     "use_cache": ("an encoder has no cache", _LEAVE_OUT),
+    "position_ids": ("the graphs of an export count positions themselves", _LEAVE_OUT),
+    "output_hidden_states": ("the graphs of an export give logits alone", _LEAVE_OUT),
     "labels": ("it learns where answers begin and end", "give start_positions and end_positions"),
     "start_positions": ("it has no start logits", "give labels"),
     "end_positions": ("it has no end logits", "give labels"),

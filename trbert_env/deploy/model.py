@@ -236,6 +236,18 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         layers, flops = self.config.reduction_layers, self.policy.flops_per_token
         return StagedModel(self.backbone, self.task, layers, self.calibration, flops)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; where it is a part of what runs, that is put together anew."""
+        super().__setattr__(name, value)
+        if name in ("backbone", "calibration", "policy"):
+            self.__dict__.pop("staged", None)
+
+    def _replicate_for_data_parallel(self) -> TokenReducedModel:
+        """Let a replica of :class:`torch.nn.DataParallel` run its own weights, not those of the original."""
+        replica: TokenReducedModel = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica.__dict__.pop("staged", None)
+        return replica
+
     @property
     def encoder(self) -> StagedEncoder:
         """The backbone's encoder, cut at the reduction layers."""

@@ -148,7 +148,7 @@ def _varlen_kernel() -> Callable[..., Tensor] | None:
 
 
 def fits_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
-    """Tell whether the varlen kernel takes such heads: CUDA, half precision, a width that it was built for.
+    """Tell whether the varlen kernel takes such heads: CUDA, half precision, a width and a GPU that it was built for.
 
     Args:
         device: Device of the heads.
@@ -156,7 +156,14 @@ def fits_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> boo
         head_size: Width of a head.
     """
     fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and head_size % 8 == 0
-    return fits and head_size <= 256 and _varlen_kernel() is not None
+    return fits and head_size <= 256 and _varlen_kernel() is not None and _has_flash_attention(device)
+
+
+@cache
+def _has_flash_attention(device: torch.device) -> bool:
+    """Whether torch was built with flash attention, and a GPU is of a generation that it runs on (Ampere or later)."""
+    built = torch.backends.cuda.is_flash_attention_available()
+    return built and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _fits_varlen(query: Tensor) -> bool:

@@ -83,7 +83,8 @@ def _of_each(tensor: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
 
     By one split, whose gradient is one concatenation: that of a slice is a tensor of all tokens, for every sequence.
     """
-    return tensor[0, :, : sum(lengths)].split(lengths, dim=1)
+    parts: tuple[Tensor, ...] = tensor[0, :, : sum(lengths)].split(lengths, dim=1)
+    return parts
 
 
 def _received(probabilities: Tensor, diagonal: bool) -> Tensor:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trbert_env.reduction.float64 import in_float64
+
 
 def keep_counts(fractions: float | Tensor, full_lengths: Tensor, token_counts: Tensor) -> Tensor:
     """K = max(1, round(fraction x n)), at most the tokens left; n is the full length, [CLS] included.
@@ -17,8 +19,10 @@ def keep_counts(fractions: float | Tensor, full_lengths: Tensor, token_counts: T
         >>> keep_counts(0.25, torch.tensor([100, 2]), torch.tensor([60, 2])).tolist()
         [25, 1]
     """
-    wanted = torch.as_tensor(fractions * full_lengths.double()).round().long()
-    return torch.minimum(wanted.clamp(min=1), token_counts)
+    lengths = in_float64(full_lengths)
+    factors = fractions.to(lengths.device) if isinstance(fractions, Tensor) else fractions
+    wanted = torch.as_tensor(factors * lengths).round().long()
+    return torch.minimum(wanted.clamp(min=1).to(token_counts.device), token_counts)
 
 
 def keep_top(scores: Tensor, token_mask: Tensor, forced: Tensor, counts: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trbert_env.encoder.packing import segment_starts
 from trbert_env.encoder.texts import TextBatch
+from trbert_env.reduction.float64 import in_float64
 
 #: Tokens to either side that a neighbourhood reaches: a phrase, and about a sentence.
 RADII = (4, 16)
@@ -98,7 +99,8 @@ def _neighbourhoods(values: Tensor, starts: Tensor, lengths: Tensor, sequence: T
     radii = torch.tensor(RADII, device=values.device)[:, None]
     low = torch.maximum(place - radii, starts[sequence])
     high = torch.minimum(place + radii + 1, (starts + lengths)[sequence])
-    sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
-    means = ((sums[high] - sums[low]) / (high - low)).float().clamp(min=0.0)
+    sums = torch.nn.functional.pad(in_float64(values).cumsum(0), (1, 0))
+    low, high = low.to(sums.device), high.to(sums.device)
+    means = ((sums[high] - sums[low]) / (high - low)).float().to(values.device).clamp(min=0.0)
     greatest = means.new_zeros(len(RADII), len(lengths)).scatter_reduce(1, sequence.expand_as(means), means, "amax")
     return means / greatest.clamp(min=1e-6)[:, sequence]

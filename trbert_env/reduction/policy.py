@@ -127,5 +127,9 @@ class TokenPolicy(nn.Module):
 
 
 def _input_type(module: nn.Module) -> torch.dtype:
-    """The float type that a module computes in; dynamically quantised layers have no parameters, and take float32."""
-    return next((values.dtype for values in module.parameters()), torch.float32)
+    """The float type that a module computes in; dynamically quantised layers have no weights, and take float32.
+
+    By attributes, for the replicas of :class:`torch.nn.DataParallel` have no parameters.
+    """
+    weights = (getattr(layer, "weight", None) for layer in module.modules())
+    return next((weight.dtype for weight in weights if isinstance(weight, Tensor)), torch.float32)

@@ -95,7 +95,8 @@ class Manifest:
             ValueError: The model has changed since.
         """
         if self.model != fingerprint_folder(model_folder):
-            raise ValueError(f"{folder} is of other weights than {model_folder} now has: {_command(folder)}")
+            what = "other weights, or another configuration"
+            raise ValueError(f"{folder} is of {what} than {model_folder} now has: {_command(folder)}")
 
 
 def _cost(values: Mapping[str, Any]) -> CostModel:

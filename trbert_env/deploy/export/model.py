@@ -159,14 +159,16 @@ class ExportedModel(TradeOff, AnswersQuestions):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        return_dict: bool | None = None,
         **others: Any,
-    ) -> ModelOutput:
+    ) -> ModelOutput | tuple[Any, ...]:
         """Run a tokenizer's padded batch; see :meth:`trbert_env.deploy.model.TokenReducedModel.forward`.
 
         Args:
             input_ids: ``(num_texts, width)``, or ``(num_texts, sequences, width)`` where a text has several.
             attention_mask: 1 for tokens, 0 for padding, of the same shape.
             token_type_ids: Token type ids of the same shape.
+            return_dict: False to return a tuple.
             others: Other inputs of stock models, which are refused by name.
 
         Raises:
@@ -177,9 +179,10 @@ class ExportedModel(TradeOff, AnswersQuestions):
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         inputs.check_tokens(int(self.config.backbone["vocab_size"]))
         logits = self.forward_packed(inputs.batch).logits
-        return self.task.model_output(logits, inputs.batch.layout, inputs.mask)
+        output = self.task.model_output(logits, inputs.batch.layout, inputs.mask)
+        return output.to_tuple() if return_dict is False else output
 
-    def __call__(self, *arguments: Any, **named: Any) -> ModelOutput:
+    def __call__(self, *arguments: Any, **named: Any) -> ModelOutput | tuple[Any, ...]:
         """Run :meth:`forward`."""
         return self.forward(*arguments, **named)
 

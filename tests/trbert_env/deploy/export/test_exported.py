@@ -203,6 +203,20 @@ def test_threads_do_not_share_what_they_compute(backend: str, save: Callable[...
             close(found, expected, 1e-6)
 
 
+def test_inputs_of_stock_models(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save()
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
+    inputs = {"input_ids": torch.tensor([[2, 5, 6, 3]])}
+    expected = exported(**inputs)
+    for asked in ({"return_dict": True}, {"output_hidden_states": False}, {"position_ids": None}):
+        assert exported(**inputs, **asked).to_tuple()[0].equal(expected.to_tuple()[0])
+    assert exported(**inputs, return_dict=False)[0].equal(expected.to_tuple()[0])
+    for name in ("output_hidden_states", "position_ids"):
+        with pytest.raises(ValueError, match=f"does not support {name} .*: leave it out"):
+            exported(**inputs, **{name: True})
+
+
 def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[..., Any]) -> None:
     saved = save()
     with pytest.raises(
@@ -217,7 +231,7 @@ def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[...
     assert exported.decision == DecisionRule(keep_fractions=(0.5, 0.2))
     next(saved.model.policy.parameters()).data[0] += 1.0
     saved.model.save_pretrained(saved.folder)
-    with pytest.raises(ValueError, match=r"is of other weights than .* now has: make it by"):
+    with pytest.raises(ValueError, match=r"is of other weights, or another configuration than .* now has: make it by"):
         TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
 
 
