@@ -107,6 +107,9 @@ class ReplayedSystem:
         #: Most rows behind each reduction so far, as shares of the batch; None before the first batch.
         self._shares: list[float] | None = None
         self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        # One for all captures, for memory is shared by what one stream allocated; and a stream of this GPU: torch's own
+        # for captures is that of the GPU that captured first.
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.replays, self.overflows = 0, 0
 
     @property
@@ -169,9 +172,13 @@ class ReplayedSystem:
         def eagerly() -> FixedResult:
             return run_fixed(self.model, own, room, self._rule)
 
-        if self.device.type != "cuda":
+        if self._stream is None:
             return _Recorded(own, eagerly)
-        stream = torch.cuda.Stream()
+        with torch.cuda.device(self.device):  # the current stream is that of the current GPU
+            return self._captured(own, eagerly, self._stream)
+
+    def _captured(self, own: FixedInputs, eagerly: Callable[[], FixedResult], stream: torch.cuda.Stream) -> _Recorded:
+        """Capture a pass on the current GPU."""
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # kernels are chosen and built before they are recorded
             for _ in range(2):
@@ -179,7 +186,7 @@ class ReplayedSystem:
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # All graphs share their memory: what one leaves is read before the next one runs.
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             result = eagerly()
 
         def replay() -> FixedResult:
