@@ -69,8 +69,16 @@ def by_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 
 def pass_rows(device: torch.device | str) -> int:
-    """Texts that run together in a pass over a split; packed execution is exact, so it moves speed only."""
-    return 64 if torch.device(device).type == "cpu" else 512
+    """Texts that run together in a pass over a split; packed execution is exact, so it moves speed only.
+
+    Args:
+        device: Device of the pass. On a GPU with less than 32 GiB of memory they are fewer than 512.
+    """
+    device = torch.device(device)
+    if device.type != "cuda":
+        return 64
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return min(512, max(64, 64 * round(memory / 4)))
 
 
 def group_sizes(lengths: Tensor, most_tokens: int) -> list[int]:
