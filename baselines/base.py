@@ -266,6 +266,14 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
                 any.
         """
 
+    def begin_note(self, phase: int) -> str | None:
+        """Say why :meth:`begin` takes minutes; None where it does not.
+
+        Args:
+            phase: As for :meth:`begin`.
+        """
+        return None
+
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the parts that add up to the loss of a step; each is back-propagated before the next is asked for.
 

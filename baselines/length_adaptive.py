@@ -157,6 +157,14 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
             found = self._searched(self.options.speedup, list(itertools.islice(lessons, self.options.search_lessons)))
             self.options = replace(self.options, shares=found)
 
+    def begin_note(self, phase: int) -> str | None:
+        """Tell the size of the search."""
+        options = self.options
+        if phase < len(self.phases) or options.speedup is None:
+            return None
+        most = options.population + options.rounds * (options.mutations + options.crossovers)
+        return f"searching, with up to {most} configurations on {options.search_lessons} batches each"
+
     def _logits(self, batch: TextBatch, shares: Shares) -> Tensor:
         with self.configured(shares):
             return self(batch).logits

@@ -15,6 +15,7 @@ from baselines.base import ComparedSystem, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.registry import system_class
+from runners.cli.display import announce
 from runners.evaluation.quality import measure_quality
 from runners.evaluation.record import watched_curves
 from runners.runs.tracking import Tracker
@@ -138,7 +139,13 @@ class BaselineTraining:
     def _prepare(self) -> None:
         """Let the system measure what it needs before the phase, or behind the last one, on texts in random order."""
         self.system.eval()
-        self.system.begin(self.phase, self._lessons())
+        if (note := self.system.begin_note(self.phase)) is not None:
+            announce(f"{self.system.name}: {note}")
+        # What is chosen in the end is chosen in the number format of training, in which a search takes a third of the
+        # time of float32.
+        dtype = self.dtype if self.phase == len(self.system.phases) else "float32"
+        with computing_in(dtype, self.device):
+            self.system.begin(self.phase, self._lessons())
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = self.options.learning.encoder_rate
