@@ -267,10 +267,13 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """
 
     def begin_note(self, phase: int) -> str | None:
-        """Say why :meth:`begin` takes minutes; None where it does not.
+        """Return what :meth:`begin` searches by many passes, which run in the number format of training.
 
         Args:
             phase: As for :meth:`begin`.
+
+        Returns:
+            A line that tells the size of the search; None where there is none, and float32 serves.
         """
         return None
 

@@ -66,7 +66,7 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         start, examples = load_start(options)
         teacher_model = load_teacher(options.training.teacher, options.data.env, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
-        # Settled with the rest of the options, so that a resume on another kind of device has no other.
+        # Recorded with the options, for the default of a GPU is another one than that of a CPU.
         total = stage3_texts(options.training, device.type, len(splits.train.texts))
         options = replace(options, training=replace(options.training, total_texts=total))
         session.options = options

@@ -26,7 +26,7 @@ def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
 
 
 def differences(own: JointStageOptions, theirs: BaselineStageOptions) -> tuple[str, ...]:
-    """Return a line that says what compared systems learn by differently from ours, none where nothing differs.
+    """Return the lines that say what compared systems learn by differently from ours.
 
     Args:
         own: Options of our stage 3.
@@ -42,7 +42,7 @@ def differences(own: JointStageOptions, theirs: BaselineStageOptions) -> tuple[s
     return tuple(lines)
 
 
-def without(options: OptionsT, unread: Collection[str]) -> OptionsT:
+def with_defaults_for(options: OptionsT, unread: Collection[str]) -> OptionsT:
     """Return the same with the defaults of what a system does not read, which it refuses otherwise.
 
     Args:

@@ -14,7 +14,7 @@ from runners.cli.options import DataOptions, EncoderOptions, Group, RunnerOption
 from runners.cli.run import UserError
 from runners.evaluation.nested_runs import trained_agent
 from runners.finetune import FinetuneOptions
-from runners.reproduction.alike import trained_alike, without
+from runners.reproduction.alike import trained_alike, with_defaults_for
 from runners.reproduction.data_options import ReproducedDataOptions
 from runners.reproduction.published import LONG_TEXTS, OURS, usual_speedup
 from runners.training.options.baseline import BaselineStageOptions, TrainBaselineOptions
@@ -315,8 +315,8 @@ class ReproduceOptions:
             data=self.texts_of(env),
             encoder=EncoderOptions(self.encoder.backbone),
             run=run,
-            learning=without(self.baseline.learning, unread),
-            training=replace(without(self.baseline.training, unread), total_texts=texts),
+            learning=with_defaults_for(self.baseline.learning, unread),
+            training=replace(with_defaults_for(self.baseline.training, unread), total_texts=texts),
         )
 
     def unread_by(self, system: str) -> tuple[str, ...]:

@@ -141,10 +141,8 @@ class BaselineTraining:
         self.system.eval()
         if (note := self.system.begin_note(self.phase)) is not None:
             announce(f"{self.system.name}: {note}")
-        # What is chosen in the end is chosen in the number format of training, in which a search takes a third of the
-        # time of float32.
-        dtype = self.dtype if self.phase == len(self.system.phases) else "float32"
-        with computing_in(dtype, self.device):
+        # Scores that are compared with thresholds stay float32; a search of many passes need not.
+        with computing_in("float32" if note is None else self.dtype, self.device):
             self.system.begin(self.phase, self._lessons())
 
     def _make_optimizer(self) -> torch.optim.Optimizer:

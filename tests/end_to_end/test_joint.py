@@ -102,7 +102,7 @@ def test_what_a_run_leaves(joint: Any, policy: Path, capsys: pytest.CaptureFixtu
 def test_the_number_of_texts_is_settled_when_a_run_begins(
     in_process: Any, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its default is another one on a GPU, where the run may be gone on with."""
+    """A resume on a GPU, where the default is another one, then finds it among the options."""
     monkeypatch.setitem(stage3.DEFAULT_TEXTS, "cpu", 16)
     run_options = [*SMALL[2:], *SAMPLES, "--watch", "0"]
     run(joint_finetune, JointFinetuneOptions, ["--policy", str(policy), *in_process.common("settled"), *run_options])

@@ -182,19 +182,21 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         TypeError: A string stands where a list is to be, of which arrow would make a list of its letters.
         pa.ArrowException: A value is of another type.
     """
-    if any(_spelled(value, kind) for value in values):
+    if pa.types.is_nested(kind) and any(_has_string_for_list(value, kind) for value in values):
         raise TypeError("a string stands where a list is to be")
     return pa.array(values, kind)
 
 
-def _spelled(value: Any, kind: pa.DataType) -> bool:
+def _has_string_for_list(value: Any, kind: pa.DataType) -> bool:
     """Whether a string stands in a value where its type has a list."""
     if pa.types.is_struct(kind):
-        return isinstance(value, Mapping) and any(_spelled(value.get(field.name), field.type) for field in kind)
+        return isinstance(value, Mapping) and any(
+            _has_string_for_list(value.get(field.name), field.type) for field in kind
+        )
     if not pa.types.is_list(kind):
         return False
     nested = pa.types.is_nested(kind.value_type) and isinstance(value, Sequence)
-    return isinstance(value, str) or (nested and any(_spelled(item, kind.value_type) for item in value))
+    return isinstance(value, str) or (nested and any(_has_string_for_list(item, kind.value_type) for item in value))
 
 
 def _chunks(

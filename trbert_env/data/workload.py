@@ -18,6 +18,7 @@ from trbert_env.data.sources import Examples
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
+from trbert_env.parameters import ParameterError
 from trbert_env.presets import Preset
 from trbert_env.tasks import Task, make_task
 from trbert_env.tasks.fitting import fitted_settings
@@ -156,9 +157,11 @@ class Workload:
             task.check_measurable(examples)
         texts = task.encode(examples, backbone.tokenizer, training=learned)
         if learned and not len(texts):
-            raise ValueError(
-                f"none of the {len(examples):,} records to train on has an answer in what is read of them, up to "
-                f"{task.max_text_tokens:,} tokens: read more, or give other records"
+            raise ParameterError(
+                lambda name: (
+                    f"none of the {len(examples):,} records to train on has an answer in what is read of them, up to "
+                    f"{task.max_text_tokens:,} tokens: raise {name('max_length')}, or give other records"
+                )
             )
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)

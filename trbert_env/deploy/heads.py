@@ -31,7 +31,7 @@ from transformers import (
 from trbert_env.deploy.answering import AnswersQuestions
 from trbert_env.deploy.config import TokenReducedConfig, class_name
 from trbert_env.deploy.inputs import not_compiled
-from trbert_env.deploy.losses import choice_loss, classification_loss, span_loss, task_loss_of_counted
+from trbert_env.deploy.losses import checked_choices, choice_loss, classification_loss, span_loss, task_loss_of_counted
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.tasks import Classification, MultipleChoice
 from trbert_env.tasks.settling import PROBLEM_TYPES
@@ -60,10 +60,10 @@ class TokenReducedForMultipleChoice(TokenReducedModel, auto_model=AutoModelForMu
     """A token-reduced multiple-choice model; see :class:`TokenReducedModel`."""
 
     def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
-        loss = choice_loss(output.logits, labels)
         if isinstance(self.task, MultipleChoice) and self.task.form == "softmax":
-            return loss
-        return task_loss_of_counted(self.task, packed.logits, packed.layouts[0], labels.to(output.logits.device))
+            return choice_loss(output.logits, labels)
+        labels = checked_choices(output.logits, labels)
+        return task_loss_of_counted(self.task, packed.logits, packed.layouts[0], labels)
 
 
 class TokenReducedForTokenClassification(TokenReducedModel, auto_model=AutoModelForTokenClassification):

@@ -43,11 +43,24 @@ def choice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ValueError: There is not one label a text, or one is no option of its text.
     """
-    labels = _one_a_text(labels, len(logits)).to(logits.device)
-    loss = _of_classes(logits, labels)
-    if bool(torch.isinf(loss)):
+    return cross_entropy(logits, checked_choices(logits, labels), ignore_index=_IGNORED)
+
+
+def checked_choices(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return labels of options, ``(num_texts,)`` int64 on the device of the logits.
+
+    Args:
+        logits: As for :func:`choice_loss`.
+        labels: As for :func:`choice_loss`; -100 for a text that does not count.
+
+    Raises:
+        ValueError: There is not one label a text, or one is no option of its text.
+    """
+    labels = _checked_classes(logits, _one_a_text(labels, len(logits)).to(logits.device))
+    chosen = logits.detach().gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
+    if bool((torch.isinf(chosen) & (labels != _IGNORED)).any()):
         raise ValueError("labels name an option that a text does not have: count its options from 0")
-    return loss
+    return labels
 
 
 def span_loss(start_logits: Tensor, end_logits: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
@@ -107,7 +120,12 @@ def task_loss_of_counted(task: Task, logits: Tensor, layout: Layout, labels: Ten
 
 
 def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy.
+    """Cross-entropy; see :func:`_checked_classes`."""
+    return cross_entropy(logits, _checked_classes(logits, labels), ignore_index=_IGNORED)
+
+
+def _checked_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Labels as int64.
 
     Raises:
         ValueError: A label is no class.
@@ -117,7 +135,7 @@ def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
     wrong = labels[(labels != _IGNORED) & ((labels < 0) | (labels >= logits.shape[1]))]
     if len(wrong):
         raise ValueError(f"labels hold {wrong[0].item()}, and there are {logits.shape[1]} classes: count from 0")
-    return cross_entropy(logits, labels.long(), ignore_index=_IGNORED)
+    return labels.long()
 
 
 def _one_a_text(values: Tensor, count: int, name: str = "labels") -> Tensor:

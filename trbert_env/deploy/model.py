@@ -237,16 +237,14 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         return StagedModel(self.backbone, self.task, layers, self.calibration, flops)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; where it is a part of what runs, that is put together anew."""
+        """Set an attribute; where it is a part of what runs, that is put together anew.
+
+        So exchanged parts are run, and replicas of :class:`torch.nn.DataParallel`, whose parts are set one by one, run
+        their own.
+        """
         super().__setattr__(name, value)
         if name in ("backbone", "calibration", "policy"):
             self.__dict__.pop("staged", None)
-
-    def _replicate_for_data_parallel(self) -> TokenReducedModel:
-        """Let a replica of :class:`torch.nn.DataParallel` run its own weights, not those of the original."""
-        replica: TokenReducedModel = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
-        replica.__dict__.pop("staged", None)
-        return replica
 
     @property
     def encoder(self) -> StagedEncoder:

@@ -156,14 +156,16 @@ def fits_varlen(device: torch.device, dtype: torch.dtype, head_size: int) -> boo
         head_size: Width of a head.
     """
     fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and head_size % 8 == 0
-    return fits and head_size <= 256 and _varlen_kernel() is not None and _has_flash_attention(device)
+    if not fits or head_size > 256 or _varlen_kernel() is None:
+        return False
+    return _has_flash_attention(torch.cuda.current_device() if device.index is None else device.index)
 
 
 @cache
-def _has_flash_attention(device: torch.device) -> bool:
+def _has_flash_attention(index: int) -> bool:
     """Whether torch was built with flash attention, and a GPU is of a generation that it runs on (Ampere or later)."""
     built = torch.backends.cuda.is_flash_attention_available()
-    return built and torch.cuda.get_device_capability(device) >= (8, 0)
+    return built and torch.cuda.get_device_capability(index) >= (8, 0)
 
 
 def _fits_varlen(query: Tensor) -> bool:

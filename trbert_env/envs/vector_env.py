@@ -279,7 +279,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             return rewards, None
         self.last_outcome = outcome = episode.outcome(compare=self.settings.reward == "distillation")
         quality = outcome.log_likelihood if outcome.divergence is None else -outcome.divergence
-        return rewards + quality.double().cpu(), outcome
+        return rewards + quality.cpu().double(), outcome
 
     def _begin(self) -> tuple[Observation, Infos]:
         self._draw()

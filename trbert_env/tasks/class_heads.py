@@ -30,7 +30,7 @@ class ClassificationHead(ABC):
 
     Attributes:
         dtype: Type of the labels.
-        has_record_scores: Whether one record alone has a score; False where records are compared.
+        has_record_scores: False where records are compared, so that one alone has no score.
     """
 
     dtype: ClassVar[type[np.generic]] = np.float32
@@ -42,12 +42,8 @@ class ClassificationHead(ABC):
         """Names of the metrics that tables show; the first is the main one."""
 
     @abstractmethod
-    def check_number(self, value: float) -> None:
-        """Refuse a label that is a number, where the head cannot learn it.
-
-        Raises:
-            ValueError: It cannot.
-        """
+    def needed(self, value: float) -> str | None:
+        """Return what the head needs in place of a label that is a number; None where it can learn that."""
 
     @abstractmethod
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
@@ -81,13 +77,9 @@ class ClassificationHead(ABC):
     def record_scores(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> Numbers:
         """Return what each record adds to the main metric; see :meth:`~trbert_env.tasks.base.Task.record_scores`."""
 
-    def counted(self, gold: npt.NDArray[Any], records: Dataset) -> npt.NDArray[np.bool_]:
-        """Return which records the main metric counts, ``(n,)``: all."""
-        return np.ones(len(records), np.bool_)
-
     @abstractmethod
-    def changed(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
-        """Return how many answers two models do not share."""
+    def changed(self, one: Sequence[Any], other: Sequence[Any]) -> int:
+        """Return how many predictions two models do not share."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ class ClassesHead(ClassificationHead):
 
     Attributes:
         labels: Names of the classes.
-        ordered: Whether they have an order.
+        ordered: True if they have an order.
         positive: The class that is looked for; None where there is none.
     """
 
@@ -107,15 +99,21 @@ class ClassesHead(ClassificationHead):
     positive: str | None
 
     @property
+    def looked_for(self) -> str | None:
+        """The class that is looked for, as the encoder names it; None where it has none of that name."""
+        wanted = None if self.positive is None else self.positive.casefold()
+        return next((label for label in self.labels if label.casefold() == wanted), None)
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """Accuracy and macro F1; the distance of ordered classes; what is known of the one looked for."""
         of_order = ("mean_absolute_error",) if self.ordered else ()
         of_one_class = ("f1", "precision", "recall") if self.positive is not None else ()
         return ("accuracy", "macro_f1", *of_order, *of_one_class)
 
-    def check_number(self, value: float) -> None:
-        """Refuse every number."""
-        raise ValueError("head 'classes' needs names")
+    def needed(self, value: float) -> str | None:
+        """Return that it needs names."""
+        return "names"
 
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Log-softmax of the gold class."""
@@ -135,13 +133,13 @@ class ClassesHead(ClassificationHead):
         from trbert_env.tasks.class_metrics import class_metrics
 
         right = [self.labels[index] for index in gold]
-        return class_metrics(found, right, self.labels if self.ordered else (), self.positive)
+        return class_metrics(found, right, self.labels if self.ordered else (), self.looked_for)
 
     def record_scores(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> Numbers:
         """Return 100 where the class is right, else 0."""
         return np.array([100.0 * (name == self.labels[index]) for name, index in zip(found, gold, strict=True)])
 
-    def changed(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
+    def changed(self, one: Sequence[Any], other: Sequence[Any]) -> int:
         """Return how many classes differ."""
         return sum(a != b for a, b in zip(one, other, strict=True))
 
@@ -161,10 +159,9 @@ class RelevanceHead(ClassificationHead):
         """Accuracy and F1 of yes."""
         return ("accuracy", "f1")
 
-    def check_number(self, value: float) -> None:
-        """Refuse all but 0 and 1."""
-        if value not in (0, 1):
-            raise ValueError("head 'relevance' needs 0 or 1")
+    def needed(self, value: float) -> str | None:
+        """Return that it needs 0 or 1, where it is another number."""
+        return None if value in (0, 1) else "0 or 1"
 
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Log-sigmoid of the logit, or of minus it."""
@@ -178,9 +175,12 @@ class RelevanceHead(ClassificationHead):
 
     def metrics(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> dict[str, float]:
         """Return the metrics of a single logit, then those of the ranking, where there are queries to rank for."""
+        return self._relevance_metrics(found, gold) | self._ranking_metrics(found, gold, records)
+
+    def _relevance_metrics(self, found: Sequence[Any], gold: npt.NDArray[Any]) -> dict[str, float]:
         from trbert_env.tasks.class_metrics import relevance_metrics
 
-        return relevance_metrics(_numbers(found), _numbers(gold)) | self._ranking_metrics(found, gold, records)
+        return relevance_metrics(_numbers(found), _numbers(gold))
 
     def _ranking_metrics(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> dict[str, float]:
         from trbert_env.tasks.ranking_metrics import ranking_metrics
@@ -191,7 +191,7 @@ class RelevanceHead(ClassificationHead):
         """Return 100 where the sign is right, else 0."""
         return np.where((_numbers(found) > 0) == (gold == 1), 100.0, 0.0)
 
-    def changed(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
+    def changed(self, one: Sequence[Any], other: Sequence[Any]) -> int:
         """Return how many signs differ."""
         return int(((_numbers(one) > 0) != (_numbers(other) > 0)).sum())
 
@@ -209,7 +209,7 @@ class RankingHead(RelevanceHead):
 
     def metrics(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> dict[str, float]:
         """Return the metrics of the ranking, then those of the single logit."""
-        return self._ranking_metrics(found, gold, records) | super().metrics(found, gold, records)
+        return self._ranking_metrics(found, gold, records) | self._relevance_metrics(found, gold)
 
     def record_scores(self, found: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> Numbers:
         """Return the nDCG of each query at its first record; NaN elsewhere."""
@@ -218,17 +218,31 @@ class RankingHead(RelevanceHead):
         return ranking_scores(_queries_of(records), _numbers(found), _numbers(gold))
 
     def counted(self, gold: npt.NDArray[Any], records: Dataset) -> npt.NDArray[np.bool_]:
-        """Return the candidates of queries that have relevant and irrelevant ones."""
+        """Return the candidates of queries that have relevant and irrelevant ones, ``(n,)``.
+
+        Args:
+            gold: Label of each record.
+            records: The records.
+        """
         found = np.zeros(len(records), np.bool_)
         for places in _places_of_queries(gold, records):
             found[places] = True
         return found
 
-    def changed(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
-        """Return for how many queries the orders differ."""
-        places = _places_of_queries(gold, records)
-        orders = ([np.argsort(-_numbers(values)[own], kind="stable") for own in places] for values in (one, other))
-        return sum(not np.array_equal(a, b) for a, b in zip(*orders, strict=True))
+    def changed_orders(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
+        """Return for how many queries two models order the candidates otherwise.
+
+        Args:
+            one: Scores of the one model.
+            other: Scores of the other.
+            gold: Label of each record.
+            records: The records.
+        """
+        first, second = -_numbers(one), -_numbers(other)
+        return sum(
+            not np.array_equal(first[places].argsort(kind="stable"), second[places].argsort(kind="stable"))
+            for places in _places_of_queries(gold, records)
+        )
 
 
 @dataclass(frozen=True)
@@ -236,7 +250,7 @@ class RegressionHead(ClassificationHead):
     """A single logit that is a number.
 
     Attributes:
-        bounded: Whether the number is the logit's sigmoid, from 0 to 1.
+        bounded: True if the number is the logit's sigmoid, from 0 to 1.
     """
 
     has_record_scores: ClassVar[bool] = False
@@ -248,8 +262,9 @@ class RegressionHead(ClassificationHead):
         """Correlations and the squared error."""
         return ("pearson", "spearman", "mean_squared_error")
 
-    def check_number(self, value: float) -> None:
-        """Take every number."""
+    def needed(self, value: float) -> str | None:
+        """Return None: it can learn every number."""
+        return None
 
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Minus half the squared error; of numbers from 0 to 1 the log-sigmoid, weighed by them."""
@@ -282,7 +297,7 @@ class RegressionHead(ClassificationHead):
 
         return pearson_pseudo_values(_numbers(found), _numbers(gold))
 
-    def changed(self, one: Sequence[Any], other: Sequence[Any], gold: npt.NDArray[Any], records: Dataset) -> int:
+    def changed(self, one: Sequence[Any], other: Sequence[Any]) -> int:
         """Return how many numbers differ as they are told."""
         return sum(self.told(a) != self.told(b) for a, b in zip(one, other, strict=True))
 

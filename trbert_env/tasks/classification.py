@@ -117,16 +117,16 @@ class Classification(Task):
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Metrics of the kind of head."""
-        return self.meaning.metric_names
+        return self.kind.metric_names
 
     @property
-    def meaning(self) -> ClassificationHead:
-        """Meaning of the logits; that of classes where nothing has settled the head."""
+    def kind(self) -> ClassificationHead:
+        """Kind of the head, with what its logits mean; that of classes where nothing has settled it."""
         if self.head == "regression":
             return RegressionHead(self.bounded)
         if self.head == "relevance":
             return RankingHead(self.names) if self.ranking else RelevanceHead(self.names)
-        return ClassesHead(self.labels, self.ordered, self._looked_for)
+        return ClassesHead(self.labels, self.ordered, self.positive)
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
         """Settle head and labels: the encoder's own where it has a trained head, else those of the data.
@@ -157,7 +157,7 @@ class Classification(Task):
                 f"bounded is set, which is for regression to numbers from 0 to 1, and the head is {self.head!r}: give "
                 "such numbers, or set it to false"
             )
-        if self.positive is not None and self.head == "classes" and self._looked_for is None:
+        if self.positive is not None and isinstance(self.kind, ClassesHead) and self.kind.looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 
     def _check_single(self) -> None:
@@ -173,14 +173,6 @@ class Classification(Task):
         yes = "1" if self.names is None else self.names[1]
         if self.positive is not None and self.positive.casefold() != yes.casefold():
             raise ValueError(f"positive is {self.positive!r}, and the single output tells {yes!r}: name that, or none")
-
-    @property
-    def _looked_for(self) -> str | None:
-        """The class that is looked for, as the encoder names it."""
-        if self.positive is None:
-            return None
-        wanted = self.positive.casefold()
-        return next((label for label in self.labels if label.casefold() == wanted), None)
 
     def _take_names(self, names: Sequence[str]) -> None:
         """Note the names of no and yes; a split may have one of them alone."""
@@ -245,7 +237,10 @@ class Classification(Task):
 
     def counted(self, records: Dataset) -> npt.NDArray[np.bool_]:
         """Return all, but of rankings the candidates of queries that have relevant and irrelevant ones."""
-        return self.meaning.counted(self._targets_of(records), records) if self.ranking else super().counted(records)
+        kind = self.kind
+        if not isinstance(kind, RankingHead):
+            return super().counted(records)
+        return kind.counted(self._targets_of(records), records)
 
     def check_measurable(self, records: Dataset) -> None:
         """Refuse a split to rank in which no query has relevant and irrelevant candidates.
@@ -267,16 +262,14 @@ class Classification(Task):
         if self.head == "regression":
             raise ValueError(f"record {ids[0]!r} has the label {values[0]!r}: head 'regression' needs numbers")
         classes = self._classes_of(ids, values)
-        return np.array([classes[name] for name in values], dtype=self.meaning.dtype)
+        return np.array([classes[name] for name in values], dtype=self.kind.dtype)
 
     def _numbers_of(self, ids: Sequence[str], values: Sequence[float]) -> npt.NDArray[np.float32]:
         """Labels that are numbers, as the head needs them."""
-        meaning = self.meaning
+        kind = self.kind
         for key, value in zip(ids, values, strict=True):
-            try:
-                meaning.check_number(value)
-            except ValueError as error:
-                raise ValueError(f"record {key!r} has the label {value!r}: {error}") from None
+            if self.head is not None and (needed := kind.needed(value)) is not None:
+                raise ValueError(f"record {key!r} has the label {value!r}: head {self.head!r} needs {needed}")
         return np.array(values, dtype=np.float32)
 
     def _classes_of(self, ids: Sequence[str], values: Sequence[str]) -> dict[str, int]:
@@ -307,14 +300,14 @@ class Classification(Task):
             layout: The layout of the full texts.
             targets: ``(num_texts, 1)``: int64 classes, or float32 numbers.
         """
-        return self.meaning.log_likelihood(max_over_sequences(logits, layout), targets.to(logits.device))
+        return self.kind.log_likelihood(max_over_sequences(logits, layout), targets.to(logits.device))
 
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:
         """KL(teacher || student); of plain regression half the squared difference. See :meth:`Task.divergence`."""
         ours, theirs = (max_over_sequences(values, layout) for values in (logits, teacher_logits.detach()))
-        return self.meaning.divergence(ours, theirs, temperature)
+        return self.kind.divergence(ours, theirs, temperature)
 
     def predict(
         self, texts: Sequence[EncodedText], logits: Sequence[npt.NDArray[np.float32]], records: Dataset
@@ -330,11 +323,11 @@ class Classification(Task):
         if np.isnan(rows).any():
             raise ValueError("logits are NaN: the model's weights or its number format are at fault")
         (ids,) = columns(records, "id")
-        return dict(zip(ids, self.meaning.predictions(rows), strict=True))
+        return dict(zip(ids, self.kind.predictions(rows), strict=True))
 
     def metrics(self, predictions: Mapping[str, Any], records: Dataset) -> dict[str, float]:
         """Accuracy and macro F1, or the metrics of a single logit; see :mod:`trbert_env.tasks.class_metrics`."""
-        return self.meaning.metrics(_of_each(predictions, records), self._targets_of(records), records)
+        return self.kind.metrics(_of_each(predictions, records), self._targets_of(records), records)
 
     def notes(
         self,
@@ -360,11 +353,11 @@ class Classification(Task):
 
     def told_answer(self, prediction: Any, record: Mapping[str, Any]) -> str:
         """Return the class; of a single logit its name or the probability, of regression the number."""
-        return self.meaning.told(prediction)
+        return self.kind.told(prediction)
 
     def record_score(self, prediction: Any, record: Dataset) -> float | None:
         """Return 100 for the right class and 0 for another; None in regression and ranking, which compare records."""
-        return super().record_score(prediction, record) if self.meaning.has_record_scores else None
+        return super().record_score(prediction, record) if self.kind.has_record_scores else None
 
     def changed_answers(self, predictions: Mapping[str, Any], others: Mapping[str, Any], records: Dataset) -> int:
         """Return how many classes, signs of a single logit, orders of candidates or told numbers differ.
@@ -372,7 +365,10 @@ class Classification(Task):
         See :meth:`Task.changed_answers`.
         """
         one, other = _of_each(predictions, records), _of_each(others, records)
-        return self.meaning.changed(one, other, self._targets_of(records), records)
+        kind = self.kind
+        if isinstance(kind, RankingHead):
+            return kind.changed_orders(one, other, self._targets_of(records), records)
+        return kind.changed(one, other)
 
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
@@ -389,7 +385,7 @@ class Classification(Task):
         See :meth:`Task.record_scores`, and :func:`~trbert_env.tasks.class_metrics.pearson_pseudo_values`, whose mean is
         the correlation but for a bias of order 1/n.
         """
-        return self.meaning.record_scores(_of_each(predictions, records), self._targets_of(records), records)
+        return self.kind.record_scores(_of_each(predictions, records), self._targets_of(records), records)
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(num_sequences, num_logits)``; see :meth:`Task.stock_logits`."""

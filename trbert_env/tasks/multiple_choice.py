@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -40,7 +39,7 @@ class MultipleChoice(Task):
             options.
         max_question_tokens: Tokens that question and option have together where a long article leaves no more; the
             question is cut then, and not the option.
-        num_options: The most options of a question; :meth:`configure` raises it to those of the data.
+        num_options: The most options of a question; :meth:`encode` raises it to those of the records.
         form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
             does.
         fill_blanks: True to write an option into the question's blank (``_``) where there is one, as DeFormer does,
@@ -89,10 +88,12 @@ class MultipleChoice(Task):
         return ("accuracy",)
 
     def configure(self, config: PreTrainedConfig, records: Dataset | None = None, labels: Sequence[str] = ()) -> None:
-        """Let questions have as many options as those of the data; the head has one output in any case."""
-        if records is not None and len(records):
-            counts = pc.list_value_length(records.with_format("arrow")[:]["options"])
-            self.num_options = max(self.num_options, pc.max(counts).as_py())
+        """Nothing depends on the data: the head has one output."""
+
+    @property
+    def told_settings(self) -> dict[str, Any]:
+        """The settings without the most options, by which no text is read otherwise; see :attr:`Task.told_settings`."""
+        return {**super().told_settings, "num_options": type(self).num_options}
 
     def encode(
         self, records: Dataset, tokenizer: PreTrainedTokenizerBase, *, training: bool = False
@@ -105,19 +106,15 @@ class MultipleChoice(Task):
             training: Not needed here.
 
         Raises:
-            ValueError: A question has fewer than two options, or more than ``num_options``, or its answer is none.
+            ValueError: A question has fewer than two options, or its answer is none.
         """
         plain = records.with_format(None)
         for key, options, answer in zip(*columns(records, "id", "options", "answer"), strict=True):
             if len(options) < 2:
                 raise ValueError(f"question {key!r} has {len(options)} options: give at least 2")
-            if len(options) > self.num_options:
-                raise ValueError(
-                    f"question {key!r} has {len(options)} options, and num_options is {self.num_options}: leave it "
-                    "out, or set num_options in training"
-                )
             if not 0 <= answer < len(options):
                 raise ValueError(f"question {key!r} has the answer {answer} of {len(options)} options: count from 0")
+            self.num_options = max(self.num_options, len(options))
         encoder = SequenceEncoder(tokenizer, self.max_tokens)
 
         def make(index: int) -> EncodedText:

@@ -30,7 +30,7 @@ class FoundLabels:
     Attributes:
         head: Kind of head that they make.
         names: Their names; empty where they are numbers.
-        within_bounds: Whether they are numbers from 0 to 1.
+        within_bounds: True if they are numbers from 0 to 1.
     """
 
     head: Head
@@ -78,7 +78,7 @@ class SettledHead:
     Attributes:
         head: Kind of the logits.
         labels: Names of the classes, in the order of the logits; empty for a single logit.
-        bounded: Whether the encoder tells numbers from 0 to 1 through a sigmoid.
+        bounded: True if the encoder tells numbers from 0 to 1 through a sigmoid.
     """
 
     head: Head
@@ -111,13 +111,13 @@ def head_for_data(config: PreTrainedConfig, found: FoundLabels, wanted: Head | N
 def head_of_encoder(
     config: PreTrainedConfig, found: FoundLabels | None, wanted: Head | None, ranking: bool
 ) -> SettledHead:
-    """Settle a trained head: its kind by its outputs, and the names of what nobody named by the data.
+    """Settle a trained head: its kind by its outputs; outputs without names of their own take those of the data.
 
     Args:
         config: The encoder's configuration; it takes names over.
         found: Labels of the data, where there are data.
         wanted: Kind of the head, where it is settled.
-        ranking: Whether numbers are wanted to rank by.
+        ranking: True if numbers are wanted to rank by.
 
     Raises:
         HeadMismatchError: The outputs are not those that the data need.

@@ -11,6 +11,12 @@ from trbert_env.encoder import attention
 CUDA = torch.device("cuda", 0)
 
 
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of a pretended GPU is remembered."""
+    monkeypatch.setattr(attention, "_has_flash_attention", attention._has_flash_attention.__wrapped__)
+
+
 @pytest.mark.parametrize(("major", "serves"), [(7, False), (8, True), (9, True)])
 def test_gpus_before_ampere_take_neither_bfloat16_nor_flash_attention(
     major: int, serves: bool, monkeypatch: pytest.MonkeyPatch
@@ -20,10 +26,7 @@ def test_gpus_before_ampere_take_neither_bfloat16_nor_flash_attention(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (major, 5))
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     monkeypatch.setattr(attention, "_varlen_kernel", lambda: print)
-    attention._has_flash_attention.cache_clear()
     assert training_dtype("auto", CUDA) == ("bfloat16" if serves else "float32")
     assert attention.fits_varlen(CUDA, torch.float16, 64) is serves
-    attention._has_flash_attention.cache_clear()
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
     assert not attention.fits_varlen(CUDA, torch.float16, 64)
-    attention._has_flash_attention.cache_clear()

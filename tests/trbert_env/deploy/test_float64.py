@@ -27,11 +27,13 @@ class _NoFloat64(TorchDispatchMode):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("by_fractions", [True, False])
 def test_a_forward_pass_has_no_other_float64(
-    shipped: MakeShipped, padded: Any, monkeypatch: pytest.MonkeyPatch
+    by_fractions: bool, shipped: MakeShipped, padded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, inputs = shipped("questions"), padded("questions")
-    model.set_decision(DecisionRule(keep_fractions=(0.5,) * model.num_reductions))
+    fractions = (0.5,) * model.num_reductions
+    model.set_decision(DecisionRule(keep_fractions=fractions) if by_fractions else DecisionRule(threshold=0.5))
     expected = model(**inputs).start_logits
     for module in (decision, overlap):
         monkeypatch.setattr(module, "in_float64", lambda values: values.float())

@@ -20,7 +20,7 @@ def replica_of(module: Any) -> Any:
     copies = {one: one._replicate_for_data_parallel() for one in modules}
     for one, found in copies.items():
         for name, child in one._modules.items():
-            found._modules[name] = None if child is None else copies[child]
+            setattr(found, name, None if child is None else copies[child])
         for name, weight in one._parameters.items():
             if weight is None:
                 found._parameters[name] = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
-from transformers import BertConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.encoder.texts import EncodedText
@@ -203,22 +203,23 @@ def test_faulty_questions_are_named(bert: PreTrainedTokenizerBase) -> None:
     good = question("a", "b", ["c", "d"], 0, "good")
     for change, message in (
         ({"options": ["c"]}, "question 'bad' has 1 options: give at least 2"),
-        ({"options": list("cdef")}, "question 'bad' has 4 options, and num_options is 3: leave it out"),
         ({"answer": 2}, "question 'bad' has the answer 2 of 2 options: count from 0"),
     ):
         records = Dataset.from_list([good, {**good, "id": "bad", **change}])
         with pytest.raises(ValueError, match=message):
-            MultipleChoice(num_options=3).encode(records, bert)
+            MultipleChoice().encode(records, bert)
 
 
 def test_questions_may_have_as_many_options_as_those_of_the_data(bert: PreTrainedTokenizerBase) -> None:
     records = Dataset.from_list([question("a", "b", list("cd"), 0), question("a", "b", list("cdefg"), 4, "more")])
+    """They are read alike, so that fingerprints count no options."""
     task = MultipleChoice(max_tokens=60, max_question_tokens=30)
-    task.configure(BertConfig(), records)
-    assert (task.num_options, task.max_text_tokens) == (5, 300)
+    told = task.told_settings
+    assert len(task.encode(records.select([0]), bert)[0].sequence_lengths) == 2
+    assert task.max_text_tokens == 240
     assert len(task.encode(records, bert)[1].sequence_lengths) == 5
-    task.configure(BertConfig(), records.select([0]))
-    assert task.num_options == 5
+    assert task.max_text_tokens == 300
+    assert task.told_settings == told
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_shards_number_the_questions_of_a_file_on(folder: str, write: Any, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [("abcd", "faulty options|another type"), (["a"], "has 1 options: give at least 2")]
+    ("options", "message"), [("abcd", "options has another type than"), (["a"], "has 1 options: give at least 2")]
 )
 def test_options_that_are_none(options: Any, message: str, write: Any, tmp_path: Path) -> None:
     good = {"article": "a", "questions": ["q"], "options": [["a", "b"]], "answers": ["A"]}
