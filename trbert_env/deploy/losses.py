@@ -114,9 +114,8 @@ def task_loss_of_counted(task: Task, logits: Tensor, layout: Layout, labels: Ten
         layout: The layout of the full texts.
         labels: ``(num_texts,)`` int64, checked.
     """
-    labels = labels.long().reshape(-1, 1)
-    counted = labels.squeeze(1) != _IGNORED
-    return -task.log_likelihood(logits, layout, labels.clamp(min=0))[counted].mean()
+    likelihood = task.log_likelihood(logits, layout, labels.clamp(min=0)[:, None])
+    return -likelihood[labels != _IGNORED].mean()
 
 
 def _of_classes(logits: Tensor, labels: Tensor) -> Tensor:
