@@ -70,10 +70,9 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         total = stage3_texts(options.training, device.type, len(splits.train.texts))
         options = replace(options, training=replace(options.training, total_texts=total))
         session.options = options
-        start = replace(start, options=replace(start.options, training=options.training))
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)
-        start = replace(start, options=replace(start.options, encoder=encoder))
+        start = replace(start, options=replace(start.options, encoder=encoder, training=options.training))
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         dtype = training_dtype(options.run.dtype, device)
         teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)

@@ -119,11 +119,8 @@ class PlainTextOptions:
             if files
         ]
         if column is not None:
-            tables = [one.has_table for one in sides]
-            sides = [
-                replace(one, column=column) if own or not any(tables) else one
-                for one, own in zip(sides, tables, strict=True)
-            ]
+            some = any(one.has_table for one in sides)  # where none is, each refuses the column
+            sides = [replace(one, column=column) if one.has_table or not some else one for one in sides]
         return sides[0], sides[1] if len(sides) > 1 else None
 
 
