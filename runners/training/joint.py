@@ -25,7 +25,7 @@ from runners.runs.tracking import Tracker
 from runners.training.budgets import Budgets, check_price
 from runners.training.loading import Splits
 from runners.training.loop import milestones
-from runners.training.options.joint import JointFinetuneOptions, stage3_texts
+from runners.training.options.joint import JointFinetuneOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start
 from trbert_env.data.backbones import move
@@ -97,8 +97,8 @@ class JointTraining:
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
         self.updates = 0
-        total = stage3_texts(training, device.type, len(workload.texts))
-        self._total_updates = max(1, round(total / training.texts_per_step))
+        assert training.total_texts is not None, "stage3_texts() settles it"
+        self._total_updates = max(1, round(training.total_texts / training.texts_per_step))
 
     @property
     def texts_seen(self) -> int:
