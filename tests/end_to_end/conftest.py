@@ -296,9 +296,9 @@ def data() -> Data:
     return Data(rows, write_data, save_backbone)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A place with data and encoders."""
+    """A place with data and encoders: one for each test module, so that names of folders need only differ in it."""
     root = tmp_path_factory.mktemp("end_to_end")
     data = write_data(root / "data")
     torch.manual_seed(0)
