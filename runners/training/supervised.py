@@ -66,7 +66,8 @@ class SupervisedTraining(ABC):
     def __init__(self, model: PreTrainedModel, schedule: Schedule, num_texts: int, seed: int) -> None:
         self.model, self.schedule, self.seed = model, schedule, seed
         self.model.requires_grad_(True)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=schedule.learning_rate, weight_decay=0.01)
+        rate = schedule.learning_rate
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.01, fused=True)
         self.updates = 0
         self._num_texts = num_texts
         self._order_of: tuple[int, npt.NDArray[np.int64]] | None = None
