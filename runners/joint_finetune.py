@@ -32,7 +32,7 @@ from runners.training.loop import train
 from runners.training.options.joint import JointFinetuneOptions, stage3_texts
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
-from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember
+from runners.training.teaching import check_memory, check_temperature, load_fine_tuned, load_teacher, remember
 from trbert_env.data.backbones import check_texts, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -70,6 +70,7 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         total = stage3_texts(options.training, device.type, len(splits.train.texts))
         options = replace(options, training=replace(options.training, total_texts=total))
         session.options = options
+        check_temperature(options, splits.train.task)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)
         start = replace(start, options=replace(start.options, encoder=encoder, training=options.training))

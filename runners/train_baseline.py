@@ -32,7 +32,7 @@ from runners.training.loop import train
 from runners.training.options.baseline import TrainBaselineOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import identity_facts
-from runners.training.teaching import check_memory, load_fine_tuned, load_teacher, remember
+from runners.training.teaching import check_memory, check_temperature, load_fine_tuned, load_teacher, remember
 from trbert_env.data.backbones import check_texts, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -51,6 +51,7 @@ def train_baseline(options: TrainBaselineOptions) -> RunFolder:
         start = load_fine_tuned(options.encoder, options.data.env, examples)
         teacher_model = load_teacher(options.training.teacher, options.data.env, start, examples)
         splits = examples.encode(start)
+        check_temperature(options, splits.train.task)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         model = move(copy.deepcopy(start.model), device, torch.float32).eval()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from agents.distillation import Teacher
 from runners.cli.display import progress
+from runners.cli.flags import refuse_given
 from runners.cli.options import EncoderOptions
 from runners.cli.run import UserError
 from runners.runs.models import is_token_reduced, load_model
@@ -34,6 +36,20 @@ def load_fine_tuned(encoder: EncoderOptions, env: str, examples: RunExamples) ->
     if not backbone.fine_tuned:
         raise UserError(f"backbone '{backbone.name}' is not fine-tuned for {env}: run runners/finetune.py first")
     return backbone
+
+
+def check_temperature(options: Any, task: Task) -> None:
+    """Refuse a temperature of distillation that would change nothing.
+
+    Args:
+        options: Options of the runner.
+        task: Task of the run.
+
+    Raises:
+        ValueError: One is given, and the task is a plain regression.
+    """
+    if not task.has_temperature:
+        refuse_given(options, ("--temperature",), "plain regression learns its teacher's numbers as they are")
 
 
 def load_teacher(name: str | None, env: str, backbone: Backbone, examples: RunExamples) -> Backbone:

@@ -163,6 +163,11 @@ class Task(ABC):
         """
         return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
 
+    @property
+    def has_temperature(self) -> bool:
+        """Whether :meth:`divergence` depends on the temperature."""
+        return True
+
     @abstractmethod
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0

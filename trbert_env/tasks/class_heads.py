@@ -49,6 +49,11 @@ class ClassificationHead(ABC):
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Log-likelihood of the labels ``(num_texts, 1)``, in nats, ``(num_texts,)``."""
 
+    @property
+    def has_temperature(self) -> bool:
+        """Whether :meth:`divergence` depends on the temperature."""
+        return True
+
     def divergence(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """KL(teacher || student) of each text, ``(num_texts,)``; see :meth:`~trbert_env.tasks.base.Task.divergence`."""
         student = _log_probabilities(logits / temperature)
@@ -269,6 +274,11 @@ class RegressionHead(ClassificationHead):
     def log_likelihood(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Minus half the squared error; of numbers from 0 to 1 the log-sigmoid, weighed by them."""
         return _log_sigmoid_of(logits, gold) if self.bounded else -0.5 * ((logits - gold.float()) ** 2).squeeze(1)
+
+    @property
+    def has_temperature(self) -> bool:
+        """Whether its numbers lie between 0 and 1; differences of others are not softened."""
+        return self.bounded
 
     def divergence(self, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Half the squared difference; of numbers from 0 to 1 as of a single logit."""

@@ -302,6 +302,11 @@ class Classification(Task):
         """
         return self.kind.log_likelihood(max_over_sequences(logits, layout), targets.to(logits.device))
 
+    @property
+    def has_temperature(self) -> bool:
+        """Whether the outputs of the head are softened."""
+        return self.kind.has_temperature
+
     def divergence(
         self, logits: Tensor, teacher_logits: Tensor, layout: Layout, targets: Tensor, temperature: float = 1.0
     ) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from runners.cli.options import DataOptions, EncoderOptions, OwnDataOptions
 from runners.cli.run import UserError
 from runners.training.loading import RunExamples
-from runners.training.teaching import load_fine_tuned, load_teacher
+from runners.training.options.joint import JointFinetuneOptions
+from runners.training.teaching import check_temperature, load_fine_tuned, load_teacher
+from trbert_env.tasks import Task, task_of
 
 ENV = "TextClassification"
 
@@ -50,3 +53,20 @@ def test_a_teacher_of_other_classes_or_another_order_is_refused(
     )
     with pytest.raises(UserError, match=told):
         load_teacher(classifier(*labels), ENV, encoder, examples)
+
+
+@pytest.mark.parametrize(
+    ("task", "ignored"),
+    [
+        (task_of("classification", {"head": "regression"}), True),
+        (task_of("classification", {"head": "regression", "bounded": True}), False),
+        (task_of("classification", {"head": "relevance"}), False),
+    ],
+)
+def test_a_temperature_that_changes_nothing_is_refused(task: Task, ignored: bool) -> None:
+    softened = JointFinetuneOptions(joint=replace(JointFinetuneOptions().joint, temperature=2.0))
+    check_temperature(JointFinetuneOptions(), task)
+    if not ignored:
+        return check_temperature(softened, task)
+    with pytest.raises(ValueError, match=r"plain regression .*: leave --temperature out"):
+        check_temperature(softened, task)
