@@ -22,7 +22,7 @@ from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
-from runners.runs.earlier import data_of_run, earlier_record
+from runners.runs.earlier import check_settings, data_of_run, earlier_record
 from runners.runs.models import check_settled, is_token_reduced, load_first, load_model, load_original
 from runners.runs.run_folder import RunFolder
 from runners.training.layers import settled_layers
@@ -87,8 +87,8 @@ class EvaluateOptions:
     run: Group[RunOptions] = field(default_factory=RunOptions)
 
     def defaults(self) -> EvaluateOptions:
-        """Return the defaults: the data of the run that the model is of."""
-        return EvaluateOptions(data=data_of_run(self.model, self.data))
+        """Return the defaults: the data of the run that the model is of, or that a heuristic is to match."""
+        return EvaluateOptions(data=data_of_run(self.model or self.match, self.data))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""
@@ -208,12 +208,11 @@ def evaluate_compared(options: EvaluateOptions, folder: Path, device: str) -> Ev
 def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     """Evaluate ``--agent``."""
     assert options.agent is not None
+    matched = _matched(options)
     workload = load_split(options.data, options.encoder.backbone, options.split, training=False)
     encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
-    if options.match is not None:
-        matched = earlier_record(options.match)
-        assert matched is not None
+    if matched is not None:
         fractions, speedup = match_fractions(matched.reduced.savings, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.run.dtype)
@@ -229,6 +228,22 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
         earlier_record(options.full_from),
     )
     return record if options.slices is None or slices is None else with_slices(record, options.slices, slices)
+
+
+def _matched(options: EvaluateOptions) -> EvaluationRecord | None:
+    """Record of ``--match``; None where there is none.
+
+    Raises:
+        UserError: It is of another data set.
+        ValueError: Its texts were read otherwise.
+    """
+    matched = earlier_record(options.match)
+    if matched is None or options.match is None:
+        return None
+    if (env := matched.conditions.env) != options.data.env:
+        raise UserError(f"--match is a run on {env}, and --env is {options.data.env}: leave --env out")
+    check_settings(options.data, options.match)
+    return matched
 
 
 def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | None:

@@ -18,7 +18,8 @@ import numpy as np
 from runners.evaluation.record import OF_TRAINING
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
-from runners.cli.flags import changed_options, option_values, options_from_json, options_to_json
+from runners.cli.flags import changed_options, flag, option_values, options_from_json, options_to_json
+from runners.cli.items import spelled_out
 from runners.cli.options import OptionsT, RunnerOptions
 from runners.runs.versions import git_commit, versions
 
@@ -26,6 +27,8 @@ from runners.runs.versions import git_commit, versions
 LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
 NAMED_OR_PLACED = ("backbone", "teacher", "dataset")
+#: Options that are items ``name=value``, or a file of them.
+ITEMS = ("task_options", "columns")
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "model", "backbone", "teacher", "policy", "full_from", "resume")
 
@@ -229,10 +232,18 @@ def _lasting(name: str, kind: object, value: Any) -> Any:
     if last == "output_dir":  # a resumed run writes where it lies
         return value
     if isinstance(kind, Path) or (isinstance(value, str) and last in NAMED_OR_PLACED and Path(value).is_dir()):
-        return str(Path(value).expanduser().absolute())
+        return _absolute(value)
+    if isinstance(kind, tuple) and any(isinstance(item, Path) for item in kind):
+        return [_absolute(item) for item in value]
+    if last in ITEMS and any("=" not in item for item in value):  # a file of them
+        return list(spelled_out(flag(name), value))
     if last == "reader_options":
         return [_lasting_item(item) for item in value]
     return value
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _lasting_item(item: str) -> str:

@@ -241,6 +241,24 @@ def test_a_heuristic_at_equal_flops(agent: str, in_process: Any, trained: Path) 
         assert record[f"full_{name}"] == pytest.approx(wanted[f"full_{name}"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--env", "SQuAD"], "--match is a run on SQuAD2, and --env is SQuAD: leave --env out"),
+        (["--max-length", "48"], "were read with neither --max-length nor --task-options"),
+    ],
+)
+def test_a_heuristic_is_matched_on_the_texts_of_the_run(
+    options: list[str], told: str, in_process: Any, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = EvaluateOptions(agent="random", match=trained).defaults().data
+    assert (given.env, given.data_dir) == ("SQuAD2", in_process.data)
+    arguments = ["--agent", "random", "--match", str(trained), "--backbone", str(in_process.pretrained), *options]
+    with pytest.raises(SystemExit):
+        run(evaluate, EvaluateOptions, [*arguments, *in_process.common("not-matched")])
+    assert told in capsys.readouterr().err
+
+
 def test_a_heuristic_takes_the_measured_cuts_of_the_run_that_it_matches(
     in_process: Any, tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
+from runners.cli.items import named_values
+from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
 from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import FORMAT
 from runners.runs.earlier import data_of_run
 from runners.runs.run_folder import RunFolder, reopen
+from runners.training.options.pretraining import PlainTextOptions, PretrainOptions
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,28 @@ def test_places_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pyt
     assert data_of_run(run.path, DataOptions()).data_dir == tmp_path / "here" / "data"
     monkeypatch.chdir(tmp_path / "here")  # where the same name is the same place
     assert data_of_run(run.path, data).reader_options == found.data.reader_options
+
+
+def test_lists_of_files_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder.create(tmp_path, "text", "pretrain", "mlm", 0)
+    run.write_config(PretrainOptions(data=PlainTextOptions(train_file=(Path("docs"), Path("a.txt")))), {})
+    found = run.read_options(PretrainOptions)
+    assert found.data.train_file == (tmp_path / "docs", tmp_path / "a.txt")
+
+
+def test_a_file_of_items_is_not_needed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("task.yaml").write_text("max_slices: 3")
+    Path("names.yml").write_text("text: body")
+    own = OwnDataOptions(columns=("names.yml", "label=stars"))
+    options = JobOptions(data=DataOptions(task_options=("task.yaml", "stride=64"), own=own))
+    run = make_run(tmp_path, options)
+    Path("task.yaml").unlink()
+    Path("names.yml").unlink()
+    data = run.read_options(JobOptions).data
+    assert named_values("", data.task_options) == {"max_slices": 3, "stride": 64}
+    assert named_values("", data.own.columns) == {"text": "body", "label": "stars"}
 
 
 @pytest.mark.parametrize("name", ["embedded", "google-bert/bert-base-uncased"])
