@@ -22,7 +22,7 @@ from runners.evaluation.matching import match_fractions
 from runners.evaluation.passes import measure_keep_all
 from runners.evaluation.record import EvaluationRecord
 from runners.evaluation.slice_cost import slices_speedup, with_slices
-from runners.runs.earlier import check_settings, data_of_run, earlier_record
+from runners.runs.earlier import data_of_run, earlier_record
 from runners.runs.models import check_settled, is_token_reduced, load_first, load_model, load_original
 from runners.runs.run_folder import RunFolder
 from runners.training.layers import settled_layers
@@ -37,6 +37,7 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     workload = load_split(options.data, options.encoder.backbone, options.split, training=False)
     encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
-    if matched is not None:
+    if matched is not None and options.match is not None:
+        _check_read_alike(workload.task, options.match)
         fractions, speedup = match_fractions(matched.reduced.savings, encoder, workload.texts)
         announce(f"{options.agent}: keep fractions {fractions} give {speedup:.3f}x, as {options.match}")
     dtype = evaluation_dtype(options.run.dtype)
@@ -235,15 +237,29 @@ def _matched(options: EvaluateOptions) -> EvaluationRecord | None:
 
     Raises:
         UserError: It is of another data set.
-        ValueError: Its texts were read otherwise.
     """
     matched = earlier_record(options.match)
-    if matched is None or options.match is None:
-        return None
-    if (env := matched.conditions.env) != options.data.env:
+    if matched is not None and (env := matched.conditions.env) != options.data.env:
         raise UserError(f"--match is a run on {env}, and --env is {options.data.env}: leave --env out")
-    check_settings(options.data, options.match)
     return matched
+
+
+def _check_read_alike(task: Task, match: Path) -> None:
+    """Check that a task has the settings of the model of a run that a heuristic is to match.
+
+    Args:
+        task: Task that the texts are read by.
+        match: Folder of the run; one without a model is not checked.
+
+    Raises:
+        UserError: It has others, so that the same FLOPs would be of other texts.
+    """
+    config = _model_of(RunFolder.open(match))
+    theirs = {} if config is None else config.make_task().settings
+    other = [name for name, value in task.settings.items() if name in theirs and theirs[name] != value]
+    if other:
+        told = ", ".join(f"{name} {theirs[name]} and not {task.settings[name]}" for name in other)
+        raise UserError(f"--match read its texts with {told}: give --max-length and --task-options as there")
 
 
 def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | None:
@@ -266,15 +282,21 @@ def _cuts_of(run: RunFolder) -> tuple[int, ...] | None:
     Raises:
         UserError: Neither tells them.
     """
-    config = run.read_config()
-    recorded = config.get("facts", {}).get("reduction_layers")
+    recorded = run.read_config().get("facts", {}).get("reduction_layers")
     if recorded is not None:
         return tuple(recorded)
-    for place in (str(run.path), config["options"].get("model")):
+    config = _model_of(run)
+    if config is None:
+        raise UserError(f"{run.path} does not record where its cuts are: name them by --reduction-layers")
+    return None if config.reduction_layers is None else tuple(config.reduction_layers)
+
+
+def _model_of(run: RunFolder) -> TokenReducedConfig | None:
+    """The configuration of a run's model, or of the model that it evaluated; None where there is neither."""
+    for place in (str(run.path), run.read_config()["options"].get("model")):
         if place and is_token_reduced(folder := model_folder(place)):
-            cuts = TokenReducedConfig.from_pretrained(folder).reduction_layers
-            return None if cuts is None else tuple(cuts)
-    raise UserError(f"{run.path} does not record where its cuts are: name them by --reduction-layers")
+            return TokenReducedConfig.from_pretrained(folder)
+    return None
 
 
 def evaluate(options: EvaluateOptions, device: str) -> EvaluationRecord:

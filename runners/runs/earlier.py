@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from runners.cli.flags import flag, group_from_json, option_values, options_to_json
-from runners.cli.items import named_values
 from runners.cli.options import DataOptions
 from runners.evaluation.record import REQUIRED, EvaluationRecord
 from runners.runs.files import read_record
@@ -19,8 +18,6 @@ SOURCES = ("env", "data_source", "data_dir", "train_file", "validation_file", "d
 READ_WITH = (*SOURCES, "dataset_config", "columns", "label_kind", "validation_share", "split_seed", "skip_bad_records")
 #: Options that say where the files of a data set lie, which is the same data set wherever they lie.
 ELSEWHERE = ("data_source", "data_dir")
-#: Options that are settings of the task.
-SETTINGS = ("max_length", "task_options")
 #: What tells how own files are read, whichever they are.
 FORM = ("env", "columns", "label_kind", "skip_bad_records")
 #: Options that name own data.
@@ -54,26 +51,6 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
     if not own and other <= set(ELSEWHERE):
         return group_from_json(DataOptions, defaults | read_with | {name: defaults[name] for name in ELSEWHERE})
     return DataOptions()
-
-
-def check_settings(given: DataOptions, path: Path) -> None:
-    """Check that texts are read by a task of the settings that an earlier run's had.
-
-    Args:
-        given: Options of the texts.
-        path: Folder of the run or of its model; one that records no settings is not checked.
-
-    Raises:
-        ValueError: They are read otherwise.
-    """
-    saved = saved_options(path) or {}
-    if not saved.keys() >= {*SETTINGS} or _settings(saved) == _settings(options_to_json(given)):
-        return
-    length, items = saved["max_length"], saved["task_options"]
-    flags = [] if length is None else [f"--max-length {length}"]
-    flags += [f"--task-options {' '.join(items)}"] if items else []
-    told = " ".join(flags) or "neither --max-length nor --task-options"
-    raise ValueError(f"the texts of {path} were read with {told}: read these texts so too")
 
 
 def check_split(request: DataRequest, model: str | Path | None) -> None:
@@ -122,11 +99,6 @@ def _same_texts(request: DataRequest, model: str | Path | None) -> DataRequest |
 def _read_with(saved: Mapping[str, Any]) -> dict[str, Any]:
     """The saved options that texts were read with."""
     return {name: saved[name] for name in (*READ_WITH, *LATER_READ_WITH) if name in saved}
-
-
-def _settings(saved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The settings of a task that options give."""
-    return saved["max_length"], named_values("--task-options", saved["task_options"])
 
 
 def _told(request: DataRequest) -> str:

@@ -245,7 +245,7 @@ def test_a_heuristic_at_equal_flops(agent: str, in_process: Any, trained: Path) 
     ("options", "told"),
     [
         (["--env", "SQuAD"], "--match is a run on SQuAD2, and --env is SQuAD: leave --env out"),
-        (["--max-length", "48"], "were read with neither --max-length nor --task-options"),
+        (["--max-length", "48"], "--match read its texts with max_tokens 384 and not 48: give --max-length and"),
     ],
 )
 def test_a_heuristic_is_matched_on_the_texts_of_the_run(

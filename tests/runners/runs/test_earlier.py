@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
-from runners.runs.earlier import check_settings, check_split, data_of_run, knows_texts
+from runners.runs.earlier import check_split, data_of_run, knows_texts
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import RunExamples, load_split
 
@@ -163,18 +161,3 @@ def test_other_texts_and_published_splits_go_with_any_encoder(
     for encoder in (str(run.path), str(tmp_path), "google-bert/bert-base-uncased", None):
         check_split(given.request(), encoder)
         assert not knows_texts(DataOptions("IMDB" if given.env != "IMDB" else "RACE").request(), encoder)
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"max_length": 256, "task_options": ("truncation=head+tail",)}, "--max-length 256 --task-options truncation="),
-        ({}, "neither --max-length nor --task-options"),
-    ],
-)
-def test_texts_that_are_compared_are_read_alike(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
-    data = DataOptions(**settings)
-    run = make_run(tmp_path, JobOptions(data=data))
-    check_settings(data, run.path)
-    with pytest.raises(ValueError, match=f"were read with {re.escape(told)}"):
-        check_settings(DataOptions(max_length=128), run.path)
