@@ -17,6 +17,7 @@ from runners.finetune import FinetuneOptions
 from runners.runs.checkpoint import FORMAT
 from runners.runs.earlier import data_of_run
 from runners.runs.run_folder import RunFolder, reopen
+from runners.training.options.baseline import TrainBaselineOptions
 from runners.training.options.pretraining import PlainTextOptions, PretrainOptions
 
 
@@ -122,6 +123,16 @@ def test_a_file_of_items_is_not_needed_again(tmp_path: Path, monkeypatch: pytest
     data = run.read_options(JobOptions).data
     assert named_values("", data.task_options) == {"max_slices": 3, "stride": 64}
     assert named_values("", data.own.columns) == {"text": "body", "label": "stars"}
+
+
+def test_a_file_of_a_systems_options_is_not_needed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("system.yaml").write_text("layers: [1, 3]")
+    run = RunFolder.create(tmp_path, "SQuAD2", "baseline", "distilled", 0)
+    run.write_config(TrainBaselineOptions(system_options=("system.yaml",)), {})
+    Path("system.yaml").unlink()
+    found = run.read_options(TrainBaselineOptions)
+    assert named_values("", found.system_options) == {"layers": [1, 3]}
 
 
 @pytest.mark.parametrize("name", ["embedded", "google-bert/bert-base-uncased"])
