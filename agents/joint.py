@@ -119,12 +119,12 @@ class JointLearner:
         self._teacher = teacher
         staged.model.requires_grad_(True)
         groups: list[dict[str, Any]] = [{"params": list(staged.model.parameters()), "weight_decay": 0.01}]
-        self._rates = [options.encoder_rate]
+        self._rates = [options.peak_rate]
         if options.exit_offset_rate and agent is not None:
             for parameter, rate in staged.exit_offsets.learning_rates(options.exit_offset_rate):
                 groups.append({"params": [parameter], "weight_decay": 0.0})
                 self._rates.append(rate)
-        self._optimizer = torch.optim.AdamW(groups, lr=options.encoder_rate, fused=True)
+        self._optimizer = torch.optim.AdamW(groups, lr=options.peak_rate, fused=True)
 
     def step(self, parts: Sequence[Sequence[EncodedText]], progress: tuple[float, float]) -> dict[str, float]:
         """One update on several parts of a batch, whose gradients are averaged.

@@ -29,7 +29,7 @@ from runners.training.joint import JointTraining
 from runners.training.layers import settled_layers
 from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
-from runners.training.options.joint import JointFinetuneOptions, stage3_texts
+from runners.training.options.joint import JointFinetuneOptions, settled_stage3
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start, identity_facts
 from runners.training.teaching import check_memory, check_temperature, load_fine_tuned, load_teacher, remember
@@ -66,14 +66,12 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         start, examples = load_start(options)
         teacher_model = load_teacher(options.training.teacher, options.data.env, start.backbone, examples)
         splits = examples.encode(start.backbone, start.task_settings)
-        # Recorded with the options, for the default of a GPU is another one than that of a CPU.
-        total = stage3_texts(options.training, device.type, len(splits.train.texts))
-        options = replace(options, training=replace(options.training, total_texts=total))
-        session.options = options
+        session.options = options = settled_stage3(options, len(splits.train.texts))
         check_temperature(options, splits.train.task)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
         encoder = settled_layers(start.options.encoder, splits.train, device)
-        start = replace(start, options=replace(start.options, encoder=encoder, training=options.training))
+        loaded = replace(start.options, joint=options.joint, training=options.training)
+        start = replace(start, options=replace(loaded, encoder=encoder))
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
         dtype = training_dtype(options.run.dtype, device)
         teacher = Teacher(move(teacher_model.model, device, torch.float32).eval(), splits.train.task, dtype)

@@ -9,18 +9,23 @@ from typing import TypeVar
 from agents.learning import LearningOptions
 from runners.cli.flags import flag
 from runners.training.options.baseline import BaselineStageOptions, BaselineTrainingOptions
-from runners.training.options.joint import JointStageOptions
+from runners.training.options.joint import ENCODER_RATES, JointStageOptions
 
 OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
 
 
-def trained_alike(joint: JointStageOptions) -> BaselineStageOptions:
+def trained_alike(joint: JointStageOptions, device: str) -> BaselineStageOptions:
     """Return the options by which compared systems learn as ours does in stage 3.
+
+    They have to learn what ours already knows, so their rate of the encoder is that of many texts for few of them too.
 
     Args:
         joint: Options of stage 3.
+        device: Kind of device, ``"cpu"`` or ``"cuda"``.
     """
     shared = {one.name: getattr(joint.joint, one.name) for one in fields(LearningOptions)}
+    if joint.joint.encoder_rate is None:
+        shared["encoder_rate"] = ENCODER_RATES[device]
     training = BaselineTrainingOptions(texts_per_step=joint.training.texts_per_step)
     return BaselineStageOptions(LearningOptions(**shared), training)
 
@@ -32,14 +37,23 @@ def differences(own: JointStageOptions, theirs: BaselineStageOptions) -> tuple[s
         own: Options of our stage 3.
         theirs: Options of compared systems.
     """
+    learning = replace(theirs.learning, encoder_rate=theirs.learning.peak_rate)
     names = [one.name for one in fields(LearningOptions)]
-    pairs = [(name, getattr(theirs.learning, name), getattr(own.joint, name)) for name in names]
+    pairs = [(name, getattr(learning, name), getattr(own.joint, name)) for name in names]
     pairs.append(("texts_per_step", theirs.training.texts_per_step, own.training.texts_per_step))
-    told = [f"{flag(f'baseline.{name}')} {value:g} (ours {ours:g})" for name, value, ours in pairs if value != ours]
+    told = [
+        f"{flag(f'baseline.{name}')} {_told(value)} (ours {_told(ours)})"
+        for name, value, ours in pairs
+        if value != ours
+    ]
     lines = [f"Compared systems learn by {', '.join(told)}."] if told else []
     if own.joint.states_weight:
         lines.append(f"Ours learns the teacher's states too, by --joint.states-weight {own.joint.states_weight:g}.")
     return tuple(lines)
+
+
+def _told(value: float | None) -> str:
+    return "by its number of texts" if value is None else f"{value:g}"
 
 
 def with_defaults_for(options: OptionsT, unread: Collection[str]) -> OptionsT:

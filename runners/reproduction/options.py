@@ -115,8 +115,9 @@ class ReproduceOptions:
     def defaults(self) -> ReproduceOptions:
         """Return the defaults on this device; those of long texts for table 3."""
         data = ReproducedDataOptions(env=LONG_TEXTS) if self.table == 3 else ReproducedDataOptions()
-        joint = measured_defaults(resolve_device(self.run.device).type, has_policy=True)
-        return ReproduceOptions(data=data, joint=joint, baseline=trained_alike(joint))
+        device = resolve_device(self.run.device).type
+        joint = measured_defaults(device, has_policy=True)
+        return ReproduceOptions(data=data, joint=joint, baseline=trained_alike(joint, device))
 
     def check(self) -> None:
         """Refuse options that do not go together; see :class:`runners.cli.options.RunnerOptions`."""

@@ -118,7 +118,7 @@ class BaselineTraining:
         return {
             "losses/task_loss": loss,
             "losses/gradient_norm": float(norm),
-            "charts/learning_rate": self.options.learning.encoder_rate * factor,
+            "charts/learning_rate": self.options.learning.peak_rate * factor,
             "charts/phase": float(self.phase),
         }
 
@@ -146,7 +146,7 @@ class BaselineTraining:
             self.system.begin(self.phase, self._lessons())
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        rate = self.options.learning.encoder_rate
+        rate = self.options.learning.peak_rate
         groups: list[dict[str, Any]] = [{"params": list(self.system.model.parameters()), "weight_decay": 0.01}]
         extra = self.system.extra_parameters(self._ends[self.phase] - self._first)
         groups += [{"params": [one], "weight_decay": 0.0} for one, _ in extra]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from agents.joint import JointOptions
+from agents.learning import ENCODER_RATE
 from agents.reinforce import ReinforceOptions
 from runners.cli.flags import changed_options, flag, option_paths, refuse_given
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
@@ -22,6 +24,8 @@ from trbert_env.ranges import Range
 
 #: Texts of a run by kind of device, where no number is given.
 DEFAULT_TEXTS = {"cpu": 20_000, "cuda": 280_000}
+#: Peak learning rate of the encoder in a run of so many texts.
+ENCODER_RATES = {"cpu": ENCODER_RATE, "cuda": 6e-4}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def measured_defaults(device: str, has_policy: bool) -> JointStageOptions:
     """
     if device == "cuda":
         return JointStageOptions(
-            JointOptions(encoder_rate=6e-4, distillation=1.0),
+            JointOptions(distillation=1.0),
             JointAgentOptions(exploration=(0.3, 0.05), learning_rate=2e-4),
             JointTrainingOptions(texts_per_step=256, samples_per_text=2),
         )
@@ -229,3 +233,33 @@ def stage3_texts(training: JointTrainingOptions, device: str, split: int) -> int
         split: Texts of the training split.
     """
     return training.total_texts or default_texts(DEFAULT_TEXTS[device], split, training.texts_per_step)
+
+
+def stage3_rate(joint: JointOptions, device: str, texts: int) -> float:
+    """Return the encoder's peak learning rate of a run of stage 3, which few updates cannot make up for (RESULTS.md).
+
+    Args:
+        joint: Options of joint training.
+        device: Kind of device, ``"cpu"`` or ``"cuda"``.
+        texts: Texts of the run.
+
+    Example:
+        >>> [stage3_rate(JointOptions(), "cpu", texts) for texts in (1_250, 5_000, 20_000, 40_000)]
+        [2.5e-05, 5e-05, 0.0001, 0.0001]
+    """
+    if joint.encoder_rate is not None:
+        return joint.encoder_rate
+    return ENCODER_RATES[device] * min(1.0, math.sqrt(texts / DEFAULT_TEXTS[device]))
+
+
+def settled_stage3(options: JointFinetuneOptions, split: int) -> JointFinetuneOptions:
+    """Return the options with what a run settles where it is not given, for that depends on the device.
+
+    Args:
+        options: Options of the run.
+        split: Texts of the training split.
+    """
+    device = resolve_device(options.run.device).type
+    texts = stage3_texts(options.training, device, split)
+    joint = replace(options.joint, encoder_rate=stage3_rate(options.joint, device, texts))
+    return replace(options, joint=joint, training=replace(options.training, total_texts=texts))

@@ -22,12 +22,17 @@ from runners.training.options.joint import measured_defaults
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_compared_systems_learn_as_ours_does(device: str) -> None:
     joint = measured_defaults(device, has_policy=True)
-    found = trained_alike(joint)
-    for name in ("encoder_rate", "distillation", "temperature", "warmup", "max_encoder_norm"):
+    found = trained_alike(joint, device)
+    assert found.learning.encoder_rate == {"cpu": 1e-4, "cuda": 6e-4}[device]  # few texts too, to learn more from
+    for name in ("distillation", "temperature", "warmup", "max_encoder_norm"):
         assert getattr(found.learning, name) == getattr(joint.joint, name), name
     assert found.training.texts_per_step == joint.training.texts_per_step
     options = ReproduceOptions(table=2, joint=joint, baseline=found)
-    assert not any("learn by" in line for line in notes(options))
+    (told,) = [line for line in notes(options) if "learn by" in line]
+    rate = found.learning.encoder_rate
+    assert told == f"Compared systems learn by --baseline.encoder-rate {rate:g} (ours by its number of texts)."
+    alike = replace(joint, joint=replace(joint.joint, encoder_rate=rate))
+    assert not any("learn by" in line for line in notes(replace(options, joint=alike)))
 
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
@@ -53,7 +58,8 @@ def test_the_table_says_what_differs() -> None:
     stage = replace(ReproduceOptions().baseline, learning=learning, training=training)
     told = " ".join(notes(ReproduceOptions(table=2, baseline=stage)))
     assert "compared systems are trained on 4,000 texts" in told
-    assert "Compared systems learn by --baseline.distillation 1 (ours 0.5)." in told
+    by = "--baseline.encoder-rate 0.0001 (ours by its number of texts), --baseline.distillation 1 (ours 0.5)"
+    assert f"Compared systems learn by {by}." in told
     assert "states" not in told
     joint = ReproduceOptions().joint
     told = " ".join(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from agents.joint import JointOptions
 from runners.cli.flags import changed_options
 from runners.cli.run import read_options
 from runners.sweep import SweepOptions
-from runners.training.options.joint import JointFinetuneOptions, JointStageOptions, measured_defaults
+from runners.training.options.joint import (
+    JointFinetuneOptions,
+    JointStageOptions,
+    measured_defaults,
+    settled_stage3,
+)
 
 
 def stage_of(options: JointFinetuneOptions) -> JointStageOptions:
@@ -35,6 +43,31 @@ def test_a_gpu_has_its_own() -> None:
     assert changed_options(found) == ["--policy"]
     assert stage_of(read_options(JointFinetuneOptions, ["--device", "cpu"])) == measured_defaults("cpu", False)
     assert read_options(SweepOptions, ["--stage", "joint"]).joint == measured_defaults("cuda", has_policy=True)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.parametrize(
+    ("device", "total_texts", "rate"),
+    # 1e-4 for 20,000 texts and 6e-4 for 280,000, and its half for a quarter of them; longer runs have no more
+    [
+        *[("cpu", 20_000, 1e-4), ("cpu", 5_000, 5e-5), ("cpu", 1_600, 2.8284e-5), ("cpu", 90_000, 1e-4)],
+        *[("cuda", 280_000, 6e-4), ("cuda", 70_000, 3e-4)],
+    ],
+)
+def test_few_texts_have_a_low_rate_of_the_encoder(device: str, total_texts: int, rate: float) -> None:
+    options = JointFinetuneOptions().defaults()
+    options = replace(options, run=replace(options.run, device=device))
+    options = replace(options, training=replace(options.training, total_texts=total_texts))
+    settled = settled_stage3(options, split=1_000_000)
+    assert settled.joint.encoder_rate == pytest.approx(rate, rel=1e-4)
+    given = settled_stage3(replace(options, joint=JointOptions(encoder_rate=3e-3)), split=1_000_000)
+    assert given.joint.encoder_rate == 3e-3
+
+
+def test_the_rate_follows_the_number_of_texts_of_a_small_split() -> None:
+    """Four passes over 5,000 texts are the default, 20,000; over 1,600 they are 6,400, and 0.32 of it."""
+    found = [settled_stage3(JointFinetuneOptions().defaults(), split).joint.encoder_rate for split in (5_000, 1_600)]
+    assert found == pytest.approx([1e-4, 1e-4 * 0.32**0.5])
 
 
 @pytest.mark.usefixtures("on_a_gpu")
