@@ -28,7 +28,7 @@ LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
 NAMED_OR_PLACED = ("backbone", "teacher", "dataset")
 #: Options that are items ``name=value``, or a file of them.
-ITEMS = ("task_options", "columns", "system_options")
+ITEMS = ("task_options", "columns", "system_options", "agent_options")
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "model", "backbone", "teacher", "policy", "full_from", "resume")
 

@@ -6,6 +6,7 @@ import platform
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ import torch
 
 from runners.cli.items import named_values
 from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
+from runners.cli.run import read_options
 from runners.finetune import FinetuneOptions
+from runners.reproduction.options import ReproduceOptions
 from runners.runs.checkpoint import FORMAT
 from runners.runs.earlier import data_of_run
 from runners.runs.run_folder import RunFolder, reopen
 from runners.training.options.baseline import TrainBaselineOptions
+from runners.training.options.policy import TrainPolicyOptions
 from runners.training.options.pretraining import PlainTextOptions, PretrainOptions
 
 
@@ -123,6 +127,25 @@ def test_a_file_of_items_is_not_needed_again(tmp_path: Path, monkeypatch: pytest
     data = run.read_options(JobOptions).data
     assert named_values("", data.task_options) == {"max_slices": 3, "stride": 64}
     assert named_values("", data.own.columns) == {"text": "body", "label": "stars"}
+
+
+@pytest.mark.parametrize("prefix", ["", "policy."])
+def test_a_file_of_an_agents_options_is_not_needed_again(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run of stage 2 as of what is made of such runs."""
+    monkeypatch.chdir(tmp_path)
+    Path("agent.yaml").write_text("n_epochs: 4")
+    given = [f"--{prefix}agent", "ppo", f"--{prefix}agent-options", "agent.yaml"]
+    options: Any = (
+        read_options(ReproduceOptions, ["--table", "2", *given]) if prefix else read_options(TrainPolicyOptions, given)
+    )
+    run = RunFolder.create(tmp_path, "SQuAD2", "any", "ppo", 0)
+    run.write_config(options, {})
+    Path("agent.yaml").unlink()
+    found = run.read_options(type(options))
+    algorithm = found.policy.algorithm if prefix else found.algorithm
+    assert named_values("", algorithm.agent_options) == {"n_epochs": 4}
 
 
 def test_a_file_of_a_systems_options_is_not_needed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
