@@ -216,9 +216,18 @@ def main(options: FinetuneOptions) -> None:
     run_dir = folder.path
     print(f"watch the curves: tensorboard --logdir {run_dir}")
     print(f"use the encoder: --backbone {run_dir} of other runners, or as a model of transformers, {folder.model_dir}")
-    data = data_of_run(run_dir, DataOptions())
-    given = shlex.join(["--env", data.env, *command_line(FinetuneOptions(data=replace(data, env=DataOptions().env)))])
-    print(f"make it faster: python runners/make_faster.py --model {run_dir} --target-speedup 2 {given}")
+    print(f"make it faster: python runners/make_faster.py --model {run_dir} --target-speedup 2 {read_alike(folder)}")
+
+
+def read_alike(folder: RunFolder) -> str:
+    """Return the options by which another runner reads the texts as a run of stage 1 did, as words of a command line.
+
+    Args:
+        folder: Folder of the run.
+    """
+    data, read = data_of_run(folder.path, DataOptions()), folder.read_options(FinetuneOptions).data
+    data = replace(data, env=DataOptions().env, task_options=read.task_options, max_length=read.max_length)
+    return shlex.join(["--env", read.env, *command_line(FinetuneOptions(data=data))])
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def evaluate_exported(
         clock: False to leave the clock out.
     """
     system = ReducedSystem(exported, decision, exported.name)
-    identity = Identity(backend=exported.manifest.backend, precision=exported.manifest.precision)
+    identity = Identity(backend=exported.manifest.backend, export_precision=exported.manifest.precision)
     found = _compare_system(system, model.backbone, workload, "float32", "cpu", earlier, clock=clock)
     return _printed(found).record(identity=identity)
 

@@ -197,7 +197,7 @@ class Identity:
         keep_fractions: Keep fractions of a heuristic.
         reduction_layers: Cuts of a heuristic.
         backend: Runtime of an export.
-        precision: Number format of an export.
+        export_precision: Number format of an export.
     """
 
     model_fingerprint: str | None = None
@@ -205,7 +205,7 @@ class Identity:
     keep_fractions: tuple[float, ...] | None = None
     reduction_layers: tuple[int, ...] | None = None
     backend: str | None = None
-    precision: str | None = None
+    export_precision: str | None = None
 
     def to_flat(self) -> dict[str, Any]:
         """Return what is known, by name, as JSON values."""

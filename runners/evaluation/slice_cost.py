@@ -24,7 +24,8 @@ _BATCH = 1024
 def slices_speedup(workload: Workload, tokens: int) -> float:
     """Return the FLOPs of an unreduced encoder over slices, divided by its FLOPs on the texts as they are.
 
-    The slices hold as much of a text as these texts do: as many as are needed for their most tokens.
+    As many slices as the most tokens of a text take, as the paper counts them. A query, or what else begins each slice,
+    is repeated in all and takes room there, so of a text that fills its limit they hold a little less.
 
     Args:
         workload: The texts.

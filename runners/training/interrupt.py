@@ -1,4 +1,7 @@
-"""Ctrl-C at a good moment: the step in work is finished, a checkpoint written, and only then the run ends."""
+"""Ctrl-C at a good moment: the step in work is finished, a checkpoint written, and only then the run ends.
+
+SIGTERM, by which schedulers and containers end a job that has some seconds left, is the same.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class InterruptFlag:
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Within the block, a first Ctrl-C only raises the flag; a second one interrupts at once.
+    """Within the block, a first Ctrl-C or SIGTERM only raises the flag; a second one interrupts at once.
 
     What runs in the block looks at the flag where its state is whole, saves, and raises
     ``KeyboardInterrupt`` itself.
@@ -30,8 +33,9 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
         flag.raised = True
         print("\nstopping after this step (again: at once) ...", flush=True)
 
-    previous = signal.signal(signal.SIGINT, note)
+    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

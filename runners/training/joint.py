@@ -60,7 +60,8 @@ class JointTraining:
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
         model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
-        policy_flops = policy_flops_per_token(model.config.hidden_size, options.agent.policy_size)
+        size = 0 if options.unreduced else options.agent.policy_size  # nothing decides in the control
+        policy_flops = policy_flops_per_token(model.config.hidden_size, size)
         self.staged = StagedModel(model, workload.task, options.encoder.layers, policy_flops=policy_flops)
         sizes = (self.staged.encoder.hidden_size, self.staged.num_reductions, workload.task.max_text_tokens)
         spec = AgentSpec(*sizes, training.samples_per_text, run.seed, str(device))

@@ -71,7 +71,7 @@ def test_an_export_is_evaluated_as_the_model_is(
     run(evaluate, EvaluateOptions, [*place, torch_place])
     run(evaluate, EvaluateOptions, [*place, export_place, "--backend", backend])
     ours, theirs = (record_in(in_process.root, name, "evaluate-model") for name in (torch_place, export_place))
-    assert (theirs.pop("backend"), theirs.pop("precision")) == (backend, "float32")
+    assert (theirs.pop("backend"), theirs.pop("export_precision")) == (backend, "float32")
     without_clock = [
         {name: value for name, value in record.items() if name not in CLOCK_KEYS} for record in (ours, theirs)
     ]

@@ -172,6 +172,7 @@ def test_the_unreduced_control(joint: Any, policy: Path) -> None:
     record = record_in(folder)
     assert record["kept_fraction_1"] == record["kept_fraction_2"] == 1.0
     assert record["f1"] == record["keep_all_f1"]
+    assert {value for _, value in curves(folder)["charts/flops_speedup"]} == {1.0}  # no policy runs
     assert record["log_likelihood"] != record["full_log_likelihood"]  # it has learned something
     assert record["holdout_log_likelihood"] != record["log_likelihood"]
     assert record["holdout_log_likelihood"] == pytest.approx(curves(folder)["holdout/keep_all_log_likelihood"][-1][1])

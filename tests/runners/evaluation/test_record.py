@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from runners.evaluate import EvaluateOptions
 from runners.evaluation.record import (
+    Certainty,
     Clock,
     Conditions,
     EvaluationRecord,
@@ -23,6 +24,8 @@ from runners.evaluation.record import (
 )
 from runners.runs.earlier import earlier_record, run_record
 from runners.runs.run_folder import RunFolder
+from trbert_env.presets import PRESETS, get_preset
+from trbert_env.tasks import task_class, task_of
 
 CONDITIONS = {
     "env": "SQuAD2",
@@ -142,6 +145,27 @@ def test_other_conditions_are_named(name: str) -> None:
     older = Conditions.from_flat({key: value for key, value in CONDITIONS.items() if key != name})
     with pytest.raises(ValueError, match=f"the earlier record has {name} None"):
         now.check_same(older)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_no_metric_has_the_name_of_another_entry(name: str) -> None:
+    """Else one would take the other's place in the flat record."""
+    preset = get_preset(name)
+    settings = {entry.name for entry in fields(task_class(preset.task))}
+    looked_for = {"positive": "yes"} if "positive" in settings else {}
+    metrics = task_of(preset.task, preset.settings | looked_for).metric_names
+    assert not looked_for or "precision" in metrics
+    entries = {entry.name for part in (Conditions, Savings, Clock, Identity, Certainty) for entry in fields(part)}
+    assert not entries & {*metrics, "log_likelihood"}
+
+
+def test_an_export_of_a_class_that_is_looked_for_keeps_its_precision() -> None:
+    quality = Quality({"f1": 50.0, "precision": 40.0}, -1.0)
+    identity = Identity(backend="onnx", export_precision="int8")
+    record = EvaluationRecord(Conditions.from_flat(CONDITIONS), Measured(quality), quality, identity=identity)
+    flat = record.to_flat()
+    assert (flat["precision"], flat["full_precision"], flat["export_precision"]) == (40.0, 40.0, "int8")
+    assert EvaluationRecord.from_flat(flat) == record
 
 
 def test_curves_of_held_out_texts() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of the training loop ends the run where its state is whole."""
+"""Ctrl-C or SIGTERM at any moment of the training loop ends the run where its state is whole."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Interrupted:
 
     total_texts = 4
 
-    def __init__(self, moment: str, times: int = 1) -> None:
-        self.updates, self._moment, self._times = 0, moment, times
+    def __init__(self, moment: str, times: int = 1, signum: int = signal.SIGINT) -> None:
+        self.updates, self._moment, self._times, self._signum = 0, moment, times, signum
 
     @property
     def texts_seen(self) -> int:
@@ -33,7 +33,7 @@ class Interrupted:
     def _at(self, moment: str) -> None:
         if moment == self._moment:
             for _ in range(self._times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self._signum)
 
     def step(self) -> dict[str, float]:
         self.updates += 1
@@ -65,15 +65,16 @@ def go(training: Interrupted, folder: RunFolder, state: Any = None) -> None:
     train(training, folder, label="", checkpoint_every=2, state=state, shown={})
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("moment", "saved"),
     [("watch 0", 1), ("step 1", 1), ("step 2", 2), ("state 2", 2), ("step 3", 3), ("step 4", 4), ("state 4", 4)],
 )
-def test_one_ctrl_c_saves_and_stops(moment: str, saved: int, folder: RunFolder) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+def test_one_signal_saves_and_stops(moment: str, saved: int, signum: int, folder: RunFolder) -> None:
+    handler = signal.getsignal(signum)
     with pytest.raises(KeyboardInterrupt):
-        go(Interrupted(moment), folder)
-    assert signal.getsignal(signal.SIGINT) is handler
+        go(Interrupted(moment, signum=signum), folder)
+    assert signal.getsignal(signum) is handler
     state = load_state(folder.checkpoint_dir, folder.run_id)
     assert state == {"updates": saved}
     later = Interrupted("never")
