@@ -16,8 +16,8 @@ class LearningOptions:
     """Options of training an encoder."""
 
     encoder_rate: Annotated[float, Range(0)] | None = None
-    """Peak learning rate of the encoder and its task head. When not given, 1e-4 (6e-4 in stage 3 on a GPU); in a stage
-    3 of fewer texts than it has by default, this times the root of their share of those."""
+    """Peak learning rate of the encoder and its task head. When not given, 1e-4; in stage 3, of fewer texts than
+    20,000, 1e-4 times the square root of their share of 20,000 (on a GPU, 6e-4 and 280,000)."""
 
     warmup: Annotated[float, Range(0, 1)] = 0.1
     """Share of the run over which the encoder's learning rate rises from 0; then it falls linearly to 0."""

@@ -76,6 +76,7 @@ def main(options: ReproduceOptions) -> None:
         name, place = options.product.replace(" ", ""), options.run.output_dir
         folder = RunFolder.create(place, "-".join(options.data.env), "reproduce", name, options.run.seed)
         folder.write_config(options, facts_of(fields))
+        options = folder.read_options(ReproduceOptions)  # files of items, read now: the runs begin hours later
     else:
         folder.check_recorded(facts_of(fields))
     print(f"run folder: {folder.path}")

@@ -308,6 +308,7 @@ def main(options: SweepOptions) -> None:
     if folder is None:
         folder = RunFolder.create(options.run.output_dir, options.data.env, "sweep", options.stage, options.run.seed)
         folder.write_config(options, beside.facts)
+        options = folder.read_options(SweepOptions)  # files of items, read now: the runs begin hours later
     else:
         folder.check_recorded(beside.facts)
     print(f"run folder: {folder.path}")

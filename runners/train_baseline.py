@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 
 from agents.distillation import Teacher
+from baselines.registry import system_class
 from baselines.saving import SystemRecord, save_system
 from runners.cli.display import print_end
 from runners.cli.options import resolve_device
@@ -44,7 +45,7 @@ def train_baseline(options: TrainBaselineOptions) -> RunFolder:
         ended = session.find_ended()
         if ended is not None:
             return ended
-        options = session.options
+        session.options = options = with_rate(session.options)
         device = resolve_device(options.run.device)
         earlier = earlier_record(options.full_from)
         examples = RunExamples.load(options.data, Holdout(options.training.holdout_texts))
@@ -77,6 +78,17 @@ def train_baseline(options: TrainBaselineOptions) -> RunFolder:
         )
         finish(training, folder, splits.validation, earlier)
         return folder
+
+
+def with_rate(options: TrainBaselineOptions) -> TrainBaselineOptions:
+    """Return the options with the encoder's rate that the run has, for its record; as they are where it has none.
+
+    Args:
+        options: Options of the run.
+    """
+    if "encoder_rate" in system_class(options.system).unread(options.own_options()):
+        return options
+    return replace(options, learning=replace(options.learning, encoder_rate=options.learning.peak_rate))
 
 
 def finish(

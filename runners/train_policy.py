@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
 from runners.cli.display import announce, print_end
+from runners.cli.items import spelled_out
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import run
 from runners.evaluation.evaluations import evaluate_agent, evaluate_model
@@ -115,6 +116,9 @@ def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> Run
         if ended is not None:
             return ended
         options = session.options
+        own = spelled_out("--agent-options", options.algorithm.agent_options)
+        options = replace(options, algorithm=replace(options.algorithm, agent_options=own))
+        session.options = options
         device = resolve_device(options.run.device)
         earlier = earlier_record(options.full_from)
         start, splits = prepare(options)

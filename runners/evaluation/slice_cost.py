@@ -24,8 +24,8 @@ _BATCH = 1024
 def slices_speedup(workload: Workload, tokens: int) -> float:
     """Return the FLOPs of an unreduced encoder over slices, divided by its FLOPs on the texts as they are.
 
-    As many slices as the most tokens of a text take, as the paper counts them. A query, or what else begins each slice,
-    is repeated in all and takes room there, so of a text that fills its limit they hold a little less.
+    The most tokens of a text settle the number of slices, as in the paper. Each slice repeats the query or what else
+    begins it, which takes room there: of a text that fills its limit, the slices hold a little less.
 
     Args:
         workload: The texts.

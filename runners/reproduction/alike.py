@@ -17,7 +17,7 @@ OptionsT = TypeVar("OptionsT", LearningOptions, BaselineTrainingOptions)
 def trained_alike(joint: JointStageOptions, device: str) -> BaselineStageOptions:
     """Return the options by which compared systems learn as ours does in stage 3.
 
-    They have to learn what ours already knows, so their rate of the encoder is that of many texts for few of them too.
+    Their encoders change more than one that skips tokens, so their rate does not fall where texts are few.
 
     Args:
         joint: Options of stage 3.

@@ -20,7 +20,9 @@ class InterruptFlag:
 
 @contextmanager
 def interrupt_flag() -> Iterator[InterruptFlag]:
-    """Within the block, a first Ctrl-C or SIGTERM only raises the flag; a second one interrupts at once.
+    """Within the block, a first Ctrl-C or SIGTERM only raises the flag; a Ctrl-C behind it interrupts at once.
+
+    A second SIGTERM does not: ``timeout`` sends two at a time, and who has no patience sends SIGKILL.
 
     What runs in the block looks at the flag where its state is whole, saves, and raises
     ``KeyboardInterrupt`` itself.
@@ -28,10 +30,12 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
     flag = InterruptFlag()
 
     def note(signum: int, frame: FrameType | None) -> None:
+        if flag.raised and signum == signal.SIGTERM:
+            return
         if flag.raised:
             raise KeyboardInterrupt
         flag.raised = True
-        print("\nstopping after this step (again: at once) ...", flush=True)
+        print("\nstopping after this step (Ctrl-C again: at once) ...", flush=True)
 
     previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

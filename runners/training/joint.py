@@ -98,7 +98,7 @@ class JointTraining:
         self._order = TextOrder(len(workload.texts), "shuffle")
         self._generator = np.random.default_rng(run.seed)
         self.updates = 0
-        assert training.total_texts is not None, "stage3_texts() settles it"
+        assert training.total_texts is not None, "settled_stage3() settles it"
         self._total_updates = max(1, round(training.total_texts / training.texts_per_step))
 
     @property

@@ -221,6 +221,8 @@ def test_a_system_of_classifiers(in_process: Any, place: Any, save_encoder: Any,
     run(train_baseline, TrainBaselineOptions, [*every, "--output-dir", str(in_process.root / output)])
     (folder,) = (in_process.root / output).glob("IMDB/baseline-*/*")
     record = record_in(folder)
+    recorded = json.loads((folder / "config.json").read_text())["options"]["encoder_rate"]
+    assert recorded == (None if system == "early-exit" else 1e-4)
     # A run that is killed goes on to the same weights, those of its own modules too.
     process = place.start("train_baseline", *every, "--output-dir", str(place.root / f"{output}-killed"))
     place.stop(process, f"{output}-killed", checkpoints=4)

@@ -99,18 +99,19 @@ def test_what_a_run_leaves(joint: Any, policy: Path, capsys: pytest.CaptureFixtu
     assert not before["calibration.offsets"].equal(after["calibration.offsets"])
 
 
-def test_the_numbers_of_texts_and_the_rate_are_settled_when_a_run_begins(
+def test_the_number_of_texts_and_the_rate_are_settled_when_a_run_begins(
     in_process: Any, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resume on a GPU, where the defaults are others, then finds them among the options."""
     monkeypatch.setitem(stage3.DEFAULT_TEXTS, "cpu", 16)
+    monkeypatch.setitem(stage3.ENCODER_RATES, "cpu", 3e-4)
     run_options = [*(one for one in SMALL[2:] if one not in ("--encoder-rate", "1e-3")), *SAMPLES, "--watch", "0"]
     run(joint_finetune, JointFinetuneOptions, ["--policy", str(policy), *in_process.common("settled"), *run_options])
     folder = in_process.only_run("settled", "joint-*")
     options = json.loads((folder / "config.json").read_text())["options"]
-    assert (options["total_texts"], options["encoder_rate"]) == (16, 1e-4)
+    assert (options["total_texts"], options["encoder_rate"]) == (16, 3e-4)
     rates = [value for _, value in curves(folder)["charts/learning_rate"]]
-    assert max(rates) == pytest.approx(1e-4)
+    assert max(rates) == pytest.approx(3e-4)
 
 
 def test_its_model_is_compared_with_the_encoder_that_it_began_with(joint: Any, in_process: Any) -> None:

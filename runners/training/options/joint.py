@@ -236,7 +236,7 @@ def stage3_texts(training: JointTrainingOptions, device: str, split: int) -> int
 
 
 def stage3_rate(joint: JointOptions, device: str, texts: int) -> float:
-    """Return the encoder's peak learning rate of a run of stage 3, which few updates cannot make up for (RESULTS.md).
+    """Return the encoder's peak learning rate of a run of stage 3: lower for few texts (RESULTS.md, section 3).
 
     Args:
         joint: Options of joint training.
@@ -253,7 +253,7 @@ def stage3_rate(joint: JointOptions, device: str, texts: int) -> float:
 
 
 def settled_stage3(options: JointFinetuneOptions, split: int) -> JointFinetuneOptions:
-    """Return the options with what a run settles where it is not given, for that depends on the device.
+    """Return the options with the number of texts and the encoder's rate, whose defaults depend on the device.
 
     Args:
         options: Options of the run.

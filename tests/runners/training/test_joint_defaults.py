@@ -66,7 +66,8 @@ def test_few_texts_have_a_low_rate_of_the_encoder(device: str, total_texts: int,
 
 def test_the_rate_follows_the_number_of_texts_of_a_small_split() -> None:
     """Four passes over 5,000 texts are the default, 20,000; over 1,600 they are 6,400, and 0.32 of it."""
-    found = [settled_stage3(JointFinetuneOptions().defaults(), split).joint.encoder_rate for split in (5_000, 1_600)]
+    options = read_options(JointFinetuneOptions, ["--device", "cpu"])
+    found = [settled_stage3(options, split).joint.encoder_rate for split in (5_000, 1_600)]
     assert found == pytest.approx([1e-4, 1e-4 * 0.32**0.5])
 
 

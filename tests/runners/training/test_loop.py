@@ -82,6 +82,13 @@ def test_one_signal_saves_and_stops(moment: str, saved: int, signum: int, folder
     assert later.updates == 4
 
 
+def test_a_second_sigterm_changes_nothing(folder: RunFolder) -> None:
+    """The command ``timeout`` sends two at a time."""
+    with pytest.raises(KeyboardInterrupt):
+        go(Interrupted("step 3", times=2, signum=signal.SIGTERM), folder)
+    assert load_state(folder.checkpoint_dir, folder.run_id) == {"updates": 3}
+
+
 @pytest.mark.parametrize(("moment", "saved"), [("step 1", 0), ("step 3", 2), ("state 2", 0), ("state 4", 2)])
 def test_a_second_one_stops_at_once(moment: str, saved: int, folder: RunFolder) -> None:
     with pytest.raises(KeyboardInterrupt):
