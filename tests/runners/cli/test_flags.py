@@ -28,6 +28,9 @@ from runners import (
 )
 from runners.cli.flags import check_options, options_from_json, options_to_json
 from runners.cli.run import UserError, read_options, run
+from runners.reproduction.options import ReproduceOptions
+from runners.sweep import SweepOptions
+from runners.training.options.baseline import TrainBaselineOptions
 from runners.training.options.policy import AlgorithmOptions
 
 JOBS: dict[str, tuple[Any, Any]] = {
@@ -218,16 +221,15 @@ def test_options_through_json_and_back(job: str, given: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "line", "name"),
+    ("kind", "line", "name"),
     [
-        ("sweep", "", "joint.encoder_rate"),
-        ("reproduce", "--figure 2", "joint.encoder_rate"),
-        ("train_baseline", "--system early-exit", "encoder_rate"),
+        (SweepOptions, "", "joint.encoder_rate"),
+        (ReproduceOptions, "--figure 2", "joint.encoder_rate"),
+        (TrainBaselineOptions, "--system early-exit", "encoder_rate"),
     ],
 )
-def test_a_run_that_recorded_an_earlier_default_goes_on(job: str, line: str, name: str) -> None:
+def test_a_run_that_recorded_an_earlier_default_goes_on(kind: Any, line: str, name: str) -> None:
     """Though it would be refused as given, where nothing reads it."""
-    kind = JOBS[job][1]
     options = read_options(kind, line.split())
     earlier = options_to_json(options) | {name: 1e-4}
     found = options_from_json(kind, earlier)
