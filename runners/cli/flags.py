@@ -104,13 +104,9 @@ def check_options(options: RunnerOptions) -> None:
     Raises:
         ValueError: The message names the option, its value and its range.
     """
-    _check_values(options)
-    options.check()
-
-
-def _check_values(options: RunnerOptions) -> None:
     names = {".".join(path): name for name, path in option_paths(type(options)).items()}
     check_ranges(options, lambda path: flag(names[path]))
+    options.check()
 
 
 def refuse_unused(options: RunnerOptions, **hints: str) -> None:
@@ -154,14 +150,11 @@ def options_to_json(options: Any) -> dict[str, Any]:
 def options_from_json(kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Restore what :func:`options_to_json` wrote, each value in the type of its field.
 
-    Whether they go together was checked when the run began. It is not checked again: what was a default then may count
-    as given now, and then a run of an earlier version could not be gone on with.
-
     Raises:
-        ValueError: An option is unknown or missing, not of its field's type, or out of its range.
+        ValueError: An option is unknown or missing, not of its field's type, or refused by :func:`check_options`.
     """
     options = group_from_json(kind, values)
-    _check_values(options)
+    check_options(options)
     return options
 
 

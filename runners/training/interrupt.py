@@ -30,10 +30,10 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
     flag = InterruptFlag()
 
     def note(signum: int, frame: FrameType | None) -> None:
-        if flag.raised and signum == signal.SIGTERM:
-            return
         if flag.raised:
-            raise KeyboardInterrupt
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         flag.raised = True
         print("\nstopping after this step (Ctrl-C again: at once) ...", flush=True)
 

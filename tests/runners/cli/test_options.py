@@ -151,6 +151,7 @@ def test_a_whole_number_restores_as_a_float() -> None:
         ({"seed": None}, "saved option seed is None"),
         ({"device": "tpu"}, "saved option device is 'tpu'"),
         ({"reduction_layers": [2, "x"]}, "saved option reduction_layers is 'x'"),
+        ({"reduction_layers": [2, 4]}, "--reduction-layers has no meaning here: give --pair"),
         ({"pair": [1.0]}, "saved option pair is"),
         ({"stage.pace": 1.5}, "saved option stage.pace is 1.5"),
         ({"stage.pace": 0}, "--stage.pace is 0"),
