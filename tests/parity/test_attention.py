@@ -83,6 +83,26 @@ def test_a_bias_is_added_to_the_scores_of_each_sequence(run: Callable[..., Tenso
         torch.testing.assert_close(own_gradient, expected, rtol=0, atol=1e-5)
 
 
+def test_a_bias_is_the_same_without_gradients() -> None:
+    generator = torch.Generator().manual_seed(1)
+    bias = PositionBias([torch.randn(4, n, n, generator=generator) for n in LENGTHS])
+    heads = random_heads(sum(LENGTHS))
+    learning = [tensor.clone().requires_grad_() for tensor in heads]
+    expected = _by_sequence(learning[0], learning[1], learning[2], LENGTHS, 0.3, bias).detach()
+    torch.testing.assert_close(_by_sequence(*heads, LENGTHS, 0.3, bias), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sequence_does_not_see_the_rows_behind_it(dtype: torch.dtype) -> None:
+    lengths = [47, 30, 2]
+    heads = [tensor.to(dtype) for tensor in random_heads(sum(lengths))]
+    output = _by_sequence(heads[0], heads[1], heads[2], lengths, None)
+    others = [torch.cat([tensor[:, :, :47], 100 * tensor[:, :, 47:]], dim=2) for tensor in heads]
+    assert torch.equal(_by_sequence(others[0], others[1], others[2], lengths, None)[:, :47], output[:, :47])
+    alone = [tensor[:, :, :47] for tensor in heads]
+    assert torch.equal(_by_sequence(alone[0], alone[1], alone[2], lengths[:1], None), output[:, :47])
+
+
 def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:
     gradients = []
     for run in (_by_sequence, _padded):

@@ -124,7 +124,7 @@ def case(kind: str, family: str, make_model: Callable[..., PreTrainedModel], mak
     torch.manual_seed(0)
     model: PreTrainedModel = task.auto_model.from_config(config).eval()
     for parameter in model.parameters():  # a fresh pooler and head say nearly the same of every text
-        torch.nn.init.normal_(parameter, std=0.25) if parameter.dim() > 1 else None
+        torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() > 1 else None
     made = make_texts(*lengths_of(kind))
     return Case(task, model, [replace(text, target=target_of(kind, row, len(text))) for row, text in enumerate(made)])
 

@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trbert_env.encoder.fused import attend_fused
 from trbert_env.encoder.kernels import attention_way
 from trbert_env.encoder.products import attend_in_products, attend_recomputed
 from trbert_env.encoder.received import attention_received, attention_with_received
@@ -110,18 +111,18 @@ def _by_sequence(
 ) -> Tensor:
     """One call a sequence: on a CPU faster than any masked call.
 
-    In float32 that is the fused kernel. In bfloat16 two matrix products are two to four times as fast with gradients,
-    and a long sequence computes its probabilities anew in backward; without gradients, where a sequence is not short,
-    it depends on the processor: see :func:`~trbert_env.encoder.kernels.attention_way`.
+    In float32 that is the fused kernel; see :mod:`trbert_env.encoder.fused`. In bfloat16 two matrix products are two to
+    four times as fast with gradients, and a long sequence computes its probabilities anew in backward; without
+    gradients, where a sequence is not short, it depends on the processor: see
+    :func:`~trbert_env.encoder.kernels.attention_way`.
     """
     tail = query.shape[2] - sum(lengths)
-    sizes = [*lengths, tail]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     in_products = query.dtype == torch.bfloat16 and (query.requires_grad or attention_way() == "products")
     if in_products:  # strided reads are slow in a product
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
-    splits = [tensor.split(sizes, dim=2) for tensor in (query, key, value)]
-    outputs = []
+    splits = [tensor.split([*lengths, tail], dim=2) for tensor in (query, key, value)]
+    outputs, start = [], 0
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and q.requires_grad and added is None and length >= LONG:
@@ -130,7 +131,8 @@ def _by_sequence(
             outputs.append(attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:
             mask = None if added is None else added[None]
-            outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2))
+            outputs.append(attend_fused(query, key, value, start, length, scale, mask).transpose(1, 2))
+        start += length
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)

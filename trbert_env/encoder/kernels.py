@@ -87,7 +87,9 @@ def is_recorded() -> bool:
     return tracing or torch.compiler.is_compiling()
 
 
-def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+def onednn_linear(
+    states: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none", added: Tensor | None = None
+) -> Tensor:
     """Multiply by oneDNN, ``(..., outputs)``; without gradients.
 
     Args:
@@ -95,7 +97,11 @@ def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None, activatio
         weight: ``(outputs, inputs)``, of any strides; or what :func:`onednn_order` gave.
         bias: ``(outputs,)``; None for none.
         activation: ``"none"``, or ``"gelu"`` for the exact GELU of the result.
+        added: ``(..., outputs)`` to add to the result where there is no activation, before it is rounded; None for
+            nothing.
     """
+    if added is not None:
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(states, added, weight, bias, "add"))
     return cast(Tensor, torch.ops.mkldnn._linear_pointwise(states, weight, bias, activation, [], "none"))
 
 

@@ -85,6 +85,21 @@ def apply_inner(module: nn.Module, activation: nn.Module, states: Tensor) -> Ten
     return cast(Tensor, activation(apply_linear(module, states)))
 
 
+def apply_outer(module: nn.Module, states: Tensor, residual: Tensor) -> Tensor:
+    """Apply a linear layer and the residual connection behind it; both run as one product, without gradients.
+
+    Args:
+        module: See :func:`apply_linear`.
+        states: ``(..., inputs)``.
+        residual: ``(..., outputs)``, of the same number format.
+    """
+    if is_plain(module) and _takes_onednn(module, states) and residual.dtype == states.dtype:
+        weight, bias = cast(Tensor, module.weight), cast("Tensor | None", module.bias)
+        if not _learns(states, weight, bias, residual):
+            return onednn_linear(states, _ordered(module, weight), bias, added=residual)
+    return apply_linear(module, states) + residual
+
+
 def is_plain(module: nn.Module) -> bool:
     """Tell whether a layer is a stock linear layer, and nothing is to run beside it."""
     return type(module) is nn.Linear and not _is_watched(module)
@@ -153,8 +168,9 @@ class _OneDnnLinear(torch.autograd.Function):
         )
 
 
-def _linear_flops(states: torch.Size, weight: torch.Size, *args: Any, **kwargs: Any) -> int:
-    """FLOPs of a product, for torch's own counter, which does not know the operator."""
+def _linear_flops(states: torch.Size, second: torch.Size, third: torch.Size | None, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of a product, for torch's own counter, which does not know the operator; what is added comes second."""
+    weight = third if third is not None and len(third) == 2 else second
     return 2 * states.numel() * weight[0]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from trbert_env.encoder.attention import attend
-from trbert_env.encoder.linear import apply_inner, apply_linear
+from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer
 from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
 
@@ -56,8 +56,8 @@ def run_attention(
         apply_linear(projection, states).view(shape).transpose(1, 2)
         for projection in (parts.query, parts.key, parts.value)
     )
-    output = apply_linear(parts.output, attend(query, key, value, packed, bias=bias).flatten(2))
-    return cast(Tensor, parts.norm(_dropped(output, parts.dropout, training) + states))
+    attended = attend(query, key, value, packed, bias=bias).flatten(2)
+    return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training)))
 
 
 def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) -> Tensor:
@@ -68,9 +68,12 @@ def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) ->
         states: ``(1, rows, hidden)`` states that :func:`run_attention` gave.
         training: True for dropout.
     """
-    output = apply_linear(parts.outer, apply_inner(parts.inner, parts.activation, states))
-    return cast(Tensor, parts.norm(_dropped(output, parts.dropout, training) + states))
+    inner = apply_inner(parts.inner, parts.activation, states)
+    return cast(Tensor, parts.norm(_residual(parts.outer, inner, states, parts.dropout, training)))
 
 
-def _dropped(values: Tensor, probability: float, training: bool) -> Tensor:
-    return dropout(values, probability) if training and probability else values
+def _residual(module: nn.Module, inputs: Tensor, states: Tensor, probability: float, training: bool) -> Tensor:
+    """A linear layer, its dropout and the residual connection."""
+    if training and probability:
+        return dropout(apply_linear(module, inputs), probability) + states
+    return apply_outer(module, inputs, states)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.activations import ACT2FN
 
 from trbert_env.encoder import kernels
-from trbert_env.encoder.linear import apply_inner, apply_linear, use_faster_linear
+from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer, use_faster_linear
 
 pytestmark = pytest.mark.skipif(not kernels._has_onednn(), reason="this torch has no oneDNN")
 
@@ -50,6 +50,8 @@ def test_products_equal_the_stock_layer(layer: nn.Linear, states: Tensor, frozen
     close(apply_linear(layer, states), layer(states))
     for activation in (nn.GELU(), ACT2FN["gelu"], nn.GELU(approximate="tanh"), ACT2FN["gelu_new"], nn.ReLU()):
         close(apply_inner(layer, activation, states), activation(layer(states)))
+    residual = torch.randn(1, 7, 40)
+    close(apply_outer(layer, states, residual), layer(states) + residual)
 
 
 @pytest.mark.parametrize("needed", ["states", "weights", "both"])
@@ -67,6 +69,18 @@ def test_gradients_equal_the_stock_layer(layer: nn.Linear, states: Tensor, neede
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("needed", ["layer", "residual"])
+def test_gradients_of_a_residual_connection_equal_the_stock_ones(needed: str, layer: nn.Linear, states: Tensor) -> None:
+    residual = torch.randn(1, 7, 40, requires_grad=needed == "residual")
+    layer.requires_grad_(needed == "layer")
+    wanted_of = [residual] if needed == "residual" else list(layer.parameters())
+    found, wanted = (
+        torch.autograd.grad(output.square().sum(), wanted_of)
+        for output in (apply_outer(layer, states, residual), layer(states) + residual)
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 CHANGES: dict[str, Callable[[nn.Linear], object]] = {
@@ -139,14 +153,16 @@ def test_hooked_and_exchanged_layers_run_as_modules(layer: nn.Linear, states: Te
     layer.register_forward_hook(lambda *_: seen.append(1))
     apply_linear(layer, states)
     apply_inner(layer, nn.GELU(), states)
-    assert len(seen) == 2
+    apply_outer(layer, states, torch.zeros(1, 7, 40))
+    assert len(seen) == 3
 
 
 @torch.no_grad()
 def test_the_flop_counter_of_torch_counts_the_product(layer: nn.Linear, states: Tensor) -> None:
     with FlopCounterMode(display=False) as counter:
         apply_linear(layer, states)
-    assert counter.get_total_flops() == 2 * 7 * 24 * 40
+        apply_outer(layer, states, torch.zeros(1, 7, 40))
+    assert counter.get_total_flops() == 2 * (2 * 7 * 24 * 40)
 
 
 @torch.no_grad()
