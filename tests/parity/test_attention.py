@@ -92,15 +92,16 @@ def test_a_bias_is_the_same_without_gradients() -> None:
     torch.testing.assert_close(_by_sequence(*heads, LENGTHS, 0.3, bias), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_sequence_does_not_see_the_rows_behind_it(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_a_sequence_does_not_see_the_rows_behind_it(dtype: torch.dtype, tolerance: float) -> None:
     lengths = [47, 30, 2]
     heads = [tensor.to(dtype) for tensor in random_heads(sum(lengths))]
     output = _by_sequence(heads[0], heads[1], heads[2], lengths, None)
     others = [torch.cat([tensor[:, :, :47], 100 * tensor[:, :, 47:]], dim=2) for tensor in heads]
     assert torch.equal(_by_sequence(others[0], others[1], others[2], lengths, None)[:, :47], output[:, :47])
     alone = [tensor[:, :, :47] for tensor in heads]
-    assert torch.equal(_by_sequence(alone[0], alone[1], alone[2], lengths[:1], None), output[:, :47])
+    found = _by_sequence(alone[0], alone[1], alone[2], lengths[:1], None)
+    torch.testing.assert_close(found, output[:, :47], rtol=0, atol=tolerance)
 
 
 def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:

@@ -22,7 +22,8 @@ def attend_fused(
 ) -> Tensor:
     """Attend within one of the sequences that lie end to end: ``(1, heads, length, head_dim)``.
 
-    Where gradients are wanted, just the keys of the sequence are read: backward gains nothing by more of them.
+    Where gradients are wanted, just the keys of the sequence are read, for backward gains nothing by more of them; and
+    where the fused kernel is switched off, as by :func:`torch.nn.attention.sdpa_kernel`.
 
     Args:
         query: ``(1, heads, rows, head_dim)``, every number of them finite; ``key`` and ``value`` likewise.
@@ -35,7 +36,8 @@ def attend_fused(
     """
     queries = query.narrow(2, start, length)
     count = -(-length // VECTOR) * VECTOR
-    if count == length or query.requires_grad or key.requires_grad or value.requires_grad:
+    learns = query.requires_grad or key.requires_grad or value.requires_grad
+    if count == length or learns or not torch.backends.cuda.flash_sdp_enabled():  # of the CPU's kernel too
         keys, values, added = key.narrow(2, start, length), value.narrow(2, start, length), bias
     else:
         keys, values = _rows(key, start, count), _rows(value, start, count)
