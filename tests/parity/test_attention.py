@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
 from trbert_env.data.backbones import move
@@ -102,6 +103,15 @@ def test_a_sequence_does_not_see_the_rows_behind_it(dtype: torch.dtype, toleranc
     alone = [tensor[:, :, :47] for tensor in heads]
     found = _by_sequence(alone[0], alone[1], alone[2], lengths[:1], None)
     torch.testing.assert_close(found, output[:, :47], rtol=0, atol=tolerance)
+
+
+def test_gradients_of_all_sequences_are_put_together_at_once() -> None:
+    """A slice's own gradient is as large as the whole batch: one for each sequence would be slow."""
+    heads = [tensor.requires_grad_() for tensor in random_heads(sum(LENGTHS))]
+    output = _by_sequence(heads[0], heads[1], heads[2], LENGTHS, None)
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        output.sum().backward()
+    assert "aten::slice_backward" not in {event.key for event in found.key_averages()}
 
 
 def test_gradients_of_the_padded_path_equal_those_by_sequence() -> None:

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trbert_env.encoder.fused import attend_fused
+from trbert_env.encoder.fused import takes_whole_vectors, whole_vectors
 from trbert_env.encoder.kernels import attention_way
 from trbert_env.encoder.products import attend_in_products, attend_recomputed
 from trbert_env.encoder.received import attention_received, attention_with_received
@@ -122,7 +122,7 @@ def _by_sequence(
     if in_products:  # strided reads are slow in a product
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split([*lengths, tail], dim=2) for tensor in (query, key, value)]
-    outputs, start = [], 0
+    outputs, start, whole = [], 0, takes_whole_vectors(query, key, value)
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and q.requires_grad and added is None and length >= LONG:
@@ -131,7 +131,9 @@ def _by_sequence(
             outputs.append(attend_in_products(q[0], k[0], v[0], scale, added).transpose(0, 1)[None])
         else:
             mask = None if added is None else added[None]
-            outputs.append(attend_fused(query, key, value, start, length, scale, mask).transpose(1, 2))
+            if whole:
+                k, v, mask = whole_vectors(key, value, start, length, mask)
+            outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2))
         start += length
     if tail:
         outputs.append(torch.zeros_like(splits[2][-1].transpose(1, 2)))

@@ -11,38 +11,46 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
 #: Keys of a whole vector: 16 numbers of 32 bits with AVX-512, a multiple of what other processors compute at once.
 VECTOR = 16
 
 
-def attend_fused(
-    query: Tensor, key: Tensor, value: Tensor, start: int, length: int, scale: float, bias: Tensor | None = None
-) -> Tensor:
-    """Attend within one of the sequences that lie end to end: ``(1, heads, length, head_dim)``.
+def takes_whole_vectors(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Tell whether sequences are to read whole vectors of keys.
 
-    Where gradients are wanted, just the keys of the sequence are read, for backward gains nothing by more of them; and
-    where the fused kernel is switched off, as by :func:`torch.nn.attention.sdpa_kernel`.
+    They are not where gradients are wanted, for backward gains nothing by it, nor where the fused kernel is switched
+    off, as by :func:`torch.nn.attention.sdpa_kernel`.
 
     Args:
-        query: ``(1, heads, rows, head_dim)``, every number of them finite; ``key`` and ``value`` likewise.
+        query: ``(1, heads, rows, head_dim)`` on the CPU; ``key`` and ``value`` likewise.
         key: See ``query``.
         value: See ``query``.
+    """
+    learns = query.requires_grad or key.requires_grad or value.requires_grad
+    return not learns and torch.backends.cuda.flash_sdp_enabled()  # which switches the CPU's kernel too
+
+
+def whole_vectors(
+    key: Tensor, value: Tensor, start: int, length: int, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return what one of the sequences that lie end to end reads: keys and values of whole vectors, and their bias.
+
+    Args:
+        key: ``(1, heads, rows, head_dim)``, every number of them finite; ``value`` likewise.
+        value: See ``key``.
         start: Row that the sequence begins at.
         length: Rows of the sequence.
-        scale: Factor on the scores.
-        bias: ``(1, heads or 1, length, length)`` to add to the scaled scores; None for nothing.
+        bias: ``(1, heads or 1, length, length)`` that is added to its scaled scores; None for nothing.
     """
-    queries = query.narrow(2, start, length)
     count = -(-length // VECTOR) * VECTOR
-    learns = query.requires_grad or key.requires_grad or value.requires_grad
-    if count == length or learns or not torch.backends.cuda.flash_sdp_enabled():  # of the CPU's kernel too
-        keys, values, added = key.narrow(2, start, length), value.narrow(2, start, length), bias
-    else:
-        keys, values = _rows(key, start, count), _rows(value, start, count)
-        added = _mask(length, count, query.dtype) if bias is None else pad(bias, (0, count - length), value=-torch.inf)
-    return scaled_dot_product_attention(queries, keys, values, attn_mask=added, scale=scale)
+    keys, values = _rows(key, start, count), _rows(value, start, count)
+    if count == length:
+        return keys, values, bias
+    if bias is None:
+        return keys, values, _mask(length, count, key.dtype)
+    return keys, values, pad(bias, (0, count - length), value=-torch.inf)
 
 
 def _rows(tensor: Tensor, start: int, count: int) -> Tensor:
@@ -55,6 +63,6 @@ def _rows(tensor: Tensor, start: int, count: int) -> Tensor:
 @lru_cache(maxsize=4096)
 def _mask(length: int, count: int, dtype: torch.dtype) -> Tensor:
     """``(1, 1, length, count)``: 0 for the sequence's keys, minus infinity for those behind them."""
-    row = torch.zeros(count, dtype=dtype)
+    row = torch.zeros(count, dtype=dtype, device="cpu")  # kept: whatever the default device is just now
     row[length:] = -torch.inf
     return row.expand(1, 1, length, count)
