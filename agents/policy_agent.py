@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agents.base import Agent, AgentSpec, Rollout
 from agents.samplers import BernoulliSampler, BudgetedSampler, Sampler
+from trbert_env.encoder.cuts import MOST_CUTS
 from trbert_env.envs.packed import PackedObservation
 from trbert_env.ranges import Items, Range, check_ranges
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, keep_top
@@ -19,7 +20,7 @@ from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 #: About 2.07x fewer FLOPs in an encoder of 6 layers that is cut before layers 2 and 5.
 DEFAULT_KEEP_FRACTIONS: tuple[float, ...] = (0.5, 0.2)
 #: Of the full length, one a reduction; tokens once skipped stay out, so they cannot rise.
-KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, 3, order="falling")]
+KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, MOST_CUTS, order="falling")]
 
 
 @dataclass(frozen=True)

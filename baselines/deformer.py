@@ -166,7 +166,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         def speed(layers: int) -> float:
             return float(full / deformer_flops(cost, layers, layouts, task.query_segment, options.cached).sum())
 
-        speeds = {f"{layers} lower layers": speed(layers) for layers in range(sum(cost.stage_depths))}
+        speeds = {f"{layers} lower layers": speed(layers) for layers in range(cost.num_layers)}
         try:
             found = nearest(speedup, speeds, cls.title)
         except ValueError as error:
@@ -186,7 +186,7 @@ def deformer_flops(cost: CostModel, layers: int, layouts: Sequence[Layout], quer
         cached: True to leave the passage's lower layers out.
     """
     full = layouts[0]
-    upper = (sum(cost.stage_depths) - layers) * cost.layer(full)
+    upper = (cost.num_layers - layers) * cost.layer(full)
     if not layers:
         return upper
     lengths = layouts[1].sequence_lengths

@@ -160,7 +160,7 @@ def check_within_reach(title: str, speedup: float, model: PreTrainedModel, texts
     """
     cost, full = CostModel.of(StagedEncoder(model)), full_layout(texts)
     behind = Layout.from_lengths([1] * len(full.sequence_lengths), full.sequences_per_text.tolist())
-    reduced = retention_flops(cost, [full, *[behind] * sum(cost.stage_depths)])
+    reduced = retention_flops(cost, [full, *[behind] * cost.num_layers])
     fastest = float(cost.full(full).sum() / reduced.sum())
     if speedup > fastest:
         raise ValueError(

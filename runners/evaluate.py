@@ -262,7 +262,7 @@ def _check_read_alike(task: Task, match: Path) -> None:
         raise UserError(f"--match read its texts with {told}: give --max-length and --task-options as there")
 
 
-def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | None:
+def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[float, ...] | None:
     """The cuts of a heuristic: those that are named, the matched run's, or measured ones; any where nothing is cut."""
     named = options.encoder.layers
     if named is not None or options.agent in ("stock", "keep-all"):
@@ -276,7 +276,7 @@ def _cuts(options: EvaluateOptions, workload: Workload) -> tuple[int, ...] | Non
     return settled_layers(options.encoder, training, resolve_device(options.run.device)).layers
 
 
-def _cuts_of(run: RunFolder) -> tuple[int, ...] | None:
+def _cuts_of(run: RunFolder) -> tuple[float, ...] | None:
     """The cuts that a run recorded, or those of its model or of the model that it evaluated.
 
     Raises:

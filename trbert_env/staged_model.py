@@ -53,7 +53,7 @@ class StagedModel(nn.Module):
         self,
         model: PreTrainedModel,
         task: Task,
-        reduction_layers: Sequence[int] | None = None,
+        reduction_layers: Sequence[float] | None = None,
         exit_offsets: ExitOffsets | None = None,
         policy_flops: int = 0,
     ) -> None:

@@ -27,6 +27,7 @@ import tyro
 
 from runners.cli.items import named_values, plain_value
 from trbert_env.data.request import DataRequest
+from trbert_env.encoder.cuts import MOST_CUTS
 from trbert_env.ranges import LARGEST_SEED, Items, Range
 
 
@@ -129,6 +130,10 @@ class DataOptions:
         )
 
 
+#: Whole numbers stay integers, as they were before there were cuts within layers.
+Cuts = Annotated[tuple[Annotated[int | float, Range(1.5)], ...], Items(1, MOST_CUTS, order="rising")]
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """The encoder, and the layers that it is reduced before."""
@@ -136,13 +141,12 @@ class EncoderOptions:
     backbone: str | None = None
     """Folder of an encoder or of a run of stage 1, hub name, or "embedded"; by default the data set's published one."""
 
-    reduction_layers: Annotated[tuple[Annotated[int, Range(2)], ...], Items(1, 3, order="rising")] | Literal["auto"] = (
-        "auto"
-    )
-    """Reduce before these layers, counted from 1; auto measures which layer knows the answer, and cuts behind it."""
+    reduction_layers: Cuts | Literal["auto"] = "auto"
+    """Reduce before these layers, counted from 1, or within them, behind their attention: 2 is before layer 2, 1.5
+    within layer 1. auto measures which layer knows the answer, and cuts behind it."""
 
     @property
-    def layers(self) -> tuple[int, ...] | None:
+    def layers(self) -> tuple[float, ...] | None:
         """The layers that are named; None where they are to be measured, or the encoder's own where nothing is."""
         return None if self.reduction_layers == "auto" else self.reduction_layers
 

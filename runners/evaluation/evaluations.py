@@ -169,7 +169,7 @@ def evaluate_heuristic(
     workload: Workload,
     dtype: DType,
     device: str,
-    reduction_layers: tuple[int, ...] | None = None,
+    reduction_layers: tuple[float, ...] | None = None,
     seed: int = 0,
     earlier: EvaluationRecord | None = None,
 ) -> EvaluationRecord:
@@ -200,7 +200,7 @@ def evaluate_agent(
     workload: Workload,
     dtype: DType,
     device: str,
-    reduction_layers: tuple[int, ...] | None = None,
+    reduction_layers: tuple[float, ...] | None = None,
     exit_offsets: ExitOffsets | None = None,
     earlier: EvaluationRecord | None = None,
 ) -> EvaluationRecord:

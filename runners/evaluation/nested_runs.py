@@ -163,7 +163,7 @@ class HeuristicPoints:
         self,
         options: TaskOptions,
         validation: Workload,
-        reduction_layers: tuple[int, ...] | None,
+        reduction_layers: tuple[float, ...] | None,
         agent: PolicyAgentOptions,
         speedups: Sequence[float],
     ) -> None:

@@ -28,7 +28,7 @@ from trbert_env.system import ReducedSystem, UnreducedSystem
 def evaluation_env(
     workload: Workload,
     *,
-    reduction_layers: tuple[int, ...] | None = None,
+    reduction_layers: tuple[float, ...] | None = None,
     policy_size: int = 0,
     dtype: DType = "float32",
     device: str = "cpu",
@@ -146,7 +146,7 @@ def measure_model(model: TokenReducedModel, workload: Workload, dtype: DType, de
 def run_policy_pass(
     agent: TrainedPolicy,
     workload: Workload,
-    reduction_layers: tuple[int, ...],
+    reduction_layers: tuple[float, ...],
     exit_offsets: ExitOffsets,
     dtype: DType,
     device: str,

@@ -203,7 +203,7 @@ class Identity:
     model_fingerprint: str | None = None
     threshold: float | None = None
     keep_fractions: tuple[float, ...] | None = None
-    reduction_layers: tuple[int, ...] | None = None
+    reduction_layers: tuple[float, ...] | None = None
     backend: str | None = None
     export_precision: str | None = None
 

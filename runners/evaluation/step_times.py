@@ -46,7 +46,7 @@ class StepSettings:
     """
 
     keep_fractions: tuple[float, ...]
-    reduction_layers: tuple[int, ...] | None
+    reduction_layers: tuple[float, ...] | None
     dtype: Literal["float32", "bfloat16"]
     device: str
     rounds: int

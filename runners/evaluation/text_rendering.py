@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from agents.base import Actor
+from trbert_env.encoder.cuts import layers_before
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.envs.episode import Episode
@@ -87,8 +89,11 @@ def stops_of(actor: Actor, staged: StagedModel, text: EncodedText, width: int) -
 
 
 def last_layers(encoder: StagedEncoder) -> tuple[int, ...]:
-    """Return the layer, counted from 1, that made the last state of tokens that stop at each reduction, or at none."""
-    return (*(cut - 1 for cut in encoder.reduction_layers), encoder.num_layers)
+    """Return the layer, counted from 1, that made the last state of tokens that stop at each reduction, or at none.
+
+    Of tokens that stop within a layer, it is that layer.
+    """
+    return (*(math.ceil(layers_before(cut)) for cut in encoder.reduction_layers), encoder.num_layers)
 
 
 def layers_of(encoder: StagedEncoder, stops: Sequence[int]) -> list[int]:

@@ -218,9 +218,9 @@ def test_options_are_checked_before_anything_is_loaded(
     [
         ([2, 5], r"reduction_layers \(2, 5\): the encoder has 4 layers, so each must lie in 2..4"),
         ([1], r"reduction_layers \(1,\): the encoder has 4 layers"),
-        ([3, 2], r"reduction_layers \(3, 2\): name 1 to 3 different layers in rising order"),
+        ([3, 2], r"reduction_layers \(3, 2\): name 1 to 12 different layers in rising order"),
         ([2, 2], "rising order"),
-        ([], "name 1 to 3 different layers"),
+        ([], "name 1 to 12 different layers"),
     ],
 )
 def test_reduction_layers_that_do_not_fit(make_env: Any, layers: list[int], message: str) -> None:

@@ -25,7 +25,7 @@ from trbert_env.tasks import make_task
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
-MaskedStock = Callable[[Any, Sequence[Tensor]], AbstractContextManager[None]]
+MaskedStock = Callable[..., AbstractContextManager[None]]
 Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
 
 
@@ -85,9 +85,18 @@ def make_masks() -> MakeMasks:
     return make
 
 
-def _masked(layer: Any, in_play: Tensor) -> Callable[..., Any]:
-    """A stock layer in which tokens out of play are no keys, and keep their state."""
+#: Modules that the second half of a stock layer begins with, by what families call them.
+SECOND_HALVES = ("intermediate", "ffn", "mlp_norm")
+
+
+def _masked(layer: Any, in_play: Tensor, behind: Tensor) -> Callable[..., Any]:
+    """A stock layer in which tokens out of play are no keys, and keep their state.
+
+    ``behind`` are those still in play behind its attention; the others keep the state that they have there.
+    """
     stock = layer.forward
+    half = next(getattr(layer, name) for name in SECOND_HALVES if hasattr(layer, name))
+    middle: list[Tensor] = []
 
     def forward(*given: Any, **named: Any) -> Any:
         call = inspect.signature(stock).bind(*given, **named)
@@ -98,24 +107,30 @@ def _masked(layer: Any, in_play: Tensor) -> Callable[..., Any]:
             mask = states.new_zeros(1, 1, *2 * in_play.shape) if mask is None else mask
             mask = mask.masked_fill(~in_play, -1e9)
         call.arguments["attention_mask"] = mask
+        hook = half.register_forward_pre_hook(lambda _, inputs: middle.append(inputs[0]))
         output = stock(*call.args, **call.kwargs)
+        hook.remove()
+        kept = torch.where(in_play[:, None], middle[-1], states)
         if isinstance(output, tuple):
-            return torch.where(in_play[:, None], output[0], states), *output[1:]
-        return torch.where(in_play[:, None], output, states)
+            return torch.where(behind[:, None], output[0], kept), *output[1:]
+        return torch.where(behind[:, None], output, kept)
 
     return forward
 
 
 @pytest.fixture
 def masked_stock() -> MaskedStock:
-    """``masked_stock(stock, in_play)``: inside it, each stock layer sees its ``(n,)`` tokens in play only."""
+    """``masked_stock(stock, in_play)``: inside it, each stock layer sees its ``(n,)`` tokens in play only.
+
+    ``behind`` are those still in play behind its attention; the same where they are left out.
+    """
 
     @contextmanager
-    def patched(stock: Any, in_play: Sequence[Tensor]) -> Iterator[None]:
+    def patched(stock: Any, in_play: Sequence[Tensor], behind: Sequence[Tensor] | None = None) -> Iterator[None]:
         layers = FAMILIES[stock.config.model_type].stack(stock.base_model)
         with pytest.MonkeyPatch.context() as patch:
-            for layer, own in zip(layers, in_play, strict=True):
-                patch.setattr(layer, "forward", _masked(layer, own))
+            for layer, own, left in zip(layers, in_play, behind or in_play, strict=True):
+                patch.setattr(layer, "forward", _masked(layer, own, left))
             yield
 
     return patched

@@ -19,11 +19,11 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 
 TOLERANCE = 1e-5
-LAYERS = [(2,), (2, 3), (2, 3, 4)]
+LAYERS = [(2,), (2, 3), (2, 3, 4), (1.5, 3), (1.5, 2.5, 3.5, 4.5)]
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]
-MaskedStock = Callable[[Any, Sequence[Tensor]], AbstractContextManager[None]]
+MaskedStock = Callable[..., AbstractContextManager[None]]
 Play = Callable[[StagedForward, Sequence[Tensor]], StagedForward]
 
 
@@ -32,7 +32,7 @@ def masked_stock_states(
     family: str,
     text: EncodedText,
     masks: Sequence[Tensor],
-    layers: Sequence[int],
+    layers: Sequence[float],
     masked_stock: MaskedStock,
 ) -> Tensor:
     """The stock encoder on a whole text; from each reduction on, dropped tokens are masked out as keys.
@@ -48,9 +48,9 @@ def masked_stock_states(
         if FAMILIES[family].reads_token_types:
             arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids[part]).long()[None]
         in_play = [torch.ones(length, dtype=torch.bool)]
-        for depth in range(1, stock.config.num_hidden_layers + 1):
-            in_play.append(masks[layers.index(depth)][part] if depth in layers else in_play[-1])
-        with masked_stock(stock, in_play[1:]):
+        for half in range(2, 2 * stock.config.num_hidden_layers + 2):
+            in_play.append(masks[layers.index(half / 2)][part] if half / 2 in layers else in_play[-1])
+        with masked_stock(stock, in_play[1::2], in_play[2::2]):
             finished.append(stock.base_model(**arguments).last_hidden_state[0])
         start += length
     return torch.cat(finished)
@@ -74,7 +74,7 @@ def test_dropping_equals_stock_layers_with_the_dropped_masked_out(
     make_masks: MakeMasks,
     play: Play,
     masked_stock: MaskedStock,
-    layers: tuple[int, ...],
+    layers: tuple[float, ...],
 ) -> None:
     texts = make_texts((9,), (14,), (1,), (5, 7), (3, 1, 6))
     masks = make_masks(texts, len(layers))

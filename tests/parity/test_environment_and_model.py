@@ -66,7 +66,7 @@ def run(env: TokenReductionVectorEnv, choose: Callable[..., Tensor]) -> tuple[Te
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("layers", [(3,), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("layers", [(3,), (2, 3), (2, 3, 4), (1.5, 3.5)])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_given_masks_give_the_same_through_environment_and_model(
     model: PreTrainedModel,

@@ -17,20 +17,30 @@ from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA
 
+#: Modules that the second half of a stock layer begins with, by what families call them.
+SECOND_HALVES = ("intermediate", "ffn", "mlp_norm")
 
-def by_definition(stock: Any, family: str, text: EncodedText, stopped: int, pivot: int) -> Tensor:
-    """|dLoss/dH_r . (H_r - H_l)|, (n,), where hidden[k] leaves layer k."""
+
+def by_definition(stock: Any, family: str, text: EncodedText, stopped: float, pivot: int) -> Tensor:
+    """|dLoss/dH_r . (H_r - H_l)|, (n,), where hidden[k] leaves layer k, and k + 1/2 the attention of layer k + 1."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
     if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
-    hidden = stock.base_model(**arguments, output_hidden_states=True).hidden_states
+    layers = FAMILIES[family].stack(stock.base_model)
+    middle: list[Tensor] = []
+    halves = [next(getattr(layer, name) for name in SECOND_HALVES if hasattr(layer, name)) for layer in layers]
+    hooks = [half.register_forward_pre_hook(lambda _, inputs: middle.append(inputs[0])) for half in halves]
+    found = stock.base_model(**arguments, output_hidden_states=True).hidden_states
+    for noting in hooks:
+        noting.remove()
+    hidden = dict(enumerate(found)) | {number + 0.5: states for number, states in enumerate(middle)}
     pivot_states = hidden[pivot].detach().requires_grad_()
 
     def from_pivot(layer: Any, given: Any, output: Any) -> Any:
         return (pivot_states, *output[1:]) if isinstance(output, tuple) else pivot_states
 
     # The stock head on top of the stock layers, fed from the pivot on.
-    hook = FAMILIES[family].stack(stock.base_model)[pivot - 1].register_forward_hook(from_pivot)
+    hook = layers[pivot - 1].register_forward_hook(from_pivot)
     output = stock(**arguments)
     hook.remove()
     logits = torch.stack([output.start_logits[0], output.end_logits[0]], 1)
@@ -54,6 +64,7 @@ def by_definition(stock: Any, family: str, text: EncodedText, stopped: int, pivo
         (9, (2, 8, 9), [(1, 7), (1, 7), (7, 8)]),
         (3, (2, 3), [(1, 2), (1, 2)]),
         (2, (2,), [(0, 1)]),
+        (6, (1.5, 4.5), [(0.5, 5), (3.5, 5)]),
     ],
 )
 def test_importance_equals_its_definition(
@@ -61,8 +72,8 @@ def test_importance_equals_its_definition(
     family: str,
     texts: list[EncodedText],
     depth: int,
-    layers: tuple[int, ...],
-    spans: list[tuple[int, int]],
+    layers: tuple[float, ...],
+    spans: list[tuple[float, int]],
 ) -> None:
     model = make_model(family, layers=depth)
     stock = copy.deepcopy(model)

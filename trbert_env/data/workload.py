@@ -67,7 +67,7 @@ class Workload:
         *,
         backbone: str | Backbone | None = None,
         max_examples: int | None = None,
-        reduction_layers: Sequence[int] | None = None,
+        reduction_layers: Sequence[float] | None = None,
     ) -> Workload:
         """Load the records, then the backbone, then encode.
 
@@ -96,7 +96,7 @@ class Workload:
         *,
         backbone: str | Backbone | None = None,
         max_examples: int | None = None,
-        reduction_layers: Sequence[int] | None = None,
+        reduction_layers: Sequence[float] | None = None,
         training: bool | None = None,
     ) -> Workload:
         """Load the backbone for records that are loaded, then encode; see :meth:`load`.

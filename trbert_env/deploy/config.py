@@ -68,7 +68,7 @@ class TokenReducedConfig(PreTrainedConfig):
         env: str = "SQuAD2",
         task: str = "",
         task_settings: dict[str, Any] | None = None,
-        reduction_layers: Sequence[int] | None = None,
+        reduction_layers: Sequence[float] | None = None,
         policy_size: int = DEFAULT_POLICY_SIZE,
         weighted_overlap: bool = False,
         threshold: float = 0.5,

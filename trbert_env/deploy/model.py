@@ -199,7 +199,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         *,
         env: str,
         task: Task,
-        reduction_layers: Sequence[int],
+        reduction_layers: Sequence[float],
         decision: DecisionRule,
         exit_offsets: ExitOffsets | None = None,
         backbone_name: str = "",

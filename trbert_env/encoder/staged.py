@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -14,64 +15,38 @@ from transformers import PreTrainedModel
 
 from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.batching import MOST_BYTES, computes_in_bfloat16, group_sizes, rows_to_run
+from trbert_env.encoder.cuts import check_reduction_layers, default_reduction_layers, layers_before
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
 from trbert_env.encoder.sequences import PackedSequences, Recorder
 from trbert_env.encoder.texts import TextBatch
 
-#: One layer, or half of one: its index, states ``(1, rows, hidden)``, the sequences that they are of, and what the
-#: layers of a stage share.
-_Step = Callable[[int, Tensor, PackedSequences, Any], Tensor]
-
-
-def default_reduction_layers(num_layers: int) -> tuple[int, ...]:
-    """``(2, L/2 + 1)``, 1-based: what the released code does; one reduction where both coincide.
-
-    Example:
-        >>> default_reduction_layers(12), default_reduction_layers(6), default_reduction_layers(3)
-        ((2, 7), (2, 4), (2,))
-    """
-    return tuple(sorted({2, num_layers // 2 + 1}))
-
-
-def check_reduction_layers(layers: Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Return ``layers`` as a tuple, or say what is wrong with them.
-
-    Raises:
-        ValueError: Not 1 to 3 rising layers between 2 and the depth, or the encoder has a single layer.
-    """
-    if num_layers < 2:
-        raise ValueError(
-            f"the encoder has {num_layers} layer, and tokens stop before layer 2 at the earliest: use one of at least 2"
-        )
-    layers = tuple(int(layer) for layer in layers)
-    if not 1 <= len(layers) <= 3 or list(layers) != sorted(set(layers)):
-        raise ValueError(f"reduction_layers {layers}: name 1 to 3 different layers in rising order, such as 2 4")
-    if layers[0] < 2 or layers[-1] > num_layers:
-        raise ValueError(
-            f"reduction_layers {layers}: the encoder has {num_layers} layers, so each must lie in 2..{num_layers}"
-        )
-    return layers
+#: What computes one layer, or half of one: its index, states ``(1, rows, hidden)``, the sequences that they are of, and
+#: what the layers of a stage share.
+_Compute = Callable[[int, Tensor, PackedSequences, Any], Tensor]
+#: That, and the 0-based layer that it is of.
+_Step = tuple[_Compute, int]
 
 
 class StagedEncoder:
     """Runs a stock encoder stage by stage on packed tokens.
 
-    Stage t is what lies between reduction t and the next: stage 0 the layers before the first
-    reduction layer, stage T those from the last one on. The model's own layers do the work; only
-    their attention function is exchanged, for one that still serves stock padded calls.
+    Stage t is what lies between reduction t and the next: stage 0 what lies before the first cut, stage T what lies
+    behind the last one; see :mod:`trbert_env.encoder.cuts`. The model's own layers do the work; only their attention
+    function is exchanged, for one that still serves stock padded calls.
 
     Args:
         model: A transformers model of a family in :data:`~trbert_env.encoder.families.FAMILIES`, with or without a
             task head.
-        reduction_layers: 1-based; tokens are dropped before these layers. None for the default of the family.
+        reduction_layers: Cuts that tokens are dropped at: 2 before layer 2, 1.5 within layer 1. None for the default
+            of the family.
 
     Raises:
         ValueError: The family is not supported, or the reduction layers do not fit its depth.
     """
 
-    def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[int] | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[float] | None = None) -> None:
         #: What is particular to the model's family.
         self.family = family_of(model.config)
         base = cast(PreTrainedModel, model.base_model)
@@ -108,9 +83,9 @@ class StagedEncoder:
         return len(self.reduction_layers)
 
     @property
-    def stage_bounds(self) -> tuple[tuple[int, int], ...]:
-        """0-based half-open layer range of each of the T + 1 stages."""
-        cuts = [0, *(layer - 1 for layer in self.reduction_layers), self.num_layers]
+    def stage_bounds(self) -> tuple[tuple[float, float], ...]:
+        """Layers that have run before and behind each of the T + 1 stages; halves where a cut lies within a layer."""
+        cuts = [0, *map(layers_before, self.reduction_layers), self.num_layers]
         return tuple(itertools.pairwise(cuts))
 
     def embed(self, batch: TextBatch) -> PackedTokens:
@@ -147,33 +122,39 @@ class StagedEncoder:
             packed: Sequences that the rows are of; rows behind them are padding, and come out as anything.
             stage: The stage.
         """
-        return self._run_rows(states, packed, range(*self.stage_bounds[stage]), self._layer, None)
+        return self._run_rows(states, packed, self._steps(*self.stage_bounds[stage]), None)
 
     def run_layers(
-        self, tokens: PackedTokens, first: int, last: int, received: list[Tensor] | None = None
+        self, tokens: PackedTokens, first: float, last: float, received: list[Tensor] | None = None
     ) -> PackedTokens:
-        """Run layers ``first`` to ``last - 1`` (0-based).
+        """Run what lies between two numbers of layers, ``[first, last)``.
 
         Args:
-            tokens: States that enter the first of them.
-            first: The first layer.
-            last: One past the last layer.
-            received: List to which the last layer appends the attention that each token received; None for none.
+            tokens: States that enter.
+            first: Layers that have run; 0.5 more where the attention of the next has, too.
+            last: Layers that have run behind it.
+            received: List to which the last attention appends what each token received; None for none.
         """
-        return self._run(tokens, range(first, last), self._layer, None if received is None else Recorder(received))
+        return self._run(tokens, self._steps(first, last), None if received is None else Recorder(received))
 
-    def run_padded(self, states: Tensor, bias: Tensor, first: int, last: int) -> Tensor:
-        """Run layers ``first`` to ``last - 1`` (0-based) on padded sequences, by the stock layers' own attention.
+    def run_padded(self, states: Tensor, bias: Tensor, first: float, last: float) -> Tensor:
+        """Run what lies between two numbers of layers on padded sequences, whole layers by their own stock call.
 
         Args:
             states: ``(num_sequences, width, hidden)``.
             bias: ``(num_sequences, 1, 1, width)`` to add to the scores of attention: 0 for tokens, far below
                 zero for padding.
-            first: The first layer.
-            last: One past the last layer.
+            first: Layers that have run, halves counted; see :meth:`run_layers`.
+            last: Layers that have run behind it.
         """
-        for layer in self._layers[first:last]:
-            states = layer(states, attention_mask=bias)
+        for compute, index in self._steps(first, last):
+            layer = self._layers[index]
+            if compute == self._attention:
+                states = self.family.padded_attention_half(layer, states, bias)
+            elif compute == self._feed_forward:
+                states = self.family.feed_forward_half(layer, states)
+            else:
+                states = layer(states, attention_mask=bias)
         return states
 
     def run_attention(self, tokens: PackedTokens, index: int, recorder: Recorder | None = None) -> PackedTokens:
@@ -184,7 +165,7 @@ class StagedEncoder:
             index: 0-based layer.
             recorder: Recorder of the attention that tokens receive; None where it is not wanted.
         """
-        return self._run(tokens, range(index, index + 1), self._attention, recorder)
+        return self._run(tokens, [(self._attention, index)], recorder)
 
     def run_feed_forward(self, tokens: PackedTokens, index: int) -> PackedTokens:
         """Run the second half of a layer: feed-forward network, residual connection and norm.
@@ -193,7 +174,7 @@ class StagedEncoder:
             tokens: Tokens that enter it.
             index: 0-based layer.
         """
-        return self._run(tokens, range(index, index + 1), self._feed_forward, None)
+        return self._run(tokens, [(self._feed_forward, index)], None)
 
     def finish(self, states: Tensor) -> Tensor:
         """Return the last hidden states that a task head reads, from states behind any layer: ``(rows, hidden)``.
@@ -202,6 +183,16 @@ class StagedEncoder:
             states: ``(rows, hidden)``; in some families a norm follows the last layer, which stopped tokens take too.
         """
         return self.family.finish(self._base, states)
+
+    def _steps(self, first: float, last: float) -> list[_Step]:
+        """What lies between two numbers of layers: whole layers, and halves at the ends."""
+        begin, end = math.ceil(first), math.floor(last)
+        steps: list[_Step] = [(self._layer, index) for index in range(begin, end)]
+        if first < begin:
+            steps.insert(0, (self._feed_forward, begin - 1))
+        if end < last:
+            steps.append((self._attention, end))
+        return steps
 
     def _layer(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         return self.family.layer(self._layers[index], states, packed, shared)
@@ -212,8 +203,8 @@ class StagedEncoder:
     def _feed_forward(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         return self.family.feed_forward_half(self._layers[index], states)
 
-    def _run(self, tokens: PackedTokens, indices: range, step: _Step, recorder: Recorder | None) -> PackedTokens:
-        """Run a step of each layer in turn, over groups of sequences that fit the cache; the last one records."""
+    def _run(self, tokens: PackedTokens, steps: Sequence[_Step], recorder: Recorder | None) -> PackedTokens:
+        """Run steps in turn, over groups of sequences that fit the cache; the last one records."""
         lengths = tokens.layout.sequence_lengths
         own = None if recorder is None else replace(recorder, found=[])
         groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
@@ -223,7 +214,7 @@ class StagedEncoder:
         if self.family.reads_positions:
             places = _sequence_positions(tokens.layout).split(sizes)
         outputs = [
-            self._run_group(piece, group, place, indices, step, own)
+            self._run_group(piece, group, place, steps, own)
             for piece, group, place in zip(states, groups, places, strict=True)
         ]
         if recorder is not None and own is not None:
@@ -235,8 +226,7 @@ class StagedEncoder:
         states: Tensor,
         lengths: Tensor,
         places: Tensor | None,
-        indices: range,
-        step: _Step,
+        steps: Sequence[_Step],
         recorder: Recorder | None,
     ) -> Tensor:
         """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
@@ -245,17 +235,17 @@ class StagedEncoder:
             states = pad(states, (0, 0, 0, missing))
             places = None if places is None else pad(places, (0, missing))
         packed = PackedSequences.of(lengths, states.device, places)
-        return self._run_rows(states, packed, indices, step, recorder)[:total]
+        return self._run_rows(states, packed, steps, recorder)[:total]
 
     def _run_rows(
-        self, states: Tensor, packed: PackedSequences, indices: range, step: _Step, recorder: Recorder | None
+        self, states: Tensor, packed: PackedSequences, steps: Sequence[_Step], recorder: Recorder | None
     ) -> Tensor:
-        """Rows through the layers: ``(rows, hidden)``."""
+        """Rows through the steps: ``(rows, hidden)``."""
         states = states[None]
         shared = self.family.prepare(self._base, states, packed)
-        for index in indices:
-            packed.recorder = recorder if index == indices[-1] else None
-            states = step(index, states, packed, shared)
+        for number, (compute, index) in enumerate(steps, start=1):
+            packed.recorder = recorder if number == len(steps) else None
+            states = compute(index, states, packed, shared)
         return states[0]
 
     def _most_tokens(self, states: Tensor) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from trbert_env.encoder.attention import attend
 from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer
@@ -60,12 +60,32 @@ def run_attention(
     return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training)))
 
 
+def run_padded_attention(parts: AttentionParts, states: Tensor, bias: Tensor) -> Tensor:
+    """Run attention, residual connection and norm on padded sequences, without dropout.
+
+    Args:
+        parts: Parts of the layer.
+        states: ``(num_sequences, width, hidden)`` states that enter the layer.
+        bias: ``(num_sequences, 1, 1, width)`` to add to the scaled scores: 0 for tokens, far below zero for padding.
+
+    Returns:
+        ``(num_sequences, width, hidden)``.
+    """
+    shape = (*states.shape[:2], -1, parts.head_size)
+    query, key, value = (
+        apply_linear(projection, states).view(shape).transpose(1, 2)
+        for projection in (parts.query, parts.key, parts.value)
+    )
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
+    return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training=False)))
+
+
 def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) -> Tensor:
     """Run feed-forward network, residual connection and norm: ``(1, rows, hidden)``.
 
     Args:
         parts: Parts of the layer.
-        states: ``(1, rows, hidden)`` states that :func:`run_attention` gave.
+        states: ``(1, rows, hidden)`` states that :func:`run_attention` gave, or padded ones of any leading shape.
         training: True for dropout.
     """
     inner = apply_inner(parts.inner, parts.activation, states)

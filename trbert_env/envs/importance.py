@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from trbert_env.encoder.cuts import layers_before
 from trbert_env.encoder.packing import PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -33,7 +34,7 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
     encoder, task = staged.encoder, staged.task
     spans = _spans(encoder)
     depths = {depth for span in spans for depth in span}
-    states: dict[int, Tensor] = {}
+    states: dict[float, Tensor] = {}
     first = min(pivot for _, pivot in spans)
     with torch.no_grad():
         tokens = _run_recording(encoder, encoder.embed(batch), 0, first, depths, states)
@@ -46,25 +47,30 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
         pivots = sorted({pivot for _, pivot in spans})
         gradients = dict(zip(pivots, torch.autograd.grad(loss, [states[pivot] for pivot in pivots]), strict=True))
 
-    def score(stopped: int, pivot: int) -> Tensor:
+    def score(stopped: float, pivot: float) -> Tensor:
         residual = states[pivot].detach().float() - states[stopped].detach().float()
         return (gradients[pivot].float() * residual).sum(-1).abs()
 
     return torch.stack([score(*span) for span in spans])
 
 
-def _spans(encoder: StagedEncoder) -> list[tuple[int, int]]:
+def _spans(encoder: StagedEncoder) -> list[tuple[float, float]]:
     """The layers l and r of each reduction, as numbers of layers that have run."""
     # Behind the last layer the states of most tokens are nothing to a head that reads the first one.
     usual = max(1, min(math.ceil(3 * encoder.num_layers / 4), encoder.num_layers - 1))
-    entering = [layer - 1 for layer in encoder.reduction_layers]
+    entering = [layers_before(cut) for cut in encoder.reduction_layers]
     return [(own, usual) if own < usual else (before, own) for before, own in itertools.pairwise((0, *entering))]
 
 
 def _run_recording(
-    encoder: StagedEncoder, tokens: PackedTokens, first: int, last: int, depths: set[int], found: dict[int, Tensor]
+    encoder: StagedEncoder,
+    tokens: PackedTokens,
+    first: float,
+    last: float,
+    depths: set[float],
+    found: dict[float, Tensor],
 ) -> PackedTokens:
-    """Run layers ``first..last - 1``, noting the states that enter those of ``depths``."""
+    """Run what lies between two numbers of layers, noting the states at those of ``depths``, and at ``first``."""
     cuts = [first, *(depth for depth in sorted(depths) if first < depth < last), last]
     for start, end in itertools.pairwise(cuts):
         found[start] = tokens.states

@@ -65,4 +65,4 @@ class LengthPrice:
         depths = self.cost.stage_depths
         linear = 4 * size.hidden_size + size.position_rows + size.matrices * size.intermediate_size
         unit = 2 * size.hidden_size * linear * sum(depths[1:]) / (len(depths) - 1)
-        return self.length_penalty * depths[stage] * self.cost.layer(layouts[stage]) / unit
+        return self.length_penalty * self.cost.layers_of(layouts[stage], stage) / unit

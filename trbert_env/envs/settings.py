@@ -54,7 +54,7 @@ class EnvSettings:
 
     num_envs: int = 1
     samples_per_text: int = 1
-    reduction_layers: Sequence[int] | None = None
+    reduction_layers: Sequence[float] | None = None
     reward: Reward = "likelihood"
     length_penalty: float | None = None
     penalty: Penalty = "tokens"

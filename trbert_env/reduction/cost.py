@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trbert_env.encoder.cuts import attention_halves, feed_forward_halves
 from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
@@ -56,12 +57,12 @@ class CostModel:
 
     Attributes:
         size: Sizes of a layer.
-        stage_depths: Layers of each of the T + 1 stages.
+        stage_depths: Layers of each of the T + 1 stages, halves counted; see :mod:`trbert_env.encoder.cuts`.
         policy_flops: FLOPs of the policy on one token; 0 for agents that compute none.
     """
 
     size: LayerSize
-    stage_depths: tuple[int, ...]
+    stage_depths: tuple[float, ...]
     policy_flops: int = 0
 
     @classmethod
@@ -75,13 +76,32 @@ class CostModel:
         flops = layer_flops(layout.sequence_lengths.double(), self.size)
         return layout.text_sums(torch.as_tensor(flops))
 
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return round(sum(self.stage_depths))
+
     def full(self, layout: Layout) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of all layers on the whole texts."""
-        return sum(self.stage_depths) * self.layer(layout)
+        return self.num_layers * self.layer(layout)
+
+    def layers_of(self, layout: Layout, stage: int) -> Tensor:
+        """``(num_texts,)`` float64: FLOPs of the layers of a stage, on the tokens that go through it.
+
+        Args:
+            layout: Their layout.
+            stage: The stage.
+        """
+        first = sum(self.stage_depths[:stage])
+        last = first + self.stage_depths[stage]
+        lengths = layout.sequence_lengths.double()
+        attention = attention_halves(first, last) * torch.as_tensor(attention_flops(lengths, self.size))
+        feed_forward = feed_forward_halves(first, last) * torch.as_tensor(feed_forward_flops(lengths, self.size))
+        return layout.text_sums(attention + feed_forward)
 
     def stage(self, layouts: Sequence[Layout], stage: int) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of stage ``stage``, with the policy that looks at what comes out of it."""
-        flops = self.stage_depths[stage] * self.layer(layouts[stage])
+        flops = self.layers_of(layouts[stage], stage)
         if stage < len(self.stage_depths) - 1:
             flops = flops + self.policy_flops * layouts[stage].token_counts
         return flops

@@ -37,7 +37,7 @@ MakeShipped = Callable[..., Any]
 MakeInputs = Callable[..., dict[str, Tensor]]
 
 
-def make_shipped(kind: str, family: str = "bert", **settings: Any) -> Any:
+def make_shipped(kind: str, family: str = "bert", cuts: tuple[float, ...] = (2, 4), **settings: Any) -> Any:
     """A shipped model of random weights; ``threshold=0.0`` keeps all tokens."""
     task, task_settings, values = KINDS[kind]
     values = dict(values)
@@ -55,7 +55,7 @@ def make_shipped(kind: str, family: str = "bert", **settings: Any) -> Any:
         backbone=backbone.to_dict() | {"model_type": family},
         task=task,
         task_settings=task_settings,
-        reduction_layers=(2, 4),
+        reduction_layers=cuts,
         policy_size=4,
         weighted_overlap=family == "bert",
         **settings,

@@ -41,10 +41,15 @@ def same(found: SystemOutput, expected: SystemOutput) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(("kind", "sequences"), [("questions", 1), ("classes", 1), ("choice", 3)])
-def test_a_replayed_pass_answers_as_an_eager_one(shipped: Any, kind: str, sequences: int, rule: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "sequences", "cuts"),
+    [("questions", 1, (2, 4)), ("classes", 1, (2, 4)), ("classes", 1, (1.5, 3.5)), ("choice", 3, (2, 4))],
+)
+def test_a_replayed_pass_answers_as_an_eager_one(
+    shipped: Any, kind: str, sequences: int, cuts: tuple[float, ...], rule: str
+) -> None:
     random = np.random.default_rng(0)
-    model = shipped(kind)
+    model = shipped(kind, cuts=cuts)
     eager, replayed = ReducedSystem(model, RULES[rule]), ReplayedSystem(model, RULES[rule])
     with torch.no_grad():
         for _ in range(30):

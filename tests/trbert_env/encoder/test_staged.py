@@ -9,9 +9,10 @@ from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedModel
 
 from trbert_env.encoder.batching import by_rows, padded_rows
+from trbert_env.encoder.cuts import check_reduction_layers, default_reduction_layers
 from trbert_env.encoder.kernels import Library, by_library
 from trbert_env.encoder.positions import longest_sequence
-from trbert_env.encoder.staged import StagedEncoder, check_reduction_layers, default_reduction_layers
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
 
 
@@ -29,18 +30,26 @@ def test_stages_lie_between_the_cuts(make_model: Callable[..., PreTrainedModel],
     assert repr(encoder) == f"StagedEncoder({family}, layers=6, reduction_layers=(2, 3, 6))"
 
 
+def test_cuts_within_layers(make_model: Callable[..., PreTrainedModel], family: str) -> None:
+    encoder = StagedEncoder(make_model(family, layers=6), [1.5, 3.0, 6.5])
+    assert encoder.reduction_layers == (1.5, 3, 6.5)
+    assert encoder.stage_bounds == ((0, 0.5), (0.5, 2), (2, 5.5), (5.5, 6))
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
         ((2, 7), r"reduction_layers \(2, 7\): the encoder has 6 layers, so each must lie in 2..6"),
         ((1, 3), r"reduction_layers \(1, 3\): the encoder has 6 layers"),
-        ((4, 2), "name 1 to 3 different layers in rising order"),
-        ((2, 2), "name 1 to 3 different layers in rising order"),
-        ((2, 3, 4, 5), "name 1 to 3 different layers in rising order"),
-        ((), "name 1 to 3 different layers in rising order"),
+        ((4, 2), "name 1 to 12 different layers in rising order"),
+        ((2, 2), "name 1 to 12 different layers in rising order"),
+        ((), "name 1 to 12 different layers in rising order"),
+        ((2.25,), r"reduction_layers \(2.25,\): 2 is before layer 2, 1.5 within layer 1, and nothing lies between"),
+        ((2, 7.5), "the encoder has 6 layers, .* or be 1.5 to 6.5 for one within a layer"),
+        ((1.5, 2), "tokens do not attend between 1.5 and 2: leave one of them out"),
     ],
 )
-def test_layers_that_do_not_fit(layers: tuple[int, ...], message: str) -> None:
+def test_layers_that_do_not_fit(layers: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_reduction_layers(layers, 6)
 

@@ -106,7 +106,7 @@ def _clear(folder: Path) -> None:
 def _cost(model: TokenReducedModel, unreduced: bool) -> CostModel:
     """What a pass costs; of the unreduced model, all layers on all tokens."""
     cost = model.cost
-    return replace(cost, stage_depths=(sum(cost.stage_depths),), policy_flops=0) if unreduced else cost
+    return replace(cost, stage_depths=(cost.num_layers,), policy_flops=0) if unreduced else cost
 
 
 def _embedding_norms(model: TokenReducedModel) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

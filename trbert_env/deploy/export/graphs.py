@@ -51,14 +51,14 @@ class Stage:
     """Part of a model that a graph computes.
 
     Attributes:
-        first: First layer, 0-based.
-        last: One past the last layer.
+        first: Layers that have run before it; 0.5 more where the attention of the next has, too.
+        last: Layers that have run behind it.
         reduction: 0-based reduction that comes behind the layers; None where the task head does.
         num_reductions: T of the model as it is exported; 0 where nothing is skipped.
     """
 
-    first: int
-    last: int
+    first: float
+    last: float
     reduction: int | None
     num_reductions: int
 

@@ -12,7 +12,13 @@ from transformers import PreTrainedConfig
 
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.sequences import PackedSequences
-from trbert_env.encoder.sublayers import AttentionParts, FeedForwardParts, run_attention, run_feed_forward
+from trbert_env.encoder.sublayers import (
+    AttentionParts,
+    FeedForwardParts,
+    run_attention,
+    run_feed_forward,
+    run_padded_attention,
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,16 @@ class Family:
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         """Run attention, residual connection and norm of a stock layer; see :meth:`layer`."""
         return run_attention(self.attention_parts(layer), states, packed, layer.training)
+
+    def padded_attention_half(self, layer: Any, states: Tensor, bias: Tensor) -> Tensor:
+        """Run the first half of a stock layer on padded sequences; for families that read no positions.
+
+        Args:
+            layer: The layer.
+            states: ``(num_sequences, width, hidden)``.
+            bias: ``(num_sequences, 1, 1, width)`` to add to the scores of attention.
+        """
+        return run_padded_attention(self.attention_parts(layer), states, bias)
 
     def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
         """Run feed-forward network, residual connection and norm of a stock layer: ``(1, rows, hidden)``.

@@ -64,11 +64,11 @@ def save(make_model: Callable[..., PreTrainedModel], tmp_path: Path) -> Save:
     """``save("span", "bert", overlap=True)``."""
 
     def make(
-        kind: str = "span", family: str = "bert", *, overlap: bool = False, layers: tuple[int, ...] = (2, 3)
+        kind: str = "span", family: str = "bert", *, overlap: bool = False, layers: tuple[float, ...] = (2, 3)
     ) -> Saved:
         made, lengths = KINDS[kind]
         task = made()
-        config = copy.deepcopy(make_model(family, layers=max(3, layers[-1])).config)
+        config = copy.deepcopy(make_model(family, layers=max(3, int(layers[-1]))).config)
         config.architectures = None
         task.configure(config)
         torch.manual_seed(0)

@@ -86,8 +86,8 @@ def test_it_does_not_learn(name: str, any_backend: str, save: Callable[..., Any]
 
 
 def test_one_and_three_reductions(backend: str, save: Callable[..., Any]) -> None:
-    for layers in ((3,), (2, 3, 4)):
-        saved = save(layers=layers)
+    for family, layers in (("bert", (3,)), ("bert", (2, 3, 4)), ("distilbert", (1.5, 2.5, 4))):
+        saved = save(family=family, layers=layers)
         export_model(saved.folder, backend)
         batch = TextBatch.from_texts(saved.texts)
         exported = ExportedModel.from_pretrained(saved.folder, backend)
