@@ -1,8 +1,11 @@
-"""Cloning the residual ranking before reinforcement learning (the released code's ``train_init``)."""
+"""Cloning a ranking of tokens before reinforcement learning.
+
+The released code (``train_init``) clones the residual one.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,25 +15,25 @@ from agents.base import Rollout
 from agents.heuristics import ImportanceTokens
 from agents.policy_agent import PolicyAgent, policy_logits
 from trbert_env.envs.packed import PackedObservation
+from trbert_env.envs.settings import InfoScores
 
 
-class ResidualCloning:
-    """Teaches an agent's policy to keep what the residual importance ranks first; a :class:`~agents.base.Learner`.
+class RankingCloning:
+    """Teaches an agent's policy to keep what an importance ranks first; a :class:`~agents.base.Learner`.
 
     Args:
         agent: Agent whose policy is taught; its keep fractions say how many tokens are shown as kept.
         learning_rate: Constant learning rate of AdamW.
+        info_scores: Importance, as the environment gives it.
     """
 
-    info_scores: Literal["residual"] = "residual"
-
-    def __init__(self, agent: PolicyAgent, learning_rate: float = 1e-3) -> None:
-        self._agent = agent
+    def __init__(self, agent: PolicyAgent, learning_rate: float = 1e-3, info_scores: InfoScores = "residual") -> None:
+        self._agent, self.info_scores = agent, info_scores
         self._optimizer = torch.optim.AdamW(agent.policy.parameters(), lr=learning_rate, weight_decay=0.0)
-        self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions), self.info_scores)
+        self._teacher = ImportanceTokens(agent.keep_fractions, len(agent.keep_fractions), info_scores)
 
     def act(self, observation: PackedObservation, *, deterministic: bool = False) -> Tensor:
-        """Return the residual top K; see :class:`~agents.base.Actor`."""
+        """Return the top K; see :class:`~agents.base.Actor`."""
         return self._teacher.act(observation)
 
     def learn(self, rollout: Rollout) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.base import AgentSpec, Learner, Rollout
 from agents.exit_offset_fit import ExitOffsetFit
-from agents.imitation import ResidualCloning
+from agents.imitation import RankingCloning
 from agents.padded import shippable
 from agents.policy_agent import PolicyAgent
 from agents.registry import (
@@ -93,7 +93,7 @@ class PolicyTraining:
         self.phases = [Phase(name, env, self.agent, updates, training.texts_per_step)]
         if training.cloning_texts and isinstance(self.agent, PolicyAgent):
             rows = training.texts_per_step
-            cloning = ResidualCloning(self.agent, options.agent.learning_rate)
+            cloning = RankingCloning(self.agent, options.agent.learning_rate, training.cloning_scores)
             updates = max(1, round(training.cloning_texts / rows))
             self.phases.insert(0, Phase("cloning", self._make_env(rows, 1, self.exit_offsets), cloning, updates, rows))
         self.phase_index, self.update = 0, 0

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.imitation import ResidualCloning
+from agents.imitation import RankingCloning
 from agents.padded import PaddedRollout
 from agents.reinforce import Reinforce
 from agents.rollouts import RolloutCollector
 from runners.runs.checkpoint import load_state, save_state
+from trbert_env.envs.settings import InfoScores
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.reduction.decision import keep_top
 
@@ -86,10 +87,11 @@ def residual_masks(agent: Reinforce, rollout: Rollout) -> list[Tensor]:
     return shown
 
 
-def test_cloning_learns_the_residual_ranking(make_env: MakeEnv, make_agent: MakeAgent) -> None:
+@pytest.mark.parametrize("info_scores", ["residual", "attention"])
+def test_cloning_learns_a_ranking(make_env: MakeEnv, make_agent: MakeAgent, info_scores: InfoScores) -> None:
     env = make_env(LENGTHS, num_envs=len(LENGTHS), samples_per_text=1)
     agent = make_agent(env)
-    cloning = ResidualCloning(agent, learning_rate=1e-2)
+    cloning = RankingCloning(agent, learning_rate=1e-2, info_scores=info_scores)
 
     def agreement() -> float:
         """Share of the free tokens on which the policy's own top K agrees with what is shown."""
@@ -112,7 +114,7 @@ def test_cloning_learns_the_residual_ranking(make_env: MakeEnv, make_agent: Make
 
 def test_cloning_shows_the_residual_top(env: TokenReductionVectorEnv, make_agent: MakeAgent) -> None:
     agent = make_agent(env)
-    cloning = ResidualCloning(agent)
+    cloning = RankingCloning(agent)
     collector = RolloutCollector(env, cloning)
     collector.reset(seed=0)
     rollout = collector.collect(0.0)
@@ -121,9 +123,9 @@ def test_cloning_shows_the_residual_top(env: TokenReductionVectorEnv, make_agent
 
 
 def test_cloning_goes_on_bit_for_bit(make_env: MakeEnv, tmp_path: Path, make_agent: MakeAgent, equal: Equal) -> None:
-    def fresh() -> tuple[RolloutCollector, ResidualCloning]:
+    def fresh() -> tuple[RolloutCollector, RankingCloning]:
         env = make_env(LENGTHS, num_envs=2, samples_per_text=1)
-        cloning = ResidualCloning(make_agent(env))
+        cloning = RankingCloning(make_agent(env))
         return RolloutCollector(env, cloning), cloning
 
     collector, whole = fresh()

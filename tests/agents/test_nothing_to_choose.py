@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.base import AgentSpec
-from agents.imitation import ResidualCloning
+from agents.imitation import RankingCloning
 from agents.policy_agent import PolicyAgent
 from agents.registry import AGENTS
 from agents.registry import make_agent as make_registered
@@ -32,7 +32,7 @@ def test_a_reduction_without_a_choice(name: str, make_env: Any, play: Any) -> No
 
 def test_cloning_without_a_choice(make_env: Any, play: Any, make_agent: Any) -> None:
     env = make_env((4, 4))
-    cloning = ResidualCloning(make_agent(env, keep_fractions=(0.25, 0.25)))
+    cloning = RankingCloning(make_agent(env, keep_fractions=(0.25, 0.25)))
     rollout = play(env, cloning)
     assert rollout.observations[1].layout.total_tokens == env.num_envs
     assert 0.0 < cloning.learn(rollout)["losses/cloning_loss"] < math.inf

@@ -25,6 +25,7 @@ from runners.training.start import check_budget, check_loaded
 from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.envs.reward import Penalty, Reward
+from trbert_env.envs.settings import InfoScores
 from trbert_env.ranges import Range
 from trbert_env.staged_model import reads_first_tokens
 
@@ -118,7 +119,11 @@ class PolicyTrainingOptions:
     """Share of the run over which lambda rises from 0 to its value."""
 
     cloning_texts: Annotated[int, Range(0)] = 0
-    """Texts on which to clone the residual ranking before reinforcement learning starts."""
+    """Texts on which to clone a ranking of their tokens before reinforcement learning starts."""
+
+    cloning_scores: InfoScores = "residual"
+    """Ranking that is cloned: residual, by what stopping a token costs the gold answer, as the paper's imitation; or
+    attention, by the attention that a token receives in the last layer before the cut."""
 
     calibration_rate: Annotated[float, Range(0)] = 0.05
     """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
@@ -171,6 +176,8 @@ class TrainPolicyOptions:
             check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty", "--penalty-rise"), "--length-penalty 0 is no price")
+        if not self.training.cloning_texts:
+            refuse_given(self, ("--cloning-scores",), "--cloning-texts is 0, so nothing is cloned")
         if self.policy is not None:
             check_loaded(self)
 
