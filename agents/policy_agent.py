@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 #: About 2.07x fewer FLOPs in an encoder of 6 layers that is cut before layers 2 and 5.
 DEFAULT_KEEP_FRACTIONS: tuple[float, ...] = (0.5, 0.2)
+#: About 2.08x in one that is cut within each layer but the last; about what PoWER-BERT keeps of reviews (RESULTS.md).
+GRADED_KEEP_FRACTIONS: tuple[float, ...] = (0.95, 0.8, 0.55, 0.16, 0.06)
 #: Of the full length, one a reduction; tokens once skipped stay out, so they cannot rise.
 KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, MOST_CUTS, order="falling")]
 
@@ -41,7 +44,7 @@ class PolicyAgentOptions:
 
     keep_fractions: KeepFractions | None = None
     """Kept fractions of the budgeted sampler, one a reduction; 0.5 0.2 by default (0.5 for one reduction,
-    0.5 0.2 0.2 for three), 0.89 0.12 in the demo."""
+    0.5 0.2 0.2 for three, 0.95 0.8 0.55 0.16 0.06 for five), 0.89 0.12 in the demo."""
 
     exploration: tuple[Annotated[float, Range(above=0)], Annotated[float, Range(above=0)]] = (0.5, 0.2)
     """Noise of the budgeted sampler in units of the logits' deviation: at its start, and at its end."""
@@ -77,9 +80,10 @@ class PolicyAgentOptions:
         Example:
             >>> PolicyAgentOptions().fractions(1), PolicyAgentOptions().fractions(3)
             ((0.5,), (0.5, 0.2, 0.2))
+            >>> PolicyAgentOptions().fractions(4)
+            (0.92, 0.7, 0.316, 0.08)
         """
-        default = (*DEFAULT_KEEP_FRACTIONS, DEFAULT_KEEP_FRACTIONS[-1])[:num_reductions]
-        return check_keep_fractions(self.keep_fractions or default, num_reductions)
+        return check_keep_fractions(self.keep_fractions or _default_fractions(num_reductions), num_reductions)
 
     @property
     def resolved_imitation_fraction(self) -> float:
@@ -87,6 +91,17 @@ class PolicyAgentOptions:
         if self.imitation_fraction is not None:
             return self.imitation_fraction
         return 0.2 if self.sampler == "bernoulli" else 0.0
+
+
+def _default_fractions(num_reductions: int) -> tuple[float, ...]:
+    """:data:`DEFAULT_KEEP_FRACTIONS` for up to three reductions, else :data:`GRADED_KEEP_FRACTIONS`, stretched."""
+    if num_reductions <= 3:
+        return (*DEFAULT_KEEP_FRACTIONS, DEFAULT_KEEP_FRACTIONS[-1])[:num_reductions]
+    count = len(GRADED_KEEP_FRACTIONS)
+    known = np.arange(1, count + 1) / (count + 1)
+    places = np.arange(1, num_reductions + 1) / (num_reductions + 1)
+    found = np.interp(places, known, GRADED_KEEP_FRACTIONS)
+    return tuple(round(float(fraction), 4) for fraction in found)
 
 
 class PolicyAgent(Agent):
