@@ -136,7 +136,7 @@ Cuts = Annotated[tuple[Annotated[int | float, Range(1.5)], ...], Items(1, MOST_C
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """The encoder, and the layers that it is reduced before."""
+    """The encoder, and where it is reduced."""
 
     backbone: str | None = None
     """Folder of an encoder or of a run of stage 1, hub name, or "embedded"; by default the data set's published one."""

@@ -219,7 +219,7 @@ def _details(source: Source) -> dict[str, Any]:
         "clock, against stock": sure.stock,
         "clock, against packed": sure.packed,
         "machine, while the clock was read": sure.load,
-        "reduced before layers": ", ".join(map(str, source.config.get("facts", {}).get("reduction_layers") or [])),
+        "cuts": ", ".join(map(str, source.config.get("facts", {}).get("reduction_layers") or [])),
         "target speed-up": options.get("target_speedup"),
         "seed": options.get("seed"),
         "training texts": options.get("total_texts"),

@@ -81,7 +81,7 @@ OWN = {
         "policy target-speedup full-from resume agent agent-options baseline log-probability learning-rate "
         "sampler keep-fractions exploration budgeted-share budget-scope imitation-fraction policy-size overlap "
         "no-overlap initial-keep-probability max-gradient-norm total-texts texts-per-step samples-per-text "
-        "reward length-penalty penalty penalty-rise cloning-texts calibration-rate checkpoint-every"
+        "reward length-penalty penalty penalty-rise cloning-texts cloning-scores calibration-rate checkpoint-every"
     ),
     "joint_finetune": (
         "policy unreduced no-unreduced target-speedup speedup-range full-from resume encoder-rate warmup "
@@ -108,7 +108,8 @@ OWN = {
         "policy.budgeted-share policy.budget-scope policy.imitation-fraction policy.policy-size policy.overlap "
         "policy.no-overlap policy.initial-keep-probability policy.max-gradient-norm policy.total-texts "
         "policy.texts-per-step policy.samples-per-text policy.reward policy.length-penalty policy.penalty "
-        "policy.penalty-rise policy.cloning-texts policy.calibration-rate policy.checkpoint-every "
+        "policy.penalty-rise policy.cloning-texts policy.cloning-scores policy.calibration-rate "
+        "policy.checkpoint-every "
         "joint.encoder-rate joint.warmup joint.states-weight joint.distillation joint.temperature "
         "joint.policy-weight joint.reward joint.max-encoder-norm "
         "joint.learning-rate joint.sampler joint.keep-fractions joint.exploration joint.budgeted-share "
@@ -124,7 +125,7 @@ OWN = {
         "policy.budget-scope policy.imitation-fraction policy.policy-size policy.overlap policy.no-overlap "
         "policy.initial-keep-probability policy.max-gradient-norm policy.total-texts policy.texts-per-step "
         "policy.samples-per-text policy.reward policy.length-penalty policy.penalty policy.penalty-rise "
-        "policy.cloning-texts policy.calibration-rate policy.checkpoint-every"
+        "policy.cloning-texts policy.cloning-scores policy.calibration-rate policy.checkpoint-every"
     ),
     "fit_ranker": ("questions passage-words data-source data-dir skip-bad-records no-skip-bad-records"),
     "train_baseline": (

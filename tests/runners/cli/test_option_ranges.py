@@ -50,7 +50,7 @@ COMMON = [
     "--reduction-layers 1",
     "--reduction-layers 2 2",
     "--reduction-layers 3 2",
-    "--reduction-layers 2 3 4 5",
+    "--reduction-layers 2 3 4 5 6 7 8 9 10 11 12 13 14",
     "--reduction-layers",
 ]
 #: Of one runner.
