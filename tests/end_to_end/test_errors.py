@@ -204,7 +204,7 @@ def test_a_reduction_layer_beyond_the_depth_before_stage_1(fail: Fail, in_proces
         (["--agent", "grpo", "--agent-options", "clip=2"], "option 'clip' of agent 'grpo' is 2"),
         (["--target-speedup", "0.5"], "--target-speedup is 0.5"),
         (["--target-speedup", "2", "--penalty-rise", "0.5"], "--penalty-rise has no meaning"),
-        (["--cloning-scores", "attention"], "--cloning-scores has no meaning here: --cloning-texts is 0"),
+        (["--cloning-scores", "attention"], "--cloning-texts is 0, so nothing is cloned: leave --cloning-scores out"),
         (["--reduction-layers", "2.25"], "2 is before layer 2, 1.5 within layer 1"),
     ],
 )
