@@ -51,7 +51,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
     fractions = options.agent.fractions(encoder.num_reductions)
     if options.agent.keep_fractions is None and len(fractions) != len(DEFAULT_KEEP_FRACTIONS):
         announce(
-            f"tokens stop at {encoder.num_reductions} places in {encoder.num_layers} layers: --keep-fractions "
+            f"tokens stop at {encoder.num_reductions} cuts of {encoder.num_layers} layers: --keep-fractions "
             f"{' '.join(map(str, fractions))} where no others are given"
         )
     if backbone.fine_tuned:

@@ -37,7 +37,8 @@ class StagedModel(nn.Module):
     Args:
         model: A task model made by ``task.auto_model``; used as it is, not copied.
         task: Its task.
-        reduction_layers: 1-based; None for the default of the encoder's depth.
+        reduction_layers: Cuts, 1-based: 2 is before layer 2, 1.5 within layer 1; None for the default of the encoder's
+            depth.
         exit_offsets: Offsets on the logits by where tokens stopped; shared with the caller, so that what is
             learned of them counts at once. None for new ones, which are 0 and change nothing.
         policy_flops: FLOPs of the policy on one token; 0 where none is counted.

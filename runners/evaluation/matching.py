@@ -15,6 +15,9 @@ from trbert_env.encoder.texts import EncodedText
 from trbert_env.reduction.cost import CostModel
 from trbert_env.reduction.decision import keep_counts
 
+#: Least fraction that a search tries: of any text, it is one token.
+LEAST_FRACTION = 1e-12
+
 
 def fractions_speedup(fractions: Sequence[float], cost: CostModel, full: Layout) -> float:
     """FLOPs speed-up of keeping these fractions of every text; each text is taken as one sequence."""
@@ -90,14 +93,17 @@ def fractions_for_speedup(
     full = full_layout(texts)
 
     def bent(power: float) -> tuple[float, ...]:
-        return tuple(fraction**power for fraction in shape)
+        return tuple(max(fraction**power, LEAST_FRACTION) for fraction in shape)
 
     low, high = 0.0, 16.0
     slowest, fastest = (fractions_speedup(bent(power), cost, full) for power in (low, high))
+    # Fractions near 1 need a greater power before next to nothing is kept.
+    while fastest < speedup and (faster := fractions_speedup(bent(2 * high), cost, full)) > fastest:
+        high, fastest = 2 * high, faster
     if not slowest <= speedup <= fastest:
         most = max(1.0, math.floor(10 * fastest) / 10)
-        # Nothing can be cut before the first layer has run.
-        earlier = ", or cut earlier by --reduction-layers" if cost.stage_depths[0] > 1 else ""
+        # Nothing can be cut before the first attention has run.
+        earlier = ", or cut earlier by --reduction-layers" if cost.stage_depths[0] > 0.5 else ""
         raise ValueError(
             f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}; "
             f"give 1 to {most:g}{earlier}"

@@ -33,7 +33,7 @@ def trained_agent(agent: PolicyAgentOptions, cloning_texts: int, heuristics: Seq
 
     Args:
         agent: Options behind ``--policy.``.
-        cloning_texts: Texts on which the residual ranking is cloned, which takes the keep fractions too.
+        cloning_texts: Texts on which a ranking is cloned, which takes the keep fractions too.
         heuristics: Heuristics beside the trained runs, whose keep fractions have the shape of these.
     """
     unread = agent.sampler == "bernoulli" and not cloning_texts

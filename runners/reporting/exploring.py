@@ -121,6 +121,11 @@ class Explorer:
         """The task of the model."""
         return self.model.task
 
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """Cuts of the model; see :mod:`trbert_env.encoder.cuts`."""
+        return self.model.encoder.reduction_layers
+
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """Layer, counted from 1, that made the last state of tokens that stop at each reduction, or at none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -48,11 +49,22 @@ class Explored:
 
     @property
     def stages(self) -> list[str]:
-        """Layers of each stage, in words."""
+        """Layers of each stage, in words; from cut to cut where one lies within a layer."""
+        cuts = self.explorer.cuts
+        if any(isinstance(cut, float) for cut in cuts):
+            between = [f"{one} to {other}" for one, other in itertools.pairwise(cuts)]
+            return [f"to {cuts[0]}", *between, f"from {cuts[-1]}"]
         lasts = self.explorer.layers
         firsts = [1, *(last + 1 for last in lasts[:-1])]
         return [f"layer {first}" if first == last else f"layers {first}–{last}"
                 for first, last in zip(firsts, lasts, strict=True)]  # fmt: skip
+
+    @property
+    def places(self) -> list[str]:
+        """Where tokens of each stage stop, in words."""
+        stops = [f"within layer {math.floor(cut)}" if isinstance(cut, float) else f"after layer {cut - 1}"
+                 for cut in self.explorer.cuts]  # fmt: skip
+        return [*(f"stops {stop}" for stop in stops), "runs to the end"]
 
     def payload(self) -> dict[str, Any]:
         """Return what the page's script reads, as JSON values."""
@@ -60,6 +72,7 @@ class Explored:
         return {
             "name": self.name,
             "layers": self.explorer.layers,
+            "places": self.places,
             "fields": [asdict(field) for field in self.explorer.task.own_fields],
             "texts": [entry_of(text, names) for text in self.texts],
             "names": names,

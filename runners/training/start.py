@@ -166,7 +166,7 @@ def check_budget(options: StartOptions, *, cloning: bool = False) -> None:
 
     Args:
         options: Options of the run.
-        cloning: True if the residual ranking is cloned first, which takes the keep fractions whatever the sampler.
+        cloning: True if a ranking is cloned first, which takes the keep fractions whatever the sampler.
 
     Raises:
         ValueError: One was given.

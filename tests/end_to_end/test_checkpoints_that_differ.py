@@ -127,7 +127,7 @@ def refused(start: Any, capsys: Any, tmp_path: Path, module: Any, *arguments: st
 
 def test_an_encoder_of_one_layer_is_refused(encoder: Any, start: Any, capsys: Any, tmp_path: Path) -> None:
     line = refused(start, capsys, tmp_path, train_policy, "--backbone", encoder("1 layer"), *SMALL)
-    assert line.startswith("error: the encoder has 1 layer, and tokens stop before layer 2 at the earliest")
+    assert line.startswith("error: the encoder has 1 layer, and the last layer is not cut within")
 
 
 def test_a_classifier_gets_a_head_for_questions(encoder: Any, start: Any, capsys: Any) -> None:

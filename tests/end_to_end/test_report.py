@@ -122,6 +122,8 @@ def test_every_kind_of_task(env: str, in_process: Any, encoder: Path, monkeypatc
     assert page.tags.count("svg") == 2  # the return and the speed
 
     (one,) = page.runs
+    assert one["places"][0].startswith("stops after layer ")
+    assert one["places"][-1] == "runs to the end"
     parts, own = KINDS[env]
     assert set(one["names"]["part"]) == parts | {"special tokens"}
     assert 1 <= len(one["texts"]) <= TEXTS  # of RACE, questions on one article stay together

@@ -19,7 +19,7 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 
 TOLERANCE = 1e-5
-LAYERS = [(2,), (2, 3), (2, 3, 4), (1.5, 3), (1.5, 2.5, 3.5, 4.5)]
+LAYERS = [(2,), (2, 3), (2, 3, 4), (1.5, 3), (1.5, 2.5, 3.5)]
 
 MakeTexts = Callable[..., list[EncodedText]]
 MakeMasks = Callable[..., list[Tensor]]

@@ -157,7 +157,7 @@ def test_the_released_table_of_bert_base() -> None:
 
 @pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
-@pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4), (1.5, 3), (2.5, 3.5, 4.5)])
+@pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4), (1.5, 3), (2.5, 3.5)])
 def test_reduced_flops_equal_torchs_own_count(
     model: PreTrainedModel,
     make_texts: MakeTexts,

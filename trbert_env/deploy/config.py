@@ -41,7 +41,7 @@ class TokenReducedConfig(PreTrainedConfig):
         env: The name of the data set that it was trained for.
         task: The kind of task, a key of :data:`trbert_env.tasks.TASKS`; empty for the data set's own.
         task_settings: Settings of the task.
-        reduction_layers: 1-based; None for the default.
+        reduction_layers: Cuts, 1-based: 2 is before layer 2, 1.5 within layer 1; None for the default.
         policy_size: Width of the policy heads.
         weighted_overlap: True if the policy sees lexical overlap.
         threshold: Keep a token whose probability is at least this.

@@ -41,7 +41,7 @@ def check_reduction_layers(layers: Sequence[float], num_layers: int) -> tuple[fl
     """
     if num_layers < 2:
         raise ValueError(
-            f"the encoder has {num_layers} layer, and tokens stop before layer 2 at the earliest: use one of at least 2"
+            f"the encoder has {num_layers} layer, and the last layer is not cut within: use one of at least 2 layers"
         )
     cuts = tuple(int(layer) if float(layer).is_integer() else float(layer) for layer in layers)
     if not 1 <= len(cuts) <= MOST_CUTS or any(one >= other for one, other in itertools.pairwise(cuts)):
@@ -50,10 +50,10 @@ def check_reduction_layers(layers: Sequence[float], num_layers: int) -> tuple[fl
         )
     if any(not float(2 * cut).is_integer() for cut in cuts):
         raise ValueError(f"reduction_layers {cuts}: 2 is before layer 2, 1.5 within layer 1, and nothing lies between")
-    if cuts[0] < 1.5 or cuts[-1] > num_layers + 0.5:
+    if cuts[0] < 1.5 or cuts[-1] > num_layers:  # behind the last attention nothing is saved to speak of
         raise ValueError(
             f"reduction_layers {cuts}: the encoder has {num_layers} layers, so each must lie in 2..{num_layers}, or "
-            f"be 1.5 to {num_layers}.5 for one within a layer"
+            f"be 1.5 to {num_layers - 1}.5 for one within a layer"
         )
     for one, other in itertools.pairwise(cuts):
         if attention_halves(layers_before(one), layers_before(other)) == 0:

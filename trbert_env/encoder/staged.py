@@ -186,6 +186,8 @@ class StagedEncoder:
 
     def _steps(self, first: float, last: float) -> list[_Step]:
         """What lies between two numbers of layers: whole layers, and halves at the ends."""
+        if first >= last:
+            return []
         begin, end = math.ceil(first), math.floor(last)
         steps: list[_Step] = [(self._layer, index) for index in range(begin, end)]
         if first < begin:

@@ -25,7 +25,7 @@ class EnvSettings:
     Attributes:
         num_envs: Rows; a multiple of ``samples_per_text``.
         samples_per_text: Rows that hold the same text.
-        reduction_layers: Layers to reduce before, 1-based; None for ``(2, L/2 + 1)``.
+        reduction_layers: Cuts, 1-based: 2 is before layer 2, 1.5 within layer 1; None for ``(2, L/2 + 1)``.
         reward: Quality that the last step's reward is: ``"likelihood"``, of the gold answer (eq. 4), or
             ``"distillation"``, minus the divergence of the answer's distribution from the unreduced model's.
         length_penalty: Nats per kept token; None for the preset's. Can be set while the environment runs.

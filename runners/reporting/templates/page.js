@@ -67,8 +67,13 @@
   };
 
   // -- one text ----------------------------------------------------------------------------------------------
-  const level = (stop, run) => "l" + Math.round((100 * stop) / (run.layers.length - 1));
-  const last = (stop, run) => (stop === run.layers.length - 1 ? "runs to the end" : "stops after layer " + run.layers[stop]);
+  // Three shades lie between those of the first and the last stage, however many stages there are.
+  const shade = (share) => (share < 0.42 ? "l33" : share < 0.58 ? "l50" : "l67");
+  const level = (stop, run) => {
+    const last = run.layers.length - 1;
+    return stop === 0 ? "l0" : stop === last ? "l100" : shade(stop / last);
+  };
+  const last = (stop, run) => run.places[stop];
 
   const drawKey = (run) => {
     find("stages").replaceChildren(...run.layers.map((layer, stop) => {

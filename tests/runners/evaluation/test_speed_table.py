@@ -69,6 +69,15 @@ def test_what_no_fraction_gives_is_named() -> None:
         fractions_for_speedup(6.5, (0.5, 0.2), COST, make_texts([100, 200]))
 
 
+def test_many_cuts_reach_what_their_layers_allow() -> None:
+    cost = CostModel(LayerSize(384, 1536), (0.5, 1, 1, 1, 1, 1.5))
+    texts, shape = make_texts([256, 256]), (0.95, 0.8, 0.55, 0.16, 0.06)
+    fractions = fractions_for_speedup(10, shape, cost, texts)
+    assert fractions_speedup(fractions, cost, full_layout(texts)) >= 10
+    with pytest.raises(ValueError, match=r"these reduction layers give .* give 1 to "):
+        fractions_for_speedup(30, shape, cost, texts)
+
+
 @pytest.mark.parametrize(
     ("target", "length_penalty", "penalty_rise", "named"),
     [

@@ -31,9 +31,9 @@ def test_stages_lie_between_the_cuts(make_model: Callable[..., PreTrainedModel],
 
 
 def test_cuts_within_layers(make_model: Callable[..., PreTrainedModel], family: str) -> None:
-    encoder = StagedEncoder(make_model(family, layers=6), [1.5, 3.0, 6.5])
-    assert encoder.reduction_layers == (1.5, 3, 6.5)
-    assert encoder.stage_bounds == ((0, 0.5), (0.5, 2), (2, 5.5), (5.5, 6))
+    encoder = StagedEncoder(make_model(family, layers=6), [1.5, 3.0, 5.5])
+    assert encoder.reduction_layers == (1.5, 3, 5.5)
+    assert encoder.stage_bounds == ((0, 0.5), (0.5, 2), (2, 4.5), (4.5, 6))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_cuts_within_layers(make_model: Callable[..., PreTrainedModel], family: 
         ((2, 2), "name 1 to 12 different layers in rising order"),
         ((), "name 1 to 12 different layers in rising order"),
         ((2.25,), r"reduction_layers \(2.25,\): 2 is before layer 2, 1.5 within layer 1, and nothing lies between"),
-        ((2, 7.5), "the encoder has 6 layers, .* or be 1.5 to 6.5 for one within a layer"),
+        ((2, 6.5), "the encoder has 6 layers, .* or be 1.5 to 5.5 for one within a layer"),
         ((1.5, 2), "tokens do not attend between 1.5 and 2: leave one of them out"),
     ],
 )
