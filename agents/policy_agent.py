@@ -20,7 +20,7 @@ from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE, TokenPolicy
 
 #: About 2.07x fewer FLOPs in an encoder of 6 layers that is cut before layers 2 and 5.
 DEFAULT_KEEP_FRACTIONS: tuple[float, ...] = (0.5, 0.2)
-#: About 2.08x in one that is cut within each layer but the last; about what PoWER-BERT keeps of reviews (RESULTS.md).
+#: About 2x in one that is cut within each layer but the last; about what PoWER-BERT keeps of reviews (RESULTS.md).
 GRADED_KEEP_FRACTIONS: tuple[float, ...] = (0.95, 0.8, 0.55, 0.16, 0.06)
 #: Of the full length, one a reduction; tokens once skipped stay out, so they cannot rise.
 KeepFractions = Annotated[tuple[Annotated[float, Range(above=0, most=1)], ...], Items(1, MOST_CUTS, order="falling")]

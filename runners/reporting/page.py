@@ -62,8 +62,9 @@ class Explored:
     @property
     def places(self) -> list[str]:
         """Where tokens of each stage stop, in words."""
-        stops = [f"within layer {math.floor(cut)}" if isinstance(cut, float) else f"after layer {cut - 1}"
-                 for cut in self.explorer.cuts]  # fmt: skip
+        layers, cuts = self.explorer.layers, self.explorer.cuts
+        stops = [f"{'within' if isinstance(cut, float) else 'after'} layer {layer}"
+                 for layer, cut in zip(layers, cuts, strict=False)]  # fmt: skip
         return [*(f"stops {stop}" for stop in stops), "runs to the end"]
 
     def payload(self) -> dict[str, Any]:

@@ -421,6 +421,8 @@ def test_a_speed_out_of_reach_is_refused_before_stage_1(
     line = refused(command, capsys, "train_policy", *given)
     assert "target speed-up 50.0 is out of reach: these reduction layers give " in line
     assert "0.71 to 2.05; give 1 to 2, or cut earlier by --reduction-layers" in line
+    line = refused(command, capsys, "train_policy", *given, "--reduction-layers", "3", "4")
+    assert ", or cut earlier by --reduction-layers" in line
     line = refused(command, capsys, "train_policy", *given, "--reduction-layers", "1.5", "4")
     assert "is out of reach" in line
     assert "--reduction-layers" not in line  # the first cut is the earliest one

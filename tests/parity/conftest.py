@@ -89,13 +89,24 @@ def make_masks() -> MakeMasks:
 SECOND_HALVES = ("intermediate", "ffn", "mlp_norm")
 
 
+def _second_half(layer: Any) -> torch.nn.Module:
+    module: torch.nn.Module = next(getattr(layer, name) for name in SECOND_HALVES if hasattr(layer, name))
+    return module
+
+
+@pytest.fixture
+def second_half() -> Callable[[Any], torch.nn.Module]:
+    """The module of a stock layer that what has left its attention goes into."""
+    return _second_half
+
+
 def _masked(layer: Any, in_play: Tensor, behind: Tensor) -> Callable[..., Any]:
     """A stock layer in which tokens out of play are no keys, and keep their state.
 
     ``behind`` are those still in play behind its attention; the others keep the state that they have there.
     """
     stock = layer.forward
-    half = next(getattr(layer, name) for name in SECOND_HALVES if hasattr(layer, name))
+    half = _second_half(layer)
     middle: list[Tensor] = []
 
     def forward(*given: Any, **named: Any) -> Any:

@@ -17,18 +17,19 @@ from trbert_env.envs.importance import residual_importance
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import SpanQA
 
-#: Modules that the second half of a stock layer begins with, by what families call them.
-SECOND_HALVES = ("intermediate", "ffn", "mlp_norm")
+SecondHalf = Callable[[Any], torch.nn.Module]
 
 
-def by_definition(stock: Any, family: str, text: EncodedText, stopped: float, pivot: int) -> Tensor:
+def by_definition(
+    stock: Any, family: str, text: EncodedText, stopped: float, pivot: int, second_half: SecondHalf
+) -> Tensor:
     """|dLoss/dH_r . (H_r - H_l)|, (n,), where hidden[k] leaves layer k, and k + 1/2 the attention of layer k + 1."""
     arguments = {"input_ids": torch.from_numpy(text.input_ids).long()[None]}
     if FAMILIES[family].reads_token_types:
         arguments["token_type_ids"] = torch.from_numpy(text.token_type_ids).long()[None]
     layers = FAMILIES[family].stack(stock.base_model)
     middle: list[Tensor] = []
-    halves = [next(getattr(layer, name) for name in SECOND_HALVES if hasattr(layer, name)) for layer in layers]
+    halves = map(second_half, layers)
     hooks = [half.register_forward_pre_hook(lambda _, inputs: middle.append(inputs[0])) for half in halves]
     found = stock.base_model(**arguments, output_hidden_states=True).hidden_states
     for noting in hooks:
@@ -74,6 +75,7 @@ def test_importance_equals_its_definition(
     depth: int,
     layers: tuple[float, ...],
     spans: list[tuple[float, int]],
+    second_half: SecondHalf,
 ) -> None:
     model = make_model(family, layers=depth)
     stock = copy.deepcopy(model)
@@ -81,7 +83,9 @@ def test_importance_equals_its_definition(
     task = SpanQA()
     batch, targets = TextBatch.from_texts(texts), task.targets(texts)
     scores = residual_importance(StagedModel(model, task, layers), batch, targets)
-    expected = [torch.stack([by_definition(stock, family, text, *span) for span in spans]) for text in texts]
+    expected = [
+        torch.stack([by_definition(stock, family, text, *span, second_half) for span in spans]) for text in texts
+    ]
     torch.testing.assert_close(scores, torch.cat(expected, 1), rtol=1e-4, atol=1e-5)
     assert (scores.sum(1) > 0).all()
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -51,11 +51,7 @@ def run_attention(
         training: True for dropout.
         bias: Bias that is added to the scaled scores; None for nothing.
     """
-    shape = (1, states.shape[1], -1, parts.head_size)
-    query, key, value = (
-        apply_linear(projection, states).view(shape).transpose(1, 2)
-        for projection in (parts.query, parts.key, parts.value)
-    )
+    query, key, value = _projected(parts, states)
     attended = attend(query, key, value, packed, bias=bias).flatten(2)
     return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training)))
 
@@ -71,11 +67,7 @@ def run_padded_attention(parts: AttentionParts, states: Tensor, bias: Tensor) ->
     Returns:
         ``(num_sequences, width, hidden)``.
     """
-    shape = (*states.shape[:2], -1, parts.head_size)
-    query, key, value = (
-        apply_linear(projection, states).view(shape).transpose(1, 2)
-        for projection in (parts.query, parts.key, parts.value)
-    )
+    query, key, value = _projected(parts, states)
     attended = scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
     return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training=False)))
 
@@ -90,6 +82,13 @@ def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) ->
     """
     inner = apply_inner(parts.inner, parts.activation, states)
     return cast(Tensor, parts.norm(_residual(parts.outer, inner, states, parts.dropout, training)))
+
+
+def _projected(parts: AttentionParts, states: Tensor) -> list[Tensor]:
+    """Query, key and value of ``(batch, rows, hidden)`` states: ``(batch, heads, rows, head_size)`` each."""
+    shape = (*states.shape[:2], -1, parts.head_size)
+    projections = (parts.query, parts.key, parts.value)
+    return [apply_linear(projection, states).view(shape).transpose(1, 2) for projection in projections]
 
 
 def _residual(module: nn.Module, inputs: Tensor, states: Tensor, probability: float, training: bool) -> Tensor:

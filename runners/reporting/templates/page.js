@@ -70,8 +70,8 @@
   // Three shades lie between those of the first and the last stage, however many stages there are.
   const shade = (share) => (share < 0.42 ? "l33" : share < 0.58 ? "l50" : "l67");
   const level = (stop, run) => {
-    const last = run.layers.length - 1;
-    return stop === 0 ? "l0" : stop === last ? "l100" : shade(stop / last);
+    const end = run.layers.length - 1;
+    return stop === 0 ? "l0" : stop === end ? "l100" : shade(stop / end);
   };
   const last = (stop, run) => run.places[stop];
 

@@ -43,6 +43,7 @@ def test_cuts_within_layers(make_model: Callable[..., PreTrainedModel], family: 
         ((1, 3), r"reduction_layers \(1, 3\): the encoder has 6 layers"),
         ((4, 2), "name 1 to 12 different layers in rising order"),
         ((2, 2), "name 1 to 12 different layers in rising order"),
+        (tuple(range(2, 15)), "name 1 to 12 different layers in rising order"),
         ((), "name 1 to 12 different layers in rising order"),
         ((2.25,), r"reduction_layers \(2.25,\): 2 is before layer 2, 1.5 within layer 1, and nothing lies between"),
         ((2, 6.5), "the encoder has 6 layers, .* or be 1.5 to 5.5 for one within a layer"),
