@@ -101,12 +101,12 @@ class StagedModel(nn.Module):
         Args:
             batch: The texts.
         """
-        return lexical_overlap(batch, self._embedding_norms(batch), self.task.query_segment)
+        return lexical_overlap(batch, self._embedding_norms, self.task.query_segment)
 
-    def _embedding_norms(self, batch: TextBatch) -> Tensor:
-        """``(total_tokens,)`` float32 norms of the tokens' word embeddings, as they are now."""
+    def _embedding_norms(self, input_ids: Tensor) -> Tensor:
+        """``(total_tokens,)`` float32 norms of the word embeddings of tokens, as they are now."""
         # Called, not read off their table: quantised and adapted embeddings have none.
-        vectors = self.model.get_input_embeddings()(batch.input_ids).detach()
+        vectors = self.model.get_input_embeddings()(input_ids).detach()
         norms: Tensor = torch.linalg.vector_norm(vectors.float(), dim=1)
         return norms
 

@@ -90,7 +90,7 @@ def test_overlap_tokens_keep_the_question_and_the_places_that_share_its_words() 
     observation = PackedObservation(
         torch.zeros(len(ids), 1),
         batch.layout,
-        lexical_overlap(batch, torch.ones(len(ids))),
+        lexical_overlap(batch, lambda tokens: torch.ones(len(tokens))),
         None,
         0,
         len(ids),

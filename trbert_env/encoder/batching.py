@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -57,14 +57,25 @@ def rows_to_run(states: Tensor) -> int:
 def by_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """Apply a function of rows to as many as :func:`rows_to_run` says, and return those of the inputs.
 
+    Padding copies what it pads, so that of many rows only the last ones are padded, and run apart from the others.
+
     Args:
-        function: Function that maps each row apart from the others, such as a head.
+        function: Function that maps each row apart from the others, such as a head; its results should be narrow, for
+            they are copied.
         inputs: ``(rows, ...)`` each; the first decides how many rows run.
     """
     total = len(inputs[0])
-    missing = rows_to_run(inputs[0]) - total
-    if not missing:
+    if rows_to_run(inputs[0]) == total:
         return function(*inputs)
+    whole = total - total % MOST_PADDING
+    tail = _padded(function, [values[whole:] for values in inputs])
+    return torch.cat([function(*(values[:whole] for values in inputs)), tail]) if whole else tail
+
+
+def _padded(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Apply a function of rows to some and to what they are padded with; returns those of the inputs."""
+    total = len(inputs[0])
+    missing = rows_to_run(inputs[0]) - total
     return function(*(pad(values, (0, 0) * (values.dim() - 1) + (0, missing)) for values in inputs))[:total]
 
 

@@ -211,33 +211,19 @@ class StagedEncoder:
         own = None if recorder is None else replace(recorder, found=[])
         groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
         sizes = [int(group.sum()) for group in groups]
-        states = tokens.states.split(sizes)
+        rows = [rows_to_run(tokens.states[:size]) for size in sizes]
         places: Sequence[Tensor | None] = [None] * len(sizes)
         if self.family.reads_positions:
-            places = _sequence_positions(tokens.layout).split(sizes)
+            places = _padded_groups(_sequence_positions(tokens.layout), sizes, rows)
         outputs = [
-            self._run_group(piece, group, place, steps, own)
-            for piece, group, place in zip(states, groups, places, strict=True)
+            self._run_rows(states, PackedSequences.of(group, states.device, place), steps, own)[:size]
+            for states, group, place, size in zip(
+                _padded_groups(tokens.states, sizes, rows), groups, places, sizes, strict=True
+            )
         ]
         if recorder is not None and own is not None:
             recorder.found.append(torch.cat(own.found))
         return PackedTokens(outputs[0] if len(outputs) == 1 else torch.cat(outputs), tokens.layout)
-
-    def _run_group(
-        self,
-        states: Tensor,
-        lengths: Tensor,
-        places: Tensor | None,
-        steps: Sequence[_Step],
-        recorder: Recorder | None,
-    ) -> Tensor:
-        """Sequences of these lengths through the layers: ``(total_tokens, hidden)``."""
-        total = len(states)
-        if missing := rows_to_run(states) - total:
-            states = pad(states, (0, 0, 0, missing))
-            places = None if places is None else pad(places, (0, missing))
-        packed = PackedSequences.of(lengths, states.device, places)
-        return self._run_rows(states, packed, steps, recorder)[:total]
 
     def _run_rows(
         self, states: Tensor, packed: PackedSequences, steps: Sequence[_Step], recorder: Recorder | None
@@ -265,6 +251,27 @@ class StagedEncoder:
     def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
         """Run the layers of one stage; see :attr:`stage_bounds`."""
         return self.run_layers(tokens, *self.stage_bounds[stage], received)
+
+
+def _padded_groups(values: Tensor, sizes: Sequence[int], rows: Sequence[int]) -> list[Tensor]:
+    """Consecutive groups of rows, each with what pads it behind.
+
+    That is the next group, which is there, or 0 where it is not. With gradients it is 0 always: a split gives them back
+    as one tensor, slices would fill one each.
+
+    Args:
+        values: ``(total, ...)``.
+        sizes: Rows of each group.
+        rows: Rows of each group, padded.
+    """
+    if values.requires_grad:
+        groups = list(values.split(list(sizes)))
+    else:
+        starts = itertools.accumulate(sizes, initial=0)
+        groups = [values[start : start + count] for start, count in zip(starts, rows, strict=False)]
+    missing = [count - len(group) for group, count in zip(groups, rows, strict=True)]
+    behind = (0, 0) * (values.dim() - 1)
+    return [pad(group, (*behind, 0, more)) if more else group for group, more in zip(groups, missing, strict=True)]
 
 
 def _sequence_positions(layout: Layout) -> Tensor:

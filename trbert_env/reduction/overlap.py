@@ -10,6 +10,8 @@ stand in every kind of context are short, those of words with a meaning of their
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ RADII = (4, 16)
 NUM_FEATURES = 2 + len(RADII)
 
 
-def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> Tensor:
+def lexical_overlap(batch: TextBatch, norms: Callable[[Tensor], Tensor], query_segment: int = 0) -> Tensor:
     """Features of every token, each in [0, 1]: ``(total_tokens, NUM_FEATURES)`` float32.
 
     A sequence is taken as two segments, the first of which ends with the first separator (the token that the sequence
@@ -36,14 +38,18 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
 
     Args:
         batch: The texts.
-        norms: ``(total_tokens,)`` float32 norms of the tokens' word embeddings.
+        norms: Function that gives token ids, ``(total_tokens,)``, the float32 norms of their word embeddings; not
+            called where it is known at once that no sequence has two segments.
         query_segment: Segment of the query: 0, the first, or 1.
 
     Example:
         >>> from trbert_env.encoder.texts import TextBatch
         >>> ids = torch.tensor([[1, 7, 8, 2, 5, 7, 5, 2]])  # [CLS] 7 8 [SEP] 5 7 5 [SEP]
-        >>> norms = torch.tensor([9.0, 1.5, 1.2, 9.0, 1.0, 1.5, 1.0, 9.0])
-        >>> lexical_overlap(TextBatch.from_padded(ids), norms)[:, :2].T.tolist()
+        >>> norms = {1: 9.0, 2: 9.0, 5: 1.0, 7: 1.5, 8: 1.2}
+        >>> found = lexical_overlap(
+        ...     TextBatch.from_padded(ids), lambda tokens: torch.tensor([norms[token] for token in tokens.tolist()])
+        ... )
+        >>> found[:, :2].T.tolist()
         [[1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]]
     """
     layout = batch.layout
@@ -55,6 +61,8 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
     first = before == before[starts][sequence]
     # A lone segment is all "first" up to its only separator: there is nothing to compare with.
     paired = torch.zeros_like(lengths).index_add(0, sequence, (~first).long()) > 0
+    if layout.device.type == "cpu" and not bool(paired.any()):  # a GPU would wait for it
+        return torch.zeros(layout.total_tokens, NUM_FEATURES)
     query = first if query_segment == 0 else ~first
     words = ~separators
     words[starts] = False  # [CLS]
@@ -64,7 +72,7 @@ def lexical_overlap(batch: TextBatch, norms: Tensor, query_segment: int = 0) -> 
     in_passage = none.index_add(0, word, (~query & words).float())
     matched = (in_query > 0) & (in_passage > 0)
     weight = torch.where(matched, 1.0 / in_passage.clamp(min=1.0), 0.0)
-    own = weight[word] * _significance(norms, words, sequence, len(lengths))
+    own = weight[word] * _significance(norms(batch.input_ids), words, sequence, len(lengths))
     # A question's own words would make its first neighbours in the passage look like matches.
     passage = own * ~query
     columns = [(query | separators).float(), own, *_neighbourhoods(passage, starts, lengths, sequence)]

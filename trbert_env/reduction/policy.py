@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trbert_env.encoder.batching import by_rows
-from trbert_env.encoder.linear import apply_inner, apply_linear
+from trbert_env.encoder.kernels import is_recorded
+from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer
 from trbert_env.reduction.cost import policy_flops_per_token
 from trbert_env.reduction.overlap import NUM_FEATURES
 
@@ -97,21 +98,21 @@ class TokenPolicy(nn.Module):
         Raises:
             ValueError: ``overlap`` is needed and missing.
         """
+        if self.overlap and overlap is None:
+            raise ValueError("this policy sees lexical overlap: hand infos['overlap'] of the tokens to it")
         head = cast(nn.Sequential, self.heads[reduction])
         norm, inner, activation, output = head
         dtype = _input_type(head)
-        if not self.overlap:
+        if not self.overlap or overlap is None or _says_nothing(overlap):
             return (
                 by_rows(lambda rows: apply_linear(output, apply_inner(inner, activation, norm(rows))), states.to(dtype))
                 .squeeze(-1)
                 .float()
             )
-        if overlap is None:
-            raise ValueError("this policy sees lexical overlap: hand infos['overlap'] of the tokens to it")
         prior = cast(nn.ModuleDict, self.priors[reduction])
 
         def logits(rows: Tensor, features: Tensor) -> Tensor:
-            hidden = apply_linear(inner, norm(rows)) + prior["hidden"](features)
+            hidden = apply_outer(inner, norm(rows), prior["hidden"](features))
             return cast(Tensor, apply_linear(output, activation(hidden)) + prior["logit"](features))
 
         return by_rows(logits, states.to(dtype), overlap.to(dtype)).squeeze(-1).float()
@@ -124,6 +125,14 @@ class TokenPolicy(nn.Module):
         output.weight.div_(scale)
         if self.overlap:
             self.priors[reduction]["logit"].weight.div_(scale)  # type: ignore[index]
+
+
+def _says_nothing(overlap: Tensor) -> bool:
+    """Whether all features are 0, as those of single segments, so that the priors add nothing.
+
+    Only where that is known at once, and no gradient is wanted: of the priors it would be 0, and not missing.
+    """
+    return overlap.device.type == "cpu" and not (torch.is_grad_enabled() or is_recorded() or bool(overlap.any()))
 
 
 def _input_type(module: nn.Module) -> torch.dtype:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedMo
 from trbert_env.encoder.batching import by_rows, padded_rows
 from trbert_env.encoder.cuts import check_reduction_layers, default_reduction_layers
 from trbert_env.encoder.kernels import Library, by_library
+from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import TextBatch
@@ -88,15 +89,17 @@ def test_padded_rows_are_few_and_waste_little() -> None:
 @pytest.mark.parametrize(
     ("library", "dtype", "total", "rows"),
     [
-        ("onednn", torch.float32, 100, 112),
-        ("onednn", torch.float32, 2000, 2000),  # their products take longer than new kernels
-        ("torch", torch.float32, 100, 100),
-        ("torch", torch.bfloat16, 100, 112),
-        ("torch", torch.bfloat16, 2000, 2048),
+        ("onednn", torch.float32, 100, [112]),
+        ("onednn", torch.float32, 2000, [2000]),  # their products take longer than new kernels
+        ("torch", torch.float32, 100, [100]),
+        ("torch", torch.bfloat16, 100, [112]),
+        ("torch", torch.bfloat16, 512, [512]),
+        ("torch", torch.bfloat16, 2000, [480, 1536]),  # padding copies: only the last of many are padded
+        ("torch", torch.bfloat16, 2048, [2048]),
     ],
 )
 def test_rows_are_padded_where_kernels_are_built_for_their_number(
-    library: Library, dtype: torch.dtype, total: int, rows: int
+    library: Library, dtype: torch.dtype, total: int, rows: list[int]
 ) -> None:
     states, weight = torch.randn(total, 8).to(dtype), torch.randn(3, 8).to(dtype)
     seen: list[int] = []
@@ -108,8 +111,27 @@ def test_rows_are_padded_where_kernels_are_built_for_their_number(
     factors = torch.randn(total, 1).to(dtype)
     with by_library(library):
         found = by_rows(head, states, factors)
-    assert seen == [rows]
+    assert sorted(seen) == rows
     torch.testing.assert_close(found, factors * linear(states, weight), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+@pytest.mark.parametrize("learns", [False, True])
+def test_what_pads_a_group_does_not_reach_it(
+    make_model: Callable[..., PreTrainedModel], monkeypatch: pytest.MonkeyPatch, family: str, learns: bool
+) -> None:
+    encoder = StagedEncoder(make_model(family).eval(), (2,))
+    layout = Layout.from_lengths([7, 30, 5, 41, 3], [1] * 5)
+    states = torch.randn(layout.total_tokens, encoder.hidden_size, requires_grad=learns)
+    whole = encoder.run_layers(PackedTokens(states, layout), 0, 2).states
+    monkeypatch.setattr("trbert_env.encoder.staged.MOST_BYTES", 40 * 4 * encoder.intermediate_size)
+    monkeypatch.setattr("trbert_env.encoder.staged.rows_to_run", lambda rows: len(rows) + 11)
+    groups = encoder.run_layers(PackedTokens(states, layout), 0, 2).states
+    torch.testing.assert_close(groups, whole, rtol=0, atol=1e-5)
+    if learns:
+        weights = torch.randn_like(whole)
+        (expected,), (found,) = (torch.autograd.grad((run * weights).sum(), states) for run in (whole, groups))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("depth", "layers"), [(22, (4, 13)), (12, (4, 7)), (6, (2, 4)), (4, (2, 4)), (3, (2,))])

@@ -22,10 +22,15 @@ def norms(ids: list[int]) -> list[float]:
     return [1.0 + (token * 7 % 11) / 10 for token in ids]
 
 
+def equal_norms(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.ones(len(tokens))
+
+
 def overlap_of(*texts: EncodedText, query_segment: int = 0, equal: bool = False) -> torch.Tensor:
     batch = TextBatch.from_texts(texts)
-    found = torch.ones(batch.layout.total_tokens) if equal else torch.tensor(norms(batch.input_ids.tolist()))
-    return lexical_overlap(batch, found, query_segment)
+    return lexical_overlap(
+        batch, equal_norms if equal else lambda tokens: torch.tensor(norms(tokens.tolist())), query_segment
+    )
 
 
 def naive(ids: list[int]) -> torch.Tensor:
@@ -69,7 +74,9 @@ def test_short_embeddings_weigh_little() -> None:
     # [CLS] 7 8 9 [SEP] 7 8 9 9 5 [SEP]; the norms of [CLS] and the separators are no words'.
     ids = [CLS, 7, 8, 9, SEP, 7, 8, 9, 9, 5, SEP]
     lengths = {CLS: 0.1, SEP: 50.0, 7: 1.0, 8: 1.5, 9: 3.0, 5: 2.0}
-    found = lexical_overlap(TextBatch.from_texts([text(ids)]), torch.tensor([lengths[token] for token in ids]))
+    found = lexical_overlap(
+        TextBatch.from_texts([text(ids)]), lambda tokens: torch.tensor([lengths[token] for token in tokens.tolist()])
+    )
     assert found[:, 1].tolist() == [0, 0, 0.25, 0.5, 0, 0, 0.25, 0.5, 0.5, 0, 0]
 
 
@@ -80,6 +87,7 @@ def test_roberta_puts_two_separators_between() -> None:
 
 def test_one_segment_has_no_overlap() -> None:
     assert not overlap_of(text([CLS, 7, 8, 7, SEP]), text([CLS])).any()
+    assert overlap_of(text([CLS, 7, 8, 7, SEP]), text([CLS, 7, SEP, 7, SEP])).any()
 
 
 def test_nothing_shared_leaves_the_first_segment_marked() -> None:

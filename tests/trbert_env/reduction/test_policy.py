@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import gelu
 
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions, keep_above, keep_counts, keep_top
+from trbert_env.reduction.overlap import NUM_FEATURES
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.reduction.speed_table import SpeedTable
 
@@ -61,6 +62,18 @@ def test_states_in_half_precision_give_float32_logits() -> None:
     states = torch.randn(4, 16).bfloat16()
     assert policy(states, 0).dtype == torch.float32
     torch.testing.assert_close(policy(states, 0), policy(states.float(), 0))
+
+
+@pytest.mark.parametrize("features", ["none", "some"])
+def test_overlap_weighs_alike_with_gradients_and_without(features: str) -> None:
+    policy = TokenPolicy(16, 1, overlap=True)
+    states = torch.randn(5, 16)
+    overlap = torch.rand(5, NUM_FEATURES) if features == "some" else torch.zeros(5, NUM_FEATURES)
+    learned = policy(states, 0, overlap)
+    with torch.no_grad():
+        torch.testing.assert_close(policy(states, 0, overlap), learned.detach())
+    learned.sum().backward()  # parameters all have a gradient, so that what an optimiser does with them is one thing
+    assert all(parameter.grad is not None for parameter in policy.parameters())
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ class ExportedModel(TradeOff, AnswersQuestions):
     def _overlap(self, batch: TextBatch) -> npt.NDArray[np.float32] | None:
         if self._norms is None:
             return None
-        features = lexical_overlap(batch, self._norms[batch.input_ids], self.task.query_segment)
+        features = lexical_overlap(batch, self._norms.__getitem__, self.task.query_segment)
         found: npt.NDArray[np.float32] = features.numpy()
         return found
 
