@@ -214,7 +214,7 @@ def test_bfloat16_is_as_near_to_float32_as_its_numbers_allow(
 ) -> None:
     attend_by(way)
     halves = [tensor.bfloat16().requires_grad_(gradients) for tensor in random_heads(sum(lengths))]
-    packed = PackedSequences.of(torch.tensor(lengths), "cpu")
+    packed = PackedSequences.of(torch.tensor(lengths))
     output, _ = packed_attention(torch.nn.Module(), halves[0], halves[1], halves[2], None, packed)
     query, key, value = (tensor.detach().float() for tensor in halves)
     assert output.dtype == torch.bfloat16
@@ -233,10 +233,12 @@ def test_without_sequences_the_call_is_a_stock_one() -> None:
 
 def test_the_offsets_are_those_of_the_layout() -> None:
     layout = Layout.from_lengths([2, 3, 1], [2, 1])
-    packed = PackedSequences.of(layout.select(torch.tensor([1, 0, 1, 1, 0, 1]).bool()).sequence_lengths, "cpu")
+    packed = PackedSequences.of(layout.select(torch.tensor([1, 0, 1, 1, 0, 1]).bool()).sequence_lengths)
     assert packed.lengths == [1, 2, 1]
-    assert packed.cu_seqlens.tolist() == [0, 1, 3, 4]
-    assert packed.cu_seqlens.dtype == torch.int32
+    bounds = packed.bounds(torch.device("cpu"))
+    assert bounds.tolist() == [0, 1, 3, 4]
+    assert bounds.dtype == torch.int32
+    assert packed.bounds(torch.device("cpu")) is bounds
 
 
 def test_attention_received_sums_to_the_number_of_heads_and_queries() -> None:

@@ -59,7 +59,7 @@ def test_attention_and_its_gradients_equal_one_dense_call(
     (expected * weights).sum().backward()
 
     ours = [tensor.to("cuda", dtype).requires_grad_() for tensor in random_heads(width)]
-    packed = PackedSequences.of(torch.tensor(LENGTHS), "cuda")
+    packed = PackedSequences.of(torch.tensor(LENGTHS))
     assert _fits_varlen(ours[0]) is varlen
     output, _ = packed_attention(torch.nn.Module(), ours[0], ours[1], ours[2], None, packed, scaling=scaling)
     (output * weights.to("cuda", dtype)).sum().backward()

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trbert_env.encoder.fused import takes_whole_vectors, whole_vectors
+from trbert_env.encoder.fused import attend_whole_vectors, takes_whole_vectors, whole_vectors
 from trbert_env.encoder.kernels import attention_way
 from trbert_env.encoder.products import attend_in_products, attend_recomputed
 from trbert_env.encoder.received import attention_received, attention_with_received
@@ -116,9 +116,11 @@ def _by_sequence(
     gradients, where a sequence is not short, it depends on the processor: see
     :func:`~trbert_env.encoder.kernels.attention_way`.
     """
-    tail = query.shape[2] - sum(lengths)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     in_products = query.dtype == torch.bfloat16 and (query.requires_grad or attention_way() == "products")
+    if bias is None and not in_products and takes_whole_vectors(query, key, value):
+        return attend_whole_vectors(query, key, value, lengths, scale)
+    tail = query.shape[2] - sum(lengths)
     if in_products:  # strided reads are slow in a product
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split([*lengths, tail], dim=2) for tensor in (query, key, value)]
@@ -184,7 +186,8 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, 
     total = query.shape[2]
     longest = max(packed.lengths) if packed.longest is None else packed.longest
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    output = kernel(q, k, v, packed.cu_seqlens, packed.cu_seqlens, longest, longest, scale=scaling)
+    bounds = packed.bounds(query.device)
+    output = kernel(q, k, v, bounds, bounds, longest, longest, scale=scaling)
     return output.view(1, total, *output.shape[1:])
 
 

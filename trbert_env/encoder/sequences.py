@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -32,7 +33,8 @@ class PackedSequences:
 
     Attributes:
         lengths: Tokens of each sequence. Rows after their sum are padding and get zeros.
-        cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device.
+        cu_seqlens: ``(num_sequences + 1,)`` int32 on the tokens' device; None until it is asked for, see
+            :meth:`bounds`.
         recorder: Recorder of the attention that tokens receive; None where it is not wanted.
         positions: ``(rows,)`` int64: where in its sequence each token stood before any was dropped, 0 for padding;
             None for families whose layers do not read it.
@@ -41,23 +43,31 @@ class PackedSequences:
     """
 
     lengths: list[int]
-    cu_seqlens: Tensor
+    cu_seqlens: Tensor | None = field(default=None)
     recorder: Recorder | None = field(default=None)
     positions: Tensor | None = field(default=None)
     longest: int | None = field(default=None)
 
     @classmethod
-    def of(cls, lengths: Tensor, device: torch.device | str, positions: Tensor | None = None) -> PackedSequences:
-        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end on ``device``.
+    def of(cls, lengths: Tensor, positions: Tensor | None = None) -> PackedSequences:
+        """Sequences of these lengths, ``(num_sequences,)`` on the CPU, end to end.
 
         Args:
             lengths: Tokens of each sequence.
-            device: Device of the tokens.
             positions: See :attr:`positions`.
         """
-        ends = torch.cumsum(lengths, 0)
-        cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device)
-        return cls(lengths.tolist(), cu_seqlens, positions=positions)
+        return cls(lengths.tolist(), positions=positions)
+
+    def bounds(self, device: torch.device) -> Tensor:
+        """Return :attr:`cu_seqlens`, made at the first call: on a CPU nothing reads it.
+
+        Args:
+            device: Device of the tokens.
+        """
+        if self.cu_seqlens is None:
+            ends = list(itertools.accumulate(self.lengths, initial=0))
+            self.cu_seqlens = torch.tensor(ends, dtype=torch.int32).to(device)
+        return self.cu_seqlens
 
     @property
     def places(self) -> Tensor:

@@ -209,14 +209,15 @@ class StagedEncoder:
         """Run steps in turn, over groups of sequences that fit the cache; the last one records."""
         lengths = tokens.layout.sequence_lengths
         own = None if recorder is None else replace(recorder, found=[])
-        groups = lengths.split(group_sizes(lengths, self._most_tokens(tokens.states)))
-        sizes = [int(group.sum()) for group in groups]
+        total, most = len(tokens.states), self._most_tokens(tokens.states)
+        groups = (lengths,) if total <= most else lengths.split(group_sizes(lengths, most))
+        sizes = [total] if len(groups) == 1 else [int(group.sum()) for group in groups]
         rows = [rows_to_run(tokens.states[:size]) for size in sizes]
         places: Sequence[Tensor | None] = [None] * len(sizes)
         if self.family.reads_positions:
             places = _padded_groups(_sequence_positions(tokens.layout), sizes, rows)
         outputs = [
-            self._run_rows(states, PackedSequences.of(group, states.device, place), steps, own)[:size]
+            self._run_rows(states, PackedSequences.of(group, place), steps, own)[:size]
             for states, group, place, size in zip(
                 _padded_groups(tokens.states, sizes, rows), groups, places, sizes, strict=True
             )

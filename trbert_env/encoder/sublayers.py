@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from trbert_env.encoder.attention import attend
-from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer
+from trbert_env.encoder.linear import apply_inner, apply_linear, apply_linears, apply_outer
 from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
 
@@ -88,7 +88,7 @@ def _projected(parts: AttentionParts, states: Tensor) -> list[Tensor]:
     """Query, key and value of ``(batch, rows, hidden)`` states: ``(batch, heads, rows, head_size)`` each."""
     shape = (*states.shape[:2], -1, parts.head_size)
     projections = (parts.query, parts.key, parts.value)
-    return [apply_linear(projection, states).view(shape).transpose(1, 2) for projection in projections]
+    return [projected.view(shape).transpose(1, 2) for projected in apply_linears(projections, states)]
 
 
 def _residual(module: nn.Module, inputs: Tensor, states: Tensor, probability: float, training: bool) -> Tensor:

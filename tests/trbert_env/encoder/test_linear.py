@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.activations import ACT2FN
 
 from trbert_env.encoder import kernels
-from trbert_env.encoder.linear import apply_inner, apply_linear, apply_outer, use_faster_linear
+from trbert_env.encoder.linear import apply_inner, apply_linear, apply_linears, apply_outer, use_faster_linear
 
 pytestmark = pytest.mark.skipif(not kernels._has_onednn(), reason="this torch has no oneDNN")
 
@@ -103,6 +103,54 @@ def test_frozen_weights_that_change_are_seen(layer: nn.Linear, states: Tensor, c
     assert not torch.equal(before, after)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+@torch.no_grad()
+def test_layers_that_share_their_inputs_equal_the_stock_ones(
+    layer: nn.Linear, states: Tensor, frozen: bool, bias: bool
+) -> None:
+    layers = [layer, nn.Linear(24, 16, bias=bias), nn.Linear(24, 3)]
+    for one in layers:
+        one.requires_grad_(not frozen)
+    found = apply_linears(layers, states)
+    for output, one in zip(found, layers, strict=True):
+        close(output, one(states))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_each_of_joined_layers_may_change(layer: nn.Linear, states: Tensor, change: str) -> None:
+    layers = [layer.requires_grad_(False), nn.Linear(24, 16).requires_grad_(False)]
+    for changed in (1, 0):
+        apply_linears(layers, states)
+        CHANGES[change](layers[changed])
+        for output, one in zip(apply_linears(layers, states), layers, strict=True):
+            close(output, one(states))
+
+
+def test_joined_layers_hand_gradients_on(layer: nn.Linear, states: Tensor) -> None:
+    layers = [layer.requires_grad_(False), nn.Linear(24, 16).requires_grad_(False)]
+    states.requires_grad_()
+    found, wanted = (
+        torch.autograd.grad(sum(output.square().sum() for output in outputs), states)
+        for outputs in (apply_linears(layers, states), [one(states) for one in layers])
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_joined_layers_that_learned_are_seen_when_they_are_frozen_again(layer: nn.Linear, states: Tensor) -> None:
+    layers = nn.ModuleList([layer, nn.Linear(24, 16)]).requires_grad_(False)
+    with torch.no_grad():
+        apply_linears(list(layers), states)
+    layers[1].requires_grad_(True)
+    apply_linears(list(layers), states)[1].square().sum().backward()
+    torch.optim.AdamW(layers[1].parameters(), lr=0.1, fused=True).step()
+    layers.requires_grad_(False)
+    with torch.no_grad():
+        for output, one in zip(apply_linears(list(layers), states), layers, strict=True):
+            close(output, one(states))
+
+
 def test_weights_that_learn_are_seen_whoever_steps(layer: nn.Linear, states: Tensor) -> None:
     layer.requires_grad_(False)
     with torch.no_grad():
@@ -154,7 +202,8 @@ def test_hooked_and_exchanged_layers_run_as_modules(layer: nn.Linear, states: Te
     apply_linear(layer, states)
     apply_inner(layer, nn.GELU(), states)
     apply_outer(layer, states, torch.zeros(1, 7, 40))
-    assert len(seen) == 3
+    apply_linears([nn.Linear(24, 16), layer.requires_grad_(False)], states)
+    assert len(seen) == 4
 
 
 @torch.no_grad()
@@ -162,7 +211,8 @@ def test_the_flop_counter_of_torch_counts_the_product(layer: nn.Linear, states: 
     with FlopCounterMode(display=False) as counter:
         apply_linear(layer, states)
         apply_outer(layer, states, torch.zeros(1, 7, 40))
-    assert counter.get_total_flops() == 2 * (2 * 7 * 24 * 40)
+        apply_linears([layer.requires_grad_(False)] * 2, states)
+    assert counter.get_total_flops() == 4 * (2 * 7 * 24 * 40)
 
 
 @torch.no_grad()
