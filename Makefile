@@ -13,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:
 	@echo "make venv    install the project and its tools into $(VENV)"
-	@echo "make demo    train a small policy from nothing, without a network, on the embedded corpus"
+	@echo "make demo    train a small policy from nothing on the embedded corpus: no data, hub or GPU needed"
 	@echo "make test    lint, types and tests"
 	@echo "make lint    lint and types only"
 	@echo "make clean   remove $(VENV), caches AND runs/ with all trained models"

@@ -11,7 +11,7 @@ if __name__ == "__main__":  # before all other imports: see there
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -68,6 +68,11 @@ class FinetuneTrainingOptions:
 @dataclass(frozen=True)
 class FinetuneOptions:
     """Options of the runner of stage 1."""
+
+    #: Flags that other stages have, and what to give here.
+    withdrawn: ClassVar[dict[str, str]] = {
+        "--total-texts": "stage 1 counts epochs in place of --total-texts: give --epochs 0.5, or --max-train-texts 1000"
+    }
 
     resume: Path | None = None
     """Go on with this run, with the options that it was begun with."""

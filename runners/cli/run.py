@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import datasets
 import gymnasium
@@ -57,7 +58,7 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
         options = read_options(options_type, arguments, _description(main))
         check_options(options)
         check_output_dir(options)
-        with _quiet_libraries(), each_notice_once():
+        with _sigterm_as_ctrl_c(), _quiet_libraries(), each_notice_once():
             main(options)
     except _USER_ERRORS as error:
         _report(error)
@@ -146,6 +147,32 @@ def _quiet_libraries() -> Iterator[None]:
             yield
         finally:
             warnings.formatwarning, threading.excepthook = formatter, thread_hook
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block, a first SIGTERM interrupts the job, which then tells what it has saved; more do nothing.
+
+    ``timeout`` sends two at a time. Child processes that were forked within the block end by it, as they did before.
+    """
+    if threading.current_thread() is not threading.main_thread():  # others cannot set it
+        yield
+        return
+    owner = os.getpid()
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        signal.signal(signum, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

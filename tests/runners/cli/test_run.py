@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
+import signal
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +138,39 @@ def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         run(main, EvaluateOptions, ["--agent", "keep-all"])
     assert "--resume" not in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_job_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    forking = multiprocessing.get_context("fork")
+    began = forking.Event()
+
+    def sleep() -> None:
+        began.set()
+        time.sleep(60)
+
+    def main(options: JobOptions) -> None:
+        child = forking.Process(target=sleep)
+        child.start()
+        began.wait()  # what a process is sent while it is forked, Python drops
+        child.terminate()
+        child.join()
+        children.append(child.exitcode)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt as error:
+            os.kill(os.getpid(), signal.SIGTERM)  # as timeout does, which sends two
+            error.add_note("go on with --resume runs/x")
+            raise
+
+    children: list[int | None] = []
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        run(main, JobOptions, [])
+    assert caught.value.code == 130
+    assert "interrupted; go on with --resume runs/x" in capsys.readouterr().err
+    assert children == [-signal.SIGTERM]  # a child process ends by it, and says nothing
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_full_disk_is_one_line_with_what_was_noted(capsys: pytest.CaptureFixture[str]) -> None:
