@@ -118,13 +118,14 @@ def _by_sequence(
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     in_products = query.dtype == torch.bfloat16 and (query.requires_grad or attention_way() == "products")
-    if bias is None and not in_products and takes_whole_vectors(query, key, value):
+    whole = takes_whole_vectors(query, key, value)
+    if whole and bias is None and not in_products:
         return attend_whole_vectors(query, key, value, lengths, scale)
     tail = query.shape[2] - sum(lengths)
     if in_products:  # strided reads are slow in a product
         query, key, value = (tensor.contiguous() for tensor in (query, key, value))
     splits = [tensor.split([*lengths, tail], dim=2) for tensor in (query, key, value)]
-    outputs, start, whole = [], 0, takes_whole_vectors(query, key, value)
+    outputs, start = [], 0
     for index, (length, q, k, v) in enumerate(zip(lengths, *(split[:-1] for split in splits), strict=True)):
         added = None if bias is None else bias.of(index, q[0], k[0])
         if in_products and q.requires_grad and added is None and length >= LONG:

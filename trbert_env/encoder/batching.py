@@ -74,9 +74,19 @@ def by_rows(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 def _padded(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Apply a function of rows to some and to what they are padded with; returns those of the inputs."""
-    total = len(inputs[0])
-    missing = rows_to_run(inputs[0]) - total
-    return function(*(pad(values, (0, 0) * (values.dim() - 1) + (0, missing)) for values in inputs))[:total]
+    rows = rows_to_run(inputs[0])
+    return function(*(pad_rows(values, rows) for values in inputs))[: len(inputs[0])]
+
+
+def pad_rows(values: Tensor, rows: int) -> Tensor:
+    """Return ``(rows, ...)`` with 0 behind the values; as they are where they are as many.
+
+    Args:
+        values: ``(at most rows, ...)``.
+        rows: Wanted number of rows.
+    """
+    missing = rows - len(values)
+    return pad(values, (0, 0) * (values.dim() - 1) + (0, missing)) if missing else values
 
 
 def pass_rows(device: torch.device | str) -> int:

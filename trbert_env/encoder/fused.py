@@ -83,9 +83,7 @@ def whole_vectors(
 def _rows(tensor: Tensor, start: int, count: int) -> Tensor:
     """Rows from a start on, those of the next sequences included, and zeros behind the last one."""
     there = min(count, tensor.shape[2] - start)
-    if start == 0 and there == tensor.shape[2]:
-        return tensor if there == count else pad(tensor, (0, 0, 0, count - there))
-    rows = tensor.narrow(2, start, there)
+    rows = tensor if there == tensor.shape[2] else tensor.narrow(2, start, there)
     return rows if there == count else pad(rows, (0, 0, 0, count - there))
 
 

@@ -10,11 +10,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.attention import PACKED_ATTENTION
-from trbert_env.encoder.batching import MOST_BYTES, computes_in_bfloat16, group_sizes, rows_to_run
+from trbert_env.encoder.batching import MOST_BYTES, computes_in_bfloat16, group_sizes, pad_rows, rows_to_run
 from trbert_env.encoder.cuts import check_reduction_layers, default_reduction_layers, layers_before
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout, PackedTokens
@@ -270,9 +269,7 @@ def _padded_groups(values: Tensor, sizes: Sequence[int], rows: Sequence[int]) ->
     else:
         starts = itertools.accumulate(sizes, initial=0)
         groups = [values[start : start + count] for start, count in zip(starts, rows, strict=False)]
-    missing = [count - len(group) for group, count in zip(groups, rows, strict=True)]
-    behind = (0, 0) * (values.dim() - 1)
-    return [pad(group, (*behind, 0, more)) if more else group for group, more in zip(groups, missing, strict=True)]
+    return [pad_rows(group, count) for group, count in zip(groups, rows, strict=True)]
 
 
 def _sequence_positions(layout: Layout) -> Tensor:
