@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from transformers import BertConfig
 
+from agents.policy_agent import PolicyAgentOptions
 from runners.cli.display import announce, print_table
 from runners.cli.options import resolve_device
 from runners.cli.plots import save_plot
@@ -41,7 +42,7 @@ from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
-from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
+from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.policy import TokenPolicy
 from trbert_env.tasks import make_task
 
@@ -75,10 +76,15 @@ def random_texts(workload: Workload, options: BenchmarkOptions) -> list[EncodedT
     return [workload.texts[index] for index in order.tolist()]
 
 
+def masks_fractions(encoder: StagedEncoder, options: BenchmarkOptions) -> tuple[float, ...]:
+    """What random masks keep: the given fractions, or those that a policy is trained for by default."""
+    return PolicyAgentOptions(keep_fractions=options.keep_fractions).fractions(encoder.num_reductions)
+
+
 def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedModel:
     """An untrained policy that keeps the wanted fractions: the clock does not see which tokens they are."""
     encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
-    fractions = check_keep_fractions(options.keep_fractions, encoder.num_reductions)
+    fractions = masks_fractions(encoder, options)
     return TokenReducedModel.from_parts(
         workload.backbone.model,
         TokenPolicy(encoder.hidden_size, encoder.num_reductions),
@@ -256,8 +262,9 @@ def measure_quality(options: BenchmarkOptions, device: str) -> None:
 def time_steps(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
     """Measure training steps, in the first number format of torch."""
     dtype = cast(DType, options.numbers_of("torch")[0])
+    encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
     settings = StepSettings(
-        options.keep_fractions, options.encoder.layers, dtype, device, options.rounds, options.run.seed
+        masks_fractions(encoder, options), options.encoder.layers, dtype, device, options.rounds, options.run.seed
     )
     record: dict[str, float] = {}
     for part in (time_environment, time_training, time_joint, time_sb3):

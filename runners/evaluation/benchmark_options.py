@@ -32,8 +32,8 @@ class BenchmarkOptions:
     model: Path | None = None
     """A run's folder or a model's; random masks when not given."""
 
-    keep_fractions: KeepFractions = (0.64, 0.22)
-    """With random masks: kept fractions of the full length, one a reduction."""
+    keep_fractions: KeepFractions | None = None
+    """With random masks: kept fractions of the full length, one a reduction; those of train_policy.py by default."""
 
     architecture: Literal["backbone", "bert-base"] = "backbone"
     """bert-base: random weights of that size in place of the backbone's; the clock does not see the difference."""

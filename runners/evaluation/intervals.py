@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 Numbers = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
@@ -34,7 +35,7 @@ def mean_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
         (2.0, 2.484)
     """
     spread = Spread.of(values, groups)
-    return spread.mean, spread.error * _quantile((1 + CONFIDENCE) / 2, spread.count - 1)
+    return spread.mean, spread.error * student_quantile((1 + CONFIDENCE) / 2, spread.count - 1)
 
 
 def metric_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
@@ -54,7 +55,7 @@ def metric_interval(values: Numbers, groups: Groups) -> tuple[float, float]:
     """
     spread = Spread.of(values, groups)
     wider = _with_draws(spread, (WHOLE, 0.0))
-    return spread.mean, wider.error * _quantile((1 + CONFIDENCE) / 2, wider.count - 1)
+    return spread.mean, wider.error * student_quantile((1 + CONFIDENCE) / 2, wider.count - 1)
 
 
 def ratio_interval(above: Numbers, below: Numbers) -> tuple[float, float]:
@@ -189,7 +190,7 @@ def loss_bound(spread: Spread, confidence: float = CONFIDENCE) -> float:
         0.264
     """
     wider = _with_draws(spread, (WHOLE,))
-    return wider.mean + wider.error * _quantile(confidence, wider.count - 1)
+    return wider.mean + wider.error * student_quantile(confidence, wider.count - 1)
 
 
 def loss_half_width(spread: Spread) -> float:
@@ -201,7 +202,7 @@ def loss_half_width(spread: Spread) -> float:
         spread: Spread of the paired differences.
     """
     wider = _with_draws(spread, (WHOLE, -WHOLE))
-    return wider.error * _quantile((1 + CONFIDENCE) / 2, wider.count - 1)
+    return wider.error * student_quantile((1 + CONFIDENCE) / 2, wider.count - 1)
 
 
 def _with_draws(spread: Spread, draws: tuple[float, ...]) -> Spread:
@@ -242,10 +243,17 @@ def draws_needed(spread: Spread, most: float) -> int | None:
     return high
 
 
-def _quantile(share: float, freedom: int) -> float:
-    """Quantile of Student's distribution; infinite without a degree of freedom."""
+def student_quantile(share: float, freedom: int) -> float:
+    """Return a quantile of Student's distribution; infinite without a degree of freedom.
+
+    Args:
+        share: Probability of what lies below it.
+        freedom: Degrees of freedom.
+
+    Example:
+        >>> round(student_quantile(0.975, 2), 3), student_quantile(0.975, 0)
+        (4.303, inf)
+    """
     if freedom < 1:
         return math.inf
-    from scipy.stats import t as student_t  # slow to import, and no `--help` needs it
-
-    return float(student_t.ppf(share, freedom))
+    return float(stdtrit(freedom, share))

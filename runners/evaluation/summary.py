@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Protocol
 
+from runners.evaluation.intervals import student_quantile
 from runners.evaluation.record import EvaluationRecord
 
 #: Share that a speed may be off the target before a table says so.
@@ -40,9 +41,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan
-    from scipy.stats import t as student_t  # slow to import, and no `--help` needs it
-
-    return mean, float(student_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, student_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def shown_interval(mean: float, half: float = math.nan, sign: bool = False) -> str:

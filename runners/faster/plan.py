@@ -114,7 +114,7 @@ class Plan:
         """
         if stage == "measuring":
             reported = "all" if self.evaluation_texts is None else f"{self.evaluation_texts:,}"
-            return f"{self.chosen_on:,} held-out texts, {reported} reported on"
+            return f"{self.chosen_on:,} held-out and {reported} evaluation texts"
         texts = self.texts_of(stage)
         return "" if texts is None else f"{texts:,} texts"
 

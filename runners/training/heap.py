@@ -44,7 +44,7 @@ class FreedMemory:
             Whether memory was given back; False on systems without glibc's means.
         """
         glibc = _glibc()
-        if glibc is None or _kept(glibc) - self._stuck <= self._most:
+        if glibc is None or _resident() - self._stuck <= self._most or _kept(glibc) - self._stuck <= self._most:
             return False
         given = bool(glibc.malloc_trim(0))
         self._stuck = max(0, _kept(glibc))
@@ -63,8 +63,16 @@ def _glibc() -> Any:
     return library
 
 
-def _kept(glibc: Any) -> int:
-    """Bytes in memory, files apart, beyond those that were asked for and not freed."""
+def _resident() -> int:
+    """Bytes in memory, files apart."""
     _, resident, shared = Path("/proc/self/statm").read_text().split()[:3]
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _kept(glibc: Any) -> int:
+    """Bytes in memory, files apart, beyond those that were asked for and not freed.
+
+    glibc counts them by walking over all that is free, which takes longer the more pieces there are.
+    """
     found = glibc.mallinfo2()
-    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") - int(found.uordblks + found.hblkhd)
+    return _resident() - int(found.uordblks + found.hblkhd)

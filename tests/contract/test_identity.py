@@ -67,7 +67,7 @@ def test_a_price_is_charged_too() -> None:
     np.testing.assert_allclose(rewards, 1.0 - 0.01 * (marked.sum(1) + 1), atol=1e-6)  # [CLS] is kept too
 
 
-def learned(name: str, seed: int, updates: int = 120) -> float:
+def learned(name: str, seed: int, updates: int = 80) -> float:
     """Mean return of a trained agent that decides as in evaluation."""
     envs: Any = gymnasium.make_vec(ID, num_envs=32, samples_per_text=8, array_type="torch").unwrapped
     spec = AgentSpec.of_env(envs, seed)

@@ -16,6 +16,8 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.bare_tokenizer import bare_backend
+
 #: Hexadecimal digits of a fingerprint.
 LENGTH = 16
 
@@ -85,10 +87,7 @@ def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return fingerprint(f"{token} {index}".encode() for token, index in sorted(tokenizer.get_vocab().items()))
-    rules = type(backend).from_str(backend.to_str())
-    rules.no_truncation()
-    rules.no_padding()
-    return fingerprint([rules.to_str().encode()])
+    return fingerprint([bare_backend(tokenizer).to_str().encode()])
 
 
 def fingerprint_records(records: Dataset, settings: Mapping[str, Any]) -> str:

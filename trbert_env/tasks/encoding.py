@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 _TOKENIZER_BATCH = 1024
 
@@ -23,23 +22,6 @@ class Tokens(NamedTuple):
 
     ids: Ids
     offsets: Ids
-
-
-def bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """A copy of a fast tokenizer's backend that neither cuts nor pads.
-
-    A copy, because the backend of the caller keeps every setting that it is given.
-
-    Raises:
-        ValueError: If the tokenizer is not a fast one.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer without offsets: load a fast one")
-    copy: Tokenizer = Tokenizer.from_str(backend.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
 
 
 def tokenise(backend: Tokenizer, strings: Sequence[str]) -> dict[str, Tokens]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.bare_tokenizer import bare_backend
 from trbert_env.data.records import ANSWER_KINDS, MULTI_HOP, columns, records_of
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences, yes_no_divergence
-from trbert_env.tasks.encoding import bare_backend
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText

@@ -15,12 +15,13 @@ from torch import Tensor
 from transformers import AutoModelForQuestionAnswering, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
+from trbert_env.data.bare_tokenizer import bare_backend
 from trbert_env.data.records import SPAN_QA, columns, records_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import spread, without_padding
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
-from trbert_env.tasks.encoding import Tokens, bare_backend, tokenise
+from trbert_env.tasks.encoding import Tokens, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
 from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, checked_values, no_tokens, touched

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.bare_tokenizer import bare_backend
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.tasks.encoding import Ids, bare_backend
+from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.span_encoding import Frame, frame_of
 
 #: Share of a cut text that is taken from its beginning, where its end is kept too (Sun et al. 2019, section 5.3.1).

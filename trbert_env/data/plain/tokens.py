@@ -11,11 +11,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.bare_tokenizer import bare_backend
 from trbert_env.data.cache import cache_folder, make_once
 from trbert_env.data.faults import Faults
 from trbert_env.data.fingerprints import fingerprint_tokenizer
 from trbert_env.data.plain.documents import Census, Document, PlainTexts
-from trbert_env.tasks.encoding import bare_backend
 
 #: Characters that are tokenised at once.
 _BATCH = 1 << 21
