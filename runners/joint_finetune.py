@@ -26,7 +26,7 @@ from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
 from runners.training.joint import JointTraining
-from runners.training.layers import settled_layers
+from runners.training.layers import WantedSpeed, settled_layers
 from runners.training.loading import Holdout, RunExamples
 from runners.training.loop import train
 from runners.training.options.joint import JointFinetuneOptions, settled_stage3
@@ -69,7 +69,8 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         session.options = options = settled_stage3(options, len(splits.train.texts))
         check_temperature(options, splits.train.task)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
-        encoder = settled_layers(start.options.encoder, splits.train, device)
+        speed = None if options.target_speedup is None else WantedSpeed(options.target_speedup, start.options.agent)
+        encoder = settled_layers(start.options.encoder, splits.train, device, speed)
         loaded = replace(start.options, joint=options.joint, training=options.training)
         start = replace(start, options=replace(loaded, encoder=encoder))
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)

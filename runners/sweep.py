@@ -302,7 +302,7 @@ def main(options: SweepOptions) -> None:
     if options.stage == "joint":
         check_holdout(options.data, Holdout(options.joint.training.holdout_texts))
     if options.encoder.layers is None or not beside.fine_tuned:
-        stage2 = options.stage2(options.speedups[0], 0, options.run.output_dir)
+        stage2 = options.stage2(max(options.speedups), 0, options.run.output_dir)
         options = replace(options, encoder=measured_encoder(stage2))
         beside = heuristics_of(options)
     if folder is None:

@@ -26,7 +26,7 @@ from runners.runs.models import save_model
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
-from runners.training.layers import settled_layers
+from runners.training.layers import WantedSpeed, settled_layers
 from runners.training.loading import RunExamples, Splits
 from runners.training.loop import train
 from runners.training.options.policy import TrainPolicyOptions, few_updates
@@ -73,7 +73,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         examples = RunExamples.load(options.data, trained=start.trained)
     splits = examples.encode(start.backbone, start.task_settings)
     options = start.options.for_workload(splits.train)
-    encoder = settled_layers(options.encoder, splits.train, resolve_device(options.run.device))
+    encoder = _settled(options, splits.train)
     return replace(start, options=replace(options, encoder=encoder)), splits
 
 
@@ -101,7 +101,12 @@ def measured_on(options: TrainPolicyOptions, examples: RunExamples, backbone: Ba
     if options.encoder.layers is not None:
         return options.encoder
     train = examples.encode(backbone).train
-    return settled_layers(options.for_workload(train).encoder, train, resolve_device(options.run.device))
+    return _settled(options.for_workload(train), train)
+
+
+def _settled(options: TrainPolicyOptions, train: Workload) -> EncoderOptions:
+    speed = None if options.target_speedup is None else WantedSpeed(options.target_speedup, options.agent)
+    return settled_layers(options.encoder, train, resolve_device(options.run.device), speed)
 
 
 def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> RunFolder:

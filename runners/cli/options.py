@@ -143,7 +143,8 @@ class EncoderOptions:
 
     reduction_layers: Cuts | Literal["auto"] = "auto"
     """Reduce before these layers, counted from 1, or within them, behind their attention: 2 is before layer 2, 1.5
-    within layer 1. auto measures which layer knows the answer, and cuts behind it."""
+    within layer 1. auto measures which layer knows the answer, and cuts behind it, or half a layer earlier for great
+    speed-ups."""
 
     @property
     def layers(self) -> tuple[float, ...] | None:

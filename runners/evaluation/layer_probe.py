@@ -65,7 +65,7 @@ class LayerProbe:
         return tuple(sorted({2, min(max(telling + 1, 3), depth)}))
 
 
-def earliest_cuts(model: PreTrainedModel) -> tuple[int, ...]:
+def earliest_cuts(model: PreTrainedModel) -> tuple[float, ...]:
     """Return the cuts that give the greatest speed-ups: as many as measured ones, and none of those lies earlier.
 
     Args:
@@ -75,7 +75,7 @@ def earliest_cuts(model: PreTrainedModel) -> tuple[int, ...]:
         ValueError: It has a single layer.
     """
     depth = StagedEncoder(model).num_layers
-    return tuple(range(2, min(3, depth) + 1))
+    return tuple(layer - 0.5 for layer in range(2, min(3, depth) + 1))
 
 
 def measured_cuts(probe: LayerProbe, config: PreTrainedConfig) -> tuple[int, ...]:

@@ -91,7 +91,8 @@ class Runs:
             UserError: The encoder was fine-tuned, and cannot be found any more.
         """
         backbone = self.fine_tuned_start() if self.field.needs_stage1 else self.field.some.backbone
-        stage2 = self.options.stage2(self.env, self.options.target(self.env), self._run("cuts", self.options.run.seed))
+        fastest = self.options.fastest(self.env)
+        stage2 = self.options.stage2(self.env, fastest, self._run("cuts", self.options.run.seed))
         encoder = measured_on(stage2, self.field.examples, backbone)
         self.options = replace(self.options, encoder=encoder)
 

@@ -12,14 +12,18 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from agents.policy_agent import PolicyAgentOptions
 from runners.cli.options import EncoderOptions
 from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
+from runners.evaluation.matching import fractions_for_speedup
 from runners.training import layers as layers_module
-from runners.training.layers import settled_layers
+from runners.training.layers import LEAST_KEPT, WantedSpeed, settled_layers
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import get_preset
+from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Classification, SpanQA, Task
 
@@ -111,13 +115,8 @@ def test_too_few_texts(make_model: Callable[..., PreTrainedModel]) -> None:
         probe_layers(StagedModel(make_model("bert"), SpanQA()), texts_of(2, 2))
 
 
-def test_it_is_measured_once_and_named_layers_are_left_alone(
-    make_model: Callable[..., PreTrainedModel],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+def tiny_workload(make_model: Callable[..., PreTrainedModel]) -> Workload:
+    """Texts of a tiny BERT of five layers, whose measured cuts are 2 and 3."""
     model, task = made(make_model, "tokens")
 
     class Tokenizer:
@@ -128,7 +127,47 @@ def test_it_is_measured_once_and_named_layers_are_left_alone(
 
     backbone = Backbone(model, cast(PreTrainedTokenizerBase, Tokenizer()), "tiny", "tiny", fine_tuned=True)
     records = Dataset.from_dict({"id": [f"text{index}" for index in range(60)]})
-    workload = Workload(get_preset("SQuAD2"), task, backbone, records, texts_of(60, 2), "train", "local")
+    return Workload(get_preset("SQuAD2"), task, backbone, records, texts_of(60, 2), "train", "local")
+
+
+@pytest.mark.parametrize("fractions", [None, (0.9, 0.5), (1.0, 0.2)])
+def test_for_great_speed_ups_all_cuts_lie_half_a_layer_earlier(
+    make_model: Callable[..., PreTrainedModel],
+    fractions: tuple[float, ...] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+    workload, device = tiny_workload(make_model), torch.device("cpu")
+    agent = PolicyAgentOptions(keep_fractions=fractions)
+    usual = cast(tuple[int, ...], settled_layers(EncoderOptions(), workload, device).layers)
+    encoder = StagedEncoder(workload.backbone.model, usual)
+    cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, agent.policy_size))
+    shape = agent.fractions(2)
+    for speedup in (1.2, 1.6, 2.0, 2.4, 2.8, 4.0):
+        found = settled_layers(EncoderOptions(), workload, device, WantedSpeed(speedup, agent)).layers
+        said = capsys.readouterr().err
+        if shape[0] == 1.0:
+            assert found == usual
+            continue
+        # Nothing behind the usual cuts is left at 4x.
+        kept = 0.0 if speedup == 4.0 else fractions_for_speedup(speedup, shape, cost, workload.texts)[0]
+        earlier = tuple(cut - 0.5 for cut in usual)
+        assert found == (earlier if kept < LEAST_KEPT else usual)
+        assert ("too few tokens" in said) == (kept < LEAST_KEPT)
+    named = EncoderOptions(reduction_layers=(2, 4))
+    assert settled_layers(named, workload, device, WantedSpeed(4.0, agent)) is named
+
+
+def test_it_is_measured_once_and_named_layers_are_left_alone(
+    make_model: Callable[..., PreTrainedModel],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+    workload = tiny_workload(make_model)
     named = EncoderOptions(reduction_layers=(2, 4))
     assert settled_layers(named, workload, torch.device("cpu")) is named
     first = settled_layers(EncoderOptions(), workload, torch.device("cpu"))
@@ -139,6 +178,6 @@ def test_it_is_measured_once_and_named_layers_are_left_alone(
 
     monkeypatch.setattr(layers_module, "probe_layers", refuse)
     assert settled_layers(EncoderOptions(), workload, torch.device("cpu")) == first
-    model.qa_outputs.weight.data.add_(1.0)  # another encoder
+    cast(Any, workload.backbone.model).qa_outputs.weight.data.add_(1.0)  # another encoder
     with pytest.raises(AssertionError, match="measured again"):
         settled_layers(EncoderOptions(), workload, torch.device("cpu"))
