@@ -190,7 +190,7 @@ def load_tokenizer(source: str, what: str) -> PreTrainedTokenizerBase:
             raise ValueError(without) from error
         raise ValueError(f"the tokenizer of {what} could not be loaded ({reason}): restore {source}") from error
     # Where no tokenizer lies, transformers makes one that knows nothing but its special tokens.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):
         raise ValueError(without)
     if not tokenizer.is_fast:
         raise ValueError(

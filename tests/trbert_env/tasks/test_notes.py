@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.records import CANDIDATES, CHOICES, LABELLED_TEXT, MULTI_HOP, SCORED_TEXT, SPAN_QA, records_of
 from trbert_env.tasks.base import EncodedText, Task
@@ -19,10 +18,9 @@ from trbert_env.tasks.multiple_choice import MultipleChoice
 from trbert_env.tasks.span_qa import SpanQA
 
 
-@pytest.fixture(scope="module")
-def tokenizer(save_encoder: Callable[..., Path]) -> PreTrainedTokenizerBase:
-    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(save_encoder())
-    return found
+@pytest.fixture
+def tokenizer(bert: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    return bert
 
 
 def told(
