@@ -20,7 +20,7 @@ WIDTH_STEP = 16
 
 def write(source: Path, target: Path, precision: Precision, calibration: Sequence[Arrays]) -> str:
     """Write a graph; see :meth:`.backends.Backend.write`. bfloat16 is a way to run the float32 graph."""
-    model = openvino.convert_model(source)
+    model = _read(source)
     if precision == "int8":
         model = _quantised(model, calibration)
     elif precision == "int8-dynamic":
@@ -28,6 +28,15 @@ def write(source: Path, target: Path, precision: Precision, calibration: Sequenc
     path = target.with_suffix(".xml")
     openvino.save_model(model, path, compress_to_fp16=False)
     return path.name
+
+
+def _read(source: Path) -> Any:
+    """A graph as ``openvino.convert_model`` makes it, which forks a process at each call to report it to a server."""
+    from openvino._offline_transformations import apply_moc_transformations
+
+    model = openvino.Core().read_model(source)
+    apply_moc_transformations(model, cf=False, smart_reshape=True)
+    return model
 
 
 def _quantised(model: Any, calibration: Sequence[Arrays]) -> Any:
