@@ -195,8 +195,10 @@ class Forked:
 def fork_server() -> Any:
     """The context that forks processes from one that has imported the runners and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"runners.{path.stem}" for path in sorted((ROOT / "runners").glob("*.py"))
-                                    if path.stem not in ("__init__", "script")])  # fmt: skip
+    runners = [path.stem for path in sorted((ROOT / "runners").glob("*.py")) if path.stem not in ("__init__", "script")]
+    # And what transformers and rich import only when a model is loaded and a note shown.
+    late = ["transformers.models.bert.modeling_bert", "transformers.conversion_mapping", "rich.panel"]
+    context.set_forkserver_preload([*(f"runners.{name}" for name in runners), *late])
     return context
 
 
