@@ -76,7 +76,7 @@ def random_texts(workload: Workload, options: BenchmarkOptions) -> list[EncodedT
     return [workload.texts[index] for index in order.tolist()]
 
 
-def masks_fractions(encoder: StagedEncoder, options: BenchmarkOptions) -> tuple[float, ...]:
+def mask_fractions(encoder: StagedEncoder, options: BenchmarkOptions) -> tuple[float, ...]:
     """What random masks keep: the given fractions, or those that a policy is trained for by default."""
     return PolicyAgentOptions(keep_fractions=options.keep_fractions).fractions(encoder.num_reductions)
 
@@ -84,7 +84,7 @@ def masks_fractions(encoder: StagedEncoder, options: BenchmarkOptions) -> tuple[
 def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedModel:
     """An untrained policy that keeps the wanted fractions: the clock does not see which tokens they are."""
     encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
-    fractions = masks_fractions(encoder, options)
+    fractions = mask_fractions(encoder, options)
     return TokenReducedModel.from_parts(
         workload.backbone.model,
         TokenPolicy(encoder.hidden_size, encoder.num_reductions),
@@ -264,7 +264,7 @@ def time_steps(workload: Workload, options: BenchmarkOptions, device: str) -> di
     dtype = cast(DType, options.numbers_of("torch")[0])
     encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
     settings = StepSettings(
-        masks_fractions(encoder, options), options.encoder.layers, dtype, device, options.rounds, options.run.seed
+        mask_fractions(encoder, options), options.encoder.layers, dtype, device, options.rounds, options.run.seed
     )
     record: dict[str, float] = {}
     for part in (time_environment, time_training, time_joint, time_sb3):

@@ -73,7 +73,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         examples = RunExamples.load(options.data, trained=start.trained)
     splits = examples.encode(start.backbone, start.task_settings)
     options = start.options.for_workload(splits.train)
-    encoder = _settled(options, splits.train)
+    encoder = _settled_cuts(options, splits.train)
     return replace(start, options=replace(options, encoder=encoder)), splits
 
 
@@ -101,10 +101,10 @@ def measured_on(options: TrainPolicyOptions, examples: RunExamples, backbone: Ba
     if options.encoder.layers is not None:
         return options.encoder
     train = examples.encode(backbone).train
-    return _settled(options.for_workload(train), train)
+    return _settled_cuts(options.for_workload(train), train)
 
 
-def _settled(options: TrainPolicyOptions, train: Workload) -> EncoderOptions:
+def _settled_cuts(options: TrainPolicyOptions, train: Workload) -> EncoderOptions:
     speed = None if options.target_speedup is None else WantedSpeed(options.target_speedup, options.agent)
     return settled_layers(options.encoder, train, resolve_device(options.run.device), speed)
 

@@ -34,7 +34,7 @@ def option_paths(kind: Any) -> Mapping[str, tuple[str, ...]]:
     return _paths(kind)
 
 
-@functools.cache
+@functools.cache  # whose own signature takes no dataclass for hashable
 def _paths(kind: Any) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     hints = typing.get_type_hints(kind, include_extras=True)

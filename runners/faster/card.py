@@ -150,6 +150,20 @@ def settable_range(speedups: Sequence[float]) -> tuple[float, float]:
     return math.ceil(low) / 100, math.floor(high) / 100
 
 
+def place_of(cut: float) -> str:
+    """Return where a cut lies, in words.
+
+    Args:
+        cut: The cut.
+
+    Example:
+        >>> place_of(2), place_of(4.5)
+        ('before layer 2', 'within layer 4')
+    """
+    whole = int(cut)
+    return f"before layer {whole}" if whole == cut else f"within layer {whole}"
+
+
 def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int) -> str:
     """Return the card.
 
@@ -161,8 +175,7 @@ def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int
     """
     workload, metric = found.reduced.workload, found.metric
     model, points, choice = best.model, best.points, best.choice
-    cuts = model.encoder.reduction_layers
-    layers = f"layer{'s' if len(cuts) > 1 else ''} {' and '.join(map(str, cuts))}"
+    places = " and ".join(map(place_of, model.encoder.reduction_layers))
     licence = origin.licence
     tuned = f", fine-tuned on {origin.train_texts:,} of the texts" if origin.fine_tuned_here else ""
     low, high = settable_range(model.speed_table.speedups or (1.0,))
@@ -174,7 +187,7 @@ def model_card(best: Candidate, origin: Origin, found: Comparison, held_out: int
     blocks = [
         front_matter(workload, origin, list(found.full.metrics)) + f"# {origin.base_model}, faster",
         f"`{origin.base_model}`{tuned}, made {found.flops_speedup[0]:.2f} times as fast in FLOPs by token reduction: "
-        f"before {layers}, tokens that the answer does not need stop and keep the state that they have. "
+        f"{places}, tokens that the answer does not need stop and keep the state that they have. "
         f"Licence of the base model: {licence}.",
         f"- {promise(choice, origin.max_loss, held_out, metric)}\n- {finding(found)}",
         "## Data",

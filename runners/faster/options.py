@@ -28,7 +28,7 @@ USUAL_SPEEDUP = 2.0
 #: Weight of the distance to the unreduced states in stage 3, where the head reads first tokens alone: on IMDB the
 #: accuracy is better by it (RESULTS.md, section 3).
 STATES_WEIGHT = 1.0
-#: Texts of stage 2 beyond which more bring nothing: on SQuAD 2.0, 20,000 were no better (RESULTS.md, section 1).
+#: Texts of stage 2 beyond which more bring nothing: on SQuAD 2.0, 20,000 were no better (RESULTS.md, section 3).
 MOST_POLICY_TEXTS = 6_400
 #: Evaluation texts of the records that the stages themselves keep; the final measurement takes all.
 GLANCE = 32

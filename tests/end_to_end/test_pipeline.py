@@ -22,6 +22,8 @@ from runners.evaluate import EvaluateOptions
 from runners.evaluate import main as evaluate
 from runners.evaluation.evaluations import evaluate_heuristic
 from runners.evaluation.layer_probe import LayerProbe
+from runners.joint_finetune import JointFinetuneOptions
+from runners.joint_finetune import main as joint_finetune
 from runners.train_policy import TrainPolicyOptions
 from runners.train_policy import main as train_policy
 from trbert_env.deploy.model import TokenReducedModel
@@ -356,3 +358,31 @@ def test_what_a_model_settles_is_refused(
     assert caught.value.code == 2
     assert named in capsys.readouterr().err
     assert not (in_process.root / "settled").exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "speed", "cuts"),
+    [
+        ("train_policy", ["--target-speedup", "1.3"], [2, 4]),
+        ("train_policy", ["--target-speedup", "2.6"], [1.5, 3.5]),
+        ("joint_finetune", ["--target-speedup", "2.6"], [1.5, 3.5]),
+        ("joint_finetune", ["--speedup-range", "1.2", "1.3"], [2, 4]),
+        ("joint_finetune", ["--speedup-range", "1.2", "2.6"], [1.5, 3.5]),
+    ],
+)
+def test_measured_cuts_serve_the_speed_that_is_asked_for(
+    in_process: Any, tuned: Path, monkeypatch: pytest.MonkeyPatch, job: str, speed: list[str], cuts: list[float]
+) -> None:
+    main, options = {
+        "train_policy": (train_policy, TrainPolicyOptions),
+        "joint_finetune": (joint_finetune, JointFinetuneOptions),
+    }[job]
+    late = LayerProbe((2.0, 2.0, 2.0, 0.0), prior=2.0)
+    monkeypatch.setattr(runners.training.layers, "remembered_probe", lambda *_: late)
+    output = f"cuts-{job}{''.join(speed)}"
+    sizes = ["--total-texts", "8", "--texts-per-step", "4", "--samples-per-text", "2", "--policy-size", "1"]
+    more = ["--holdout-texts", "4"] if job == "joint_finetune" else []
+    common = ["--backbone", str(tuned / "model"), *in_process.common(output)]
+    run(main, options, [*common, *sizes, *more, *speed])
+    found = json.loads((in_process.only_run(output) / "config.json").read_text())["facts"]["reduction_layers"]
+    assert found == cuts

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 from datasets import Dataset
@@ -208,19 +207,13 @@ def _load_embedded(reader: Reader, split: str, faults: Faults) -> Examples:
                 "reader reads: leave it out, or give --data-dir or --data-source hub"
             )
         )
-    corpus = _generated(EMBEDDED[reader.name], split, tuple(reader.settings.items()))
+    corpus = EMBEDDED[reader.name](split, **reader.settings)
     rows = Rows.concat(list(_pieces(corpus, reader.form, "the embedded corpus")))
     origin = "the embedded corpus: generated text, not the real one"
     labels = reader.labels
     if labels and not (found := set(corpus.unique("label"))) <= set(labels):  # a stand-in with classes of its own
         labels = tuple(sorted(found))
     return _examples(rows, reader.form, "embedded", reader.name, split, origin, faults, labels)
-
-
-@lru_cache(maxsize=4)
-def _generated(make: Callable[..., Dataset], split: str, settings: tuple[tuple[str, Any], ...]) -> Dataset:
-    """Make a corpus; kept, for runs that are nested in another load the same one after another."""
-    return make(split, **dict(settings))
 
 
 def _load_hub_or_embedded(reader: Reader, split: str, faults: Faults) -> Examples:

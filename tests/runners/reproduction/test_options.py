@@ -76,3 +76,8 @@ def test_options_that_a_system_does_not_read_are_told(capsys: pytest.CaptureFixt
     told = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "deformer weighs its losses by options of its own: --baseline.distillation is not for it" in told
     assert "pooled" not in told
+
+
+def test_cuts_serve_the_fastest_of_ours() -> None:
+    assert ReproduceOptions(table=2, target_speedup=2.5, speedups=(1.5, 4.0)).fastest("IMDB") == 2.5
+    assert ReproduceOptions(figure=3, speedups=(1.5, 4.0, 2.0)).fastest("IMDB") == 4.0

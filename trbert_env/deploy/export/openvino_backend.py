@@ -31,7 +31,11 @@ def write(source: Path, target: Path, precision: Precision, calibration: Sequenc
 
 
 def _read(source: Path) -> Any:
-    """A graph as ``openvino.convert_model`` makes it, which forks a process at each call to report it to a server."""
+    """A graph, fused as ``openvino.convert_model`` fuses it.
+
+    That one forks a process at each call to report it to a server; what else it does concerns older formats, names, and
+    weights that come quantised.
+    """
     from openvino._offline_transformations import apply_moc_transformations
 
     model = openvino.Core().read_model(source)
