@@ -126,8 +126,10 @@ def common_pieces() -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def small_tokenizer() -> PreTrainedTokenizerBase:
-    """BERT's tokenizer with :func:`common_pieces`."""
-    return BertTokenizerFast(vocab=common_pieces())
+    """BERT's tokenizer with :func:`common_pieces`, cutting texts where MiniLM's comes to, which nothing may mind."""
+    found = BertTokenizerFast(vocab=common_pieces())
+    found.backend_tokenizer.enable_truncation(128)
+    return found
 
 
 @pytest.fixture(scope="session")
