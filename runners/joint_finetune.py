@@ -69,7 +69,7 @@ def joint_finetune(options: JointFinetuneOptions, *, read_clock: bool = True) ->
         session.options = options = settled_stage3(options, len(splits.train.texts))
         check_temperature(options, splits.train.task)
         check_texts(teacher_model, splits.train.texts, splits.train.task)
-        fastest = max(options.speedup_range, default=None) if options.speedup_range else options.target_speedup
+        fastest = max(options.speedup_range) if options.speedup_range else options.target_speedup
         speed = None if fastest is None else WantedSpeed(fastest, start.options.agent)
         encoder = settled_layers(start.options.encoder, splits.train, device, speed)
         loaded = replace(start.options, joint=options.joint, training=options.training)

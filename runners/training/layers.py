@@ -20,11 +20,10 @@ from runners.cli.options import EncoderOptions
 from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
 from runners.evaluation.matching import fractions_speedup, full_layout
 from runners.runs.files import write_json
+from runners.training.reach import priced_shape
 from trbert_env.data.backbones import move
 from trbert_env.data.cache import cache_folder, check_cache
 from trbert_env.data.workload import Workload
-from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 from trbert_env.staged_model import StagedModel
 
 #: Where the first cut would keep a smaller share of the tokens, all cuts lie half a layer earlier (RESULTS.md, 3).
@@ -63,12 +62,14 @@ def settled_layers(
     probe = remembered_probe(workload, device)
     layers: tuple[float, ...] = measured_cuts(probe, workload.backbone.model.config)
     shares = ", ".join(f"{100 * max(share, 0.0):.0f}" for share in probe.told)
-    why = f"layers 1 to {len(probe.told)} tell {shares} % of the answer; the last cut goes behind the first "
-    why += "that tells half"
+    why = "the last cut goes behind the first that tells half"
     if wanted is not None and keeps_too_little(layers, workload, wanted):
         layers = tuple(layer - 0.5 for layer in layers)
         why += f", and all lie half a layer earlier, for {wanted.speedup:g}x would else leave too few tokens"
-    announce(f"--reduction-layers {' '.join(map(str, layers))}: {why}")
+    announce(
+        f"--reduction-layers {' '.join(map(str, layers))}: layers 1 to {len(probe.told)} tell {shares} % of the "
+        f"answer; {why}"
+    )
     return replace(encoder, reduction_layers=layers)
 
 
@@ -80,9 +81,7 @@ def keeps_too_little(layers: Sequence[float], workload: Workload, wanted: Wanted
         workload: Texts that the cost is worked out on, and the encoder.
         wanted: The speed-up.
     """
-    encoder = StagedEncoder(workload.backbone.model, layers)
-    cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, wanted.agent.policy_size))
-    shape = wanted.agent.fractions(encoder.num_reductions)
+    shape, cost = priced_shape(workload.backbone.model, layers, wanted.agent)
     if shape[0] == 1.0:  # nothing is to stop there
         return False
     power = math.log(LEAST_KEPT) / math.log(shape[0])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+
+from agents.policy_agent import PolicyAgentOptions
 from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
 from runners.training.options.policy import TrainPolicyOptions
@@ -27,7 +32,23 @@ def check_reach(options: TrainPolicyOptions, workload: Workload) -> None:
         return
     options = options.for_workload(workload)
     model = workload.backbone.model
-    encoder = StagedEncoder(model, options.encoder.layers or earliest_cuts(model))
-    cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, options.agent.policy_size))
-    shape = options.agent.fractions(encoder.num_reductions)
+    shape, cost = priced_shape(model, options.encoder.layers or earliest_cuts(model), options.agent)
     fractions_for_speedup(target, shape, cost, workload.texts)
+
+
+def priced_shape(
+    model: PreTrainedModel, layers: Sequence[float], agent: PolicyAgentOptions
+) -> tuple[tuple[float, ...], CostModel]:
+    """Return the keep fractions that a speed-up bends, and the cost of the encoder and the policy.
+
+    Args:
+        model: The encoder, with or without a task head.
+        layers: The cuts.
+        agent: Options of the policy.
+
+    Raises:
+        ValueError: The encoder has no such cuts, or fractions were given and not one for each.
+    """
+    encoder = StagedEncoder(model, layers)
+    cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, agent.policy_size))
+    return agent.fractions(encoder.num_reductions), cost
