@@ -218,7 +218,7 @@ def finish(trainer: Finetuner, folder: RunFolder, validation: Workload, target: 
 def main(options: FinetuneOptions) -> None:
     """Stage 1: fine-tune an encoder on a task, packed, and leave it where environments find it."""
     folder = finetune(options)
-    run_dir = folder.path
+    run_dir = shlex.quote(str(folder.path))
     print(f"watch the curves: tensorboard --logdir {run_dir}")
     print(f"use the encoder: --backbone {run_dir} of other runners, or as a model of transformers, {folder.model_dir}")
     print(f"make it faster: python runners/make_faster.py --model {run_dir} --target-speedup 2 {read_alike(folder)}")

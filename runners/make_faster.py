@@ -238,7 +238,7 @@ def main(options: MakeFasterOptions) -> None:
     went_on = " since it went on" if resumed else ""
     print(f"model: {folder.model_dir}, with its card README.md; {minutes:.1f} minutes{went_on}")
     print(f"load it: {loading_line(parts.some, str(folder.model_dir))}")
-    print(f"measure it again: python runners/evaluate.py --model {folder.path}")
+    print(f"measure it again: python runners/evaluate.py --model {shlex.quote(str(folder.path))}")
 
 
 if __name__ == "__main__":

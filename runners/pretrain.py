@@ -8,6 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +130,7 @@ def finish(trainer: Pretrainer, backbone: Backbone, folder: RunFolder, options: 
 def main(options: PretrainOptions) -> None:
     """Pre-training: an encoder goes on to tell masked tokens of plain texts, at any length."""
     folder = pretrain(options)
-    print(f"fine-tune what came out: runners/finetune.py --backbone {folder.path}")
+    print(f"fine-tune what came out: runners/finetune.py --backbone {shlex.quote(str(folder.path))}")
 
 
 if __name__ == "__main__":

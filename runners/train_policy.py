@@ -8,6 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import shlex
 from dataclasses import replace
 
 from agents.policy_agent import DEFAULT_KEEP_FRACTIONS
@@ -193,7 +194,7 @@ def joint_command(folder: RunFolder) -> str:
     """
     target = folder.read_config()["options"].get("target_speedup")  # of the run that was resumed, too
     speed = "" if target is None else f" --target-speedup {target:g}"
-    return f"python runners/joint_finetune.py --policy {folder.path}{speed}"
+    return f"python runners/joint_finetune.py --policy {shlex.quote(str(folder.path))}{speed}"
 
 
 if __name__ == "__main__":

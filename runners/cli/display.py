@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -221,9 +222,10 @@ def print_end(
         next_step: A command that trains the model on; None where this is the last stage.
         loader: Function that loads the model from its folder.
     """
-    print(f"watch the curves: tensorboard --logdir {folder}")
+    word = shlex.quote(str(folder))
+    print(f"watch the curves: tensorboard --logdir {word}")
     if model.is_dir():
-        print(f'use the model: {loader}("{model}"), or evaluate.py --model {folder}')
+        print(f'use the model: {loader}("{model}"), or evaluate.py --model {word}')
         if next_step is not None:
             print(f"train the encoder with it: {next_step}")
 

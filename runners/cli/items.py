@@ -23,19 +23,64 @@ def named_values(option: str, items: Sequence[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for item in items:
-        if item.endswith((".yaml", ".yml")) and "=" not in item:
-            found |= _read_mapping(option, Path(item))
+        if _is_file(item):
+            read = _read_mapping(option, Path(item))
+            found |= {name: _value_of(value) if isinstance(value, str) else value for name, value in read.items()}
             continue
-        name, equals, value = item.partition("=")
-        if not name or not equals or not value:
+        name, value = _parted(option, item)
+        if not value:
             raise ValueError(f"{option} has {item!r}: give name=value, or a file.yaml of them")
         found[name] = _value_of(value)
     return found
 
 
+def named_columns(option: str, items: Sequence[str]) -> dict[str, str]:
+    """Return ``role=column`` items as a dict; a column is a text whatever it looks like, and may be none at all.
+
+    Example:
+        >>> named_columns("--columns", ["label=2024.10", "text_pair="])
+        {'label': '2024.10', 'text_pair': ''}
+
+    Raises:
+        ValueError: An item has no role, or names a file that is missing or no mapping.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        if _is_file(item):
+            found |= {name: _column(value) for name, value in _read_mapping(option, Path(item)).items()}
+        else:
+            name, value = _parted(option, item)
+            found[name] = value
+    return found
+
+
+def _column(value: Any) -> str:
+    """The name of a column in a YAML file, where it may look like a number; nothing stands for none."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def spelled_out(option: str, items: Sequence[str]) -> tuple[str, ...]:
     """Return the same items with files replaced by their content, so that a record needs no file."""
     return tuple(f"{name}={json.dumps(value)}" for name, value in named_values(option, items).items())
+
+
+def spelled_columns(option: str, items: Sequence[str]) -> tuple[str, ...]:
+    """Return the same columns with files replaced by their content; see :func:`spelled_out`."""
+    return tuple(f"{name}={value}" for name, value in named_columns(option, items).items())
+
+
+def _is_file(item: str) -> bool:
+    return item.endswith((".yaml", ".yml")) and "=" not in item
+
+
+def _parted(option: str, item: str) -> tuple[str, str]:
+    """The name and the value of an item."""
+    name, equals, value = item.partition("=")
+    if not name or not equals:
+        raise ValueError(f"{option} has {item!r}: give name=value, or a file.yaml of them")
+    return name, value
 
 
 def _read_mapping(option: str, path: Path) -> dict[str, Any]:
@@ -50,7 +95,7 @@ def _read_mapping(option: str, path: Path) -> dict[str, Any]:
         raise ValueError(f"{option} names {path}: it must hold lines of name: value")
     if odd := [name for name, value in values.items() if isinstance(value, datetime.date)]:
         raise ValueError(f"{option} names {path}, where {odd[0]} is a date: put it in quotes")
-    return {name: _value_of(value) if isinstance(value, str) else value for name, value in values.items()}
+    return values
 
 
 def _value_of(text: str) -> Any:

@@ -25,7 +25,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 import torch
 import tyro
 
-from runners.cli.items import named_values, plain_value
+from runners.cli.items import named_columns, named_values, plain_value
 from trbert_env.data.request import DataRequest
 from trbert_env.encoder.cuts import MOST_CUTS
 from trbert_env.ranges import LARGEST_SEED, Items, Range
@@ -120,7 +120,7 @@ class DataOptions:
             self.env,
             self.data_source,
             plain_value(self.data_dir),
-            columns={name: str(value) for name, value in named_values("--columns", self.own.columns).items()},
+            columns=named_columns("--columns", self.own.columns),
             reader_settings=named_values("--reader-options", self.reader_options),
             task_settings=named_values("--task-options", self.task_options),
             max_length=self.max_length,

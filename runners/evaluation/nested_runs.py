@@ -113,7 +113,7 @@ def kept_record(
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_json(path, replace(evaluate(), identity=identity).to_flat())
-    wanted = conditions.to_flat() | identity.to_flat()
+    wanted = conditions.decisive | identity.to_flat()
     record = read_record(path, (*wanted, *REQUIRED))
     for name, value in wanted.items():
         if record[name] != value:

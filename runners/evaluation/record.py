@@ -73,6 +73,15 @@ class Conditions:
         values: dict[str, Any] = {name: flat.get(name) for name in _CONDITIONS}
         return cls(**values)
 
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Conditions that two evaluations of the same have in common.
+
+        An encoder's name is none of them where its fingerprint is known: it may be a path, given in another way.
+        """
+        flat = self.to_flat()
+        return {name: value for name, value in flat.items() if name != "backbone" or "encoder_fingerprint" not in flat}
+
     def check_same(self, earlier: Conditions) -> None:
         """Check that metrics of the unreduced backbone can be taken from an earlier evaluation.
 
@@ -82,7 +91,7 @@ class Conditions:
         Raises:
             ValueError: It is of other texts, another backbone or number format.
         """
-        for name, value in self.to_flat().items():
+        for name, value in self.decisive.items():
             if getattr(earlier, name) != value:
                 raise ValueError(
                     f"the earlier record has {name} {getattr(earlier, name)!r}, this evaluation {value!r}: "

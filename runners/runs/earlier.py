@@ -22,6 +22,8 @@ ELSEWHERE = ("data_source", "data_dir")
 FORM = ("env", "columns", "label_kind", "skip_bad_records")
 #: Options that name own data.
 OWN = ("train_file", "validation_file", "dataset")
+#: Options of places, which the same file may be named by in several ways.
+PLACED = ("data_dir", "train_file", "validation_file", "dataset")
 #: The same, of options that the runs of earlier versions do not have.
 LATER_READ_WITH = ("reader_options",)
 
@@ -41,7 +43,7 @@ def data_of_run(path: Path | None, given: DataOptions) -> DataOptions:
     saved = None if path is None else saved_options(path)
     if saved is None or not saved.keys() >= set(READ_WITH):
         return DataOptions()
-    other = {name for name in SOURCES if named[name] not in (defaults[name], saved[name])}
+    other = {name for name in SOURCES if _place(name, named[name]) not in (defaults[name], _place(name, saved[name]))}
     own = any(saved[name] is not None for name in OWN)
     read_with = _read_with(saved)
     if not other:
@@ -112,8 +114,14 @@ def _told(request: DataRequest) -> str:
 
 def _sources(request: DataRequest) -> tuple[str | None, ...]:
     """What tells whether two requests are of the same texts, wherever a published data set lies."""
-    files = (request.train_file, request.validation_file)
-    return (request.env, request.dataset, *(None if file is None else str(Path(file).absolute()) for file in files))
+    return (request.env, *(_place(name, getattr(request, name)) for name in OWN))
+
+
+def _place(name: str, value: str | Path | None) -> str | Path | None:
+    """The value of an option; of a place, the one that it leads to in the end, however it is written."""
+    if value is None or name not in PLACED or (name == "dataset" and not Path(value).expanduser().is_dir()):
+        return value
+    return str(Path(value).expanduser().resolve())
 
 
 def saved_options(path: Path) -> dict[str, Any] | None:

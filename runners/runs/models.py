@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,7 @@ def unfinished(path: Path) -> str:
         return ""
     stage = path.resolve().parent.name.partition("-")[0]
     runner = f"python runners/{_RUNNERS[stage]}.py" if stage in _RUNNERS else "the runner that began it, with"
-    return f"the run has not ended; wait for it, or go on with it by {runner} --resume {path}"
+    return f"the run has not ended; wait for it, or go on with it by {runner} --resume {shlex.quote(str(path))}"
 
 
 def check_settled(options: TextOptions, trained_on: str) -> None:

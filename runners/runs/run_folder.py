@@ -19,14 +19,14 @@ from runners.evaluation.record import OF_TRAINING
 from runners.runs.checkpoint import FORMAT
 from runners.runs.files import read_json, read_record, write_json
 from runners.cli.flags import changed_options, flag, option_values, options_from_json, options_to_json
-from runners.cli.items import spelled_out
+from runners.cli.items import spelled_columns, spelled_out
 from runners.cli.options import OptionsT, RunnerOptions
 from runners.runs.versions import git_commit, versions
 
 #: Facts that the runs of earlier versions do not have.
 LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
-NAMED_OR_PLACED = ("backbone", "teacher", "dataset")
+NAMED_OR_PLACED = ("backbone", "model", "teacher", "dataset")
 #: Options that are items ``name=value``, or a file of them.
 ITEMS = ("task_options", "columns", "system_options", "agent_options")
 #: Options that name a place, and nothing of what a run does with it.
@@ -236,7 +236,7 @@ def _lasting(name: str, kind: object, value: Any) -> Any:
     if isinstance(kind, tuple) and any(isinstance(item, Path) for item in kind):
         return [_absolute(item) for item in value]
     if last in ITEMS and any("=" not in item for item in value):  # a file of them
-        return list(spelled_out(flag(name), value))
+        return list((spelled_columns if last == "columns" else spelled_out)(flag(name), value))
     if last == "reader_options":
         return [_lasting_item(item) for item in value]
     return value

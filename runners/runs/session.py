@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+import shlex
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Generic
@@ -29,7 +30,7 @@ def held(folder: RunFolder) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, OSError) as error:
-            error.__notes__ = [f"go on with --resume {folder.path}"]
+            error.__notes__ = [f"go on with --resume {shlex.quote(str(folder.path))}"]
             raise
 
 
@@ -107,5 +108,5 @@ class RunSession(Generic[ResumableT]):
         # Anything else, a run that diverges for example, would end in the same way again.
         resumable = isinstance(error, (KeyboardInterrupt, OSError))
         if error is not None and resumable and self._folder is not None and has_state(self._folder.checkpoint_dir):
-            error.add_note(f"go on from the last checkpoint with --resume {self._folder.path}")
+            error.add_note(f"go on from the last checkpoint with --resume {shlex.quote(str(self._folder.path))}")
         self._stack.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def test_compare_and_what_is_done_is_not_done_again(
     monkeypatch.setattr(runners.compare, "train_policy", counted(3))
     monkeypatch.chdir(tmp_path)
     Path("ppo.yaml").write_text("n_epochs: 3")
+    encoder = os.path.relpath(in_process.fine_tuned)
     with pytest.raises(SystemExit):
-        run(compare, CompareOptions, ["--backbone", str(in_process.fine_tuned), *in_process.common("all"), *COMPARE])
+        run(compare, CompareOptions, ["--backbone", encoder, *in_process.common("all"), *COMPARE])
     folder = in_process.only_run("all", "compare-agents")
     Path("ppo.yaml").unlink()  # what it held is in the record
     monkeypatch.setattr(runners.compare, "train_policy", counted(100))
@@ -71,6 +73,10 @@ def test_compare_and_what_is_done_is_not_done_again(
     table = (folder / "leaderboard.md").read_text()
     assert all(f"| {name} |" in table for name in ("unreduced", *AGENTS))
     assert (folder / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+    monkeypatch.chdir(in_process.root)
+    run(compare, CompareOptions, ["--resume", str(folder)])  # all is there: only the report is made again
+    assert len(started) == 4
 
 
 def test_heuristics_alone_reduce_an_encoder_that_stage_1_trained(

@@ -77,9 +77,6 @@ class Bench:
             "at": at,
             "report": str(report),
         }
-        if "--resume" in arguments:
-            # TensorBoard sorts event files by the second: those of one second would be read in any order.
-            time.sleep(1.0 - time.time() % 1.0)
         process = self.context.Process(target=runpy.run_path, args=(SCRIPT, {"TASK": task}))
         process.start()
         process.join(timeout=120)
@@ -93,6 +90,15 @@ class Bench:
         backbone = self.place.pretrained if job == "finetune" else self.place.fine_tuned
         common = [*self.place.common(output), "--backbone", str(backbone)]
         return self.run(job, [*common, *ARGUMENTS[job]], f"cache-{output}", fault, at)
+
+    def resume(self, job: str, folder: Path) -> Child:
+        """Go on with a run, once the second is over in which it last wrote.
+
+        TensorBoard sorts event files by the second: those of one second would be read in any order.
+        """
+        last = max((path.stat().st_mtime for path in folder.glob("events.*")), default=0.0)
+        time.sleep(max(0.0, int(last) + 1.0 - time.time()))
+        return self.run(job, ["--resume", str(folder)], f"cache-{folder.parents[2].name}")
 
     def uninterrupted(self, job: str) -> tuple[Path, int]:
         """Return the folder of a run without a fault, and how many disk operations it took."""
@@ -160,19 +166,19 @@ def test_a_run_stopped_at_a_disk_operation_goes_on(
     assert count > 30
     resumed = 0
     everything = bool(request.config.getoption("--every-disk-operation"))
-    for at in chosen(count, (FAULTS.index(fault) + 0.5) / len(FAULTS), everything):
-        output = f"{job}-{fault}-{at}"
-        child = bench.begin(job, output, fault, at)
-        check_stop(child, fault)
-        runs = list((bench.place.root / output).glob("SQuAD2/*/*"))
+    operations = chosen(count, (FAULTS.index(fault) + 0.5) / len(FAULTS), everything)
+    for at in operations:
+        check_stop(bench.begin(job, f"{job}-{fault}-{at}", fault, at), fault)
+    for at in operations:
+        runs = list((bench.place.root / f"{job}-{fault}-{at}").glob("SQuAD2/*/*"))
         if not any((run / "checkpoint" / "latest.json").exists() for run in runs):
             if runs:
-                again = bench.run(job, ["--resume", str(runs[0])], f"cache-{output}")
+                again = bench.resume(job, runs[0])
                 assert again.status == 2, again.printed
                 assert again.printed.strip().splitlines()[-1].startswith("error: ")
             continue
         (run,) = runs
-        again = bench.run(job, ["--resume", str(run)], f"cache-{output}")
+        again = bench.resume(job, run)
         assert again.status == 0, (at, again.printed)
         assert_same_run(run, whole)
         resumed += 1

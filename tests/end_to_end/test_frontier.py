@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,11 @@ def test_pilot_errors(options: list[str], named: str, in_process: Any, capsys: p
     assert named in capsys.readouterr().err
 
 
-def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    common = ["--backbone", str(in_process.fine_tuned), *in_process.common("sweep")]
+def test_sweep_and_what_is_done_is_not_done_again(
+    in_process: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(in_process.root)
+    common = ["--backbone", os.path.relpath(in_process.fine_tuned), *in_process.common("sweep")]
     started: list[str] = []
     homes = dict.fromkeys(("train_policy", "joint_finetune"), runners.sweep)
     homes["evaluate_heuristic"] = runners.evaluation.nested_runs
@@ -145,8 +149,21 @@ def test_sweep_and_what_is_done_is_not_done_again(in_process: Any, monkeypatch: 
     assert (folder / "frontier.png").read_bytes().startswith(PNG)
     assert images(folder) == ["frontier"]
 
+    monkeypatch.chdir(tmp_path)
     run(sweep, SweepOptions, ["--resume", str(folder)])  # all is there: only the report is made again
     assert len(started) == 12
+
+
+def test_heuristics_take_the_unreduced_metrics_of_runs_whose_encoder_is_named_otherwise(
+    in_process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(in_process.root)
+    options = ["--backbone", os.path.relpath(in_process.fine_tuned), *in_process.common("relative")]
+    few = ["--policy.total-texts", "16", "--policy.texts-per-step", "4", "--policy.samples-per-text", "4"]
+    run(sweep, SweepOptions, [*options, *few, "--speedups", "1.5"])
+    rows = rows_in(in_process.only_run("relative", "sweep-policy") / "frontier.csv")
+    assert len({row["full_f1"] for row in rows}) == 1
+    assert {row["series"] for row in rows} == {"stage 2", "random", "attention", "residual"}
 
 
 @pytest.mark.parametrize(

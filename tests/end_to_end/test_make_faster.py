@@ -356,7 +356,7 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
 
 
 def test_what_follows_fine_tuning_is_planned_again_and_resumed_with_the_same_numbers(
-    at_work: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    at_work: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def measured(*arguments: Any) -> Work:  # so slow that a minute matters, so few texts that the test does not wait
         return replace(measure_work(*arguments), policy=(400, 0.005), joint=(600, 0.05), most_joint=600, forward=5e-4)
@@ -365,7 +365,9 @@ def test_what_follows_fine_tuning_is_planned_again_and_resumed_with_the_same_num
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pacing, "measure_work", measured)
-    options = ["--model", str(at_work.place.pretrained), "--train-file", str(at_work.reviews), "--minutes", "20"]
+    monkeypatch.chdir(at_work.place.root)
+    inputs = {"--model": at_work.place.pretrained, "--train-file": at_work.reviews}
+    options = [*(part for name, path in inputs.items() for part in (name, os.path.relpath(path))), "--minutes", "20"]
     options += ["--env", "TextClassification", "--dtype", "float32", "--output-dir", str(at_work.place.root / "again")]
     with monkeypatch.context() as context:
         context.setattr(Ledger, "total", property(lambda _: 20 * 60 - 32.0))  # fine-tuning took nearly all of it
@@ -382,6 +384,7 @@ def test_what_follows_fine_tuning_is_planned_again_and_resumed_with_the_same_num
     assert f"0.5 of 20 are left: {plan['joint_texts']:,} texts in stage 3, not 600" in line
     assert plan["stage1_texts"] == first["stage1_texts"] > 0
 
+    monkeypatch.chdir(tmp_path)
     run(make_faster, MakeFasterOptions, ["--resume", str(folder)])
     assert "planned again" not in capsys.readouterr().out
     assert json.loads((folder / "progress.json").read_text())["plan"] == plan

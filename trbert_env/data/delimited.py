@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from trbert_env.data.faults import Faults
-from trbert_env.data.files import open_text
+from trbert_env.data.files import open_text, whole_gzip
 from trbert_env.data.rows import Place, Rows, line
 
 #: Bytes that are parsed at once; no record may be longer.
@@ -36,17 +36,18 @@ def _suffix(file: Path) -> str:
 
 
 def header_of(file: Path) -> list[str]:
-    """Return the names of the columns, which the first line holds.
+    """Return the names of the columns, which the first line that is not blank holds.
 
     Args:
         file: A CSV or TSV file.
 
     Raises:
-        ValueError: The file is empty.
+        ValueError: The file is empty, or its compression is damaged.
     """
-    with open_text(file, errors="replace") as opened:
+    with whole_gzip(file), open_text(file, errors="replace") as opened:
         for names in csv.reader(opened, delimiter=_delimiter(file)):
-            return [name.strip() for name in names]
+            if names:
+                return [name.strip() for name in names]
     raise ValueError(f"{file} is empty: give a file with a line of column names and at least one example")
 
 
@@ -60,7 +61,7 @@ def read_delimited(
         names: The names of all columns, in their order.
         faults: Handling of lines with more or fewer values.
         columns: The columns to read; all by default.
-        header: True if the first line holds names.
+        header: True if the first line that is not blank holds names.
 
     Raises:
         ValueError: The file is damaged or empty, or a line has more or fewer values than there are columns.
@@ -87,6 +88,7 @@ class _Delimited:
         self.file = file
         self.names = names
         self.faults = faults
+        self.blank = _blank_lines(file) if header else 0
         self.header = header
         self.quoted = _suffix(file) == ".csv" or _is_quoted(file, len(names))
         self.place = Place(str(file), lambda row: line(self.line_of(row)))
@@ -98,7 +100,11 @@ class _Delimited:
             opened = pyarrow.csv.open_csv(
                 stream,
                 pyarrow.csv.ReadOptions(
-                    use_threads=False, block_size=_BLOCK, column_names=self.names, skip_rows=int(self.header)
+                    use_threads=False,
+                    block_size=_BLOCK,
+                    column_names=self.names,
+                    skip_rows=self.blank,
+                    skip_rows_after_names=int(self.header),
                 ),
                 pyarrow.csv.ParseOptions(
                     delimiter=_delimiter(self.file),
@@ -119,7 +125,7 @@ class _Delimited:
         self.report()
 
     def handle(self, row: pyarrow.csv.InvalidRow) -> str:
-        self.wrong[row.number - 1 - int(self.header)] = (row.expected_columns, row.actual_columns)
+        self.wrong[row.number - 1 - int(self.header) - self.blank] = (row.expected_columns, row.actual_columns)
         return "skip" if self.faults.skip else "error"
 
     def report(self) -> None:
@@ -137,15 +143,44 @@ class _Delimited:
     def line_of(self, row: int) -> int:
         """The line, from 1, on which the record of a number begins: values may hold line breaks."""
         record, inside = -1 - int(self.header), False
-        with open_text(self.file, errors="replace") as opened:
+        with whole_gzip(self.file), open_text(self.file, errors="replace") as opened:
             for number, text in enumerate(opened, 1):
                 if not inside and text.strip("\r\n"):
                     record += 1
                     if record == row:
                         return number
-                if self.quoted and text.count('"') % 2:
-                    inside = not inside
+                inside = self.quoted and _ends_quoted(text, inside, _delimiter(self.file))
         raise ValueError(f"{self.file} changed while it was read: try again")
+
+
+def _blank_lines(file: Path) -> int:
+    """The number of lines before the first that is not blank."""
+    with whole_gzip(file), open_text(file, errors="replace") as opened:
+        return sum(1 for _ in takewhile(lambda text: not text.strip("\r\n"), opened))
+
+
+def _ends_quoted(text: str, inside: bool, delimiter: str) -> bool:
+    """Whether a value in quotes goes on behind a line, of which the first is ``inside`` one.
+
+    Quotes open a value at its beginning alone: elsewhere they are characters, as in ``a 5" screen``.
+    """
+    at = 0
+    while True:
+        if inside:
+            at = text.find('"', at) + 1
+            if not at:
+                return True
+            if text.startswith('"', at):  # two stand for one
+                at += 1
+            else:
+                inside = False
+        elif at == 0 and text.startswith('"'):
+            inside, at = True, 1
+        else:
+            at = text.find(f'{delimiter}"', at) + 2
+            if at == 1:
+                return False
+            inside = True
 
 
 def _is_quoted(file: Path, count: int) -> bool:
@@ -154,7 +189,7 @@ def _is_quoted(file: Path, count: int) -> bool:
     They are characters if every line by itself has all values, and a value has quotes that enclose nothing.
     """
     odd = False
-    with open_text(file, errors="replace") as opened:
+    with whole_gzip(file), open_text(file, errors="replace") as opened:
         for text in islice(opened, _SHOWING):
             values = text.rstrip("\r\n").split("\t")
             if len(values) != count and text.strip():

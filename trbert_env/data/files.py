@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,22 @@ def open_text(file: Path, errors: str = "strict") -> IO[str]:
     return file.open(encoding="utf-8-sig", errors=errors, newline="")
 
 
+@contextmanager
+def whole_gzip(file: Path) -> Iterator[None]:
+    """Say of which file it is that its compression is damaged.
+
+    Args:
+        file: The file that is read.
+
+    Raises:
+        ValueError: It is no gzip file, or not all of one.
+    """
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{file} is not a whole gzip file ({error}): copy it anew") from error
+
+
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
     """Iterate over the lines of a file that are not blank, with their numbers from 1.
 
@@ -35,14 +52,12 @@ def lines_of(file: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with open_text(file) as opened:
+        with whole_gzip(file), open_text(file) as opened:
             for number, text in enumerate(opened, 1):
                 if text.strip():
                     yield number, text
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}, after line {number}: not UTF-8 ({error.reason}): write it as UTF-8") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} is not a whole gzip file ({error}): copy it anew") from error
 
 
 def json_of(file: Path) -> Any:
@@ -55,7 +70,7 @@ def json_of(file: Path) -> Any:
         ValueError: It is not JSON, not UTF-8, or its compression is damaged.
     """
     try:
-        with open_text(file) as opened:
+        with whole_gzip(file), open_text(file) as opened:
             return json.load(opened)
     except json.JSONDecodeError as error:
         raise ValueError(
@@ -64,8 +79,6 @@ def json_of(file: Path) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error.reason}): write it as UTF-8") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} is not a whole gzip file ({error}): copy it anew") from error
 
 
 def json_record(text: str) -> dict[str, Any]:

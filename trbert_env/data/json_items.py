@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from trbert_env.data.files import open_text
+from trbert_env.data.files import open_text, whole_gzip
 
 #: Characters that are read at once; twice as many each time that an item turns out to be longer.
 _CHUNK = 1 << 20
@@ -30,7 +28,7 @@ def items_of(file: Path, key: str | None = None) -> Iterator[Any]:
         ValueError: The file is not such JSON, not UTF-8, or its compression is damaged.
     """
     try:
-        with open_text(file) as opened:
+        with whole_gzip(file), open_text(file) as opened:
             reader = _Reader(file, opened)
             if key is not None:
                 _find(reader, key, file)
@@ -41,8 +39,6 @@ def items_of(file: Path, key: str | None = None) -> Iterator[Any]:
                 raise reader.faulty("there is text behind the list", reader.at)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error.reason}): write it as UTF-8") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} is not a whole gzip file ({error}): copy it anew") from error
 
 
 class _Reader:

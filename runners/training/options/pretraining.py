@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from runners.cli.flags import refuse_given
-from runners.cli.items import named_values
+from runners.cli.items import named_columns
 from runners.cli.options import Group, RunOptions
 from runners.training.language_distillation import StudentOptions
 from runners.training.supervised import Schedule
@@ -60,10 +60,12 @@ class PlainTextOptions:
             raise ValueError("--dataset-config is of a --dataset: leave it out")
         if unknown := self._named.keys() - {"text"}:
             raise ValueError(f"--columns names {sorted(unknown)[0]!r}, and there is only text: give text=NAME")
+        if "" in self._named.values():
+            raise ValueError("--columns text= names no column: give text=NAME")
 
     @property
-    def _named(self) -> dict[str, Any]:
-        return named_values("--columns", self.columns)
+    def _named(self) -> dict[str, str]:
+        return named_columns("--columns", self.columns)
 
     @property
     def name(self) -> str:
@@ -92,11 +94,7 @@ class PlainTextOptions:
             FileNotFoundError: A file, folder or data set is missing.
             ValueError: The data set has no training split, or an option has no meaning for these texts.
         """
-        column = self._named.get("text")
-        common: dict[str, Any] = {
-            "column": None if column is None else str(column),
-            "skip_bad_records": self.skip_bad_records,
-        }
+        common: dict[str, Any] = {"column": self._named.get("text"), "skip_bad_records": self.skip_bad_records}
         if self.dataset is None:
             return self._of_files(**common)
         splits = of_dataset(self.dataset, self.dataset_config)

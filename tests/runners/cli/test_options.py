@@ -18,8 +18,8 @@ from runners.cli.flags import (
     options_to_json,
     refuse_unused,
 )
-from runners.cli.items import named_values, spelled_out
-from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions, resolve_device
+from runners.cli.items import named_columns, named_values, spelled_columns, spelled_out
+from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, Part, RunOptions, resolve_device
 from trbert_env.ranges import Range
 
 
@@ -213,6 +213,21 @@ def test_named_values_from_a_file_and_beside_it(tmp_path: Path) -> None:
     items = ("n_epochs=2", "clip_range=0.1", "normalize_advantage=false", 'name="sum"')
     assert spelled_out("--agent-options", items) == items
     assert named_values("--agent-options", items) == found
+
+
+def test_columns_are_texts_and_may_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "names.yaml"
+    file.write_text("label: '2024.10'\ntext: 7\nid:\n")
+    items = [str(file), "text_pair=", "answer=true", "group=a=b"]
+    found = {"label": "2024.10", "text": "7", "id": "", "text_pair": "", "answer": "true", "group": "a=b"}
+    assert named_columns("--columns", items) == found
+    file.unlink()  # what is spelled out needs no file
+    spelled = ("label=2024.10", "text=7", "id=", "text_pair=", "answer=true", "group=a=b")
+    assert tuple(f"{name}={value}" for name, value in found.items()) == spelled
+    assert spelled_columns("--columns", spelled) == spelled
+    assert DataOptions("SpanQA", own=OwnDataOptions(Path("a.csv"), columns=("id=",))).request().columns == {"id": ""}
+    with pytest.raises(ValueError, match="--columns has 'body': give name=value"):
+        named_columns("--columns", ["body"])
 
 
 @pytest.mark.parametrize(

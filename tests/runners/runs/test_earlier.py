@@ -130,6 +130,21 @@ def test_an_encoder_is_not_evaluated_on_its_training_texts(
         assert "\n" not in str(caught.value)
 
 
+def test_the_same_file_is_known_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "own.csv").write_text("text,label\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "own.csv")
+    trained = DataOptions("SpanQA", split_seed=1, own=OwnDataOptions(tmp_path / "own.csv"))
+    run = make_run(tmp_path / "runs", JobOptions(trained))
+    monkeypatch.chdir(tmp_path / "work")
+    for name in (Path("../own.csv"), Path("../link.csv"), tmp_path / "work" / ".." / "own.csv"):
+        given = DataOptions("SpanQA", own=OwnDataOptions(name))
+        with pytest.raises(ValueError, match="split them by --validation-share 0.1 --split-seed 1"):
+            check_split(given.request(), run.path)
+        assert data_of_run(run.path, given) == trained
+    assert not knows_texts(DataOptions("SpanQA", own=OwnDataOptions(Path("own.csv"))).request(), run.path)
+
+
 def test_a_split_is_refused_where_texts_are_loaded(tmp_path: Path) -> None:
     run = make_run(tmp_path, JobOptions(DataOptions("Hyperpartisan", split_seed=1)))
     data = DataOptions("Hyperpartisan", data_source="embedded")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from runners.cli.items import named_values
+from runners.cli.items import named_columns, named_values
 from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, RunOptions
 from runners.cli.run import read_options
 from runners.finetune import FinetuneOptions
@@ -126,7 +126,7 @@ def test_a_file_of_items_is_not_needed_again(tmp_path: Path, monkeypatch: pytest
     Path("names.yml").unlink()
     data = run.read_options(JobOptions).data
     assert named_values("", data.task_options) == {"max_slices": 3, "stride": 64}
-    assert named_values("", data.own.columns) == {"text": "body", "label": "stars"}
+    assert named_columns("", data.own.columns) == {"text": "body", "label": "stars"}
 
 
 @pytest.mark.parametrize("prefix", ["", "policy."])

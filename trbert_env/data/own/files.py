@@ -16,8 +16,8 @@ from trbert_env.data.rows import Rows
 from trbert_env.data.sampling import grouped_order, passage_codes
 from trbert_env.parameters import ParameterError
 
-#: Other names of the validation split, in the order of preference.
-_VALIDATION = ("validation", "valid", "dev")
+#: Names of the split that is validated on, in the order of preference.
+_VALIDATION = ("validation", "valid", "dev", "test")
 _SAVED = ("dataset_dict.json", "state.json")
 
 

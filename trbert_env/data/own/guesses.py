@@ -71,7 +71,9 @@ def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], r
     Raises:
         ValueError: The named column is not there, or no column or several columns may play the role.
     """
-    if given == "" and not required:
+    if given == "":
+        if required:
+            raise ValueError(f"{table.name}: --columns {role}= names no column, and one is needed: {found(table)}")
         return None
     if given:
         return present(table, role, given)

@@ -175,6 +175,27 @@ def warn_of_single_examples(rows: Rows, column: str, table: Table, labels: Label
     )
 
 
+def warn_of_whole_scores(rows: Rows, column: str, table: Table, labels: Labels) -> None:
+    """Warn of numbers with a point that are all whole, as an integer column with a gap becomes in pandas.
+
+    Args:
+        rows: All rows of the training data.
+        column: The column of labels.
+        table: Origin of the rows.
+        labels: Kind of the labels, by :func:`understood`, which the user did not give.
+    """
+    values = rows.table.column(column)
+    values = values.filter(pa.array(~_missing(values)))
+    if labels.kind != "scores" or not len(values) or not _whole(values).all():
+        return
+    shown = ", ".join(map(repr, sorted_labels(pc.unique(_plain(values)).to_pylist())[:_SHOWN]))
+    warnings.warn(
+        f"{table.name}: labels such as {shown} (column {column!r}) are taken as numbers to predict: --label-kind class "
+        "takes each as a class, --label-kind score says that numbers are meant",
+        stacklevel=2,
+    )
+
+
 def warn_of_one_value(rows: Rows, column: str, table: Table) -> None:
     """Warn of labels that are all the same, as where only relevant passages are given.
 

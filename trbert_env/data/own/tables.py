@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,6 +21,7 @@ from trbert_env.data.kinds import Text
 from trbert_env.data.own.json_files import is_lines, place_of, records_of
 from trbert_env.data.parquet import parquet_schema, parquet_tables
 from trbert_env.data.rows import Place, Rows, rows_of_records
+from trbert_env.parameters import ParameterError
 
 #: Records that are read at once.
 _BATCH = 16384
@@ -76,8 +78,12 @@ def open_table(file: Path) -> Table:
 
     Raises:
         FileNotFoundError: It is not there.
-        ValueError: Its format is unknown.
+        ValueError: It is a folder, or its format is unknown.
     """
+    if file.is_dir():
+        raise ParameterError(
+            lambda name: f"{file} is a folder: name a file in it, or give a folder of save_to_disk as {name('dataset')}"
+        )
     if not file.is_file():
         raise FileNotFoundError(f"file {file} does not exist: check its path")
     if is_delimited(file):
@@ -161,7 +167,10 @@ def _complete(
 
 
 def _as_string(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A value as a string; NaN, which pandas writes for what is missing, is null."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class ParquetTable(_FileTable):

@@ -36,6 +36,7 @@ from trbert_env.data.own.labels import (
     understood,
     warn_of_one_value,
     warn_of_single_examples,
+    warn_of_whole_scores,
 )
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
 from trbert_env.data.own.tables import Table
@@ -158,6 +159,8 @@ class TextClassification(OwnReader):
             self._told.append(understood(rows, column, main, "score" if relevances else self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])
             warn_of_one_value(rows, column, main)
+            if self.label_kind == "auto" and not relevances:
+                warn_of_whole_scores(rows, column, main, self._told[0])
             self._warn_of_candidates(main, rows.table.column(column))
         return self._told[0]
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,16 @@ def test_saved_folders(kind: str, tmp_path: Path) -> None:
         assert len(found.dataset) == 1
     with pytest.raises(FileNotFoundError, match="is no folder of save_to_disk: name the files in it instead"):
         load(files=OwnFiles(dataset=str(tmp_path)))
+
+
+def test_a_saved_test_split_is_validated_on_where_there_is_no_other(tmp_path: Path) -> None:
+    data = Dataset.from_dict({"text": [f"text {row}" for row in range(30)], "label": ["x", "y"] * 15})
+    DatasetDict({"train": data.select(range(20)), "test": data.select(range(20, 30))}).save_to_disk(tmp_path / "saved")
+    files = OwnFiles(dataset=str(tmp_path / "saved"))
+    assert len(load(files=files, split="train").dataset) == 20
+    found = load(files=files)
+    assert found.dataset["text"][:] == data["text"][20:]
+    assert f"10 examples from {tmp_path / 'saved'}, test" in found.description
 
 
 def test_parquet_files_know_class_names(tmp_path: Path) -> None:
@@ -292,6 +303,29 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
         load(make(tmp_path, "csv", {"text": ["a"], "label": [""]}))
 
 
+def test_nan_in_json_is_missing_as_in_parquet(tmp_path: Path) -> None:
+    values: Columns = {"text": ["a", "b", "c", math.nan], "label": [0, math.nan, 1, 1]}
+    for ending in ("jsonl", "json"):
+        file = make(tmp_path, ending, values)
+        with pytest.raises(ValueError, match=r"label is missing: fill it in"):
+            load(file)
+        found = load(file, skip=True)
+        assert found.labels == ("0", "1")
+        assert found.dataset["text"][:] == ["a", "c"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_classes_that_pandas_made_numbers_are_warned_of(ending: str, tmp_path: Path) -> None:
+    file = make(tmp_path, ending, {"text": ["a", "b", "c", "d"], "label": [0.0, 2.0, 1.0, 2.0]})
+    with pytest.warns(UserWarning, match="are taken as numbers to predict: --label-kind class takes each as a class"):
+        assert load(file).labels == ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(file, label_kind="score").labels == ()
+        assert load(file, label_kind="class").labels == ("0", "1", "2")
+        assert load(make(tmp_path, ending, {"text": ["a", "b"], "label": [0.0, 2.5]})).labels == ()
+
+
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
@@ -370,6 +404,8 @@ def test_files_that_cannot_be_read(name: str, content: bytes, message: str, tmp_
 def test_files_that_are_missing_or_too_many(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none.csv does not exist"):
         load(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder: name a file in it, or give .* as dataset$"):
+        load(tmp_path)
     for wrong in ({}, {"train_file": "a.csv", "dataset": "b"}):
         with pytest.raises(ValueError, match=r"give files \(train_file, validation_file\) or a data set"):
             OwnFiles(**wrong)
