@@ -24,7 +24,6 @@ from runners.cli.run import run
 from runners.evaluation.passes import evaluation_conditions, measure_unreduced, print_quality
 from runners.evaluation.record import EvaluationRecord, Measured
 from runners.runs.earlier import data_of_run
-from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import Tracker, track_end
@@ -38,6 +37,7 @@ from trbert_env.data.cache import check_cache, fine_tuned_folder, leave
 from trbert_env.data.checkpoints import EMBEDDED_BACKBONE
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import TextBatch
+from trbert_env.folders import replacing_folder
 from trbert_env.ranges import Range
 from trbert_env.staged_model import StagedModel
 from trbert_env.tasks.varied import drawn_text

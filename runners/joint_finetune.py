@@ -20,7 +20,6 @@ from runners.evaluation.evaluations import evaluate_model
 from runners.evaluation.passes import check_conditions, evaluation_conditions, measure_keep_all
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.earlier import earlier_record
-from runners.runs.files import replacing_folder
 from runners.runs.models import save_model
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
@@ -36,6 +35,7 @@ from runners.training.teaching import check_memory, check_temperature, load_fine
 from trbert_env.data.backbones import check_texts, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
+from trbert_env.folders import replacing_folder
 
 
 def load_start(options: JointFinetuneOptions) -> tuple[Start[JointFinetuneOptions], RunExamples]:

@@ -44,7 +44,7 @@ from runners.faster.speeds import Speeds
 from runners.faster.stages import Stages
 from runners.faster.texts import Parts
 from runners.faster.usage import loading_line
-from runners.runs.files import replacing_folder, write_durably
+from runners.runs.files import write_durably
 from runners.runs.models import load_model, save_model
 from runners.runs.run_folder import RunFolder, reopen
 from runners.runs.session import held
@@ -54,6 +54,7 @@ from trbert_env.data.checkpoints import folder_name
 from trbert_env.data.sampling import passages_of
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
+from trbert_env.folders import replacing_folder
 from trbert_env.tasks import Task
 
 

@@ -18,7 +18,6 @@ from baselines.distilled import keep_layers
 from runners.cli.display import announce, print_table
 from runners.cli.options import resolve_device
 from runners.cli.run import run
-from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -31,6 +30,7 @@ from trbert_env.data.backbones import Backbone, load_language_model, move
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_tokenizer
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.folders import replacing_folder
 
 
 def pretrain(options: PretrainOptions) -> RunFolder:

@@ -23,7 +23,6 @@ from runners.evaluation.evaluations import evaluate_system, measure_system
 from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.runs.earlier import earlier_record
-from runners.runs.files import replacing_folder
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end
@@ -37,6 +36,7 @@ from runners.training.teaching import check_memory, check_temperature, load_fine
 from trbert_env.data.backbones import check_texts, move
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
+from trbert_env.folders import replacing_folder
 
 
 def train_baseline(options: TrainBaselineOptions) -> RunFolder:

@@ -22,7 +22,6 @@ from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
 from runners.runs.earlier import earlier_record
-from runners.runs.files import replacing_folder
 from runners.runs.models import save_model
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
@@ -39,6 +38,7 @@ from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.staged import StagedEncoder
+from trbert_env.folders import replacing_folder
 
 
 def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> Backbone:

@@ -18,8 +18,9 @@ from typing import Any
 import safetensors
 from safetensors.torch import load_file, save_file
 
-from runners.runs.files import file_digest, read_json, read_record, sync, write_durably, write_json, writing_tensors
+from runners.runs.files import file_digest, read_json, read_record, write_durably, write_json
 from runners.runs.tree import decode_tree, encode_tree
+from trbert_env.folders import sync, writing_tensors
 
 #: Version of what a run leaves on the disk to be resumed from: its options in ``config.json``, and its states. Raised
 #: when what was written before cannot be read any more. 3: options by their names on the command line.

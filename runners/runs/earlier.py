@@ -112,7 +112,7 @@ def _told(request: DataRequest) -> str:
     )
 
 
-def _sources(request: DataRequest) -> tuple[str | None, ...]:
+def _sources(request: DataRequest) -> tuple[str | Path | None, ...]:
     """What tells whether two requests are of the same texts, wherever a published data set lies."""
     return (request.env, *(_place(name, getattr(request, name)) for name in OWN))
 

@@ -20,10 +20,23 @@ from trbert_env.presets import Preset
 LONGEST_NAME = 200
 
 
+class NoHomeError(OSError):
+    """There is no place for the cache."""
+
+
 def cache_folder() -> Path:
-    """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``."""
+    """Where what was made once is kept: the environment variable ``TRBERT_CACHE``, or ``~/.cache/trbert_env``.
+
+    Raises:
+        NoHomeError: The variable is not set, and there is no home directory.
+    """
     root = os.environ.get("TRBERT_CACHE")
-    return Path(root) if root else Path.home() / ".cache" / "trbert_env"
+    if root:
+        return Path(root)
+    try:
+        return Path.home() / ".cache" / "trbert_env"
+    except RuntimeError as error:
+        raise NoHomeError("there is no home directory to keep a cache in: set TRBERT_CACHE to a folder") from error
 
 
 def fine_tuned_folder(preset: Preset, name: str, data_source: str, extended_to: int | None = None) -> Path:

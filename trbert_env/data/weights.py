@@ -88,7 +88,12 @@ def load_weights(
         raise
     except (*CONFIG_ERRORS, *_LOADING_ERRORS) as error:
         reason = _first_line(error)
-        raise ValueError(f"{what} could not be built from its config.json ({reason}): restore {source}") from error
+        if unknown := [name for name in options if f"unexpected keyword argument '{name}'" in reason]:
+            raise TypeError(f"{what} is loaded by no option {unknown[0]!r}: leave it out") from error
+        given = "".join(f"correct {name}={value!r}, or " for name, value in options.items() if name in reason)
+        raise ValueError(
+            f"{what} could not be built from its config.json ({reason}): {given}restore {source}"
+        ) from error
     missing = set(report["missing_keys"])
     _check_report(model, report, missing, what, source, any_head=any_head)
     # What is missing holds whatever its memory held; who needs it says so.
@@ -299,6 +304,8 @@ def _check_json(path: Path, what: str) -> None:
 
 def _check_finite(weights: Mapping[str, Tensor], what: str, source: str) -> None:
     for name, values in weights.items():
+        if type(values) is not Tensor:  # quantised weights know few operations
+            continue
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             count = int((~torch.isfinite(values)).sum())
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -101,21 +102,27 @@ class PaddedInputs:
         mask = token_mask(input_ids, attention_mask)
         return cls(TextBatch.from_padded(input_ids, mask, token_type_ids), mask)
 
-    def check_tokens(self, vocabulary: int) -> None:
+    def check_tokens(self, vocabulary: int, types: float) -> None:
         """Refuse tokens that the encoder does not embed, as those of another tokenizer; those of padding do not count.
 
         Args:
             vocabulary: Number of token ids.
+            types: Number of token type ids; infinite where the encoder reads none.
 
         Raises:
-            ValueError: A token id is beyond them; the message names it.
+            ValueError: A token id or token type id is beyond them; the message names it.
         """
-        least, most = (int(value) for value in torch.stack(self.batch.input_ids.aminmax()).tolist())
-        if least < 0 or most >= vocabulary:
-            raise ValueError(
-                f"input_ids have the token id {least if least < 0 else most}, and the encoder has {vocabulary}, from 0 "
-                f"to {vocabulary - 1}: use the tokenizer that was saved with it"
-            )
+        named = {"input_ids": (self.batch.input_ids, "token id", vocabulary)}
+        if types < math.inf:
+            named["token_type_ids"] = (self.batch.token_type_ids, "token type id", int(types))
+        bounds = torch.stack([bound for ids, _, _ in named.values() for bound in ids.aminmax()]).tolist()
+        for number, (name, (_, what, known)) in enumerate(named.items()):
+            least, most = bounds[2 * number : 2 * number + 2]
+            if least < 0 or most >= known:
+                raise ValueError(
+                    f"{name} have the {what} {least if least < 0 else most}, and the encoder has {known}, from 0 to "
+                    f"{known - 1}: use the tokenizer that was saved with it"
+                )
 
     def check_positions(self, position_ids: Tensor, first: int) -> None:
         """Refuse positions other than those that the encoder reads: one after the other, from each first token on.

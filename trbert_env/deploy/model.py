@@ -116,7 +116,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
                 f"the model's task is {config.task_class.__name__}: load it by {wanted.__name__} or TokenReducedModel, "
                 f"not by {cls.auto_model.__name__}"
             )
-        kind: type[TokenReducedModel] = TokenReducedModel._classes.get(wanted, cls)
+        kind: type[TokenReducedModel] = cls if cls is not TokenReducedModel else cls._classes.get(wanted, cls)
         return super().__new__(kind)
 
     def __init__(self, config: TokenReducedConfig) -> None:
@@ -356,7 +356,9 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
         # Embeddings that were exchanged may be more or fewer; quantised and adapted ones do not say.
         embeddings = self.get_input_embeddings()
-        inputs.check_tokens(int(getattr(embeddings, "num_embeddings", self.backbone.config.vocab_size)))
+        config = self.backbone.config
+        vocabulary = int(getattr(embeddings, "num_embeddings", config.vocab_size))
+        inputs.check_tokens(vocabulary, self.encoder.family.token_types(config))
         if position_ids is not None:
             inputs.check_positions(position_ids, first_position(self.backbone))
         return inputs

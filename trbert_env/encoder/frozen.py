@@ -3,20 +3,28 @@
 A parameter counts as frozen when it does not require gradients (``model.requires_grad_(False)``, as before serving).
 What was kept is made anew when the parameter was changed in place, by ``load_state_dict`` or by ``to()``, and goes with
 its module. For parameters that require gradients nothing is kept, because torch's fused optimisers change them without
-counting it. What changes a frozen parameter through its ``data`` is not counted either: change it under
-:class:`torch.no_grad` instead.
+counting it. What changes a frozen parameter through its ``data``, as PEFT does when it merges an adapter, is not
+counted either: a few of its values are compared at each call, which tells all changes but those of a few values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 ValueT = TypeVar("ValueT")
+
+#: Values of each dimension that are compared, about.
+_COMPARED = 4
+#: Whole numbers of as many bytes as a value has, by which formats that numpy does not know are compared too.
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class _Version(NamedTuple):
@@ -24,15 +32,35 @@ class _Version(NamedTuple):
 
     Attributes:
         storage: Reference to its memory; while it exists, no other memory has its number.
-        changes: Changes in place until then.
+        changes: Changes in place until then that torch counts.
+        some: A few of its values, where they lie.
+        values: What they were.
     """
 
     storage: StorageWeakRef
     changes: int
+    some: npt.NDArray[Any]
+    values: bytes
+
+    @classmethod
+    def of(cls, parameter: Tensor) -> _Version:
+        """Return a parameter as it is."""
+        some = _some(parameter)
+        return cls(StorageWeakRef(parameter.untyped_storage()), parameter._version, some, some.tobytes())
 
     def is_of(self, parameter: Tensor) -> bool:
         """Tell whether the parameter still is what it was."""
-        return self.changes == parameter._version and self.storage.cdata == parameter.untyped_storage()._cdata
+        if self.changes != parameter._version or self.storage.cdata != parameter.untyped_storage()._cdata:
+            return False
+        return self.some.tobytes() == self.values
+
+
+def _some(parameter: Tensor) -> npt.NDArray[Any]:
+    """A few values of a parameter on the CPU, where they lie; none of another."""
+    if parameter.device.type != "cpu" or parameter.element_size() not in _BITS:
+        return np.empty(0)
+    steps = [slice(None, None, max(1, size // _COMPARED)) for size in parameter.shape]
+    return parameter.detach()[tuple(steps)].view(_BITS[parameter.element_size()]).numpy()
 
 
 class _Kept(NamedTuple, Generic[ValueT]):
@@ -66,17 +94,18 @@ class FrozenValues(Generic[ValueT]):
         """
         found = self._kept.get(module)
         if found is None or not all(map(_Version.is_of, found.versions, parameters)):
-            versions = tuple(_Version(StorageWeakRef(one.untyped_storage()), one._version) for one in parameters)
-            found = self._kept[module] = _Kept(make(), versions)
+            found = self._kept[module] = _Kept(make(), tuple(map(_Version.of, parameters)))
         return found.value
 
     def forget(self, module: nn.Module) -> None:
-        """Drop the value of a module, if there is one.
+        """Drop the values of a module and of those within it, if there are some.
 
         Args:
-            module: The module.
+            module: The module; one that took the place of another may have that within it, as an adapter has.
         """
-        self._kept.pop(module, None)
+        if self._kept:
+            for part in module.modules():
+                self._kept.pop(part, None)
 
 
 def are_frozen(*parameters: Tensor) -> bool:

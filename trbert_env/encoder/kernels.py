@@ -125,9 +125,9 @@ def measured_speedup(dtype: torch.dtype) -> float:
         dtype: Number format.
     """
     rows, inputs, outputs = _PRODUCT
-    states = torch.linspace(-1, 1, rows * inputs).view(rows, inputs).to(dtype)
-    weight = torch.linspace(-0.1, 0.1, outputs * inputs).view(outputs, inputs).to(dtype)
-    bias = torch.zeros(outputs, dtype=dtype)
+    states = torch.linspace(-1, 1, rows * inputs, device="cpu").view(rows, inputs).to(dtype)
+    weight = torch.linspace(-0.1, 0.1, outputs * inputs, device="cpu").view(outputs, inputs).to(dtype)
+    bias = torch.zeros(outputs, dtype=dtype, device="cpu")
     return times_faster(
         (
             lambda: torch.nn.functional.gelu(linear(states, weight, bias)),
@@ -161,7 +161,8 @@ def attention_way() -> AttentionWay:
 def measured_attention_speedup() -> float:
     """Return how many times faster two matrix products attend than the fused kernel."""
     heads, length, size = _SEQUENCE
-    states = torch.linspace(-1, 1, 3 * heads * length * size).view(1, length, 3 * heads, size).to(torch.bfloat16)
+    values = torch.linspace(-1, 1, 3 * heads * length * size, device="cpu")
+    states = values.view(1, length, 3 * heads, size).to(torch.bfloat16)
     query, key, value = states.transpose(1, 2).split(heads, dim=1)  # of such strides as they come in
 
     def in_products() -> Tensor:

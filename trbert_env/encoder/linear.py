@@ -151,7 +151,10 @@ def _is_watched(module: nn.Module) -> bool:
 
 def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
     """Whether oneDNN computes the product of a linear layer faster here."""
-    if states.device.type != "cpu" or states.dtype != cast(Tensor, module.weight).dtype:
+    weight = cast(Tensor, module.weight)
+    if states.device.type != "cpu" or states.dtype != weight.dtype:
+        return False
+    if type(weight) not in (Tensor, nn.Parameter):  # quantised weights multiply in their own way
         return False
     # Autocast chooses the format of a product itself; exporters and compilers know torch's own operators.
     if torch.is_autocast_enabled("cpu") or is_recorded():

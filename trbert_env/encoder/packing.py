@@ -56,11 +56,12 @@ class Layout:
             >>> layout.text_index.tolist(), layout.positions.tolist()
             ([0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4, 0])
         """
-        lengths = torch.tensor(sequence_lengths, dtype=torch.int64)
-        per_text = torch.tensor(sequences_per_text, dtype=torch.int64)
+        # Whatever the default device is just now.
+        lengths = torch.tensor(sequence_lengths, dtype=torch.int64, device="cpu")
+        per_text = torch.tensor(sequences_per_text, dtype=torch.int64, device="cpu")
         text_lengths = _segment_sums(lengths, per_text)
         text_index = torch.repeat_interleave(text_lengths)
-        positions = torch.arange(len(text_index)) - segment_starts(text_lengths)[text_index]
+        positions = torch.arange(len(text_index), device="cpu") - segment_starts(text_lengths)[text_index]
         return cls(text_index.to(device), positions.to(device), lengths, per_text, text_lengths.to(device))
 
     @property
@@ -163,10 +164,10 @@ class Layout:
             The new layout, and the ``(samples * total,)`` index of each new token into the old ones.
         """
         counts = self.token_counts
-        rows = torch.arange(self.num_texts).repeat_interleave(samples)
+        rows = torch.arange(self.num_texts, device="cpu").repeat_interleave(samples)
         new_counts = counts[rows]
         new_text_index = torch.repeat_interleave(new_counts)
-        offsets = torch.arange(len(new_text_index)) - segment_starts(new_counts)[new_text_index]
+        offsets = torch.arange(len(new_text_index), device="cpu") - segment_starts(new_counts)[new_text_index]
         source = (segment_starts(counts)[rows][new_text_index] + offsets).to(self.device)
         layout = Layout(
             new_text_index.to(self.device),
@@ -256,7 +257,7 @@ def restore_text_order(parts: Sequence[PackedTokens]) -> tuple[Tensor, Tensor]:
     source[targets] = torch.arange(len(targets), device=targets.device)
     if checked and (len(targets) != total or bool((source < 0).any())):
         raise ValueError(f"{len(targets)} states for {total} tokens: each token must stop exactly once")
-    sizes = torch.tensor([part.layout.total_tokens for part in parts])
+    sizes = torch.tensor([part.layout.total_tokens for part in parts], device="cpu")
     return states.index_select(0, source), torch.repeat_interleave(sizes).to(source.device)[source]
 
 
@@ -283,7 +284,7 @@ def segment_starts(lengths: Tensor) -> Tensor:
 
 def _segment_sums(values: Tensor, group_sizes: Tensor) -> Tensor:
     """Sum ``values`` over consecutive groups."""
-    sums = torch.zeros(len(group_sizes), dtype=values.dtype)
+    sums = torch.zeros(len(group_sizes), dtype=values.dtype, device=values.device)
     return sums.index_add(0, torch.repeat_interleave(group_sizes), values)
 
 

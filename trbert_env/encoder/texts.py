@@ -106,7 +106,8 @@ class TextBatch:
         _check_holes(mask)
         layout = Layout.from_lengths(lengths[lengths > 0].tolist(), per_text, input_ids.device)
         positions = mask.cumsum(1) - 1
-        return cls(input_ids.reshape(mask.shape)[mask], types.reshape(mask.shape)[mask], positions[mask], layout)
+        ids, types = (part.reshape(mask.shape)[mask].long() for part in (input_ids, types))
+        return cls(ids, types, positions[mask], layout)
 
 
 def full_layout(texts: Sequence[EncodedText], device: torch.device | str = "cpu") -> Layout:

@@ -78,7 +78,8 @@ class ExitOffsets(nn.Module):
         """
         offsets = self.offsets.float()
         skipped = (stops < self.num_reductions).float()
-        per_text = torch.zeros(layout.num_texts, device=stops.device).index_add(0, layout.text_index, skipped)
+        none = torch.zeros(layout.num_texts, dtype=torch.float32, device=stops.device)
+        per_text = none.index_add(0, layout.text_index, skipped)
         share = per_text / layout.text_lengths
         # Not by an index: its gradient would add up all tokens to a few rows, one after the other on a GPU.
         reductions = torch.arange(self.num_reductions, device=stops.device)

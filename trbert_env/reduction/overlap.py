@@ -62,12 +62,12 @@ def lexical_overlap(batch: TextBatch, norms: Callable[[Tensor], Tensor], query_s
     # A lone segment is all "first" up to its only separator: there is nothing to compare with.
     paired = torch.zeros_like(lengths).index_add(0, sequence, (~first).long()) > 0
     if layout.device.type == "cpu" and not bool(paired.any()):  # a GPU would wait for it
-        return torch.zeros(layout.total_tokens, NUM_FEATURES)
+        return torch.zeros(layout.total_tokens, NUM_FEATURES, dtype=torch.float32, device="cpu")
     query = first if query_segment == 0 else ~first
     words = ~separators
     words[starts] = False  # [CLS]
     word = _word_numbers(sequence, batch.input_ids)
-    none = torch.zeros(len(word), device=layout.device)
+    none = torch.zeros(len(word), dtype=torch.float32, device=layout.device)
     in_query = none.index_add(0, word, (query & words).float())
     in_passage = none.index_add(0, word, (~query & words).float())
     matched = (in_query > 0) & (in_passage > 0)

@@ -60,6 +60,10 @@ def test_what_cannot_be_answered_is_refused(tokenizer: PreTrainedTokenizerBase) 
         answer_questions(model, tokenizer, QUESTIONS, SHORT[:2])
     with pytest.raises(ValueError, match="example '1' has an empty context"):
         answer_questions(model, tokenizer, QUESTIONS[:2], [SHORT[0], " "])
+    for blank in ("\u200b", "\x00\x01"):  # no white space, and no token either
+        for questions, contexts in (([QUESTIONS[0]], [blank]), ([blank], [SHORT[0]])):
+            with pytest.raises(ValueError, match="example '0' has no token in its question or context: check the data"):
+                answer_questions(model, tokenizer, questions, contexts)
     with pytest.raises(ValueError, match="the model's task is Classification: give a model"):
         answer_questions(make_model(tokenizer, "TextClassification"), tokenizer, QUESTIONS, SHORT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from transformers import (
 )
 
 import trbert_env
-from trbert_env import TokenReducedModel
+from trbert_env import TokenReducedForSequenceClassification, TokenReducedModel
 from trbert_env.data.weights import WrongLoadError
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.system import ReducedSystem
@@ -69,6 +70,30 @@ def test_auto_classes_of_other_kinds_are_refused_by_name(kind: str, folder_of: F
 def test_another_number_of_labels_is_refused(folder_of: FolderOf) -> None:
     with pytest.raises(WrongLoadError, match="num_labels is 5, and the model has 3 outputs: leave num_labels out"):
         AutoModelForSequenceClassification.from_pretrained(folder_of("classes"), num_labels=5)
+
+
+class Weighted(TokenReducedForSequenceClassification):
+    """A user's own class, as for a loss of theirs."""
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        found = super().forward(*inputs, **named)
+        return found | {"logits": 2 * found.logits}
+
+
+@torch.no_grad()
+def test_a_class_of_ones_own_loads_as_that(folder_of: FolderOf, padded: Any) -> None:
+    own, stock = (kind.from_pretrained(folder_of("classes")) for kind in (Weighted, TokenReducedModel))
+    assert type(own) is type(copy.deepcopy(own)) is type(Weighted(own.config)) is Weighted
+    assert own(**padded("classes"))["logits"].equal(2 * stock(**padded("classes")).logits)
+    with pytest.raises(WrongLoadError, match="load it by AutoModelForQuestionAnswering or TokenReducedModel"):
+        Weighted.from_pretrained(folder_of("questions"))
+
+
+def test_options_that_loading_does_not_know_are_named(folder_of: FolderOf) -> None:
+    with pytest.raises(TypeError, match="is loaded by no option 'speedup': leave it out"):
+        TokenReducedModel.from_pretrained(folder_of("classes"), speedup=2.0)
+    with pytest.raises(ValueError, match=r"threshold 2.0.*: correct threshold=2.0, or restore"):
+        TokenReducedModel.from_pretrained(folder_of("classes"), threshold=2.0)
 
 
 def test_a_folder_of_an_earlier_version_loads_too(folder_of: FolderOf, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,6 +91,8 @@ CHANGES: dict[str, Callable[[nn.Linear], object]] = {
     "rounded": lambda layer: layer.bfloat16().float(),
     "exchanged": lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight + 1, requires_grad=False)),
     "pointed elsewhere": lambda layer: setattr(layer.weight, "data", layer.weight.data + 1),
+    "uncounted": lambda layer: layer.weight.data.add_(1),
+    "by numpy": lambda layer: np.add(layer.weight.numpy(), 1, out=layer.weight.numpy()),
 }
 
 
@@ -101,6 +105,56 @@ def test_frozen_weights_that_change_are_seen(layer: nn.Linear, states: Tensor, c
     after = apply_linear(layer, states)
     close(after, layer(states))
     assert not torch.equal(before, after)
+
+
+class Adapted(nn.Module):
+    """A layer with something beside it, as adapters have it."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.base(states) + 1
+
+
+@torch.no_grad()
+def test_a_layer_that_an_adapter_held_meanwhile_is_ordered_anew(layer: nn.Linear, states: Tensor) -> None:
+    layer.requires_grad_(False)
+    other = nn.Linear(24, 16).requires_grad_(False)
+    apply_linears([layer, other], states)
+    apply_linear(layer, states)
+    adapted = Adapted(layer)
+    apply_linear(adapted, states)
+    apply_linears([adapted, other], states)
+    layer.weight.data[1, 2] += 1.0  # a value that is not compared
+    close(apply_linear(layer, states), layer(states))
+    close(apply_linears([layer, other], states)[0], layer(states))
+
+
+class Quantised(Tensor):
+    """Weights that know nothing but how to multiply, as those of torchao."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "mkldnn" in str(function) or function is torch.cat:
+            raise NotImplementedError(f"{function} of quantised weights")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@torch.no_grad()
+def test_weights_that_are_no_plain_tensors_multiply_in_their_own_way(
+    layer: nn.Linear, states: Tensor, frozen: bool
+) -> None:
+    expected = layer(states)
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Quantised), requires_grad=not frozen)
+    close(apply_linear(layer, states).as_subclass(Tensor), expected)
+    close(apply_linears([layer, layer], states)[1].as_subclass(Tensor), expected)
+    close(apply_inner(layer, nn.ReLU(), states).as_subclass(Tensor), expected.relu())
+    model = nn.Sequential(layer)
+    use_faster_linear(model)
+    close(model(states).as_subclass(Tensor), expected)
 
 
 @pytest.mark.parametrize("bias", [False, True])

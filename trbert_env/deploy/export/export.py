@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,13 @@ from torch import nn
 
 from trbert_env.deploy.export.backends import Arrays, Backend, Precision, backend_of, check_precision
 from trbert_env.deploy.export.graphs import StageGraph, stages_of, write_onnx
-from trbert_env.deploy.export.manifest import MANIFEST, NORMS, Manifest, export_folder, fingerprint_folder
+from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder, fingerprint_folder
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.export.recording import RecordingGraph
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.folders import replacing_folder
 from trbert_env.reduction.cost import CostModel
 
 
@@ -62,8 +62,6 @@ def export_model(
     model.eval()
     if (refusal := export_refusal(model)) is not None:
         raise ValueError(refusal)
-    folder = export_folder(model_folder, backend, precision, unreduced)
-    _clear(folder)
     manifest = Manifest(
         backend,
         found,
@@ -74,10 +72,13 @@ def export_model(
         model.policy.overlap and not unreduced,
         _cost(model, unreduced),
     )
-    if manifest.sees_overlap:
-        np.save(folder / NORMS, _embedding_norms(model))
-    names = _write_graphs(model, manifest, target, folder, texts)
-    replace(manifest, graphs=tuple(names)).write(folder)
+    folder = export_folder(model_folder, backend, precision, unreduced)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as partial:  # what a server loads at its next start stays until all is there
+        if manifest.sees_overlap:
+            np.save(partial / NORMS, _embedding_norms(model))
+        names = _write_graphs(model, manifest, target, partial, texts)
+        replace(manifest, graphs=tuple(names)).write(partial)
     return folder
 
 
@@ -93,14 +94,6 @@ def export_refusal(model: TokenReducedModel) -> str | None:
         f"family '{model.backbone.config.model_type}' cannot be exported (its layers read where tokens stood, "
         "which exported stages are not told): run the model in torch"
     )
-
-
-def _clear(folder: Path) -> None:
-    """Take an earlier export away, its record first: what is half written is no export."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
 
 
 def _cost(model: TokenReducedModel, unreduced: bool) -> CostModel:

@@ -22,6 +22,7 @@ from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.model import PackedOutput, decide
 from trbert_env.deploy.trade_off import TradeOff
+from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.reduction.cost import CostModel
@@ -61,6 +62,8 @@ class ExportedModel(TradeOff, AnswersQuestions):
         self.name_or_path = str(folder)
         self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
+        backbone = config.backbone_config()
+        self._known = int(backbone.vocab_size), family_of(backbone).token_types(backbone)
 
     def __repr__(self) -> str:
         """Name backend and number format."""
@@ -177,7 +180,7 @@ class ExportedModel(TradeOff, AnswersQuestions):
         """
         refuse(others, type(self).__name__, learns=False)
         inputs = PaddedInputs.of(input_ids, attention_mask, token_type_ids)
-        inputs.check_tokens(int(self.config.backbone["vocab_size"]))
+        inputs.check_tokens(*self._known)
         logits = self.forward_packed(inputs.batch).logits
         output = self.task.model_output(logits, inputs.batch.layout, inputs.mask)
         return output.to_tuple() if return_dict is False else output

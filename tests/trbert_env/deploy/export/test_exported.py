@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,32 @@ def test_inputs_of_stock_models(any_backend: str, save: Callable[..., Any]) -> N
     for name in ("output_hidden_states", "position_ids"):
         with pytest.raises(ValueError, match=f"does not support {name} .*: leave it out"):
             exported(**inputs, **{name: True})
+
+
+def test_ids_that_the_encoder_does_not_know_are_named(any_backend: str, save: Callable[..., Any]) -> None:
+    saved = save("classes", "roberta")
+    export_model(saved.folder, any_backend)
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend=any_backend)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        close(exported(ids.int()).logits, saved.model(ids).logits)
+    types = saved.model.backbone.config.type_vocab_size
+    for model in (exported, saved.model):
+        with pytest.raises(ValueError, match=f"token_type_ids have the token type id {types}, and the encoder has"):
+            model(ids, token_type_ids=torch.full_like(ids, types))
+
+
+def test_an_export_that_fails_leaves_the_earlier_one(save: Callable[..., Any]) -> None:
+    saved = save()
+    export_model(saved.folder, "onnx", "int8", texts=saved.texts)
+    ids = np.full(401, 7, np.int32)
+    long = replace(saved.texts[0], input_ids=ids, token_type_ids=0 * ids, sequence_lengths=(401,))
+    with pytest.raises(ValueError, match="401 tokens"):
+        export_model(saved.folder, "onnx", "int8", texts=[saved.texts[0], long])
+    exported = TokenReducedModel.from_pretrained(saved.folder, backend="onnx", precision="int8")
+    with torch.no_grad():
+        assert exported.forward_packed(TextBatch.from_texts(saved.texts)).logits.isfinite().all()
+    export_model(saved.folder, "onnx", "int8", texts=saved.texts)  # what the failure left is no hindrance
 
 
 def test_a_changed_model_refuses_its_export(any_backend: str, save: Callable[..., Any]) -> None:
