@@ -38,7 +38,7 @@ class Rollout:
         observations: The T observations that were acted on.
         actions: Keep masks of the tokens in play, ``(total,)`` bool, T of them; packed as the observations are.
         rewards: ``(T, rows)`` float32.
-        final_info: ``log_likelihood``, ``kept_tokens``, ``full_flops``, ``reduced_flops`` of the rows.
+        final_info: ``log_likelihood``, ``has_gold``, ``kept_tokens``, ``full_flops``, ``reduced_flops`` of the rows.
         samples_per_text: Rows of each text.
         progress: Share of the run that is done once this rollout is learned from, in [0, 1].
     """

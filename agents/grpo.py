@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.base import Rollout
-from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions
+from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions, check_samples
 from trbert_env.ranges import Range
 
 
@@ -74,7 +74,12 @@ class Grpo(PolicyGradient):
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
-        """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same."""
+        """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same.
+
+        Raises:
+            ValueError: There is one sample a text, so that all would be 0.
+        """
+        check_samples("group-relative optimisation", samples)
         grouped = returns.view(-1, samples)
         centred = grouped - grouped.mean(1, keepdim=True)
         return (centred / (grouped.std(1, correction=0, keepdim=True) + 1e-6)).flatten()

@@ -23,7 +23,7 @@ class PaddedRollout:
         infos: The T infos that came with them: ``forced_tokens``, ``overlap``, ``text_id``, ``importance``.
         actions: Keep masks, ``(rows, max_tokens)`` bool, T of them.
         rewards: ``(T, rows)`` float32.
-        final_info: ``log_likelihood``, ``kept_tokens``, ``full_flops``, ``reduced_flops`` of the rows.
+        final_info: ``log_likelihood``, ``has_gold``, ``kept_tokens``, ``full_flops``, ``reduced_flops`` of the rows.
         samples_per_text: Rows of each text.
         progress: Share of the run that is done once this rollout is learned from, in [0, 1].
     """

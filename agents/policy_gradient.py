@@ -24,6 +24,22 @@ class PolicyGradientOptions(PolicyAgentOptions):
     """Log-probability of a mask: the sum over its tokens (eq. 6), or the mean over those of a reduction."""
 
 
+def check_samples(what: str, samples: int) -> None:
+    """Refuse one sample a text where samples of a text are compared: all advantages would be 0.
+
+    Args:
+        what: Name of what compares them, for the message.
+        samples: Samples of a text.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if samples < 2:
+        raise ValueError(
+            f"{what} compares samples of a text, and there is {samples}: raise --samples-per-text (samples_per_text)"
+        )
+
+
 @dataclass(frozen=True)
 class Choices:
     """What was chosen at one reduction.

@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from agents.base import AgentSpec, Rollout
-from agents.policy_gradient import PolicyGradient, PolicyGradientOptions
+from agents.policy_gradient import PolicyGradient, PolicyGradientOptions, check_samples
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,8 @@ class Reinforce(PolicyGradient):
 
     def __init__(self, spec: AgentSpec, options: ReinforceOptions) -> None:
         super().__init__(spec, options)
-        if options.baseline == "leave-one-out" and spec.samples_per_text < 2:
-            raise ValueError(
-                f"baseline 'leave-one-out' compares samples of a text, and there is {spec.samples_per_text}: "
-                "raise --samples-per-text"
-            )
+        if options.baseline == "leave-one-out":
+            check_samples(f"baseline {options.baseline!r}", spec.samples_per_text)
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """Return minus the surrogate whose gradient is eq. 6, and metrics to log."""
@@ -57,9 +54,14 @@ class Reinforce(PolicyGradient):
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
-        """Return ``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
+        """Return ``(rows,)``: each return less its baseline, within the samples of a text (eq. 6).
+
+        Raises:
+            ValueError: There is one sample a text, so that all would be 0.
+        """
         if self.options.baseline == "none":
             return returns
+        check_samples(f"baseline {self.options.baseline!r}", samples)
         grouped = returns.view(-1, samples)
         if self.options.baseline == "mean":
             return (grouped - grouped.mean(1, keepdim=True)).flatten()

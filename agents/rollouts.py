@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from agents.base import Actor, Rollout
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -60,6 +61,11 @@ class RolloutCollector:
         return Rollout(observations, actions, torch.stack(rewards), final, env.samples_per_text, progress)
 
 
+def _mean_with_gold(log_likelihood: Tensor, has_gold: Tensor) -> float:
+    """The mean over rows whose text holds its gold answer; 0 where none does."""
+    return float(log_likelihood[has_gold].mean()) if bool(has_gold.any()) else 0.0
+
+
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:
     """Return the curves of one rollout, by their TensorBoard keys."""
     final = rollout.final_info
@@ -67,7 +73,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
     kept = final["kept_tokens"]
     metrics = {
         "charts/episodic_return": float(rollout.returns.mean()),
-        "charts/log_likelihood": float(final["log_likelihood"].mean()),
+        "charts/log_likelihood": _mean_with_gold(final["log_likelihood"], final["has_gold"]),
         "charts/flops_speedup": float(final["full_flops"].sum() / final["reduced_flops"].sum()),
     }
     if "divergence" in final:

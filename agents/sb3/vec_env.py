@@ -17,7 +17,7 @@ from agents.sb3.observations import sb3_observation, sb3_observation_space
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
 #: Infos of a finished text that every row is told as plain numbers.
-FINAL_METRICS = ("log_likelihood", "full_flops", "reduced_flops", "text_id")
+FINAL_METRICS = ("log_likelihood", "has_gold", "full_flops", "reduced_flops", "text_id")
 
 
 class TokenReductionVecEnv(VecEnv):
@@ -145,8 +145,9 @@ class TokenReductionVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
-        """None: texts are shown as text, by ``env.render()``."""
-        return [None for _ in range(self.num_envs)]
+        """The picture of each row; None each where the environment shows text, by ``env.render()``, or nothing."""
+        images = self.env.render() if self.render_mode == "rgb_array" else None
+        return [None for _ in range(self.num_envs)] if images is None else list(images)
 
     def _check_all(self, indices: VecEnvIndices, what: str) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:

@@ -124,3 +124,12 @@ def test_goes_on_bit_for_bit(env: TokenReductionVectorEnv, equal: Any) -> None:
 def test_bad_options(option: str, value: float, env: TokenReductionVectorEnv) -> None:
     with pytest.raises(ValueError, match=option):
         make_grpo(env, **{option: value})
+
+
+@pytest.mark.parametrize("name", ["reinforce", "grpo"])
+def test_one_sample_a_text_is_refused_where_it_would_teach_nothing(name: str, env: TokenReductionVectorEnv) -> None:
+    spec = replace(AgentSpec.of_env(env), samples_per_text=1)
+    shared: Any = (ReinforceOptions if name == "reinforce" else GrpoOptions)(keep_fractions=(0.6, 0.3))
+    agent = make_agent(name, spec, shared, {})
+    with pytest.raises(ValueError, match=r"compares samples of a text, and there is 1: raise --samples-per-text"):
+        agent.advantages(torch.tensor([1.0, 2.0, 3.0]), 1)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from trbert_env.data.workload import Workload
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 
-OUTCOME = {"log_likelihood", "kept_tokens", "full_flops", "reduced_flops", "text_id"}
+OUTCOME = {"log_likelihood", "has_gold", "kept_tokens", "full_flops", "reduced_flops", "text_id"}
 
 
 def half(env: TokenReductionVectorEnv) -> Any:

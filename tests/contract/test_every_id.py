@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,28 @@ def assert_same(one: Any, other: Any) -> None:
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert np.array_equal(value, theirs[key]), key
+
+
+def test_it_goes_to_another_process(of_id: TokenReductionVectorEnv) -> None:
+    env = of_id
+    env.reset(seed=5)
+    other = pickle.loads(pickle.dumps(env))
+    assert_same(env.reset(seed=6), other.reset(seed=6))
+    action = np.ones((env.num_envs, env.max_tokens), np.int8)
+    assert_same(env.step(action), other.step(action))
+
+
+def test_infos_say_which_texts_hold_their_answer(of_id: TokenReductionVectorEnv) -> None:
+    env = of_id
+    env.reset(seed=5)
+    for _ in range(env.num_reductions):
+        *_, infos = env.step(np.ones((env.num_envs, env.max_tokens), np.int8))
+    final, outcome = infos["final_info"], env.last_outcome
+    assert outcome is not None
+    task = env.workload.task
+    assert final["has_gold"].dtype == np.bool_
+    assert_same(final["has_gold"], task.has_gold(task.targets(outcome.texts)).numpy())
+    assert (final["log_likelihood"][~final["has_gold"]] == 0.0).all()
 
 
 def test_the_checker_finds_nothing(make: Make) -> None:

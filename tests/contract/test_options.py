@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.texts import TextBatch
 from trbert_env.envs.importance import residual_importance
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.staged_model import StagedModel
 
@@ -136,3 +138,31 @@ def test_residual_importance_is_worked_out_once_an_episode(make_env: Any, monkey
         env.step(half(env))
     # Both reductions take it from one pass, and the samples of a text share its scores.
     assert sizes == [2] * 21
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"policy_size": -50}, "policy_size is -50: give the width"),
+        ({"policy_size": 1.5}, "policy_size is 1.5: give a whole number"),
+        ({"num_envs": 4.0}, "num_envs is 4.0: give a whole number"),
+        ({"samples_per_text": True}, "samples_per_text is True: give a whole number"),
+        ({"final_obs": "no"}, "final_obs is 'no': give True or False"),
+        (
+            {"final_obs": True, "autoreset_mode": "NextStep"},
+            "final_obs is for autoreset_mode 'SameStep', not 'NextStep'",
+        ),
+        ({"reduction_layers": 2}, r"reduction_layers is 2: give a sequence of cuts, such as \(2, 5\)"),
+        ({"reduction_layers": "2"}, "reduction_layers is '2': give a sequence"),
+        ({"length_penalty": "0.1"}, "length_penalty '0.1': it is a price"),
+    ],
+)
+def test_settings_that_have_no_meaning_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EnvSettings(**settings)
+
+
+def test_the_toy_has_no_residual_importance() -> None:
+    envs = gymnasium.make_vec("TRBERT/Identity-v0", num_envs=2, info_scores="residual")
+    with pytest.raises(ValueError, match=r"info_scores 'residual' is the gradient .* does not follow from states"):
+        envs.reset(seed=0)

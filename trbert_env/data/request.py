@@ -20,6 +20,7 @@ from trbert_env.parameters import Naming, ParameterError
 from trbert_env.presets import OWN, Preset, get_preset
 from trbert_env.suggestions import nearest_name
 from trbert_env.tasks import task_class
+from trbert_env.tasks.fitting import shortened_settings
 
 DataSource = Literal["auto", "local", "hub", "embedded"]
 LabelKind = Literal["auto", "class", "score"]
@@ -121,7 +122,14 @@ class DataRequest:
                         f"{self.env} reads own files: leave {name('data_dir')} and {name('data_source')} 'embedded' out"
                     )
                 )
-            self._own_reader()
+            source = self._own_reader().files.source
+            if self.data_source not in ("auto", source):
+                raise ParameterError(
+                    lambda name: (
+                        f"{name('data_source')} is {self.data_source!r}, and own data come from where they are named "
+                        f"({source}): leave it out"
+                    )
+                )
 
     def _check_reader(self, dataset: str) -> None:
         known = reader_settings(dataset)
@@ -167,9 +175,10 @@ class DataRequest:
 
     @cached_property
     def preset(self) -> Preset:
-        """The data set's record, with the settings that are asked for."""
+        """The data set's record, with the settings that are asked for; a shorter length shortens the overlap too."""
         preset = get_preset(self.env)
-        return replace(preset, settings={**preset.settings, **self._settings})
+        own = preset.settings if self.length is None else shortened_settings(preset.settings, self.length)
+        return replace(preset, settings={**own, **self._settings})
 
     @property
     def _settings(self) -> dict[str, Any]:

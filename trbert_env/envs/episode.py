@@ -62,6 +62,7 @@ class Outcome:
         """Return what infos tell of every row, by name."""
         found = {
             "log_likelihood": self.log_likelihood,
+            "has_gold": self.has_gold,
             "kept_tokens": self.kept_tokens,
             "full_flops": self.full_flops,
             "reduced_flops": self.reduced_flops,

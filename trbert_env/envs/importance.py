@@ -30,6 +30,9 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
 
     Returns:
         ``(T, total_tokens)`` float32, packed like ``batch``.
+
+    Raises:
+        ValueError: The likelihood does not follow from the encoder's states, as in a toy.
     """
     encoder, task = staged.encoder, staged.task
     spans = _spans(encoder)
@@ -44,6 +47,11 @@ def residual_importance(staged: StagedModel, batch: TextBatch, targets: Tensor) 
         logits = task.logits(staged.model, encoder.finish(tokens.states), batch.layout)
         # Texts do not see each other, so the gradient of the sum is each text's own.
         loss = -task.log_likelihood(logits, batch.layout, targets).sum()
+        if not loss.requires_grad:
+            raise ValueError(
+                "info_scores 'residual' is the gradient of the answer's likelihood, and that of "
+                f"{type(task).__name__} does not follow from states: leave it out, or take 'attention'"
+            )
         pivots = sorted({pivot for _, pivot in spans})
         gradients = dict(zip(pivots, torch.autograd.grad(loss, [states[pivot] for pivot in pivots]), strict=True))
 

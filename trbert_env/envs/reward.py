@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,8 +24,8 @@ def check_length_penalty(value: float) -> float:
     Raises:
         ValueError: It is negative, infinite or not a number.
     """
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"length_penalty {value}: it is a price in nats per kept token, so give 0 or more")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value < math.inf:
+        raise ValueError(f"length_penalty {value!r}: it is a price in nats per kept token, so give 0 or more")
     return float(value)
 
 

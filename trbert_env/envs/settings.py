@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -70,6 +71,15 @@ class EnvSettings:
 
     def __post_init__(self) -> None:
         """Check all of them; see the class."""
+        for name in ("num_envs", "samples_per_text", "policy_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+                raise ValueError(f"{name} is {value!r}: give a whole number")
+        if self.policy_size < 0:
+            raise ValueError(f"policy_size is {self.policy_size}: give the width of the policy's heads, or 0 for none")
+        layers = self.reduction_layers
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
+            raise ValueError(f"reduction_layers is {layers!r}: give a sequence of cuts, such as (2, 5)")
         num_envs, samples = self.num_envs, self.samples_per_text
         if samples < 1 or num_envs < 1 or num_envs % samples:
             raise ValueError(f"num_envs {num_envs} must be a positive multiple of samples_per_text {samples}")
@@ -83,5 +93,9 @@ class EnvSettings:
         choose("reward", self.reward, get_args(Reward))
         choose("penalty", self.penalty, get_args(Penalty))
         choose("order", self.order, get_args(Order))
+        if not isinstance(self.final_obs, bool):
+            raise ValueError(f"final_obs is {self.final_obs!r}: give True or False")
+        if self.final_obs and AutoresetMode(self.autoreset_mode) is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"final_obs is for autoreset_mode 'SameStep', not {self.autoreset_mode!r}: leave it out")
         if self.length_penalty is not None:
             check_length_penalty(self.length_penalty)

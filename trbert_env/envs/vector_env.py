@@ -71,7 +71,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
 
     ## Infos
     Of the finished text, in ``infos["final_info"]`` (SAME_STEP) or at the top (other modes):
-    ``log_likelihood``, ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``, ``text_id``, and
+    ``log_likelihood``, ``has_gold`` (False where the gold answer is not among the text's tokens, so that the likelihood
+    and the reward of the answer are 0 and say nothing), ``kept_tokens`` (T numbers), ``full_flops``, ``reduced_flops``,
+    ``text_id``, and
     ``divergence`` with ``reward="distillation"``.
     Of the coming text or reduction, at the top: ``text_id``, ``forced_tokens`` (kept in any case),
     ``overlap`` (num_envs, max_tokens, 4; :func:`~trbert_env.reduction.overlap.lexical_overlap`), ``row_valid``

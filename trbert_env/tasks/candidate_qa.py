@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -105,20 +106,18 @@ class CandidateQA(TokenTask):
         _check_supports(records)
         plain, encoder = records.with_format(None), SequenceEncoder(tokenizer, self.max_tokens)
         self._check_fitting(plain, encoder)
-        markers = marker_ids(tokenizer)
-
-        def make(index: int, order: np.random.Generator | None) -> EncodedText:
-            return self._text(plain[index], encoder, markers, order)
-
+        make = partial(self._text, plain, encoder, marker_ids(tokenizer))
         return VariedTexts(len(records), make, varied=training)
 
     def _text(
         self,
-        row: Mapping[str, Any],
+        records: Dataset,
         encoder: SequenceEncoder,
         markers: tuple[int, int],
+        index: int,
         order: np.random.Generator | None,
     ) -> EncodedText:
+        row = records[index]
         supports = [_marked(markers[1], encoder.ids(support)) for support in row["supports"]]
         if order is not None:
             supports = [supports[place] for place in order.permutation(len(supports))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -217,14 +218,7 @@ class Classification(Task):
         encoder = SequenceEncoder(tokenizer, self.max_tokens, self.truncation == "head+tail")
         targets, slices = self._targets_of(records), self.max_slices
         plain = records.with_format(None)
-
-        def make(index: int) -> EncodedText:
-            row = plain[index]
-            pair = row["text_pair"]
-            sequences = encoder.windows(row["text"], slices) if pair is None else [encoder.pair(row["text"], pair)]
-            return text_of(row["id"], sequences, targets[index : index + 1])
-
-        return LazyTexts(len(records), make)
+        return LazyTexts(len(records), partial(_text, plain, encoder, targets, slices))
 
     def _check_no_pairs(self, records: Dataset) -> None:
         ids, pairs = columns(records, "id", "text_pair")
@@ -400,6 +394,16 @@ class Classification(Task):
     def model_output(self, logits: Tensor, layout: Layout, mask: Tensor) -> SequenceClassifierOutput:
         """``logits``, ``(num_texts, num_logits)``; see :meth:`Task.model_output`."""
         return SequenceClassifierOutput(logits=max_over_sequences(logits, layout))
+
+
+def _text(
+    records: Dataset, encoder: SequenceEncoder, targets: npt.NDArray[Any], slices: int, index: int
+) -> EncodedText:
+    """The text of a record; a function by itself, so that texts can go to another process."""
+    row = records[index]
+    pair = row["text_pair"]
+    sequences = encoder.windows(row["text"], slices) if pair is None else [encoder.pair(row["text"], pair)]
+    return text_of(row["id"], sequences, targets[index : index + 1])
 
 
 def _of_each(predictions: Mapping[str, Any], records: Dataset) -> list[Any]:

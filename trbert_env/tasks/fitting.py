@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,21 @@ def fitted_settings(settings: Mapping[str, Any], positions: int) -> dict[str, An
         >>> fitted_settings({"max_tokens": 384, "stride": 128, "max_question_tokens": 128}, 128)
         {'max_tokens': 128, 'stride': 42, 'max_question_tokens': 64}
     """
-    fitted = dict(settings)
-    if positions >= settings["max_tokens"] or positions < LEAST_POSITIONS:
-        return fitted
-    most = {"max_tokens": positions, "stride": positions // 3, "max_question_tokens": positions // 2}
-    return fitted | {name: min(fitted[name], value) for name, value in most.items() if name in fitted}
+    return shortened_settings(settings, positions) if positions >= LEAST_POSITIONS else dict(settings)
+
+
+def shortened_settings(settings: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Return settings whose sequences have at most a number of tokens, with the proportions of :func:`fitted_settings`.
+
+    Args:
+        settings: Settings of a task.
+        length: The number.
+
+    Example:
+        >>> shortened_settings({"max_tokens": 384, "stride": 128}, 192), shortened_settings({"max_tokens": 384}, 512)
+        ({'max_tokens': 192, 'stride': 64}, {'max_tokens': 384})
+    """
+    if length >= settings.get("max_tokens", math.inf):
+        return dict(settings)
+    most = {"max_tokens": length, "stride": length // 3, "max_question_tokens": length // 2}
+    return {name: min(value, most.get(name, value)) if name in most else value for name, value in settings.items()}

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -126,7 +127,7 @@ class MultiHopQA(TokenTask):
             max_slices=self.max_slices,
         )
         plain = records.with_format(None)
-        return VariedTexts(len(records), lambda index, order: encoder.encode(plain[index], order), varied=training)
+        return VariedTexts(len(records), partial(_text, plain, encoder), varied=training)
 
     def log_likelihood(self, logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
         """Log-probability of the right kind, and of a span (log p_start + log p_end) / 2.
@@ -303,6 +304,11 @@ class MultiHopQA(TokenTask):
             "subset": None,
         }
         return records_of([row], MULTI_HOP)
+
+
+def _text(records: Dataset, encoder: MultiHopEncoder, index: int, order: np.random.Generator | None) -> EncodedText:
+    """The text of a question; a function by itself, so that texts can go to another process."""
+    return encoder.encode(records[index], order)
 
 
 def _kinds(logits: Tensor, layout: Layout) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,8 +28,8 @@ from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, shortened, text_of
 
-#: What stands for the missing words of a question.
-_BLANK = "_"
+#: What stands for the missing words of a question: underscores that are no part of a word.
+_BLANK = re.compile(r"(?<!\w)_+(?!\w)")
 
 
 @dataclass
@@ -116,14 +118,13 @@ class MultipleChoice(Task):
                 raise ValueError(f"question {key!r} has the answer {answer} of {len(options)} options: count from 0")
             self.num_options = max(self.num_options, len(options))
         encoder = SequenceEncoder(tokenizer, self.max_tokens)
+        return LazyTexts(len(records), partial(self._text, plain, encoder))
 
-        def make(index: int) -> EncodedText:
-            row = plain[index]
-            article, question = encoder.ids(row["article"]), row["question"].lstrip()
-            pairs = [self._sequence(encoder, article, question, option) for option in row["options"]]
-            return text_of(row["id"], pairs, np.array([row["answer"]], dtype=np.int64))
-
-        return LazyTexts(len(records), make)
+    def _text(self, records: Dataset, encoder: SequenceEncoder, index: int) -> EncodedText:
+        row = records[index]
+        article, question = encoder.ids(row["article"]), row["question"].lstrip()
+        pairs = [self._sequence(encoder, article, question, option) for option in row["options"]]
+        return text_of(row["id"], pairs, np.array([row["answer"]], dtype=np.int64))
 
     def _sequence(self, encoder: SequenceEncoder, article: Ids, question: str, option: str) -> tuple[Ids, Ids]:
         """The sequence of one option."""
@@ -135,8 +136,8 @@ class MultipleChoice(Task):
         return encoder.around(article, ids)
 
     def _joined(self, question: str, option: str) -> str:
-        if self.fill_blanks and _BLANK in question:
-            return question.replace(_BLANK, option, 1)
+        if self.fill_blanks and (blank := _BLANK.search(question)):
+            return f"{question[: blank.start()]}{option}{question[blank.end() :]}"
         return f"{question} {option}"
 
     def logits(self, model: PreTrainedModel, states: Tensor, layout: Layout) -> Tensor:
@@ -221,7 +222,7 @@ class MultipleChoice(Task):
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         gold, predicted = no_tokens(text), no_tokens(text)
         question, end = record["question"].lstrip(), 0
-        in_blank = self.fill_blanks and _BLANK in question
+        in_blank = self.fill_blanks and _BLANK.search(question) is not None
 
         def count(string: str) -> int:
             return len(tokenizer(string, add_special_tokens=False)["input_ids"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -23,12 +24,17 @@ class VariedTexts(LazyTexts):
     """
 
     def __init__(self, count: int, make: MakeText, varied: bool) -> None:
-        self._make, self.varied = make, varied
-        super().__init__(count, lambda index: self.of_pass(index, 0))
+        self.varied = varied
+        self._of_pass = partial(_made, make, varied)
+        super().__init__(count, partial(self._of_pass, 0))
 
     def of_pass(self, index: int, number: int) -> EncodedText:
         """The text of an index in a pass over all of them, counted from 0; the same each time."""
-        return self._make(index, np.random.default_rng([index, number]) if self.varied else None)
+        return self._of_pass(number, index)
+
+
+def _made(make: MakeText, varied: bool, number: int, index: int) -> EncodedText:
+    return make(index, np.random.default_rng([index, number]) if varied else None)
 
 
 def drawn_text(texts: Sequence[EncodedText], number: int) -> EncodedText:

@@ -119,6 +119,18 @@ def test_attributes_and_methods_are_the_environments() -> None:
     assert vec_env.reset()["token_mask"].shape == (4, vec_env.env.max_tokens)
 
 
+def test_pictures_are_the_environments() -> None:
+    vec_env = make(render_mode="rgb_array")
+    vec_env.reset()
+    for image, expected in zip(vec_env.get_images(), vec_env.env.render() or (), strict=True):
+        np.testing.assert_array_equal(image, expected)
+    tiled = vec_env.render()  # as VecVideoRecorder asks for them
+    assert tiled is not None
+    assert tiled.dtype == np.uint8
+    assert make().get_images() == [None] * 4
+    assert make(render_mode="ansi").get_images() == [None] * 4
+
+
 def test_environments_that_cannot_be_viewed_are_refused() -> None:
     no_last: Any = gymnasium.make_vec(ID, num_envs=2)
     with pytest.raises(ValueError, match="final_obs=True"):

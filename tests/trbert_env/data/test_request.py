@@ -172,3 +172,22 @@ def test_the_content_of_a_ranking_file_counts_not_its_path(write: Any, tmp_path:
         key(tmp_path / "missing.json")
     with pytest.raises(FileNotFoundError, match=r"^passage ranker .*missing.json does not exist: check its path$"):
         DataRequest("TriviaQA", reader_settings={"ranking": str(tmp_path / "missing.json")})
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "question"), [(128, 42, 64), (192, 64, 64), (384, 128, 64), (1024, 128, 64)]
+)
+def test_a_shorter_length_shortens_what_windows_share(length: int, stride: int, question: int) -> None:
+    settings = DataRequest("SQuAD2", max_length=length).preset.settings
+    assert [settings[name] for name in ("max_tokens", "stride", "max_question_tokens")] == [length, stride, question]
+    asked = DataRequest("SQuAD2", max_length=length, task_settings={"stride": 20}).preset.settings
+    assert (asked["max_tokens"], asked["stride"], asked["max_question_tokens"]) == (length, 20, question)
+
+
+@pytest.mark.parametrize(("source", "told"), [("hub", "local"), ("embedded", "embedded")])
+def test_own_files_come_from_nowhere_else(source: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"data_source.*{told}"):
+        DataRequest("TextClassification", train_file=str(tmp_path / "a.csv"), data_source=source)
+    assert DataRequest("TextClassification", train_file=str(tmp_path / "a.csv"), data_source="local").is_own
+    with pytest.raises(ValueError, match=r"data_source is 'local', and own data come from .* \(hub\): leave it out"):
+        DataRequest("TextClassification", dataset="someone/things", data_source="local")

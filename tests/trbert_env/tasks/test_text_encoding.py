@@ -189,6 +189,9 @@ def test_a_short_article_is_not_filled_up(bert: PreTrainedTokenizerBase) -> None
         (False, "The _ is red.", "The _ is red. mill"),
         (True, "The _ is red.", "The mill is red."),
         (True, "_ and _ .", "mill and _ ."),
+        (True, "It is ____ and __.", "It is mill and __."),
+        (True, "Is my_var _?", "Is my_var mill?"),
+        (True, "Is my_var red?", "Is my_var red? mill"),
         (True, "What is red?", "What is red? mill"),
     ],
 )

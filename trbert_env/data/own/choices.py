@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ class MultipleChoice(OwnReader):
         check_apart(table, columns._asdict())
         names = list(dict.fromkeys(name for name in columns if name is not None))
         pieces = []
-        for piece in table.read(names, faults):
+        for piece in table.read(names, faults, nested=[columns.options]):
             place = Place(table.name, _locator(piece))
             made = rows_of_records(_records(piece, table, columns, place, faults), CHOICES, place, faults)
             pieces.append(piece.take(made.numbers).with_table(made.table))
@@ -139,7 +140,7 @@ def _answer(answer: Any, options: list[str]) -> int:
     Raises:
         BadRecordError: It names none of the options, two that are equal, or one by its text and another by its place.
     """
-    place = _place(str(answer).strip())
+    place = _place(re.sub(r"\.0+$", "", str(answer).strip()))  # pandas writes 1.0 where an answer is missing
     placed = place is not None and place < len(options)
     if isinstance(answer, str) and options.count(answer) == 1:
         index = options.index(answer)

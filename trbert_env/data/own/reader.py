@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
+from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.tables import Table
 from trbert_env.data.rows import Rows
 
@@ -36,7 +37,13 @@ class OwnSplit:
 
 
 class OwnReader(ABC):
-    """Reads splits of a user's own data."""
+    """Reads splits of a user's own data.
+
+    Attributes:
+        files: Files of the data.
+    """
+
+    files: OwnFiles
 
     @property
     @abstractmethod

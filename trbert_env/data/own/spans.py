@@ -157,7 +157,7 @@ def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
     fill = "fill it in or leave the row out"
     # A question that lacks its answers by mistake must not pass for one that has none.
     fixes = {columns.question: fill, columns.context: fill, columns.answers: _NONE_FIX}
-    for piece in table.read(names, faults, fixes):
+    for piece in table.read(names, faults, fixes, nested=[columns.answers, columns.answer_start]):
         raw = _with_texts(piece, columns, faults)
         texts = {"question": raw.table.column(columns.question), "context": raw.table.column(columns.context)}
         others = {name: raw.table.column(column) for name, column in columns._asdict().items() if column is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -49,13 +49,20 @@ class Table(ABC):
         """The names of the columns."""
 
     @abstractmethod
-    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
+    def read(
+        self,
+        columns: Sequence[str],
+        faults: Faults,
+        required: Mapping[str, str] | None = None,
+        nested: Collection[str | None] = (),
+    ) -> Iterator[Rows]:
         """Read columns piece by piece; their values are not checked.
 
         Args:
             columns: Names of columns, each once.
             faults: Handling of records that cannot be parsed.
             required: Columns that no record may lack, each with the fix; JSON records alone can lack one.
+            nested: Columns whose values may be lists or objects; of others, JSON records with one are refused.
 
         Raises:
             ValueError: The data are damaged, or a record cannot be parsed.
@@ -125,7 +132,13 @@ class DelimitedTable(_FileTable):
         """The names in the first line."""
         return header_of(self.file)
 
-    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
+    def read(
+        self,
+        columns: Sequence[str],
+        faults: Faults,
+        required: Mapping[str, str] | None = None,
+        nested: Collection[str | None] = (),
+    ) -> Iterator[Rows]:
         """Read columns as strings; see :meth:`Table.read`."""
         return read_delimited(self.file, self.columns, faults, columns=columns)
 
@@ -141,13 +154,21 @@ class JsonTable(_FileTable):
         records = islice(records_of(self.file, place_of(self.file), Faults(skip=True)), _SHOWING)
         return list(dict.fromkeys(key for _, record in records for key in record))
 
-    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
+    def read(
+        self,
+        columns: Sequence[str],
+        faults: Faults,
+        required: Mapping[str, str] | None = None,
+        nested: Collection[str | None] = (),
+    ) -> Iterator[Rows]:
         """Read keys as strings; see :meth:`Table.read`."""
         place = place_of(self.file)
         form = Schema(self.name, {column: Text(nullable=True) for column in columns})
+        flat = [column for column in columns if column not in nested]
+        found = _complete(records_of(self.file, place, faults), required or {}, place, faults)
         records = (
             (number, {column: _as_string(record.get(column)) for column in columns})
-            for number, record in _complete(records_of(self.file, place, faults), required or {}, place, faults)
+            for number, record in _without_nested(found, flat, place, faults)
         )
         while chunk := list(islice(records, _BATCH)):
             yield rows_of_records(chunk, form, place, faults)
@@ -164,6 +185,20 @@ def _complete(
         else:
             problem = f": {absent} is missing: {required[absent]}"
             faults.report(place.name, place.locate(number), f"without {absent}", problem)
+
+
+def _without_nested(
+    records: Iterator[tuple[int, dict[str, Any]]], flat: Sequence[str], place: Place, faults: Faults
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records whose values are single ones; the others are reported."""
+    for number, record in records:
+        odd = next((column for column in flat if isinstance(record.get(column), (list, dict))), None)
+        if odd is None:
+            yield number, record
+        else:
+            kind = "a list" if isinstance(record[odd], list) else "an object"
+            problem = f": {odd} is {kind}: write one string or number"
+            faults.report(place.name, place.locate(number), f"with {kind} as {odd}", problem)
 
 
 def _as_string(value: Any) -> str | None:
@@ -194,7 +229,13 @@ class ParquetTable(_FileTable):
         is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         return tuple(feature["names"]) if is_class and feature.get("names") else ()
 
-    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
+    def read(
+        self,
+        columns: Sequence[str],
+        faults: Faults,
+        required: Mapping[str, str] | None = None,
+        nested: Collection[str | None] = (),
+    ) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
         place, first = Place(self.name), 0
         for table in parquet_tables(self.file, columns):
@@ -229,7 +270,13 @@ class DatasetTable(Table):
         feature = self.dataset.features.get(column)
         return tuple(feature.names) if isinstance(feature, ClassLabel) else ()
 
-    def read(self, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Iterator[Rows]:
+    def read(
+        self,
+        columns: Sequence[str],
+        faults: Faults,
+        required: Mapping[str, str] | None = None,
+        nested: Collection[str | None] = (),
+    ) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
         arrow, place = self.dataset.select_columns(list(columns)).with_format("arrow"), Place(self.name)
         for first in range(0, len(self.dataset), _BATCH):

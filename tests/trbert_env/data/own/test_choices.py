@@ -22,7 +22,7 @@ def load(file: Path, **named: Any) -> Any:
     return load_examples(reader, "validation", skip_bad_records=skip)
 
 
-@pytest.mark.parametrize("answer", [1, "1", "B", "b", "A hat"])
+@pytest.mark.parametrize("answer", [1, "1", 1.0, "1.0", "B", "b", "A hat"])
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_answers(answer: Any, ending: str, tmp_path: Path) -> None:
     file = tmp_path / f"mine.{ending}"
@@ -45,6 +45,8 @@ def test_answers(answer: Any, ending: str, tmp_path: Path) -> None:
         ({"options": "A hat"}, "options are no list of strings"),
         ({"options": [1, 2]}, "options are no list of strings"),
         ({"question": ""}, "question is missing"),
+        ({"question": ["What?"]}, "question is a list: write one string or number"),
+        ({"answer": 0.5}, "answer is '0.5'"),
         (
             {"options": ["2", "0", "6"], "answer": 2},
             "'2', the text of one option and the place of another: give its le",

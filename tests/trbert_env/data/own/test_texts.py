@@ -314,6 +314,19 @@ def test_nan_in_json_is_missing_as_in_parquet(tmp_path: Path) -> None:
         assert found.dataset["text"][:] == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "kind"), [("text", ["a", "b"], "a list"), ("label", {"a": 1}, "an object")]
+)
+def test_json_lists_and_objects_are_no_texts_and_no_labels(column: str, value: Any, kind: str, tmp_path: Path) -> None:
+    values: Columns = {"text": ["a", "b", "c"], "label": ["x", "y", "x"]}
+    values[column][1] = value
+    for ending, at in (("json", "record 1"), ("ndjson", "line 2")):
+        file = make(tmp_path, ending, values)
+        with pytest.raises(ValueError, match=f"^{file}, {at}: {column} is {kind}: write one string or number"):
+            load(file)
+        assert load(file, skip=True).dataset["text"][:] == ["a", "c"]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_classes_that_pandas_made_numbers_are_warned_of(ending: str, tmp_path: Path) -> None:
     file = make(tmp_path, ending, {"text": ["a", "b", "c", "d"], "label": [0.0, 2.0, 1.0, 2.0]})
