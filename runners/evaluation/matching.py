@@ -62,7 +62,7 @@ def match_fractions(
         raise ValueError(f"the matched run has other reductions than {encoder.reduction_layers}: match another")
     cost = CostModel.of(encoder)
     full = full_layout(texts)
-    low, high = 0.0, 2.0
+    low, high = 0.0, 1.0 / max(min(savings.kept_fractions), 1e-6)  # at which all tokens are kept
     for _ in range(40):
         middle = (low + high) / 2
         fractions = tuple(min(1.0, middle * kept) for kept in savings.kept_fractions)
