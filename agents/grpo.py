@@ -35,7 +35,12 @@ class Grpo(PolicyGradient):
     options: GrpoOptions
 
     def learn(self, rollout: Rollout) -> dict[str, float]:
-        """Several clipped steps on one rollout; see :class:`agents.base.Agent`."""
+        """Several clipped steps on one rollout; see :class:`agents.base.Agent`.
+
+        Raises:
+            ValueError: There is one sample a text, which no other can be compared with: all advantages would be 0.
+        """
+        check_samples("group-relative optimisation", rollout.samples_per_text)
         with torch.no_grad():
             before = [self.choices(rollout, reduction) for reduction in range(len(rollout.actions))]
         for _ in range(self.options.steps_per_rollout):
@@ -74,12 +79,7 @@ class Grpo(PolicyGradient):
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
-        """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same.
-
-        Raises:
-            ValueError: There is one sample a text, so that all would be 0.
-        """
-        check_samples("group-relative optimisation", samples)
+        """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same."""
         grouped = returns.view(-1, samples)
         centred = grouped - grouped.mean(1, keepdim=True)
         return (centred / (grouped.std(1, correction=0, keepdim=True) + 1e-6)).flatten()

@@ -42,6 +42,16 @@ class Reinforce(PolicyGradient):
         if options.baseline == "leave-one-out":
             check_samples(f"baseline {options.baseline!r}", spec.samples_per_text)
 
+    def learn(self, rollout: Rollout) -> dict[str, float]:
+        """Take one step on a rollout; see :class:`agents.base.Agent`.
+
+        Raises:
+            ValueError: There is one sample a text, which no other can be compared with: all advantages would be 0.
+        """
+        if self.options.baseline != "none":
+            check_samples(f"baseline {self.options.baseline!r}", rollout.samples_per_text)
+        return super().learn(rollout)
+
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, float]]:
         """Return minus the surrogate whose gradient is eq. 6, and metrics to log."""
         advantages = self.advantages(rollout.returns, rollout.samples_per_text)
@@ -54,14 +64,9 @@ class Reinforce(PolicyGradient):
         }
 
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
-        """Return ``(rows,)``: each return less its baseline, within the samples of a text (eq. 6).
-
-        Raises:
-            ValueError: There is one sample a text, so that all would be 0.
-        """
+        """Return ``(rows,)``: each return less its baseline, within the samples of a text (eq. 6)."""
         if self.options.baseline == "none":
             return returns
-        check_samples(f"baseline {self.options.baseline!r}", samples)
         grouped = returns.view(-1, samples)
         if self.options.baseline == "mean":
             return (grouped - grouped.mean(1, keepdim=True)).flatten()

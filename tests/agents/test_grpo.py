@@ -127,9 +127,10 @@ def test_bad_options(option: str, value: float, env: TokenReductionVectorEnv) ->
 
 
 @pytest.mark.parametrize("name", ["reinforce", "grpo"])
-def test_one_sample_a_text_is_refused_where_it_would_teach_nothing(name: str, env: TokenReductionVectorEnv) -> None:
-    spec = replace(AgentSpec.of_env(env), samples_per_text=1)
-    shared: Any = (ReinforceOptions if name == "reinforce" else GrpoOptions)(keep_fractions=(0.6, 0.3))
-    agent = make_agent(name, spec, shared, {})
+def test_one_sample_a_text_is_refused_where_it_would_teach_nothing(name: str, make_env: MakeEnv) -> None:
+    env = make_env((16, 14, 12, 10), num_envs=4, samples_per_text=1)
+    shared: Any = (ReinforceOptions if name == "reinforce" else GrpoOptions)(keep_fractions=(0.6, 0.3), overlap=False)
+    agent = make_agent(name, AgentSpec.of_env(env), shared, {})
+    rollout = collect(env, agent)
     with pytest.raises(ValueError, match=r"compares samples of a text, and there is 1: raise --samples-per-text"):
-        agent.advantages(torch.tensor([1.0, 2.0, 3.0]), 1)
+        agent.learn(rollout)
