@@ -50,8 +50,17 @@ def named_columns(option: str, items: Sequence[str]) -> dict[str, str]:
             found |= {name: _column(value) for name, value in _read_mapping(option, Path(item)).items()}
         else:
             name, value = _parted(option, item)
-            found[name] = value
+            found[name] = _unquoted(value)
     return found
+
+
+def _unquoted(value: str) -> str:
+    """A JSON string as what it holds: so earlier versions recorded the columns of a file."""
+    try:
+        held = json.loads(value) if value.startswith('"') else value
+    except json.JSONDecodeError:
+        return value
+    return held if isinstance(held, str) else value
 
 
 def _column(value: Any) -> str:

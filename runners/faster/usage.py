@@ -5,6 +5,7 @@ from __future__ import annotations
 from trbert_env.data.records import columns
 from trbert_env.data.workload import Workload
 from trbert_env.tasks import Classification, MultipleChoice, SpanQA, Task
+from trbert_env.tasks.multiple_choice import BLANK
 
 #: The hub's names of the kinds of task.
 PIPELINES = {
@@ -51,7 +52,8 @@ logits = model(**{name: values[None] for name, values in inputs.items()}).logits
 }
 #: What stands beside the article for an option, without and with options that fill the question's blank.
 _CHOICE = 'f"{question} {option}"'
-_CHOICE_IN_BLANK = f'question.replace("_", option, 1) if "_" in question else {_CHOICE}'
+_CHOICE_IN_BLANK = f"re.sub(blank, lambda _: option, question, count=1) if re.search(blank, question) else {_CHOICE}"
+_BLANK = f'import re\n\nblank = r"{BLANK.pattern}"\n'
 _CROSS_ENCODER = """With sentence-transformers, by the same scores:
 
 ```python
@@ -129,7 +131,8 @@ def usage(workload: Workload) -> list[str]:
         return [LOADING.format(use=_PAIRS if _pairs(workload) else _TEXTS)]
     use = _USES.get(workload.preset.task, "")
     if isinstance(workload.task, MultipleChoice):
-        use = use.replace("CHOICE", _CHOICE_IN_BLANK if workload.task.fill_blanks else _CHOICE)
+        fills = workload.task.fill_blanks
+        use = (_BLANK if fills else "") + use.replace("CHOICE", _CHOICE_IN_BLANK if fills else _CHOICE)
     return [LOADING.format(use=use)]
 
 

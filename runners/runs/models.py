@@ -23,7 +23,6 @@ from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.tasks import Task
 
-
 #: Runners by the stage in the name of a run's folder.
 _RUNNERS = {
     "faster": "make_faster",

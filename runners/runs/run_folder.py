@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from runners.evaluation.record import OF_TRAINING
-from runners.runs.checkpoint import FORMAT
-from runners.runs.files import read_json, read_record, write_json
 from runners.cli.flags import changed_options, flag, option_values, options_from_json, options_to_json
 from runners.cli.items import spelled_columns, spelled_out
 from runners.cli.options import OptionsT, RunnerOptions
+from runners.evaluation.record import OF_TRAINING
+from runners.runs.checkpoint import FORMAT
+from runners.runs.files import read_json, read_record, write_json
 from runners.runs.versions import git_commit, versions
 
 #: Facts that the runs of earlier versions do not have.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Generic
 
+from runners.cli.options import ResumableT
 from runners.runs.checkpoint import has_state, load_state
 from runners.runs.lock import locked
-from runners.cli.options import ResumableT
 from runners.runs.run_folder import RunFolder, reopen
 
 

@@ -100,7 +100,7 @@ class DataRequest:
                     f"{name('max_length')} {self.max_length} and the setting max_tokens {tokens} are one: leave one out"
                 )
             )
-        _check_task(preset, self._settings)
+        _check_task(preset, self._settings, self.length)
         given = [name for name in _OWN_FIELDS if getattr(self, name) != _default(name)]
         if given and not self.is_own:
             known = " or ".join(OWN)
@@ -177,8 +177,7 @@ class DataRequest:
     def preset(self) -> Preset:
         """The data set's record, with the settings that are asked for; a shorter length shortens the overlap too."""
         preset = get_preset(self.env)
-        own = preset.settings if self.length is None else shortened_settings(preset.settings, self.length)
-        return replace(preset, settings={**own, **self._settings})
+        return replace(preset, settings={**_own_settings(preset, self.length), **self._settings})
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -285,7 +284,12 @@ def _default(name: str) -> Any:
     return {} if name == "columns" else defaults[name].default
 
 
-def _check_task(preset: Preset, settings: Mapping[str, Any]) -> None:
+def _own_settings(preset: Preset, length: int | None) -> Mapping[str, Any]:
+    """The settings of a data set; a shorter length shortens what windows share and questions."""
+    return preset.settings if length is None else shortened_settings(preset.settings, length)
+
+
+def _check_task(preset: Preset, settings: Mapping[str, Any], length: int | None) -> None:
     """Refuse settings that a task does not have, or of another type.
 
     Raises:
@@ -295,4 +299,4 @@ def _check_task(preset: Preset, settings: Mapping[str, Any]) -> None:
     hints = get_type_hints(kind)
     types = {field.name: hints[field.name] for field in fields(kind) if field.init}
     check_settings(f"task {preset.task!r}", settings, types)
-    kind(**{**preset.settings, **settings})
+    kind(**{**_own_settings(preset, length), **settings})

@@ -67,6 +67,7 @@ def load_weights(
             the configuration says, is unknown to it or is not finite.
         HeadMismatchError: A weight of a backbone's task head has another shape than the configuration says.
         WrongLoadError: The class of ``load`` is of another kind of task, or other outputs are asked for.
+        TypeError: There is no such option.
     """
     folder = Path(source, options.get("subfolder") or "")
     check_files(folder, what)
@@ -90,7 +91,10 @@ def load_weights(
         reason = _first_line(error)
         if unknown := [name for name in options if f"unexpected keyword argument '{name}'" in reason]:
             raise TypeError(f"{what} is loaded by no option {unknown[0]!r}: leave it out") from error
-        given = "".join(f"correct {name}={value!r}, or " for name, value in options.items() if name in reason)
+        named = {name: value for name, value in options.items() if re.search(rf"\b{name}\b", reason)}
+        given = "".join(
+            f"correct {name}={value!r}, or " for name, value in named.items() if isinstance(value, (str, int, float))
+        )
         raise ValueError(
             f"{what} could not be built from its config.json ({reason}): {given}restore {source}"
         ) from error

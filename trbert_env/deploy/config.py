@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def check_kind(source: str, subfolder: str = "") -> None:
     if kind not in (None, TokenReducedConfig.model_type):
         raise ValueError(
             f"'{source}' holds a '{kind}' model, not a token-reduced one: make a faster model of it by "
-            f"runners/make_faster.py --model {source}, and give the folder model/ of that run"
+            f"runners/make_faster.py --model {shlex.quote(source)}, and give the folder model/ of that run"
         )
 
 

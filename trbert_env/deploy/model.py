@@ -165,6 +165,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         Raises:
             FileNotFoundError: There is no model, or its weights are a pickle; or there is no such export.
             WrongLoadError: It is loaded by the class of another kind of task, or with another number of labels.
+            TypeError: There is no such option.
             ValueError: Weights are missing, left over, of another shape, damaged or not finite, or the
                 configuration is of no use; or the export is of other weights.
         """

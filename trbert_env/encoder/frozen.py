@@ -4,7 +4,8 @@ A parameter counts as frozen when it does not require gradients (``model.require
 What was kept is made anew when the parameter was changed in place, by ``load_state_dict`` or by ``to()``, and goes with
 its module. For parameters that require gradients nothing is kept, because torch's fused optimisers change them without
 counting it. What changes a frozen parameter through its ``data``, as PEFT does when it merges an adapter, is not
-counted either: a few of its values are compared at each call, which tells all changes but those of a few values.
+counted either: some of its values are compared at each call, about :data:`_COMPARED` of each dimension, so that changes
+of a small part of the values may be missed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 ValueT = TypeVar("ValueT")
 
-#: Values of each dimension that are compared, about.
-_COMPARED = 4
+#: Values of each dimension that are compared, at odd distances, so that they lie in all parts of a head.
+_COMPARED = 16
 #: Whole numbers of as many bytes as a value has, by which formats that numpy does not know are compared too.
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -33,7 +34,7 @@ class _Version(NamedTuple):
     Attributes:
         storage: Reference to its memory; while it exists, no other memory has its number.
         changes: Changes in place until then that torch counts.
-        some: A few of its values, where they lie.
+        some: Some of its values, where they lie: its memory lasts until the next call.
         values: What they were.
     """
 
@@ -56,10 +57,10 @@ class _Version(NamedTuple):
 
 
 def _some(parameter: Tensor) -> npt.NDArray[Any]:
-    """A few values of a parameter on the CPU, where they lie; none of another."""
+    """Some values of a parameter on the CPU, where they lie; none of another."""
     if parameter.device.type != "cpu" or parameter.element_size() not in _BITS:
         return np.empty(0)
-    steps = [slice(None, None, max(1, size // _COMPARED)) for size in parameter.shape]
+    steps = [slice(None, None, size // _COMPARED | 1) for size in parameter.shape]
     return parameter.detach()[tuple(steps)].view(_BITS[parameter.element_size()]).numpy()
 
 
@@ -109,9 +110,10 @@ class FrozenValues(Generic[ValueT]):
 
 
 def are_frozen(*parameters: Tensor) -> bool:
-    """Return whether none of them is trained, and all of them count their changes.
+    """Return whether none of them is trained, and all of them are plain tensors that count their changes.
 
     Args:
         parameters: Parameters.
     """
-    return not any(one.requires_grad or one.is_inference() for one in parameters)
+    plain = all(type(one) in (Tensor, nn.Parameter) for one in parameters)  # quantised ones know few operations
+    return plain and not any(one.requires_grad or one.is_inference() for one in parameters)

@@ -28,8 +28,8 @@ from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, shortened, text_of
 
-#: What stands for the missing words of a question: underscores that are no part of a word.
-_BLANK = re.compile(r"(?<!\w)_+(?!\w)")
+#: What stands for the missing words of a question: underscores that are not within a word.
+BLANK = re.compile(r"(?<!\w)_+|_+(?!\w)")
 
 
 @dataclass
@@ -44,8 +44,8 @@ class MultipleChoice(Task):
         num_options: The most options of a question; :meth:`encode` raises it to those of the records.
         form: ``"softmax"`` compares the options; ``"independent"`` takes each for itself, right or wrong, as TR-BERT
             does.
-        fill_blanks: True to write an option into the question's blank (``_``) where there is one, as DeFormer does,
-            instead of behind it.
+        fill_blanks: True to write an option into the question's blank (:data:`BLANK`) where there is one, as DeFormer
+            does, instead of behind it.
     """
 
     auto_model: ClassVar[Any] = AutoModelForMultipleChoice
@@ -136,7 +136,7 @@ class MultipleChoice(Task):
         return encoder.around(article, ids)
 
     def _joined(self, question: str, option: str) -> str:
-        if self.fill_blanks and (blank := _BLANK.search(question)):
+        if self.fill_blanks and (blank := BLANK.search(question)):
             return f"{question[: blank.start()]}{option}{question[blank.end() :]}"
         return f"{question} {option}"
 
@@ -222,7 +222,7 @@ class MultipleChoice(Task):
         parts = list(super().notes(text, logits, record, prediction, tokenizer).parts)
         gold, predicted = no_tokens(text), no_tokens(text)
         question, end = record["question"].lstrip(), 0
-        in_blank = self.fill_blanks and _BLANK.search(question) is not None
+        in_blank = self.fill_blanks and BLANK.search(question) is not None
 
         def count(string: str) -> int:
             return len(tokenizer(string, add_special_tokens=False)["input_ids"])

@@ -221,10 +221,13 @@ def test_columns_are_texts_and_may_be_none(tmp_path: Path) -> None:
     items = [str(file), "text_pair=", "answer=true", "group=a=b"]
     found = {"label": "2024.10", "text": "7", "id": "", "text_pair": "", "answer": "true", "group": "a=b"}
     assert named_columns("--columns", items) == found
+    spelled = spelled_columns("--columns", items)
     file.unlink()  # what is spelled out needs no file
-    spelled = ("label=2024.10", "text=7", "id=", "text_pair=", "answer=true", "group=a=b")
-    assert tuple(f"{name}={value}" for name, value in found.items()) == spelled
-    assert spelled_columns("--columns", spelled) == spelled
+    assert named_columns("--columns", spelled) == found
+    assert named_columns("--columns", ['text="body"', "label='a\"b"]) == {
+        "text": "body",
+        "label": "'a\"b",
+    }
     assert DataOptions("SpanQA", own=OwnDataOptions(Path("a.csv"), columns=("id=",))).request().columns == {"id": ""}
     with pytest.raises(ValueError, match="--columns has 'body': give name=value"):
         named_columns("--columns", ["body"])

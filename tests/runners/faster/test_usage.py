@@ -17,6 +17,7 @@ from trbert_env.tasks import MultipleChoice
 FORMS = [
     (False, "_ sold drums.", ["_ sold drums. Ada", "_ sold drums. The sea"]),
     (True, "_ sold drums.", ["Ada sold drums.", "The sea sold drums."]),
+    (True, "So ____ sold my_drums_?", ["So Ada sold my_drums_?", "So The sea sold my_drums_?"]),
     (True, "Who sold drums?", ["Who sold drums? Ada", "Who sold drums? The sea"]),
 ]
 
@@ -26,7 +27,7 @@ def test_options_are_given_as_they_were_read(fill_blanks: bool, question: str, e
     task = MultipleChoice(fill_blanks=fill_blanks)
     workload = Workload(get_preset("RACE"), task, cast(Backbone, None), cast(Dataset, None), [], "train", "local")
     (block,) = usage(workload)
-    (line,) = (line for line in block.splitlines() if line.startswith("choices = "))
+    lines = [line for line in block.splitlines() if line.startswith(("import re", "blank = ", "choices = "))]
     found: dict[str, Any] = {"question": question, "options": ["Ada", "The sea"]}
-    exec(line, found)
+    exec("\n".join(lines), found)
     assert found["choices"] == expected

@@ -139,7 +139,7 @@ def test_the_same_file_is_known_however_it_is_named(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path / "work")
     for name in (Path("../own.csv"), Path("../link.csv"), tmp_path / "work" / ".." / "own.csv"):
         given = DataOptions("SpanQA", own=OwnDataOptions(name))
-        with pytest.raises(ValueError, match="split them by --validation-share 0.1 --split-seed 1"):
+        with pytest.raises(ValueError, match=r"split them by --validation-share 0\.1 --split-seed 1"):
             check_split(given.request(), run.path)
         assert data_of_run(run.path, given) == trained
     assert not knows_texts(DataOptions("SpanQA", own=OwnDataOptions(Path("own.csv"))).request(), run.path)

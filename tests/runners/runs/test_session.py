@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from runners.runs.checkpoint import save_state
-from runners.cli.run import UserError
-from runners.runs.lock import HOLDER_FILE, locked
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions
+from runners.cli.run import UserError
+from runners.runs.checkpoint import save_state
+from runners.runs.lock import HOLDER_FILE, locked
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession, held
 
@@ -71,7 +71,10 @@ def test_a_resume_with_something_else_is_refused_and_says_what(tmp_path: Path, n
 def test_the_same_encoder_may_lie_elsewhere(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with resume(folder) as session:
-        assert session.begin("SQuAD2", "policy", "reinforce", FACTS | {"backbone": "elsewhere", "teacher": "there"}) == folder
+        assert (
+            session.begin("SQuAD2", "policy", "reinforce", FACTS | {"backbone": "elsewhere", "teacher": "there"})
+            == folder
+        )
 
 
 def test_all_that_differs_is_said_at_once(tmp_path: Path) -> None:

@@ -184,6 +184,14 @@ def test_a_shorter_length_shortens_what_windows_share(length: int, stride: int, 
     assert (asked["max_tokens"], asked["stride"], asked["max_question_tokens"]) == (length, 20, question)
 
 
+@pytest.mark.parametrize(("env", "length"), [("RACE", 128), ("HotpotQA", 64), ("SQuAD2", 60), ("MultipleChoice", 128)])
+def test_a_shorter_length_is_refused_for_no_setting_that_nobody_gave(env: str, length: int, tmp_path: Path) -> None:
+    own = {"train_file": str(tmp_path / "a.jsonl")} if env == "MultipleChoice" else {}
+    settings = DataRequest(env, max_length=length, **own).preset.settings
+    assert settings["max_tokens"] == length
+    assert settings["max_question_tokens"] <= length // 2
+
+
 @pytest.mark.parametrize(("source", "told"), [("hub", "local"), ("embedded", "embedded")])
 def test_own_files_come_from_nowhere_else(source: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"data_source.*{told}"):

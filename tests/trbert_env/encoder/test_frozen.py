@@ -43,6 +43,40 @@ def flops(model: PreTrainedModel) -> int:
     return counter.get_total_flops()
 
 
+class Quantised(Tensor):
+    """Weights that know how to multiply and nothing else, as those of torchao."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") == "untyped_storage":
+            raise NotImplementedError(f"{function} of quantised weights")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+@torch.no_grad()
+def test_nothing_is_kept_of_weights_that_are_no_plain_tensors(model: PreTrainedModel) -> None:
+    before = states(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.weight = nn.Parameter(module.weight.detach().as_subclass(Quantised), requires_grad=False)
+    torch.testing.assert_close(states(model).as_subclass(Tensor), before, rtol=0, atol=1e-5)
+
+
+def test_changes_through_data_are_seen_where_a_part_of_the_values_changes() -> None:
+    layer, doubled = nn.Linear(384, 384).requires_grad_(False), FrozenValues[Tensor]()
+    for dtype in (torch.float32, torch.bfloat16):
+        layer.to(dtype)
+        for first in range(0, 384, 32):  # a head at a time
+            doubled.of(layer, [layer.weight], layer.weight.clone)
+            layer.weight.data[first : first + 32] += 1.0
+            assert doubled.of(layer, [layer.weight], layer.weight.clone).equal(layer.weight)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(20):  # few values each, as a weak adapter changes in bfloat16
+            doubled.of(layer, [layer.weight], layer.weight.clone)
+            layer.weight.data[torch.rand(384, 384, generator=generator) < 0.05] += 1.0
+            assert doubled.of(layer, [layer.weight], layer.weight.clone).equal(layer.weight)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     "part",

@@ -140,7 +140,9 @@ def _answer(answer: Any, options: list[str]) -> int:
     Raises:
         BadRecordError: It names none of the options, two that are equal, or one by its text and another by its place.
     """
-    place = _place(re.sub(r"\.0+$", "", str(answer).strip()))  # pandas writes 1.0 where an answer is missing
+    place = _place(str(answer).strip())
+    if place is None and answer not in options:  # pandas writes 1.0 where an answer is missing
+        place = _place(re.sub(r"^(\d+)\.0+$", r"\1", str(answer).strip()))
     placed = place is not None and place < len(options)
     if isinstance(answer, str) and options.count(answer) == 1:
         index = options.index(answer)

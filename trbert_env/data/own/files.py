@@ -16,7 +16,7 @@ from trbert_env.data.rows import Rows
 from trbert_env.data.sampling import grouped_order, passage_codes
 from trbert_env.parameters import ParameterError
 
-#: Names of the split that is validated on, in the order of preference.
+#: Names of the split that is validated on, in the order of preference; the last where nothing is asked to be held out.
 _VALIDATION = ("validation", "valid", "dev", "test")
 _SAVED = ("dataset_dict.json", "state.json")
 
@@ -111,7 +111,7 @@ class OwnFiles:
             files = {"train": self.train_file, "validation": self.validation_file}
             return {split: open_table(Path(file).expanduser()) for split, file in files.items() if file is not None}
         found = self._splits_of(self.dataset)
-        for other in reversed(_VALIDATION):
+        for other in reversed(_VALIDATION if self._held_out_as_by_default else _VALIDATION[:-1]):
             if other in found:
                 found["validation"] = found[other]
         if "validation" in found and not self._held_out_as_by_default:

@@ -144,7 +144,9 @@ def of_dataset(name: str, config: str | None) -> dict[str, Table]:
         FileNotFoundError: It cannot be found.
         ValueError: The folder has no configurations.
     """
-    return OwnFiles(dataset=name, config=config).tables
+    tables = OwnFiles(dataset=name, config=config).tables
+    test = tables.get("test")  # is not for training runs to look at
+    return {split: table for split, table in tables.items() if split != "validation" or table is not test}
 
 
 def files_in(path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def _command(folder: Path) -> str:
     """How to make an export that is missing."""
     unreduced = folder.name.endswith("-unreduced")
     precision = folder.name.removesuffix("-unreduced")
+    model = shlex.quote(str(folder.parents[1]))
     return (
-        f"make it by python runners/export.py --model {folder.parents[1]} --backend {folder.parent.name} "
+        f"make it by python runners/export.py --model {model} --backend {folder.parent.name} "
         f"--precision {precision}{' --unreduced' if unreduced else ''}"
     )

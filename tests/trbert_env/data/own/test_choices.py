@@ -35,6 +35,15 @@ def test_answers(answer: Any, ending: str, tmp_path: Path) -> None:
     assert load(file, article="").dataset[0]["article"] == ""
 
 
+def test_options_that_look_like_places_are_texts_first(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({**GOOD, "options": ["1.0", "2.0", "3.0"], "answer": "1.0"}))
+    assert load(file).dataset[0]["answer"] == 0
+    file.write_text(json.dumps({**GOOD, "answer": "A.0"}))
+    with pytest.raises(ValueError, match=r"answer is 'A\.0': give an index"):
+        load(file)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

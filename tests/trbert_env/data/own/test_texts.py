@@ -112,6 +112,8 @@ def test_a_saved_test_split_is_validated_on_where_there_is_no_other(tmp_path: Pa
     found = load(files=files)
     assert found.dataset["text"][:] == data["text"][20:]
     assert f"10 examples from {tmp_path / 'saved'}, test" in found.description
+    held_out = OwnFiles(dataset=str(tmp_path / "saved"), split_seed=3)  # as is asked for
+    assert (len(load(files=held_out, split="train").dataset), len(load(files=held_out).dataset)) == (18, 2)
 
 
 def test_parquet_files_know_class_names(tmp_path: Path) -> None:
