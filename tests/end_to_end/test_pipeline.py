@@ -247,7 +247,11 @@ def test_a_heuristic_at_equal_flops(agent: str, in_process: Any, trained: Path) 
     ("options", "told"),
     [
         (["--env", "SQuAD"], "--match is a run on SQuAD2, and --env is SQuAD: leave --env out"),
-        (["--max-length", "48"], "--match read its texts with max_tokens 384 and not 48: give --max-length and"),
+        (
+            ["--max-length", "48"],
+            "--match read its texts with max_tokens 384 and not 48, stride 128 and not 16, max_question_tokens 64 "
+            "and not 24: give --max-length and",
+        ),
     ],
 )
 def test_a_heuristic_is_matched_on_the_texts_of_the_run(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from datasets import Dataset
 
 from trbert_env.data.backbones import Backbone, check_texts, load_backbone
@@ -112,7 +113,9 @@ class Workload:
         """
         examples, labels = sample(found.dataset, max_examples), found.labels
         if not isinstance(backbone, Backbone):
-            backbone = load_requested(request, backbone, found.source, examples, labels)
+            with torch.random.fork_rng(devices=[]):  # a head that is missing is the same one in each process
+                torch.manual_seed(0)
+                backbone = load_requested(request, backbone, found.source, examples, labels)
         StagedEncoder(backbone.model, reduction_layers)
         if not backbone.fine_tuned:
             warnings.warn(
