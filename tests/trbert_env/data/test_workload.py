@@ -38,7 +38,7 @@ def test_a_head_that_is_missing_is_drawn_alike_whatever_was_drawn_before(save_en
     for seed in (1, 2):
         torch.manual_seed(seed)
         with pytest.warns(UserWarning, match="its task head is untrained"):
-            workload = Workload.load(request, "validation", encoder, max_examples=2)
+            workload = Workload.load(request, "train", backbone=encoder, max_examples=2)
         found.append(workload.backbone.model.classifier.weight)
         assert torch.initial_seed() == seed
     assert found[0].equal(found[1])
