@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trbert_env.data.faults import BadRecordError
 from trbert_env.data.kinds import FaultyValueError, Kind, Text
 
 
@@ -95,14 +96,23 @@ def each(nested: Any) -> Iterator[Mapping[str, Any]]:
     """Iterate over nested records in either layout.
 
     Args:
-        nested: A list of mappings, or a mapping of lists of one length.
+        nested: A list of mappings, or a mapping of lists of one length, of which some may be null.
+
+    Raises:
+        BadRecordError: It is neither.
 
     Example:
         >>> list(each({"start": [1, 5], "end": [2, 7]})) == list(each([{"start": 1, "end": 2}, {"start": 5, "end": 7}]))
         True
     """
     if isinstance(nested, Mapping):
-        for values in zip(*nested.values(), strict=True):
+        nested = {name: values for name, values in nested.items() if values is not None}
+    lists = list(nested.values()) if isinstance(nested, Mapping) else [nested]
+    if not all(isinstance(values, (list, tuple)) for values in lists) or len({len(values) for values in lists}) > 1:
+        problem = ": nested records are no list, or lists of several lengths: restore them"
+        raise BadRecordError("with faulty nested records", problem)
+    if isinstance(nested, Mapping):
+        for values in zip(*lists, strict=True):
             yield dict(zip(nested, values, strict=True))
     else:
         yield from nested

@@ -39,6 +39,8 @@ def _record(training: bool, question: Mapping[str, Any], note: Note) -> dict[str
         raise LeftOutError(_UNANSWERED)
     texts = [context[start:end] for start, end in spans]
     aliases = question.get("answers") or texts
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise BadRecordError("with faulty answers", ": its answers are no list of strings: write them as one")
     if not aliases:
         raise BadRecordError("without any answer", ": the question has no answers: fill them in or leave it out")
     return {
@@ -83,7 +85,7 @@ def _char_spans(spans: Any) -> Iterator[tuple[int, int]]:
         for span in each(spans):
             start, last = (span["start"], span["end"]) if isinstance(span, Mapping) else span
             yield int(start), int(last)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         problem = ": a detected answer has no char_spans [[start, inclusive end], ...]: give them"
         raise BadRecordError("with faulty char_spans", problem) from error
 

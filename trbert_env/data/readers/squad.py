@@ -36,7 +36,7 @@ def squad_records(content: Any, name: str, faults: Faults) -> Iterator[tuple[int
     for article in content["data"]:
         title = article.get("title")
         for paragraph in article.get("paragraphs", []):
-            for question in paragraph.get("qas", []):
+            for question in _questions(paragraph):
                 try:
                     yield number, {"title": title, **_question(question, paragraph)}
                 except BadRecordError as fault:
@@ -44,6 +44,12 @@ def squad_records(content: Any, name: str, faults: Faults) -> Iterator[tuple[int
                     named = f"question {number}" + (f", id {key!r}" if key else "")
                     faults.report(name, named, fault.kind, fault.problem)
                 number += 1
+
+
+def _questions(paragraph: Any) -> list[Any]:
+    """The questions of a paragraph; a faulty one where that is no object, or has no list of them."""
+    found = paragraph.get("qas") if isinstance(paragraph, dict) else ""
+    return [] if found is None else found if isinstance(found, list) else [None]
 
 
 def is_squad(content: Any) -> bool:

@@ -91,6 +91,23 @@ def test_a_qid_that_comes_twice(write: Any, tmp_path: Path) -> None:
             "line 3, qid 'x': a detected answer has no char_spans",
         ),
         ({"context": CONTEXT, "qas": [{**qa("x", detected("Oslo", SPAN)), "question": ""}]}, "has an empty question"),
+        *(
+            (
+                {"context": CONTEXT, "qas": [{**qa("x", detected("Oslo", SPAN)), "answers": answers}]},
+                "no list of strings",
+            )
+            for answers in ("Oslo", [{"a": 1}], 5)
+        ),
+        ({"context": CONTEXT, "qas": [{**qa("x"), "detected_answers": 5}]}, "nested records are no list"),
+        (
+            {"context": CONTEXT, "qas": [{**qa("x"), "detected_answers": {"text": ["a"], "char_spans": [[], []]}}]},
+            "nested records are no list, or lists of several lengths",
+        ),
+        (
+            '{"context": "a", "qas": [{"qid": "x", "question": "?", "answers": ["a"], "detected_answers": '
+            '[{"text": "a", "char_spans": [[0, Infinity]]}]}]}',
+            "a detected answer has no char_spans",
+        ),
     ],
 )
 def test_faults(entry: Any, message: str, write: Any, tmp_path: Path) -> None:

@@ -121,3 +121,17 @@ def test_splits_that_it_does_not_have(tmp_path: Path) -> None:
         load_examples("squad_v2", "test", "local", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"put the official files there: train-v2.0.json"):
         load_examples("squad_v2", "train", "local", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "left"),
+    [("Bern", 1), ({"context": CONTEXT, "qas": "what?"}, 1), ({"qas": [question("b", ("Oslo", 0))]}, 1)],
+)
+def test_paragraphs_that_are_none_are_named_or_skipped(paragraph: Any, left: int, write: Any, tmp_path: Path) -> None:
+    content = squad(question("a", ("Oslo", 0)))
+    content["data"][0]["paragraphs"] += [{"context": CONTEXT, "qas": None}, paragraph]
+    file = write("dev-v2.0.json", content)
+    with pytest.raises(ValueError, match=f"^{file}, question 1"):
+        load_examples("squad_v2", "validation", data_dir=str(tmp_path))
+    found = load_examples("squad_v2", "validation", data_dir=str(tmp_path), skip_bad_records=True)
+    assert (found.dataset["id"][:], sum(found.left_out.values())) == (["a"], left)
