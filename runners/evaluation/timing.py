@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -80,17 +81,18 @@ class Ratio:
     @classmethod
     def of(cls, above: Timing, below: Timing) -> Ratio:
         """Return how many times as long the one took as the other, in rounds that took turns."""
-        return cls._of(above.median / below.median, above.seconds, below.seconds)
+        return cls._of(above.median, below.median, above.seconds, below.seconds)
 
     @classmethod
     def by_cpu(cls, above: Timing, below: Timing) -> Ratio:
         """Return how many times as much CPU time the one took as the other, in the same rounds."""
-        return cls._of(above.cpu_median / below.cpu_median, above.cpu_seconds, below.cpu_seconds)
+        return cls._of(above.cpu_median, below.cpu_median, above.cpu_seconds, below.cpu_seconds)
 
     @classmethod
-    def _of(cls, median: float, above: Sequence[float], below: Sequence[float]) -> Ratio:
-        rounds = [one / other for one, other in zip(above, below, strict=True)]
-        return cls(median, min(rounds), max(rounds), len(rounds))
+    def _of(cls, above: float, below: float, each_above: Sequence[float], each_below: Sequence[float]) -> Ratio:
+        # Processors that count CPU time by ticks may count none for a pass that is short; such a ratio is not known.
+        rounds = [one / other if other else math.nan for one, other in zip(each_above, each_below, strict=True)]
+        return cls(above / below if below else math.nan, min(rounds), max(rounds), len(rounds))
 
     def __str__(self) -> str:
         """Return the median and the range as text."""

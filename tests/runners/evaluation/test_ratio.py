@@ -1,0 +1,17 @@
+"""Ratios of times, where a clock counts none for a short pass."""
+
+from __future__ import annotations
+
+import math
+
+from runners.evaluation.timing import Ratio, Timing
+
+
+def test_a_pass_that_no_tick_fell_into_has_no_ratio() -> None:
+    above, below = Timing("stock", (2.0, 4.0), (2.0, 4.0)), Timing("reduced", (1.0, 1.0), (0.0, 0.0))
+    assert Ratio.of(above, below) == Ratio(3.0, 2.0, 4.0, 2)
+    found = Ratio.by_cpu(above, below)
+    assert math.isnan(found.median)
+    assert math.isnan(found.least)
+    assert found.rounds == 2
+    assert str(found) == "nanx (nanx to nanx in 2 rounds)"
