@@ -38,12 +38,17 @@ class Timing:
     Attributes:
         name: Name of the side.
         seconds: Seconds of each round, by the clock.
-        cpu_seconds: CPU time of each round in seconds, over all threads of the process.
+        cpu_seconds: CPU time of each round in seconds, over all threads of the process; NaN where the system, which may
+            count it by ticks, counted none for a short pass, so that nothing is told by it.
     """
 
     name: str
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Take a CPU time of nothing for one that is not known."""
+        object.__setattr__(self, "cpu_seconds", tuple(seconds or math.nan for seconds in self.cpu_seconds))
 
     @property
     def median(self) -> float:
@@ -53,7 +58,7 @@ class Timing:
     @property
     def cpu_median(self) -> float:
         """Median CPU time of a round; on a machine that others use too, it tells sides apart where the clock fails."""
-        return statistics.median(self.cpu_seconds)
+        return float(np.median(self.cpu_seconds))  # NaN where one is
 
     @property
     def spread(self) -> float:
@@ -90,9 +95,8 @@ class Ratio:
 
     @classmethod
     def _of(cls, above: float, below: float, each_above: Sequence[float], each_below: Sequence[float]) -> Ratio:
-        # Processors that count CPU time by ticks may count none for a pass that is short; such a ratio is not known.
-        rounds = [one / other if other else math.nan for one, other in zip(each_above, each_below, strict=True)]
-        return cls(above / below if below else math.nan, min(rounds), max(rounds), len(rounds))
+        rounds = [one / other for one, other in zip(each_above, each_below, strict=True)]
+        return cls(above / below, float(np.min(rounds)), float(np.max(rounds)), len(rounds))
 
     def __str__(self) -> str:
         """Return the median and the range as text."""

@@ -27,8 +27,8 @@ from runners.runs.versions import git_commit, versions
 LATER_FACTS = ("budget_scope",)
 #: Options that are the name of a folder, or of something on the hub.
 NAMED_OR_PLACED = ("backbone", "model", "teacher", "dataset")
-#: Options that are items ``name=value``, or a file of them.
-ITEMS = ("task_options", "columns", "system_options", "agent_options")
+#: Options that are items ``name=value``, or a file of them, with what spells a file out.
+ITEMS = dict.fromkeys(("task_options", "system_options", "agent_options"), spelled_out) | {"columns": spelled_columns}
 #: Options that name a place, and nothing of what a run does with it.
 PLACES = ("data_dir", "output_dir", "model", "backbone", "teacher", "policy", "full_from", "resume")
 
@@ -236,7 +236,7 @@ def _lasting(name: str, kind: object, value: Any) -> Any:
     if isinstance(kind, tuple) and any(isinstance(item, Path) for item in kind):
         return [_absolute(item) for item in value]
     if last in ITEMS and any("=" not in item for item in value):  # a file of them
-        return list((spelled_columns if last == "columns" else spelled_out)(flag(name), value))
+        return list(ITEMS[last](flag(name), value))
     if last == "reader_options":
         return [_lasting_item(item) for item in value]
     return value

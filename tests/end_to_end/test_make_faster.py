@@ -340,7 +340,8 @@ def test_too_little_time_is_said_before_there_is_a_folder_and_enough_is_kept_to(
     minutes, started = 1.5 * float(said[1]) + 0.1, time.monotonic()
     options = ["--minutes", f"{minutes:.2f}", "--max-loss", "0", "--target-speedup", "2"]
     run(make_faster, MakeFasterOptions, [*at_work.file(), *options, *place])
-    found, told = record(at_work.folder("hurry")), " ".join(capsys.readouterr().err.replace("│", " ").split())
+    found, shown = record(at_work.folder("hurry")), capsys.readouterr()
+    told = " ".join((shown.out + shown.err).replace("│", " ").split())
     # How much fits into the minutes depends on the machine, and with it what the model loses: what is said follows it.
     words = {
         "shown": "promised: a loss of at most 0 with",

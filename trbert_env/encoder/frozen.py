@@ -115,5 +115,13 @@ def are_frozen(*parameters: Tensor) -> bool:
     Args:
         parameters: Parameters.
     """
-    plain = all(type(one) in (Tensor, nn.Parameter) for one in parameters)  # quantised ones know few operations
-    return plain and not any(one.requires_grad or one.is_inference() for one in parameters)
+    return all(is_plain_tensor(one) and not (one.requires_grad or one.is_inference()) for one in parameters)
+
+
+def is_plain_tensor(tensor: Tensor) -> bool:
+    """Return whether a tensor is one of torch's own; others, as of quantised weights, know few operations.
+
+    Args:
+        tensor: The tensor.
+    """
+    return type(tensor) in (Tensor, nn.Parameter)

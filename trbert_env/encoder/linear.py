@@ -18,7 +18,7 @@ from torch.nn.functional import gelu
 from torch.utils.flop_counter import register_flop_formula
 from transformers.activations import GELUActivation
 
-from trbert_env.encoder.frozen import FrozenValues, are_frozen
+from trbert_env.encoder.frozen import FrozenValues, are_frozen, is_plain_tensor
 from trbert_env.encoder.kernels import is_recorded, linear_library, onednn_linear, onednn_order
 
 #: Weights in oneDNN's order, opaque tensors, of the modules that have them.
@@ -154,7 +154,7 @@ def _takes_onednn(module: nn.Module, states: Tensor) -> bool:
     weight = cast(Tensor, module.weight)
     if states.device.type != "cpu" or states.dtype != weight.dtype:
         return False
-    if type(weight) not in (Tensor, nn.Parameter):  # quantised weights multiply in their own way
+    if not is_plain_tensor(weight):  # which multiplies in its own way
         return False
     # Autocast chooses the format of a product itself; exporters and compilers know torch's own operators.
     if torch.is_autocast_enabled("cpu") or is_recorded():

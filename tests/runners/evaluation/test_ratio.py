@@ -10,6 +10,11 @@ from runners.evaluation.timing import Ratio, Timing
 def test_a_pass_that_no_tick_fell_into_has_no_ratio() -> None:
     above, below = Timing("stock", (2.0, 4.0), (2.0, 4.0)), Timing("reduced", (1.0, 1.0), (0.0, 0.0))
     assert Ratio.of(above, below) == Ratio(3.0, 2.0, 4.0, 2)
+    assert math.isnan(above.cpu_median / below.cpu_median)
+    assert math.isnan(below.cpu_median / above.cpu_median)
+    for some in ((0.0, 1.0), (1.0, 0.0)):
+        found = Ratio.by_cpu(above, Timing("reduced", (1.0, 1.0), some))
+        assert all(map(math.isnan, (found.median, found.least, found.most)))
     found = Ratio.by_cpu(above, below)
     assert math.isnan(found.median)
     assert math.isnan(found.least)

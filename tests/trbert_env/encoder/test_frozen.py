@@ -43,22 +43,12 @@ def flops(model: PreTrainedModel) -> int:
     return counter.get_total_flops()
 
 
-class Quantised(Tensor):
-    """Weights that know how to multiply and nothing else, as those of torchao."""
-
-    @classmethod
-    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(function, "__name__", "") == "untyped_storage":
-            raise NotImplementedError(f"{function} of quantised weights")
-        return super().__torch_function__(function, types, args, kwargs or {})
-
-
 @torch.no_grad()
-def test_nothing_is_kept_of_weights_that_are_no_plain_tensors(model: PreTrainedModel) -> None:
+def test_nothing_is_kept_of_weights_that_are_no_plain_tensors(model: PreTrainedModel, quantise: Any) -> None:
     before = states(model)
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            module.weight = nn.Parameter(module.weight.detach().as_subclass(Quantised), requires_grad=False)
+            quantise(module, True)
     torch.testing.assert_close(states(model).as_subclass(Tensor), before, rtol=0, atol=1e-5)
 
 

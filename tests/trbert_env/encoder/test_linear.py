@@ -132,23 +132,13 @@ def test_a_layer_that_an_adapter_held_meanwhile_is_ordered_anew(layer: nn.Linear
     close(apply_linears([layer, other], states)[0], layer(states))
 
 
-class Quantised(Tensor):
-    """Weights that know nothing but how to multiply, as those of torchao."""
-
-    @classmethod
-    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "mkldnn" in str(function) or function is torch.cat:
-            raise NotImplementedError(f"{function} of quantised weights")
-        return super().__torch_function__(function, types, args, kwargs or {})
-
-
 @pytest.mark.parametrize("frozen", [False, True])
 @torch.no_grad()
 def test_weights_that_are_no_plain_tensors_multiply_in_their_own_way(
-    layer: nn.Linear, states: Tensor, frozen: bool
+    layer: nn.Linear, states: Tensor, frozen: bool, quantise: Any
 ) -> None:
     expected = layer(states)
-    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Quantised), requires_grad=not frozen)
+    quantise(layer, frozen)
     close(apply_linear(layer, states).as_subclass(Tensor), expected)
     close(apply_linears([layer, layer], states)[1].as_subclass(Tensor), expected)
     close(apply_inner(layer, nn.ReLU(), states).as_subclass(Tensor), expected.relu())

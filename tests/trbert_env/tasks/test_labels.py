@@ -362,7 +362,7 @@ def test_slices_count_in_fingerprints_where_there_are_any(kind: Any) -> None:
         ("IMDB", {"max_slices": 0}, "max_slices is 0"),
         ("IMDB", {"max_slices": 2, "truncation": "head+tail"}, "max_slices is 2: set max_slices to 1"),
         ("RACE", {"max_slices": 2}, "task 'multiple_choice' has no setting 'max_slices'"),
-        ("RACE", {"max_tokens": 100}, "max_tokens is 100 and max_question_tokens 128"),
+        ("RACE", {"max_tokens": 100, "max_question_tokens": 128}, "max_tokens is 100 and max_question_tokens 128"),
         ("RACE", {"form": ["softmax"]}, "give 'softmax' or 'independent'"),
     ],
 )

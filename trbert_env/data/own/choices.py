@@ -13,7 +13,7 @@ from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import CHOSEN, CONTEXTS, IDS, OPTIONS, QUESTIONS, announced, check_apart, chosen
 from trbert_env.data.own.reader import OwnReader, OwnSplit
-from trbert_env.data.own.tables import Table
+from trbert_env.data.own.tables import ColumnRequest, Table
 from trbert_env.data.records import CHOICES
 from trbert_env.data.rows import Place, Rows, rows_of_records
 
@@ -61,7 +61,7 @@ class MultipleChoice(OwnReader):
         check_apart(table, columns._asdict())
         names = list(dict.fromkeys(name for name in columns if name is not None))
         pieces = []
-        for piece in table.read(names, faults, nested=[columns.options]):
+        for piece in table.read(ColumnRequest(names, nested=[columns.options]), faults):
             place = Place(table.name, _locator(piece))
             made = rows_of_records(_records(piece, table, columns, place, faults), CHOICES, place, faults)
             pieces.append(piece.take(made.numbers).with_table(made.table))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.own.files import OwnFiles
-from trbert_env.data.own.tables import Table
+from trbert_env.data.own.tables import ColumnRequest, Table
 from trbert_env.data.rows import Rows
 
 
@@ -64,19 +63,18 @@ class OwnReader(ABC):
         """
 
 
-def whole(table: Table, columns: Sequence[str], faults: Faults, required: Mapping[str, str] | None = None) -> Rows:
+def whole(table: Table, wanted: ColumnRequest, faults: Faults) -> Rows:
     """Read columns of a table in one piece.
 
     Args:
         table: The data.
-        columns: Names of columns, each once.
+        wanted: The columns.
         faults: Handling of records that cannot be parsed.
-        required: Columns that no record may lack; see :meth:`Table.read`.
 
     Raises:
         ValueError: The data are damaged, have no rows, or a record cannot be parsed.
     """
-    pieces = list(table.read(columns, faults, required))
+    pieces = list(table.read(wanted, faults))
     if not sum(map(len, pieces)):
         left_out = f" ({faults.summary})" if faults.summary else ""
         raise ValueError(f"{table.name} has no rows{left_out}: give at least one example")

@@ -31,7 +31,7 @@ from trbert_env.data.own.guesses import (
 )
 from trbert_env.data.own.json_files import first_character
 from trbert_env.data.own.reader import OwnReader, OwnSplit
-from trbert_env.data.own.tables import JsonTable, Table
+from trbert_env.data.own.tables import ColumnRequest, JsonTable, Table
 from trbert_env.data.readers.squad import is_squad, question_place, squad_records
 from trbert_env.data.records import SPAN_QA
 from trbert_env.data.rows import Place, Rows, rows_of_records
@@ -157,7 +157,8 @@ def _of_columns(table: Table, columns: _Columns, faults: Faults) -> Rows:
     fill = "fill it in or leave the row out"
     # A question that lacks its answers by mistake must not pass for one that has none.
     fixes = {columns.question: fill, columns.context: fill, columns.answers: _NONE_FIX}
-    for piece in table.read(names, faults, fixes, nested=[columns.answers, columns.answer_start]):
+    wanted = ColumnRequest(names, fixes, nested=[columns.answers, columns.answer_start])
+    for piece in table.read(wanted, faults):
         raw = _with_texts(piece, columns, faults)
         texts = {"question": raw.table.column(columns.question), "context": raw.table.column(columns.context)}
         others = {name: raw.table.column(column) for name, column in columns._asdict().items() if column is not None}

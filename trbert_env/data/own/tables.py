@@ -6,6 +6,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,21 @@ _SHOWING = 100
 _FORMATS = "CSV (.csv), TSV (.tsv), JSON (.json), JSON lines (.jsonl, .ndjson) or parquet (.parquet), plain or .gz"
 
 
+@dataclass(frozen=True)
+class ColumnRequest:
+    """Columns to read of a table, and what holds for records that may differ from each other, as JSON's.
+
+    Attributes:
+        names: Names of columns, each once.
+        required: Columns that no record may lack, each with the fix.
+        nested: Columns whose values may be lists or objects; of others, records with one are refused.
+    """
+
+    names: Sequence[str]
+    required: Mapping[str, str] = field(default_factory=dict)
+    nested: Collection[str | None] = ()
+
+
 class Table(ABC):
     """Columns of records.
 
@@ -49,20 +65,12 @@ class Table(ABC):
         """The names of the columns."""
 
     @abstractmethod
-    def read(
-        self,
-        columns: Sequence[str],
-        faults: Faults,
-        required: Mapping[str, str] | None = None,
-        nested: Collection[str | None] = (),
-    ) -> Iterator[Rows]:
+    def read(self, wanted: ColumnRequest, faults: Faults) -> Iterator[Rows]:
         """Read columns piece by piece; their values are not checked.
 
         Args:
-            columns: Names of columns, each once.
+            wanted: The columns.
             faults: Handling of records that cannot be parsed.
-            required: Columns that no record may lack, each with the fix; JSON records alone can lack one.
-            nested: Columns whose values may be lists or objects; of others, JSON records with one are refused.
 
         Raises:
             ValueError: The data are damaged, or a record cannot be parsed.
@@ -132,15 +140,9 @@ class DelimitedTable(_FileTable):
         """The names in the first line."""
         return header_of(self.file)
 
-    def read(
-        self,
-        columns: Sequence[str],
-        faults: Faults,
-        required: Mapping[str, str] | None = None,
-        nested: Collection[str | None] = (),
-    ) -> Iterator[Rows]:
+    def read(self, wanted: ColumnRequest, faults: Faults) -> Iterator[Rows]:
         """Read columns as strings; see :meth:`Table.read`."""
-        return read_delimited(self.file, self.columns, faults, columns=columns)
+        return read_delimited(self.file, self.columns, faults, columns=wanted.names)
 
 
 class JsonTable(_FileTable):
@@ -154,20 +156,14 @@ class JsonTable(_FileTable):
         records = islice(records_of(self.file, place_of(self.file), Faults(skip=True)), _SHOWING)
         return list(dict.fromkeys(key for _, record in records for key in record))
 
-    def read(
-        self,
-        columns: Sequence[str],
-        faults: Faults,
-        required: Mapping[str, str] | None = None,
-        nested: Collection[str | None] = (),
-    ) -> Iterator[Rows]:
+    def read(self, wanted: ColumnRequest, faults: Faults) -> Iterator[Rows]:
         """Read keys as strings; see :meth:`Table.read`."""
         place = place_of(self.file)
-        form = Schema(self.name, {column: Text(nullable=True) for column in columns})
-        flat = [column for column in columns if column not in nested]
-        found = _complete(records_of(self.file, place, faults), required or {}, place, faults)
+        form = Schema(self.name, {column: Text(nullable=True) for column in wanted.names})
+        flat = [column for column in wanted.names if column not in wanted.nested]
+        found = _complete(records_of(self.file, place, faults), wanted.required, place, faults)
         records = (
-            (number, {column: _as_string(record.get(column)) for column in columns})
+            (number, {column: _as_string(record.get(column)) for column in wanted.names})
             for number, record in _without_nested(found, flat, place, faults)
         )
         while chunk := list(islice(records, _BATCH)):
@@ -229,17 +225,11 @@ class ParquetTable(_FileTable):
         is_class = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         return tuple(feature["names"]) if is_class and feature.get("names") else ()
 
-    def read(
-        self,
-        columns: Sequence[str],
-        faults: Faults,
-        required: Mapping[str, str] | None = None,
-        nested: Collection[str | None] = (),
-    ) -> Iterator[Rows]:
+    def read(self, wanted: ColumnRequest, faults: Faults) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
         place, first = Place(self.name), 0
-        for table in parquet_tables(self.file, columns):
-            yield Rows.of(table.select(list(columns)), place, first)
+        for table in parquet_tables(self.file, wanted.names):
+            yield Rows.of(table.select(list(wanted.names)), place, first)
             first += table.num_rows
 
 
@@ -270,14 +260,8 @@ class DatasetTable(Table):
         feature = self.dataset.features.get(column)
         return tuple(feature.names) if isinstance(feature, ClassLabel) else ()
 
-    def read(
-        self,
-        columns: Sequence[str],
-        faults: Faults,
-        required: Mapping[str, str] | None = None,
-        nested: Collection[str | None] = (),
-    ) -> Iterator[Rows]:
+    def read(self, wanted: ColumnRequest, faults: Faults) -> Iterator[Rows]:
         """Read columns; see :meth:`Table.read`."""
-        arrow, place = self.dataset.select_columns(list(columns)).with_format("arrow"), Place(self.name)
+        arrow, place = self.dataset.select_columns(list(wanted.names)).with_format("arrow"), Place(self.name)
         for first in range(0, len(self.dataset), _BATCH):
             yield Rows.of(arrow[first : first + _BATCH], place, first)

@@ -39,7 +39,7 @@ from trbert_env.data.own.labels import (
     warn_of_whole_scores,
 )
 from trbert_env.data.own.reader import OwnReader, OwnSplit, ids_of, whole
-from trbert_env.data.own.tables import Table
+from trbert_env.data.own.tables import ColumnRequest, Table
 from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT
 from trbert_env.data.rows import Rows
 from trbert_env.data.rules import blank
@@ -117,7 +117,7 @@ class TextClassification(OwnReader):
         check_apart(table, columns._asdict())
         names = dict.fromkeys(column for column in columns if column is not None)
         required = dict.fromkeys((column for column in columns[:2] if column is not None), _FILL)
-        raw = whole(table, list(names), faults, required)
+        raw = whole(table, ColumnRequest(list(names), required), faults)
         labels = self._labels(table, raw)
         rows = _records(raw, table, columns, labels, self.ranking, faults)
         if is_part:
@@ -154,7 +154,7 @@ class TextClassification(OwnReader):
         main = self.files.main
         if not self._told:
             column = self._columns(main).label
-            rows = raw if table is main else whole(main, [column], Faults(skip=True))
+            rows = raw if table is main else whole(main, ColumnRequest([column]), Faults(skip=True))
             relevances = self.ranking and self.label_kind == "auto" and are_relevances(rows.table.column(column))
             self._told.append(understood(rows, column, main, "score" if relevances else self.label_kind))
             warn_of_single_examples(rows, column, main, self._told[0])

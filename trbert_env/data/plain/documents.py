@@ -15,7 +15,7 @@ from trbert_env.data.fingerprints import fingerprint
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import TEXTS, announced, chosen
-from trbert_env.data.own.tables import Table, is_table, open_table
+from trbert_env.data.own.tables import ColumnRequest, Table, is_table, open_table
 
 #: Characters from which on a piece of a document ends with its line.
 PIECE = 1 << 14
@@ -215,7 +215,7 @@ def _of_table(table: Table, given: str | None, faults: Faults) -> Iterator[Docum
     name = chosen(table, "text", given, TEXTS)
     assert name is not None  # the role must be played
     schema = Schema(table.name, {name: Text(nullable=True)})
-    for rows in table.read([name], faults):
+    for rows in table.read(ColumnRequest([name]), faults):
         checked, row = conforming(rows, schema, faults), 0
         for batch in checked.table.to_batches(max_chunksize=_BATCH):
             for text in batch.column(name).to_pylist():
