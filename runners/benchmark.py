@@ -16,10 +16,11 @@ import torch
 from transformers import BertConfig
 
 from agents.policy_agent import PolicyAgentOptions
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.options import resolve_device
 from runners.cli.plots import save_plot
 from runners.cli.run import UserError, run
+from runners.cli.tables import print_table
 from runners.evaluation.benchmark_options import BenchmarkOptions
 from runners.evaluation.grid import Cell, Measurement, Side, batch_cells, grid_record, measure_grid
 from runners.evaluation.grid_report import grid_plot, print_grid

@@ -17,10 +17,11 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.flags import refuse_unused
 from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
+from runners.cli.tables import print_table
 from runners.evaluation.export_comparison import compare_exports, export_record, export_table
 from runners.export import calibration_texts
 from runners.runs.earlier import data_of_run

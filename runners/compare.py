@@ -19,12 +19,12 @@ import numpy as np
 from agents.heuristics import HEURISTICS as ALL_HEURISTICS
 from agents.policy_agent import PolicyAgentOptions
 from agents.registry import AGENTS
-from runners.cli.display import markdown_table, print_table
 from runners.cli.flags import check_options, flag, option_paths, refuse_given
 from runners.cli.items import spelled_out
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import UserError, run
+from runners.cli.tables import markdown_table, print_table
 from runners.evaluation.nested_runs import (
     SEEDED_HEURISTICS,
     HeuristicPoints,

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 
 from datasets import Dataset
 
-from runners.cli.display import Cell, announce, print_table, progress
+from runners.cli.display import announce, progress
 from runners.cli.flags import refuse_unused
 from runners.cli.options import Group, RunOptions
 from runners.cli.run import run
+from runners.cli.tables import Cell, print_table
 from runners.runs.run_folder import RunFolder
 from trbert_env.data.passage_ranker import PassageRanker, fit_passage_ranker, holds_answer
 from trbert_env.data.passages import Passage, passages_of

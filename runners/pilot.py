@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from agents.heuristics import KeepAll, make_heuristic
-from runners.cli.display import Cell, print_table
 from runners.cli.flags import refuse_unused
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import run
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
 from runners.evaluation.record import Conditions
 from runners.runs.files import read_csv, write_csv

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from baselines.distilled import keep_layers
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.options import resolve_device
 from runners.cli.run import run
+from runners.cli.tables import print_table
 from runners.runs.run_folder import RunFolder
 from runners.runs.session import RunSession
 from runners.runs.tracking import track_end

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.flags import refuse_unused
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, save_plot
 from runners.cli.run import run
+from runners.cli.tables import print_table
 from runners.evaluation.layer_probe import LayerProbe, measured_cuts, probe_layers
 from runners.runs.run_folder import RunFolder
 from runners.training.loading import load_split

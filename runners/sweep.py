@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
 from runners.cli.flags import check_options
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
 from runners.cli.run import UserError, run
+from runners.cli.tables import print_table
 from runners.evaluation.evaluations import evaluate_model
 from runners.evaluation.nested_runs import (
     HeuristicPoints,

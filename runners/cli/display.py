@@ -1,11 +1,11 @@
-"""Output of a runner: progress, tables, and notices that nobody should overlook."""
+"""Output of a runner: progress, and notices that nobody should overlook."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -14,19 +14,14 @@ from typing import Protocol
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
-
-#: Columns of a table in a log file, where there is no terminal to ask.
-_LOG_WIDTH = 140
 
 #: The label of the bar that is drawn now, if one is.
 _on_screen: list[str] = []
 
 #: Notices that the command has printed; None outside of :func:`each_notice_once`.
 _announced: ContextVar[set[str] | None] = ContextVar("announced", default=None)
-
-Cell = str | float | int | None
 
 
 class Bar(Protocol):
@@ -150,43 +145,6 @@ class _Lines:
         self._last, self._printed = time.monotonic(), self._state.done
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a table to stdout.
-
-    Args:
-        title: Line above the table.
-        columns: Headings.
-        rows: Cells of each row, one a column; floats are shown with two decimals, None as a dash, and columns
-            without text are set to the right.
-
-    Raises:
-        ValueError: A row has more or fewer cells.
-    """
-    table = Table(title=Text(title), title_justify="left")
-    for index, heading in enumerate(columns):
-        numeric = all(not isinstance(row[index], str) for row in rows if len(row) == len(columns))
-        table.add_column(Text(heading), justify="right" if numeric else "left")
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(f"a table row has {len(row)} cells for {len(columns)} columns: {list(row)}")
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Return a table as Markdown; see :func:`print_table`.
-
-    Example:
-        >>> print(markdown_table(["agent", "F1"], [["reinforce", 59.0]]))
-        | agent | F1 |
-        |---|---|
-        | reinforce | 59.00 |
-    """
-    lines = [list(columns), ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
-    texts = [f"|{'|'.join(line)}|" if index == 1 else f"| {' | '.join(line)} |" for index, line in enumerate(lines)]
-    return "\n".join(texts) + "\n"
-
-
 @contextmanager
 def each_notice_once() -> Iterator[None]:
     """Print no notice twice while the block runs: nested runs load the same data, and say so each time."""
@@ -228,13 +186,6 @@ def print_end(
         print(f'use the model: {loader}("{model}"), or evaluate.py --model {word}')
         if next_step is not None:
             print(f"train the encoder with it: {next_step}")
-
-
-def _cell(value: Cell) -> str:
-    """Return the text of a cell."""
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from runners.cli.display import Cell, announce, print_table
+from runners.cli.display import announce
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.certainty import Certainty, plus_minus
 from runners.evaluation.intervals import Groups, Loss, metric_interval, ratio_interval
 from runners.evaluation.quality import MeasuredPass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runners.cli.display import Cell
+from runners.cli.tables import Cell
 from runners.evaluation.quality import measure_quality
 from runners.evaluation.record import Measured
 from runners.evaluation.timing import measure, system_pass

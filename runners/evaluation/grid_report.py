@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from runners.cli.display import Cell as TableCell
-from runners.cli.display import print_table
 from runners.cli.plots import Points, line_plot
+from runners.cli.tables import Cell as TableCell
+from runners.cli.tables import print_table
 from runners.evaluation.grid import Measurement
 
 

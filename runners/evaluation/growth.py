@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from runners.cli.display import Cell as TableCell
-from runners.cli.display import print_table
 from runners.cli.plots import Points, line_plot
+from runners.cli.tables import Cell as TableCell
+from runners.cli.tables import print_table
 from runners.evaluation.grid import Cell, Measurement, grid_record
 from trbert_env.encoder.texts import EncodedText
 

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import torch
 
-from runners.cli.display import Cell as TableCell
-from runners.cli.display import print_table
+from runners.cli.tables import Cell as TableCell
+from runners.cli.tables import print_table
 from runners.evaluation.grid import Side
 from runners.evaluation.quality import MeasuredPass, measure_pass
 from runners.evaluation.record import Quality

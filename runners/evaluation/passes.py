@@ -9,7 +9,8 @@ import torch
 
 from agents.base import Actor
 from agents.trained import TrainedPolicy
-from runners.cli.display import Cell, print_table, progress
+from runners.cli.display import progress
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.quality import MeanLikelihood, MeasuredPass, measure_pass
 from runners.evaluation.record import Conditions, EvaluationRecord, Measured, Quality, Savings
 from runners.evaluation.timing import placed_reduced

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
-from runners.cli.display import Cell, print_table
 from runners.cli.run import UserError
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.record import EvaluationRecord, SliceCost
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.packing import Layout

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import torch
 
-from runners.cli.display import announce, print_table
+from runners.cli.display import announce
+from runners.cli.tables import print_table
 from runners.evaluation.intervals import CONFIDENCE
 from runners.evaluation.quality import MeasuredPass
 from runners.faster.choice import Choice, SpeedPoint, choose, measure_points

@@ -14,7 +14,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.repocard import metadata_load
 
-from runners.cli.display import markdown_table
+from runners.cli.tables import markdown_table
 from runners.evaluation.comparison import Comparison, quality_rows, speed_rows
 from runners.faster.candidates import Candidate
 from runners.faster.report import (

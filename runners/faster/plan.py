@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from runners.cli.display import Cell, print_table
+from runners.cli.tables import Cell, print_table
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from runners.cli.display import Cell, announce, print_table
+from runners.cli.display import announce
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.comparison import Comparison, quality_rows, speed_rows
 from runners.evaluation.intervals import CONFIDENCE, Loss
 from runners.evaluation.record import EvaluationRecord, Identity

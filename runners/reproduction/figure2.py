@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runners.cli.display import Cell, announce, markdown_table
+from runners.cli.display import announce
 from runners.cli.options import EncoderOptions
 from runners.cli.plots import Points, line_plot, metric_label, save_plot
+from runners.cli.tables import Cell, markdown_table
 from runners.evaluation.nested_runs import ended_run
 from runners.pilot import PilotOptions, pilot
 from runners.reproduction.field import Field, load_field

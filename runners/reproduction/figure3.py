@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from baselines.distilled import keep_layers
-from runners.cli.display import Cell, announce
+from runners.cli.display import announce
 from runners.cli.plots import metric_label
+from runners.cli.tables import Cell
 from runners.reproduction.alike import differences
 from runners.reproduction.field import Entrant, Field, half_depth, load_field
 from runners.reproduction.nested import Result, Runs

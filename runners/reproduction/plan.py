@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from runners.cli.display import Cell, print_table
 from runners.cli.options import resolve_device
+from runners.cli.tables import Cell, print_table
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.finetune import make_schedule
 from runners.reproduction.field import Entrant, Field

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from runners.cli.display import Cell
 from runners.cli.plots import Points
+from runners.cli.tables import Cell
 from runners.evaluation.summary import interval, mean_line, shown_interval, shown_speedup
 from runners.reproduction.nested import Result
 from runners.reproduction.published import CONTROL, ENCODER, published

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runners.cli.display import Cell
 from runners.cli.plots import metric_label
+from runners.cli.tables import Cell
 from runners.evaluation.nested_runs import SEEDED_HEURISTICS
 from runners.reproduction.alike import differences
 from runners.reproduction.field import Entrant, Field, load_field

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from runners.cli.display import Cell
 from runners.cli.options import resolve_device
 from runners.cli.plots import metric_label
 from runners.cli.run import UserError
+from runners.cli.tables import Cell
 from runners.evaluate import EvaluateOptions, evaluate
 from runners.evaluation.nested_runs import kept_record
 from runners.evaluation.record import EvaluationRecord

@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from runners.cli.display import Cell, markdown_table, print_table
 from runners.cli.plots import Points, line_plot, metric_label, save_plot
+from runners.cli.tables import Cell, markdown_table, print_table
 from runners.reproduction.nested import Result
 from runners.runs.files import write_csv, write_durably
 from runners.runs.run_folder import RunFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli.display import Cell, announce, each_notice_once, print_end, print_table, progress
+from runners.cli.display import announce, each_notice_once, print_end, progress
 from runners.runs.run_folder import RunFolder
 from runners.train_policy import joint_command
 from runners.training.options.policy import TrainPolicyOptions
@@ -77,28 +77,6 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "━" in shown
     assert "4/10" in shown
     assert "f1 1.5" in shown
-
-
-def test_a_table_shows_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    rows: list[list[Cell]] = [["keep-all", 1.0, None, 11873], ["[bold]random", 2.0512, 1.337, 5]]
-    print_table("At equal FLOPs", ["agent", "speed-up", "HasAns F1", "texts"], rows)
-    shown = capsys.readouterr().out
-    assert shown.startswith("At equal FLOPs")
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
-    assert cells == [["keep-all", "1.00", "-", "11873"], ["[bold]random", "2.05", "1.34", "5"]]
-    assert re.search(r"│ keep-all {5}│ {5}1\.00 │", shown)
-
-
-def test_a_wide_table_is_not_folded_in_a_log_file(capsys: pytest.CaptureFixture[str]) -> None:
-    names = [f"kept_fraction_{index}" for index in range(7)]
-    print_table("Wide", names, [[0.5] * 7])
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in names)
-
-
-def test_a_row_of_the_wrong_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a table row has 1 cells for 2 columns: \['x'\]"):
-        print_table("T", ["a", "b"], [["x"]])
 
 
 def test_a_notice_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
