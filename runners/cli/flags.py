@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
@@ -76,6 +76,20 @@ def changed_options(options: Any) -> list[str]:
     return [flag(name) for name, value in option_values(options).items() if value != defaults[name]]
 
 
+def given_flags(arguments: Sequence[str]) -> list[str]:
+    """Return the flags of a command line as they are told, each once.
+
+    Args:
+        arguments: The command line without the script's name.
+
+    Example:
+        >>> given_flags(["--resume", "runs/a", "--total_texts=500", "--seed", "-1"])
+        ['--resume', '--total-texts', '--seed']
+    """
+    flags = (argument.partition("=")[0].replace("_", "-") for argument in arguments if argument.startswith("--"))
+    return list(dict.fromkeys(flags))
+
+
 def command_line(options: Any) -> list[str]:
     """Return the arguments that give these options: those that are not at their default.
 
@@ -128,6 +142,19 @@ def refuse_unused(options: RunnerOptions, **hints: str) -> None:
     for name, hint in hints.items():
         if flag(name) in changed_options(options):
             raise ValueError(f"{flag(name)} has no meaning here: {hint}")
+
+
+def refuse_beside_resume(flags: Collection[str]) -> None:
+    """Refuse options beside ``--resume``, those at their default too: the run goes on with its own.
+
+    Args:
+        flags: Flags that are given.
+
+    Raises:
+        ValueError: There are others than ``--resume``.
+    """
+    if others := [name for name in flags if name != "--resume"]:
+        raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
 
 
 def refuse_given(options: Any, flags: Collection[str], reason: str) -> None:

@@ -20,7 +20,7 @@ import tyro
 from safetensors import SafetensorError
 
 from runners.cli.display import each_notice_once
-from runners.cli.flags import check_options, default_options, flag
+from runners.cli.flags import check_options, default_options, flag, given_flags, refuse_beside_resume
 from runners.cli.options import OptionsT, RunnerOptions
 from trbert_env.parameters import ParameterError
 
@@ -53,9 +53,12 @@ def run(main: Callable[[OptionsT], None], options_type: type[OptionsT], argument
     if not gc.isenabled():  # by runners/script.py
         gc.freeze()
         gc.enable()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        refuse_withdrawn(getattr(options_type, "withdrawn", {}), sys.argv[1:] if arguments is None else arguments)
+        refuse_withdrawn(getattr(options_type, "withdrawn", {}), arguments)
         options = read_options(options_type, arguments, _description(main))
+        if getattr(options, "resume", None) is not None:
+            refuse_beside_resume(given_flags(arguments))
         check_options(options)
         check_output_dir(options)
         with _sigterm_as_ctrl_c(), _quiet_libraries(), each_notice_once():
@@ -96,8 +99,7 @@ def refuse_withdrawn(withdrawn: Mapping[str, str], arguments: Sequence[str]) -> 
     Raises:
         UserError: One of the flags is given.
     """
-    for argument in arguments:
-        given = argument.partition("=")[0].replace("_", "-")
+    for given in given_flags(arguments):
         if given in withdrawn:
             raise UserError(withdrawn[given])
 

@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from runners.cli.flags import changed_options, flag, option_values, options_from_json, options_to_json
+from runners.cli.flags import (
+    changed_options,
+    flag,
+    option_values,
+    options_from_json,
+    options_to_json,
+    refuse_beside_resume,
+)
 from runners.cli.items import spelled_columns, spelled_out
 from runners.cli.options import OptionsT, RunnerOptions
 from runners.evaluation.record import OF_TRAINING
@@ -274,9 +281,7 @@ def reopen(options: OptionsT, path: Path) -> tuple[OptionsT, RunFolder]:
         FileNotFoundError: It is not a run's folder.
     """
     run = RunFolder.open(path)
-    others = [name for name in changed_options(options) if name != "--resume"]
-    if others:
-        raise ValueError(f"--resume takes all options from config.json; leave out {' '.join(others)}")
+    refuse_beside_resume(changed_options(options))
     return run.read_options(type(options)), run
 
 

@@ -71,8 +71,16 @@ def test_parameters_are_named_as_flags(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_job_gets_its_options() -> None:
     seen: list[JobOptions] = []
-    run(seen.append, JobOptions, ["--seed", "4", "--resume", "x"])
-    assert seen == [JobOptions(run=RunOptions(seed=4), resume=Path("x"))]
+    run(seen.append, JobOptions, ["--seed", "4"])
+    run(seen.append, JobOptions, ["--resume", "x"])
+    assert seen == [JobOptions(run=RunOptions(seed=4)), JobOptions(resume=Path("x"))]
+
+
+@pytest.mark.parametrize("given", ["--seed=0", "--seed=4", "--max_length=128", "--no-skip-bad-records"])
+def test_a_resumed_run_takes_no_option_not_even_its_default(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = given.partition("=")[0].replace("_", "-")
+    assert fail_with(RuntimeError("it must not begin"), ["--resume", "x", given]) == 2
+    assert f"error: --resume takes all options from config.json; leave out {told} (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
