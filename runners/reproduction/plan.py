@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from agents.distillation import Teacher
 from runners.cli.options import resolve_device
 from runners.cli.tables import Cell, print_table
+from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.finetune import make_schedule
 from runners.reproduction.field import Entrant, Field
 from runners.reproduction.options import ReproduceOptions
 from runners.reproduction.published import CONTROL, OURS
+from runners.training.options.policy import TrainPolicyOptions
 from runners.training.pace import forward_pace, joint_pace, own_teacher, policy_pace
 from trbert_env.data.backbones import placed
 
@@ -27,21 +31,54 @@ SMALLER = ("distilled", "pooled")
 STEP_PASSES, TEACHER_PASSES = 3.0, 1.0
 
 
-@dataclass(frozen=True)
 class Pace:
-    """Measured seconds a text.
+    """Seconds a text of each kind of work, from a few steps on this machine; each is measured when it is asked for.
 
-    Attributes:
-        policy: Seconds of stage 2.
-        joint: Seconds of stage 3.
-        unreduced: Seconds of training with nothing skipped, the teacher's pass included.
-        forward: Seconds of an evaluation with nothing skipped.
+    Args:
+        options: Options of the reproduction.
+        field: The data set; its first training texts are used.
     """
 
-    policy: float
-    joint: float
-    unreduced: float
-    forward: float
+    def __init__(self, options: ReproduceOptions, field: Field) -> None:
+        self._options, self._field = options, field
+        self._device, self._run = resolve_device(options.run.device), replace(options.run, output_dir=Path())
+
+    @cached_property
+    def policy(self) -> float:
+        """Seconds of stage 2."""
+        return policy_pace(self._stage2, self._field.some)
+
+    @cached_property
+    def joint(self) -> float:
+        """Seconds of stage 3."""
+        options = self._options.stage3(self._field.env, self._speedup, self._run, Path(), 1)
+        return joint_pace(replace(options, encoder=self._stage2.encoder), self._field.some, self._teacher)
+
+    @cached_property
+    def unreduced(self) -> float:
+        """Seconds of training with nothing skipped, the teacher's pass included."""
+        return joint_pace(self._options.control(self._field.env, self._run, 1), self._field.some, self._teacher)
+
+    @cached_property
+    def forward(self) -> float:
+        """Seconds of an evaluation with nothing skipped."""
+        some = self._field.some
+        return forward_pace(placed(some.backbone.model, self._device, torch.float32), some)
+
+    @cached_property
+    def _stage2(self) -> TrainPolicyOptions:
+        # Cuts that are still to be found: the earliest ones, as where it is asked whether a speed-up is within reach.
+        options = self._options.stage2(self._field.env, self._speedup, self._run)
+        layers = options.encoder.layers or earliest_cuts(self._field.some.backbone.model)
+        return replace(options, encoder=replace(options.encoder, reduction_layers=layers))
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        return own_teacher(self._field.some, self._options.run.dtype, self._device)
+
+    @property
+    def _speedup(self) -> float:
+        return self._options.fastest(self._field.env)
 
 
 @dataclass(frozen=True)
@@ -69,7 +106,7 @@ class Estimator:
     Args:
         options: Options of the reproduction.
         field: The data set and its systems.
-        pace: Measured seconds a text.
+        pace: Seconds a text.
     """
 
     def __init__(self, options: ReproduceOptions, field: Field, pace: Pace) -> None:
@@ -140,27 +177,6 @@ class Estimator:
         return PlannedRun(self.field.env, name, count, texts, seconds / 3600)
 
 
-def measure_pace(options: ReproduceOptions, field: Field) -> Pace:
-    """Measure a step of each stage, a step of the control and a pass, in seconds; nothing is kept.
-
-    Args:
-        options: Options of the reproduction.
-        field: The data set; its first training texts are used.
-    """
-    device = resolve_device(options.run.device)
-    some, target = field.some, options.target(field.env)
-    run = replace(options.run, output_dir=Path())
-    stage2 = options.stage2(field.env, target, run)
-    stage3 = replace(options.stage3(field.env, target, run, Path(), 1), encoder=stage2.encoder)
-    teacher = own_teacher(some, run.dtype, device)
-    return Pace(
-        policy=policy_pace(stage2, some),
-        joint=joint_pace(stage3, some, teacher),
-        unreduced=joint_pace(options.control(field.env, run, 1), some, teacher),
-        forward=forward_pace(placed(some.backbone.model, device, torch.float32), some),
-    )
-
-
 def print_plan(
     options: ReproduceOptions,
     fields: Sequence[Field],
@@ -175,7 +191,7 @@ def print_plan(
     """
     runs: list[PlannedRun] = []
     for field in fields:
-        estimator = Estimator(options, field, measure_pace(options, field))
+        estimator = Estimator(options, field, Pace(options, field))
         runs += [*estimator.stage1(), *planned(estimator)]
     rows: list[list[Cell]] = [
         [run.env, run.name, run.count, f"{run.texts:,}" if run.texts else None, run.hours, run.count * run.hours]
@@ -184,6 +200,7 @@ def print_plan(
     print_table(f"plan of {options.product}", ["data set", "run", "runs", "texts each", "hours each", "hours"], rows)
     total = sum(run.count * run.hours for run in runs)
     print(
-        f"{total:.2f} hours in all, by an estimate: a step of stage 2, of stage 3 and of the control, and a pass that "
-        "skips nothing, were measured just now on this machine; compared systems are scaled from the control by FLOPs"
+        f"{total:.2f} hours in all, by an estimate: of a step of stage 2, of stage 3 and of the control, and of a pass "
+        "that skips nothing, those that these runs make were measured just now on this machine; compared systems are "
+        "scaled from the control by FLOPs"
     )

@@ -185,8 +185,11 @@ def test_figure_3_multiplies_the_speed_ups_of_a_student(
     author: Author, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     figure = ["--figure", "3", "--seeds", "1", "--speedups", "1.3", "2.5", *SMALL]
-    author.start("plan3", *figure, "--plan")
-    assert "ours on half depth, 1.3x" in " ".join(capsys.readouterr().out.split())
+    # 2.08x, the paper's, is beyond what late cuts give; it is not asked for where speed-ups are named.
+    late = ["--figure", "3", "--seeds", "1", "--speedups", "1.2", "1.3", *SMALL, "--reduction-layers", "3"]
+    for named in (figure, late):
+        author.start("plan3", *named, "--plan")
+        assert "ours on half depth, 1.3x" in " ".join(capsys.readouterr().out.split())
     author.start("figure3", *figure)
     # Two layers of four, of which the second alone can be reduced: less than twice as fast.
     assert "ours on half depth is left out at 2.5x" in " ".join(capsys.readouterr().err.replace("│", " ").split())
@@ -231,8 +234,13 @@ def test_table_4_marks_tokens_by_the_layer_at_which_they_stop(author: Author, st
 
 
 def test_figure_2_is_the_pilot_of_each_data_set(
-    author: Author, started: list[str], monkeypatch: pytest.MonkeyPatch
+    author: Author, started: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with monkeypatch.context() as planned:
+        for stage in ("policy_pace", "joint_pace"):  # of which it makes no run
+            planned.setattr(f"runners.reproduction.plan.{stage}", pytest.fail)
+        author.start("plan2", "--figure", "2", "--env", "SQuAD2", "--plan", "--backbone", str(author.place.fine_tuned))
+    assert "passes of the pilot" in " ".join(capsys.readouterr().out.split())
     author.start("figure2", "--figure", "2", "--env", "SQuAD2", "IMDB")
     assert started == ["finetune", "finetune"]
     folder = author.folder("figure2")
