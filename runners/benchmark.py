@@ -225,10 +225,11 @@ def time_batches(options: BenchmarkOptions, device: str) -> None:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }
+    cells, watch = batch_cells(workload.texts, options.batch_size, options.orders), LoadWatch()
+    # Before the training steps: an opponent or an export that fails does so at the beginning.
+    rows, replays = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
     if options.training:
         record |= time_steps(workload, options, device)
-    cells, watch = batch_cells(workload.texts, options.batch_size, options.orders), LoadWatch()
-    rows, replays = measure_all(workload, model or random_model(workload, options), cells, options, device, watch)
     record |= inference_record(rows) | replays | watch.load.to_flat()
     folder = make_folder(workload, options, options.architecture)
     folder.write_metrics(record)

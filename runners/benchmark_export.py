@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from runners.cli.display import announce
-from runners.cli.flags import refuse_unused
+from runners.cli.flags import refuse_given, refuse_unused
 from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
 from runners.cli.tables import print_table
+from runners.evaluation.benchmark_options import BatchSizes
 from runners.evaluation.export_comparison import compare_exports, export_record, export_table
 from runners.export import calibration_texts
 from runners.runs.earlier import data_of_run
@@ -34,7 +35,7 @@ from trbert_env.deploy.export.backends import BackendName, Precision, check_prec
 from trbert_env.deploy.export.export import export_model
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.encoder.texts import EncodedText
-from trbert_env.ranges import Range
+from trbert_env.ranges import Items, Range
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class BenchmarkExportOptions:
     backend: BackendName = "openvino"
     """The runtime."""
 
-    precisions: tuple[Precision, ...] = ("float32", "int8")
+    precisions: Annotated[tuple[Precision, ...], Items(1, distinct=True)] = ("float32", "int8")
     """Number formats to compare."""
 
-    batch_sizes: tuple[Annotated[int, Range(1)], ...] = (1, 32)
+    batch_sizes: BatchSizes = (1, 32)
     """Texts of one batch."""
 
     num_texts: Annotated[int, Range(1)] = 64
@@ -84,6 +85,8 @@ class BenchmarkExportOptions:
         )
         for precision in self.precisions:
             check_precision(self.backend, precision)
+        if "int8" not in self.precisions:
+            refuse_given(self, ("--calibration-texts",), "only --precisions int8 fits scales")
 
 
 def load_exports(

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from runners.cli.flags import refuse_given, refuse_unused
+from runners.cli.flags import flag, option_paths, refuse_given, refuse_unused
 from runners.cli.options import DataOptions, Group, RunOptions
 from runners.cli.run import UserError, run
 from runners.runs.earlier import data_of_run
-from runners.runs.models import check_settled, load_model
+from runners.runs.models import SETTLED, check_settled, load_model
 from runners.training.loading import TrainedOn, load_split
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.checkpoints import model_folder
@@ -66,7 +66,8 @@ class ExportOptions:
         )
         check_precision(self.backend, self.precision)
         if self.precision != "int8":
-            refuse_given(self, ("--calibration-texts",), f"--precision {self.precision} fits no scales")
+            texts = ["--calibration-texts", *(flag(name) for name in option_paths(DataOptions) if name not in SETTLED)]
+            refuse_given(self, texts, f"--precision {self.precision} fits no scales")
 
 
 def calibration_texts(data: DataOptions, count: int, trained: TrainedOn, backbone: Backbone) -> Sequence[EncodedText]:

@@ -99,6 +99,10 @@ def unfinished(path: Path) -> str:
     return f"the run has not ended; wait for it, or go on with it by {runner} --resume {shlex.quote(str(path))}"
 
 
+#: Options of texts that :func:`check_settled` looks at, whether texts are read or not.
+SETTLED = ("env", "task_options", "max_length")
+
+
 def check_settled(options: TextOptions, trained_on: str) -> None:
     """Refuse options that a model settles.
 

@@ -60,7 +60,9 @@ def test_every_side_is_measured_on_every_cell(in_process: Any, capsys: pytest.Ca
     assert "batch 4, unsorted" in capsys.readouterr().out
 
 
-def test_opponents_run_on_the_same_texts(in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_opponents_run_on_the_same_texts(
+    in_process: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = ["--backbone", str(in_process.fine_tuned)]
     sizes = ["--total-texts", "4", "--texts-per-step", "2", "--holdout-texts", "4", "--watch", "1"]
     line = ["--system", "distilled", "--layers", "1", "3", *encoder, *sizes, *in_process.common("opponent")]
@@ -71,8 +73,9 @@ def test_opponents_run_on_the_same_texts(in_process: Any, capsys: pytest.Capture
     rows = {row["name"]: row for row in table_of(in_process.only_run("against"))}
     assert float(rows["distilled"]["gflops"]) < float(rows["packed"]["gflops"])
     capsys.readouterr()
+    monkeypatch.setattr("runners.benchmark.time_steps", pytest.fail)  # found before anything is timed
     with pytest.raises(SystemExit):
-        run(main, BenchmarkOptions, [*in_process.common("twice"), *given, opponent])
+        run(main, BenchmarkOptions, [*in_process.common("twice"), *given, opponent, "--training"])
     assert "--opponents names two systems of the name 'distilled'" in capsys.readouterr().err
 
 

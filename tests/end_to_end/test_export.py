@@ -107,6 +107,7 @@ def test_exports_side_by_side(backend: str, in_process: Any, trained: Path, caps
     [
         (["--backend", "onnx", "--precision", "bfloat16"], "has float32, int8, int8-dynamic"),
         (["--calibration-texts", "7"], "fits no scales: leave --calibration-texts out"),
+        (["--data-dir", "x", "--skip-bad-records"], "scales: leave --data-dir --skip-bad-records out"),
         (["--dtype", "bfloat16"], "--dtype has no meaning here: give --precision"),
         (["--max-length", "99"], "--model has its own settings of the task"),
     ],

@@ -255,6 +255,13 @@ def refused(job: str, line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("benchmark", "--precisions float32 --dtype bfloat16", "names the number formats: leave --dtype out"),
         ("benchmark", "--precisions int8", "--precisions int8: no runtime of --backends has it"),
         ("benchmark", "--calibration-texts 5", "only --precisions int8 fits scales: leave --calibration-texts out"),
+        ("benchmark_export", "--model x --precisions float32 --calibration-texts 5", "only --precisions int8 fits"),
+        (
+            "benchmark_export",
+            "--model x --precisions float32 float32",
+            "--precisions is float32 float32; it must name none twice",
+        ),
+        ("benchmark_export", "--model x --batch-sizes 4 4", "--batch-sizes is 4 4; it must name none twice"),
         ("benchmark", "--keep-all 9 --rounds 2", "--keep-all measures quality alone: leave --rounds out"),
         ("benchmark", "--keep-all 9 --precisions bfloat16", "--keep-all compares with torch in float32"),
         ("benchmark", "--lengths 64 --opponents x", "--lengths times inference alone: leave --opponents out"),
