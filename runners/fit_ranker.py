@@ -8,8 +8,9 @@ from pathlib import Path
 if __name__ == "__main__":  # before all other imports: see there
     runpy.run_path(str(Path(__file__).with_name("script.py")))
 
+import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from datasets import Dataset
@@ -24,6 +25,7 @@ from trbert_env.data.passage_ranker import PassageRanker, fit_passage_ranker, ho
 from trbert_env.data.passages import Passage, passages_of
 from trbert_env.data.request import DataRequest
 from trbert_env.data.sampling import sample
+from trbert_env.data.sources import Examples
 from trbert_env.ranges import Range
 
 #: Numbers of first passages of which the table says whether they hold the answer.
@@ -57,7 +59,7 @@ class FitRankerOptions:
         refuse_unused(self, device=no_encoder, dtype=no_encoder)
 
 
-def load_questions(options: FitRankerOptions) -> Dataset:
+def load_questions(options: FitRankerOptions) -> Examples:
     """Return a sample of the training questions, with the whole evidence of each."""
     request = DataRequest(
         "TriviaQA",
@@ -66,7 +68,8 @@ def load_questions(options: FitRankerOptions) -> Dataset:
         reader_settings={"max_words": None},
         skip_bad_records=options.skip_bad_records,
     )
-    return sample(request.load("train").dataset, options.questions, options.run.seed)
+    examples = request.load("train")
+    return replace(examples, dataset=sample(examples.dataset, options.questions, options.run.seed))
 
 
 def shares_found(ranker: PassageRanker | None, questions: Dataset, passage_words: int) -> list[float]:
@@ -98,7 +101,8 @@ def _counted(questions: Dataset) -> Iterator[Mapping[str, Any]]:
 
 def main(options: FitRankerOptions) -> None:
     """Fit a linear ranker of TriviaQA's passages, which brings those that may hold the answer to the front."""
-    questions = load_questions(options)
+    examples = load_questions(options)
+    questions = examples.dataset
     held = max(1, len(questions) // 10)
     training, holdout = questions.select(range(held, len(questions))), questions.select(range(held))
     ranker = fit_passage_ranker(_counted(training), options.passage_words)
@@ -112,7 +116,10 @@ def main(options: FitRankerOptions) -> None:
     ]
     title = f"questions whose first passages hold an answer, % of {held:,} held-out ones"
     print_table(title, ["", *(f"first {count}" for count in _FIRST)], rows)
-    announce(f"read TriviaQA in this order: --reader-options ranking={file}")
+    if examples.source == "embedded":
+        announce(f"the ranker is in {file}; the embedded corpus is read without one, so give it to real questions")
+    else:
+        announce(f"read TriviaQA in this order: --reader-options {shlex.quote(f'ranking={file}')}")
 
 
 if __name__ == "__main__":

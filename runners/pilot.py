@@ -16,7 +16,7 @@ from agents.heuristics import KeepAll, make_heuristic
 from runners.cli.flags import refuse_unused
 from runners.cli.options import DataOptions, EncoderOptions, Group, RunOptions, resolve_device
 from runners.cli.plots import line_plot, metric_label, save_plot
-from runners.cli.run import run
+from runners.cli.run import UserError, run
 from runners.cli.tables import Cell, print_table
 from runners.evaluation.passes import evaluation_conditions, evaluation_env, run_pass
 from runners.evaluation.record import Conditions
@@ -168,6 +168,10 @@ def pilot(options: PilotOptions) -> RunFolder:
     workload = load_split(options.data, options.encoder.backbone)
     num_layers = StagedEncoder(workload.backbone.model).num_layers
     after_layer = max(1, round(num_layers / 3)) if options.after_layer is None else options.after_layer
+    if after_layer >= num_layers:
+        raise UserError(
+            f"--after-layer is {after_layer}, and the encoder has {num_layers} layers: give 1 to {num_layers - 1}"
+        )
     StagedEncoder(workload.backbone.model, (after_layer + 1,))  # says what is wrong before the work begins
     facts = {"data_source": workload.data_source, **workload.backbone.facts, **workload.fingerprints}
     if folder is None:

@@ -71,6 +71,7 @@ def report(probe: LayerProbe, workload: Workload, folder: RunFolder) -> None:
             "reduction_layers": " ".join(map(str, measured_cuts(probe, workload.backbone.model.config))),
         }
     )
+    print(f"record: {folder.metrics_path}\nplot: {folder.path / 'probe.png'}")
 
 
 def main(options: ProbeOptions) -> None:

@@ -97,7 +97,11 @@ def test_an_interrupted_pilot_goes_on(in_process: Any, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [(["--proportions", "1.5"], "--proportions"), (["--after-layer", "4"], "4 layers"), (["--env", "X"], "SQuAD2")],
+    [
+        (["--proportions", "1.5"], "--proportions"),
+        (["--after-layer", "4"], "--after-layer is 4, and the encoder has 4 layers: give 1 to 3"),
+        (["--env", "X"], "SQuAD2"),
+    ],
 )
 def test_pilot_errors(options: list[str], named: str, in_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

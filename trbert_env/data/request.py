@@ -142,16 +142,11 @@ class DataRequest:
         types = {name: kind for name, kind in known.items() if name != "split_seed"}
         check_settings(f"the reader of {self.env}", self.reader_settings, types)
         if self._read_with:
-            from trbert_env.data.embedded import unknown_to_corpus
-
             reader = make_reader(dataset, **self._read_with)
-            if self.data_source == "embedded" and (unread := unknown_to_corpus(dataset, reader.settings)):
-                raise ParameterError(
-                    lambda name: (
-                        f"{', '.join(map(name, unread))} has no meaning for the embedded corpus, which no "
-                        "reader reads: leave it out"
-                    )
-                )
+            if self.data_source == "embedded":
+                from trbert_env.data.embedded import check_known_to_corpus
+
+                check_known_to_corpus(dataset, reader.settings)
 
     @property
     def _read_with(self) -> dict[str, Any]:

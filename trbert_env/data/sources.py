@@ -25,7 +25,6 @@ from trbert_env.data.readers import READERS, Reader
 from trbert_env.data.rows import Place, Rows
 from trbert_env.data.rules import obeying
 from trbert_env.data.sampling import hold_out, sample
-from trbert_env.parameters import ParameterError
 
 __all__ = ["SOURCES", "Examples", "Source", "hold_out", "load_examples", "sample"]
 
@@ -196,17 +195,11 @@ def _converted(reader: Reader, pieces: Iterator[Rows], split: str, faults: Fault
 
 
 def _load_embedded(reader: Reader, split: str, faults: Faults) -> Examples:
-    from trbert_env.data.embedded import EMBEDDED, unknown_to_corpus
+    from trbert_env.data.embedded import EMBEDDED, check_known_to_corpus
 
     if reader.name not in EMBEDDED:
         raise ValueError(f"there is no embedded corpus for {reader.name}: give --data-dir or --data-source hub")
-    if unread := unknown_to_corpus(reader.name, reader.settings):
-        raise ParameterError(
-            lambda name: (
-                f"{', '.join(map(name, unread))} has no meaning for the embedded corpus of {reader.name}, which no "
-                "reader reads: leave it out, or give --data-dir or --data-source hub"
-            )
-        )
+    check_known_to_corpus(reader.name, reader.settings)
     corpus = EMBEDDED[reader.name](split, **reader.settings)
     rows = Rows.concat(list(_pieces(corpus, reader.form, "the embedded corpus")))
     origin = "the embedded corpus: generated text, not the real one"

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
+from runners.cli.flags import flag
 from trbert_env.data.readers import READERS, make_reader, reader_settings
 from trbert_env.data.request import DataRequest
+from trbert_env.parameters import ParameterError
 from trbert_env.presets import PRESETS
 
 
@@ -59,24 +61,30 @@ def test_own_data_and_seeds_of_data_sets_with_splits(tmp_path: Path) -> None:
         DataRequest("RACE", split_seed=1)
 
 
-@pytest.mark.parametrize("settings", [{"split_seed": 1}, {"reader_settings": {"fold": 1}}])
-def test_the_embedded_corpus_has_no_reader(settings: dict[str, Any]) -> None:
-    (name,) = settings.get("reader_settings", settings)
-    with pytest.raises(ValueError, match=f"{name} has no meaning for the embedded corpus, which no reader reads"):
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"split_seed": 1}, "--split-seed"), ({"reader_settings": {"fold": 1}}, "reader setting 'fold'")],
+)
+def test_the_embedded_corpus_has_no_reader(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ParameterError) as caught:
         DataRequest("Hyperpartisan", data_source="embedded", **settings)
+    assert caught.value.told(flag) == (
+        f"{named} has no meaning for the embedded corpus of hyperpartisan_news_detection, which no reader reads: "
+        "leave it out, or give --data-dir or another --data-source"
+    )
 
 
 def test_the_embedded_corpus_is_generated_by_settings_that_it_knows() -> None:
     request = DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard"})
     assert request.load("train").dataset["id"][0] == "hotpot_qa-train-hard-0-00000"
-    with pytest.raises(ValueError, match=r"^config has no meaning for the embedded corpus"):
+    with pytest.raises(ValueError, match=r"^reader setting 'config' has no meaning for the embedded corpus"):
         DataRequest("HotpotQA", data_source="embedded", reader_settings={"level": "hard", "config": "fullwiki"})
 
 
 @pytest.mark.parametrize(
     ("env", "settings", "unread"),
     [
-        ("RACE", {"reader_settings": {"config": "high"}}, "config"),
+        ("RACE", {"reader_settings": {"config": "high"}}, "reader setting 'config'"),
         ("Hyperpartisan", {"split_seed": 1}, "split_seed"),
     ],
 )
@@ -91,7 +99,7 @@ def test_a_setting_that_asks_for_nothing_is_none_that_a_corpus_lacks() -> None:
     """As the ranker of passages reads all words, of the embedded corpus too where the hub cannot be reached."""
     assert make_reader("trivia_qa", max_words=None).settings == {}
     DataRequest("TriviaQA", data_source="embedded", reader_settings={"max_words": None})
-    with pytest.raises(ValueError, match=r"^max_words has no meaning for the embedded corpus"):
+    with pytest.raises(ValueError, match=r"^reader setting 'max_words' has no meaning for the embedded"):
         DataRequest("TriviaQA", data_source="embedded", reader_settings={"max_words": 5})
 
 
