@@ -21,7 +21,8 @@ from runners.cli.display import announce
 from runners.cli.flags import refuse_given
 from runners.cli.options import Group, RunOptions, resolve_device
 from runners.cli.run import UserError, run
-from runners.reporting.exploring import Explorer, data_of
+from runners.reporting.exploring import Explorer
+from runners.reporting.moved import MovedDataOptions, data_of
 from runners.reporting.page import Explored, render_page
 from runners.reporting.server import ReportServer
 from runners.reporting.sources import Source, read_sources
@@ -44,15 +45,13 @@ class ReportOptions:
     split: Literal["train", "validation", "test"] | None = None
     """Split of these texts; the one that results are reported on when not given."""
 
-    data_dir: Path | None = None
-    """Folder of data sets, where the data of the runs have moved since."""
-
     serve: bool = False
     """Serve the page on this machine, with a field for texts of one's own."""
 
     port: Annotated[int, Range(0, 65535)] = 8000
     """With --serve: port of the page; 0 takes any free one."""
 
+    moved: Group[MovedDataOptions] = field(default_factory=MovedDataOptions)
     run: Group[RunOptions] = field(default_factory=RunOptions)
 
     def check(self) -> None:
@@ -79,8 +78,9 @@ def explored_runs(options: ReportOptions, sources: Sequence[Source]) -> list[Exp
             announce(f"{source.path} has no policy: its page shows no tokens")
             continue
         explorer = Explorer.load(source.path, device, dtype)
-        data = data_of(source.path, options.data_dir)
-        records = explorer.sample(data, options.split, options.num_texts, options.run.seed)
+        records = explorer.sample(
+            data_of(source.path, options.moved), options.split, options.num_texts, options.run.seed
+        )
         found.append(Explored(source, explorer, explorer.explore(records)))
     return found
 
@@ -102,6 +102,7 @@ def serve(server: ReportServer) -> None:
 def main(options: ReportOptions) -> None:
     """Write the page, and serve it where that is asked for."""
     sources = read_sources(options.runs)
+    options.moved.check([source.path for source in sources if source.has_policy])
     server = ReportServer(options.port) if options.serve else None  # says what is wrong before the work
     explored = explored_runs(options, sources)
     command = shlex.join(["python", "runners/report.py", *sys.argv[1:]])

@@ -21,7 +21,6 @@ from runners.cli.options import DataOptions
 from runners.evaluation.text_rendering import PlayedText, last_layers, play_text, tokens_of
 from runners.evaluation.timing import placed_reduced
 from runners.reporting.token_classes import SPECIAL, kinds_of
-from runners.runs.earlier import data_of_run
 from runners.runs.models import load_model
 from runners.training.loading import TrainedOn, request_for
 from trbert_env.data.backbones import Backbone
@@ -260,17 +259,6 @@ def spaces_before(pieces: Sequence[Piece], special: Sequence[bool]) -> list[bool
         beside = special[place] or (place > 0 and special[place - 1])
         found.append(place > 0 and (beside or (piece.begins and not glued)))
     return found
-
-
-def data_of(run: Path, data_dir: Path | None) -> DataOptions:
-    """Return the source of a run's texts.
-
-    Args:
-        run: Folder of the run.
-        data_dir: Folder of data sets, where these have moved since; None where they have not.
-    """
-    data = data_of_run(run, DataOptions())
-    return data if data_dir is None else replace(data, data_dir=data_dir)
 
 
 def _array(logits: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -140,7 +140,8 @@ class OwnFiles:
         """
         held_out = "validation" not in self.tables and split in ("train", "validation") and "train" in self.tables
         if not held_out and split not in self.tables:
-            raise ValueError(f"{self.name} has no split {split!r}: choose from {', '.join(self.tables)}")
+            splits = dict.fromkeys([*self.tables, *(("validation",) if "train" in self.tables else ())])
+            raise ValueError(f"{self.name} has no split {split!r}: choose from {', '.join(splits)}")
         return self.tables["train" if held_out else split], held_out
 
     def part(self, rows: Rows, split: str) -> Rows:
