@@ -99,6 +99,14 @@ class Pass:
 class SystemOptions:
     """Options of a compared system; each has a class of its own."""
 
+    def idle(self, speedup: float | None) -> tuple[tuple[str, ...], str]:
+        """Return the names of those of its options that others leave without effect, and why.
+
+        Args:
+            speedup: FLOPs speed-up that is aimed at; None for none.
+        """
+        return (), ""
+
 
 OptionsT = TypeVar("OptionsT", bound=SystemOptions)
 

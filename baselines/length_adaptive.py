@@ -84,6 +84,13 @@ class LengthAdaptiveOptions(SystemOptions):
     crossovers: Annotated[int, Range(0)] = 4
     search_lessons: Annotated[int, Range(1)] = 16
 
+    def idle(self, speedup: float | None) -> tuple[tuple[str, ...], str]:
+        """Return what a search is made by, where there is none; see :meth:`SystemOptions.idle`."""
+        if speedup is not None:
+            return (), ""
+        searched_by = ("population", "rounds", "mutations", "crossovers", "search_lessons")
+        return searched_by, "without --target-speedup nothing is searched for"
+
 
 class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
     """Length-Adaptive Transformer; see the module's page and :class:`~baselines.base.ComparedSystem`.

@@ -75,6 +75,13 @@ class LtpOptions(SystemOptions):
     thresholds: Annotated[tuple[Annotated[float, Range(0)], ...], Items(1)] | None = None
     speedup: Annotated[float, Range(above=1)] | None = None
 
+    def idle(self, speedup: float | None) -> tuple[tuple[str, ...], str]:
+        """Return what thresholds are found by, where they are given; see :meth:`SystemOptions.idle`."""
+        if self.thresholds is None:
+            return (), ""
+        found_by = ("start", "temperature", "regularizer", "threshold_rate", "soft_share")
+        return found_by, "thresholds are given, and not learned"
+
 
 class Ltp(RetentionSystem[LtpOptions]):
     """Learned token pruning; see the module's page and :class:`~baselines.base.ComparedSystem`.

@@ -57,6 +57,12 @@ class PowerBertOptions(SystemOptions):
     lengths: Annotated[tuple[Annotated[float, Range(1)], ...], Items(1, order="falling")] | None = None
     speedup: Annotated[float, Range(above=1)] | None = None
 
+    def idle(self, speedup: float | None) -> tuple[tuple[str, ...], str]:
+        """Return what lengths are found by, where they are given; see :meth:`SystemOptions.idle`."""
+        if self.lengths is None:
+            return (), ""
+        return ("regularizer", "soft_rate", "search_share"), "lengths are given, and not searched for"
+
 
 class PowerBert(PlannedRetention[PowerBertOptions]):
     """PoWER-BERT; see the module's page and :class:`~baselines.base.ComparedSystem`.

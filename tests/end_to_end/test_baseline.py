@@ -176,6 +176,18 @@ def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -
         (["pooled", "--target-speedup", "40"], "give a --target-speedup in between"),
         (["pooled", "--target-speedup", "2", "--system-options", "ratio=0.9"], "ratio settles the speed-up"),
         (["ltp", "--system-options", "speedup=3"], "--system-options has speedup, which --target-speedup settles"),
+        (
+            ["ltp", "--system-options", "thresholds=[0,0,1,1]", "start=2", "soft_share=0.3"],
+            "start and soft_share, but thresholds are given, and not learned: leave start soft_share out",
+        ),
+        (
+            ["power-bert-restored", "--system-options", "lengths=[9,8,7,6]", "regularizer=1"],
+            "regularizer, but lengths are given, and not searched for",
+        ),
+        (
+            ["length-adaptive", "--system-options", "rounds=3"],
+            "rounds, but without --target-speedup nothing is",
+        ),
         (["poled"], "system 'poled' is unknown"),
         (["distilled", "--reduction-layers", "2"], "have no reduction layers"),
         (["distilled", "--distillation", "0", "--temperature", "2"], "leave --temperature out"),

@@ -106,4 +106,8 @@ class TrainBaselineOptions:
             if "layers" in values:
                 raise UserError("--layers and layers of --system-options say the same: leave one out")
             values["layers"] = list(self.layers)
-        return system_options(self.system, values)
+        options = system_options(self.system, values)
+        idle, reason = options.idle(self.target_speedup)
+        if given := [name for name in idle if name in values]:
+            raise UserError(f"--system-options has {' and '.join(given)}, but {reason}: leave {' '.join(given)} out")
+        return options
