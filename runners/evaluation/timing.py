@@ -241,7 +241,7 @@ class ClockReading:
 
     Attributes:
         wall: Speed-ups by the clock, over ``"stock"`` transformers and over the ``"packed"`` encoder.
-        cpu: The same by CPU time; empty on a GPU, where it tells nothing.
+        cpu: The same by CPU time, where it is known; empty on a GPU, where it tells nothing.
         load: Work of other processes meanwhile.
     """
 
@@ -268,10 +268,10 @@ def read_clock(systems: Mapping[str, System], texts: Sequence[EncodedText], roun
     with watch:
         timings = time_sample(systems, texts, rounds)
     reduced, sides = timings["reduced"], ("stock", "packed")
-    on_cpu = systems["reduced"].device.type == "cpu"
+    by_cpu = {name: Ratio.by_cpu(timings[name], reduced) for name in sides if systems["reduced"].device.type == "cpu"}
     return ClockReading(
         {name: Ratio.of(timings[name], reduced) for name in sides},
-        {name: Ratio.by_cpu(timings[name], reduced) for name in sides if on_cpu},
+        {name: ratio for name, ratio in by_cpu.items() if not math.isnan(ratio.median)},
         watch.load,
     )
 
