@@ -42,7 +42,7 @@ def _official(folder: Path, split: str, faults: Faults) -> Rows | None:
     def records() -> Iterator[tuple[int, dict[str, Any]]]:
         for number, (label, file) in enumerate(files):
             try:
-                text = file.read_text(encoding="utf-8")
+                text = file.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
                 problem = f": not UTF-8 ({error.reason}): write the file as UTF-8"
                 faults.report(place.name, place.locate(number), "that are not UTF-8", problem)

@@ -83,7 +83,7 @@ def _by_number(file: Path) -> tuple[int, str]:
 def _questions(file: Path) -> list[dict[str, Any]]:
     """The questions of one file, which all share its article."""
     try:
-        content = json_record(file.read_text(encoding="utf-8"))
+        content = json_record(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadRecordError("that are not UTF-8", f": not UTF-8 ({error.reason}): write the file as UTF-8") from error
     article = value_of(content, "article", str, "the file")

@@ -177,7 +177,7 @@ def _evidence(evidence: Path, name: Any) -> str | None:
     if not isinstance(name, str) or not name or not (evidence / name).is_file():
         return None
     try:
-        return (evidence / name).read_text(encoding="utf-8")
+        return (evidence / name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f": {evidence / name} is not UTF-8 ({error.reason}): write it as UTF-8"
         raise BadRecordError("with evidence that is not UTF-8", problem) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -35,6 +36,13 @@ def test_imdb_official(prefix: str, write: Any, tmp_path: Path) -> None:
     ]
     assert found.labels == ("neg", "pos")
     assert len(load_examples("imdb", "test", data_dir=str(tmp_path)).dataset) == 1
+
+
+def test_a_byte_order_mark_is_none_of_the_review(write: Any, tmp_path: Path) -> None:
+    aclimdb(write, "")
+    file = tmp_path / "train" / "neg" / "3_2.txt"
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert load_examples("imdb", "train", data_dir=str(tmp_path)).dataset["text"][1] == "Dull"
 
 
 def test_shards_number_their_rows_apart(write: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ def test_faults(change: dict[str, Any], message: str, left: int, write: Any, tmp
     found = load_examples("race", "train", data_dir=str(tmp_path), skip_bad_records=True)
     assert len(found.dataset) == 2 + left
     assert found.left_out
+
+
+def test_a_byte_order_mark_is_none_of_the_text(write: Any, tmp_path: Path) -> None:
+    write("RACE/dev/high/9.txt", FILE)
+    (file,) = tmp_path.rglob("9.txt")
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    found = load_examples("race", "validation", data_dir=str(tmp_path)).dataset
+    assert found["article"][0] == FILE["article"]
 
 
 def test_files_that_are_no_json(write: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,14 @@ def test_official(root: str, name: str, split: str, write: Any, tmp_path: Path) 
     assert row["aliases"] == ["oslo", "oslo norway", "christiania oslo"]
     assert (row["id"], row["group"]) == ("tc_9", "tc_9")
     assert row["question"] == "Which city has the old mill?"
+
+
+def test_a_byte_order_mark_is_none_of_the_evidence(write: Any, tmp_path: Path) -> None:
+    official(write, "wikipedia-dev", question())
+    plain = first(tmp_path, "validation")["context"]
+    for file in tmp_path.rglob("*.txt"):
+        file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert first(tmp_path, "validation")["context"] == plain
 
 
 def test_aliases_that_the_metric_does_not_count_are_not_looked_for(write: Any, tmp_path: Path) -> None:
