@@ -33,6 +33,10 @@ class _Count:
     number: int = 1
 
 
+#: Origin -> kind of fault -> its count.
+_Counts = dict[str, dict[str, _Count]]
+
+
 @dataclass
 class Faults:
     """What becomes of malformed records.
@@ -47,11 +51,15 @@ class Faults:
         >>> faults.report("train.csv", "line 20", "without a label", ": label is null: fill it in")
         >>> faults.summary
         '2 records of train.csv were skipped: 2 without a label (first: line 17)'
+        >>> faults.note("dev.csv", "line 3", "of which a part is missing")
+        >>> faults.summary.partition("; ")[2]
+        '1 record of dev.csv was read all the same: 1 of which a part is missing (first: line 3)'
     """
 
     skip: bool = False
     skippable: bool = True
-    _counts: dict[str, dict[str, _Count]] = field(default_factory=dict)
+    _counts: _Counts = field(default_factory=dict)
+    _noted: _Counts = field(default_factory=dict)
 
     def report(self, origin: str, at: str, kind: str, problem: str) -> None:
         """Take note of a malformed record.
@@ -80,31 +88,60 @@ class Faults:
             at: The place there.
             kind: Reason that it is left out, to be read after "3 records".
         """
-        counts = self._counts.setdefault(origin, {})
-        if kind in counts:
-            counts[kind].number += 1
-        else:
-            counts[kind] = _Count(at)
+        _add(self._counts, origin, at, kind)
+
+    def note(self, origin: str, at: str, kind: str) -> None:
+        """Count a record that is read, but not as it should be.
+
+        Args:
+            origin: The file, folder or name on the hub that holds the record.
+            at: The place there.
+            kind: What is odd about it, to be read after "3 records".
+        """
+        _add(self._noted, origin, at, kind)
 
     @property
     def counts(self) -> dict[str, int]:
         """Records that were left out, by kind of fault, over all origins."""
-        totals: dict[str, int] = {}
-        for counts in self._counts.values():
-            for kind, count in counts.items():
-                totals[kind] = totals.get(kind, 0) + count.number
-        return totals
+        return _totals(self._counts)
+
+    @property
+    def noted(self) -> dict[str, int]:
+        """Records that are read, but not as they should be, by kind of oddity, over all origins."""
+        return _totals(self._noted)
 
     @property
     def summary(self) -> str:
-        """One line on what was left out, or nothing."""
-        origins = [self._of_origin(origin) for origin in self._counts]
-        more = len(origins) - _NAMED_ORIGINS
-        return "; ".join([*origins[:_NAMED_ORIGINS], *([f"and some of {more} more files"] if more > 0 else [])])
+        """One line on what was left out, and on what is odd about others; or nothing."""
+        return "; ".join([*_told(self._counts, "skipped"), *_told(self._noted, "read all the same")])
 
-    def _of_origin(self, origin: str) -> str:
-        counts = self._counts[origin]
-        total = sum(count.number for count in counts.values())
-        kinds = ", ".join(f"{count.number:,} {kind} (first: {count.first})" for kind, count in counts.items())
-        skipped = "record of {} was skipped" if total == 1 else "records of {} were skipped"
-        return f"{total:,} {skipped.format(origin)}: {kinds}"
+
+def _add(counts: _Counts, origin: str, at: str, kind: str) -> None:
+    """Count a record."""
+    own = counts.setdefault(origin, {})
+    if kind in own:
+        own[kind].number += 1
+    else:
+        own[kind] = _Count(at)
+
+
+def _totals(counts: _Counts) -> dict[str, int]:
+    """The numbers by kind, over all origins."""
+    totals: dict[str, int] = {}
+    for own in counts.values():
+        for kind, count in own.items():
+            totals[kind] = totals.get(kind, 0) + count.number
+    return totals
+
+
+def _told(counts: _Counts, what: str) -> list[str]:
+    """A phrase on the records of each of the first origins, and one on the others."""
+    origins = [_of_origin(origin, own, what) for origin, own in counts.items()]
+    more = len(origins) - _NAMED_ORIGINS
+    return [*origins[:_NAMED_ORIGINS], *([f"and some of {more} more files"] if more > 0 else [])]
+
+
+def _of_origin(origin: str, counts: dict[str, _Count], what: str) -> str:
+    total = sum(count.number for count in counts.values())
+    kinds = ", ".join(f"{count.number:,} {kind} (first: {count.first})" for kind, count in counts.items())
+    return f"{total:,} {f'record of {origin} was' if total == 1 else f'records of {origin} were'} {what}: {kinds}"

@@ -13,7 +13,7 @@ from trbert_env.data.rows import Place, Rows, rows_of_records
 #: Rows that are turned into Python objects at once.
 _BATCH = 1024
 
-#: Counts the record at hand under a kind of oddity, to be read after "3 records"; the record itself may be kept.
+#: Counts the record at hand, if it is kept, under a kind of oddity, to be read after "3 records".
 Note = Callable[[str], None]
 
 
@@ -82,15 +82,15 @@ class Maker:
             try:
                 if not isinstance(item, Mapping):
                     raise BadRecordError("that are not JSON objects", ": not a JSON object: write {...}")
-                yield number, self.make(item, _note(faults, place, at))
+                notes: list[str] = []
+                record = self.make(item, notes.append)
+                for kind in notes:  # of records that are kept alone
+                    faults.note(place.name, at, kind)
+                yield number, record
             except BadRecordError as fault:
                 faults.report(place.name, at, fault.kind, fault.problem)
             except LeftOutError as left_out:
                 faults.leave_out(place.name, at, left_out.kind)
-
-
-def _note(faults: Faults, place: Place, at: str) -> Note:
-    return lambda kind: faults.leave_out(place.name, at, kind)
 
 
 def _numbered(rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -47,6 +47,7 @@ class Examples:
         description: One line for reports: the split, its size, its origin, and what was left out.
         labels: The names of all classes in their order, where labels are names; else empty.
         left_out: Number of records left out, by kind of fault.
+        noted: Number of records that are read, but not as they should be, by kind of oddity.
     """
 
     dataset: Dataset
@@ -54,6 +55,7 @@ class Examples:
     description: str
     labels: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    noted: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_examples(
@@ -256,7 +258,7 @@ def _examples(
     # With a fingerprint of its own, because working one out would copy all of the text.
     loaded = Dataset(InMemoryTable(_few_chunks(checked.table)), fingerprint=generate_random_fingerprint())
     description = f"{name} {split}, {len(loaded):,} examples from {origin}{left_out}"
-    return Examples(loaded, source, description, labels, faults.counts)
+    return Examples(loaded, source, description, labels, faults.counts, faults.noted)
 
 
 def _few_chunks(table: pa.Table) -> pa.Table:

@@ -278,7 +278,7 @@ def test_rankings_that_do_not_fit_are_counted(ranking: Any, kind: str, write: An
     write(DEV, [question()])
     file = write("ranking.json", ranking)
     found = load(tmp_path, ranking=str(file))
-    assert found.left_out == {kind: 1}
+    assert found.noted == {kind: 1}
     assert len(found.dataset) == 1
     expected = ["Oslo", "Old Mill", "Ada Roy"] if ranking["x1"] else ["Old Mill", "Ada Roy", "Oslo"]
     assert found.dataset[0]["paragraphs"]["title"] == expected

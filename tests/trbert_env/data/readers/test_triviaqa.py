@@ -128,7 +128,7 @@ def test_evidence_that_is_missing_or_empty(odd: dict[str, Any], write: Any, tmp_
     official(write, "wikipedia-dev", question(pages=[odd, page("Town.txt")]), Empty="", Blank=" \n\r\n")
     found = load(tmp_path)
     assert found.dataset["context"][0].startswith("Some towns are small.")
-    assert found.left_out == {"of whose evidence files some are missing or empty (the others are read)": 1}
+    assert found.noted == {"of whose evidence files some are missing or empty (the others are read)": 1}
     file = official(write, "wikipedia-dev", question(pages=[odd]), question("b"))
     with pytest.raises(ValueError, match=rf"^{file}, question 0, question_id 'tc_9': none of its evidence files is"):
         load(tmp_path)
@@ -279,7 +279,7 @@ def test_columns_of_the_hub(layout: str, name: str, write: Any, tmp_path: Path) 
     assert row["answers"]["text"] == ["Oslo", "Oslo", "OSLO", "Oslo"]
     assert row["aliases"] == ["oslo"]
     assert row["context"].count("\n\n") == 1
-    assert load(tmp_path).left_out == {"of whose evidence files some are missing or empty (the others are read)": 1}
+    assert load(tmp_path).noted == {"of whose evidence files some are missing or empty (the others are read)": 1}
     with pytest.raises(ValueError, match=r"columns of the hub do not tell what is verified: put the official qa/ver"):
         load(tmp_path, verified=True)
     unknown = {"value": "<unk>", "aliases": [], "normalized_aliases": []}
