@@ -47,8 +47,12 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """Return the row of ``runs.csv``."""
+        flat = self.record.to_flat()
         told = {"env": self.env, "system": self.system, "target": self.target, "seed": self.seed}
-        return self.record.to_flat() | told | ({} if self.run is None else {"run": str(self.run)})
+        if self.system == CONTROL:  # whose policy is not run in use
+            costs = {"flops_speedup": self.flops_speedup, "slices_speedup": flat.get("slices_full_speedup")}
+            told |= {name: cost for name, cost in costs.items() if name in flat}
+        return flat | told | ({} if self.run is None else {"run": str(self.run)})
 
     @property
     def main_metric(self) -> str:

@@ -130,6 +130,7 @@ def test_table_2_and_what_is_done_is_not_done_again(
     assert (folder / "table2.png").read_bytes().startswith(PNG)
 
     runs = rows_in(folder / "runs.csv")
+    assert {row["flops_speedup"] for row in runs if row["system"] == CONTROL} == {"1.0"}
     for env in ("SQuAD2", "IMDB"):  # one start, the same texts, and one number of texts for all
         own = [row for row in runs if row["env"] == env]
         assert len({row["encoder_fingerprint"] for row in own}) == 1
@@ -272,6 +273,9 @@ def test_table_3_counts_against_slices(author: Author, started: list[str]) -> No
         float(control["slices_speedup"]) * float(ours["flops_speedup"]), rel=1e-6
     )
     assert len(list((folder / "slices").glob("*.json"))) == 4
+    for row in rows_in(folder / "runs.csv"):
+        if row["system"] == CONTROL:
+            assert (row["flops_speedup"], row["slices_speedup"]) == ("1.0", row["slices_full_speedup"])
     longer.resume("table3")
     assert len(started) == 7
 
