@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from trbert_env.data.normalisation import trivia_normal
-from trbert_env.tasks.overlap_scores import overlap_scores
+from trbert_env.tasks.overlap_scores import best_answer_metrics
 
 
 def trivia_metrics(predictions: Mapping[str, str], aliases: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -27,12 +27,4 @@ def trivia_metrics(predictions: Mapping[str, str], aliases: Mapping[str, Sequenc
         >>> trivia_metrics({"a": "Rock-n-Roll", "b": "Oslo, Norway"}, {"a": ["rock n roll"], "b": ["oslo"]})
         {'f1': 83.33333333333333, 'exact_match': 50.0}
     """
-    if not aliases:
-        raise ValueError("there are no questions to score: give at least one record")
-    f1, exact = 0.0, 0
-    for key, golds in aliases.items():
-        if key in predictions:
-            found, right = trivia_normal(predictions[key]), [trivia_normal(gold) for gold in golds]
-            f1 += max((overlap_scores(found.split(), gold.split()).f1 for gold in right), default=0.0)
-            exact += found in right
-    return {"f1": 100.0 * f1 / len(aliases), "exact_match": 100.0 * exact / len(aliases)}
+    return best_answer_metrics(predictions, aliases, trivia_normal)
