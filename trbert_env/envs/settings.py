@@ -37,7 +37,8 @@ class EnvSettings:
         array_type: Kind of observations, rewards and infos, ``"numpy"`` or ``"torch"``.
         autoreset_mode: ``"SameStep"``, ``"NextStep"`` or ``"Disabled"``.
         info_scores: ``"residual"`` or ``"attention"`` adds ``infos["importance"]``; None adds nothing.
-        order: ``"shuffle"``, or ``"once"`` for one pass over the split.
+        order: ``"shuffle"``, or ``"once"`` for one pass over the split, which a reset with a seed begins anew; so does
+            one without a seed, except after an end in DISABLED mode, where it leads to the next texts.
         final_obs: True to add ``infos["final_obs"]`` (SAME_STEP; a large copy).
         render_mode: None, ``"ansi"`` or ``"rgb_array"``.
 

@@ -186,7 +186,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     # -- the contract ----------------------------------------------------------------------------------
 
     def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Draw new texts for all rows.
+        """Draw new texts for all rows: with ``order="once"`` the first ones, or after an end in DISABLED mode the next.
 
         Args:
             seed: Fixes the order of the texts from here on; of a list, the first entry counts.
@@ -201,7 +201,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"reset_mask must be all True, of shape ({self.num_envs},): all rows end together")
         first_seed = seed[0] if isinstance(seed, list) else seed
         super().reset(seed=first_seed)
-        if first_seed is not None or self._order.order == "once":
+        if first_seed is not None or (self._order.order == "once" and not self._goes_on_by_reset):
             self._order.restart()
         return self._begin()
 
@@ -272,6 +272,12 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._episode = None
 
     # -- episodes --------------------------------------------------------------------------------------
+
+    @property
+    def _goes_on_by_reset(self) -> bool:
+        """Whether a reset is what leads to the next texts of a pass, which nothing else does in DISABLED mode."""
+        ended = self._episode is not None and self._episode.forward.done
+        return ended and self.autoreset_mode is AutoresetMode.DISABLED
 
     def _advance(self, keep: Tensor) -> tuple[Tensor, Outcome | None]:
         """Apply a packed mask: ``(num_envs,)`` float64 rewards, and the outcome after the last reduction."""
