@@ -52,7 +52,7 @@ def settle_speed(
         device: Device to compute on.
         target: FLOPs speed-up; None leaves the model's decision rule as it is.
     """
-    table = measure_speeds(model, texts, dtype, device)
+    table = measure_speeds(model, texts, dtype, device, target)
     model.speed_table = table
     if target is None:
         return
@@ -63,7 +63,11 @@ def settle_speed(
 
 
 def measure_speeds(
-    model: TokenReducedModel, texts: Sequence[EncodedText], dtype: torch.dtype, device: str
+    model: TokenReducedModel,
+    texts: Sequence[EncodedText],
+    dtype: torch.dtype,
+    device: str,
+    target: float | None = None,
 ) -> SpeedTable:
     """Run a model at many thresholds; see :class:`~trbert_env.reduction.speed_table.SpeedTable`.
 
@@ -72,6 +76,7 @@ def measure_speeds(
         texts: Training texts, in random order; the first :data:`MEASURED_TEXTS` are used.
         dtype: Number format of the encoder.
         device: Device to compute on.
+        target: FLOPs speed-up that the table is to reach too; None for none.
     """
     measured = placed_reduced(model, device, dtype)
     sample = texts[:MEASURED_TEXTS]
@@ -83,17 +88,22 @@ def measure_speeds(
             bar.update()
             return found
 
-        return tabulate(speedup)
+        return tabulate(speedup, target)
 
 
-def tabulate(speedup: Callable[[float], float]) -> SpeedTable:
-    """A table of a function of the threshold's log-odds, that grows with them, about even in log speed-up."""
-    points = {0.0: speedup(0.0)}
+def tabulate(speedup: Callable[[float], float], target: float | None = None) -> SpeedTable:
+    """A table of a function of the threshold's log-odds, that grows with them, about even in log speed-up.
+
+    Args:
+        speedup: The function.
+        target: Speed-up that it is to reach, besides :data:`SLOWEST` to :data:`FASTEST`; None for none.
+    """
+    points, wanted = {0.0: speedup(0.0)}, (SLOWEST, FASTEST, target or FASTEST)
     for odds in REACH:
-        if points[max(points)] < FASTEST:
+        if points[max(points)] < max(wanted):
             points[odds] = speedup(odds)
     for odds in REACH:
-        if points[min(points)] > SLOWEST:
+        if points[min(points)] > min(wanted):
             points[-odds] = speedup(-odds)
     while len(points) < TABLE_SIZE:
         known = sorted(points)

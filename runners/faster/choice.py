@@ -130,7 +130,7 @@ def measure_points(
         Which threshold gives which speed on these texts, and the points, from the slowest.
     """
     held_out = full.workload
-    table = measure_speeds(model, held_out.texts, dtype, device)
+    table = measure_speeds(model, held_out.texts, dtype, device, trained)
     rules = {speed: DecisionRule(threshold=table.threshold(speed)) for speed in candidates(table, trained)}
     if trained not in rules:
         announce(

@@ -61,6 +61,10 @@ class Holdout:
     least: int = 0
     use: str = "to watch the quality on"
 
+    @property
+    def _or_none(self) -> str:
+        return "" if self.least else ", 0 for none"
+
     def split(self, dataset: Dataset) -> tuple[Dataset, Dataset | None]:
         """Return the records to learn from, in random order, and those set aside, None for none; announce how many.
 
@@ -81,11 +85,12 @@ class Holdout:
         try:
             train, withheld = hold_out(dataset, default if self.texts is None else self.texts)
         except ValueError as error:
-            raise ValueError(f"{error} (--holdout-texts, 0 for none)") from error
+            raise ValueError(f"{error} (--holdout-texts{self._or_none})") from error
         if len(withheld) > len(train):
+            whole = "" if self.texts == len(withheld) else ", as those that share a passage stay together"
             raise ValueError(
-                f"--holdout-texts sets {len(withheld):,} of {len(dataset):,} training texts aside, which leaves "
-                f"{len(train):,} to train on: set at most half of them aside, or none with 0"
+                f"{len(withheld):,} of {len(dataset):,} training texts would be withheld{whole}, which leaves "
+                f"{len(train):,} to train on: give a --holdout-texts that withholds at most half of them{self._or_none}"
             )
         if not len(withheld):
             return train, None

@@ -17,6 +17,8 @@ Indices = npt.NDArray[np.int64]
 
 #: Share of the records, the last of the order, in which whole passages stand together, so that they can be held out.
 RESERVED = 0.5
+#: Share that is reserved at least, of a split in which one passage has most of the records.
+LEAST_RESERVED = 0.2
 
 
 def sample(dataset: Dataset, max_examples: int | None, seed: int = 0) -> Dataset:
@@ -141,7 +143,11 @@ def _order(dataset: Dataset, seed: int) -> tuple[Indices, Indices]:
     by_passage, ends = grouped_order(passages_of(dataset), random)
     if len(ends) == len(dataset):
         return order, np.arange(1, len(dataset) + 1)
-    bound = int(max(ends[ends <= (1 - RESERVED) * len(dataset)], default=ends[0]))
+    size, reserved = len(dataset), RESERVED * len(dataset)
+    if 2 * ends[0] > size:  # a passage of more than half of them, which nothing is held out of
+        others = size - int(ends[0])
+        reserved = max(RESERVED * others, min(others, LEAST_RESERVED * size))
+    bound = int(max(ends[ends <= size - reserved], default=ends[0]))
     last = by_passage[bound:]
     return np.concatenate([order[~np.isin(order, last)], last]), ends[ends >= bound]
 
@@ -183,12 +189,17 @@ def _fitting(ends: Indices, max_examples: int) -> int:
 def grouped_order(codes: Indices, random: np.random.Generator) -> tuple[Indices, Indices]:
     """Return a random order of records in which groups stay together, and the end of each group in it.
 
+    A group of more than half of the records stands first: what is held out comes from the end, and not from it.
+
     Args:
         codes: The group of each record, from :func:`passage_codes`.
         random: The generator of the order of groups; within a group the order stays.
     """
     sizes = np.bincount(codes)
     order = random.permutation(len(sizes))
+    if 2 * sizes.max(initial=0) > len(codes):
+        largest = sizes.argmax()
+        order = np.concatenate([[largest], order[order != largest]])
     rank = np.empty(len(sizes), np.int64)
     rank[order] = np.arange(len(sizes))
     return np.argsort(rank[codes], kind="stable"), np.cumsum(sizes[order])

@@ -44,6 +44,18 @@ def test_a_table_reaches_from_slow_to_fast_and_interpolates(slope: float) -> Non
         assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(wanted, rel=0.06)
 
 
+@pytest.mark.parametrize("target", [1.01, 5.5, 7.0])
+@pytest.mark.parametrize("middle", [1.2, 3.0, 5.2])
+def test_a_table_reaches_a_target_wherever_it_lies(target: float, middle: float) -> None:
+    start = math.log((middle - 1.0) / (9.0 - middle))
+
+    def speedup(odds: float) -> float:  # 1x to 9x, and so much at a threshold of a half
+        return 1.0 + 8.0 / (1.0 + math.exp(-start - odds))
+
+    threshold = tabulate(speedup, target).threshold(target)
+    assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(target, rel=0.1)
+
+
 def test_a_policy_that_knows_no_difference_gives_a_table_without_targets() -> None:
     table = tabulate(lambda odds: 4.0 if odds > 0 else 1.0)  # everything or nothing
     assert table.speedups[0] == 1.0

@@ -90,6 +90,19 @@ def test_samples_of_few_passages_are_random_all_the_same(sizes: tuple[int, ...])
             hold_out(data, 2)
 
 
+@pytest.mark.parametrize("sizes", [(400, *[5] * 10), (*[5] * 10, 400), (20, 300, 20), (200, 100, 60)])
+@pytest.mark.parametrize("form", ["context", "group"])
+def test_nothing_is_held_out_of_a_passage_that_has_most_records(sizes: tuple[int, ...], form: str) -> None:
+    names = [f"passage {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    data, large = Dataset.from_dict({form: names, "id": range(len(names))}), f"passage {sizes.index(max(sizes))}"
+    for seed in range(5):
+        rest, withheld = hold_out(data, len(names) // 10, seed)
+        assert len(withheld) <= len(rest)
+        assert large not in withheld[form][:]
+        beside = sample(data, len(rest), seed)
+        assert not set(beside["id"][:]) & set(withheld["id"][:]), "a sample has none of them"
+
+
 def test_no_records_have_no_passages() -> None:
     assert passages_of(Dataset.from_dict({"context": []})).tolist() == []
     assert len(sample(Dataset.from_dict({"text": ["a"], "text_pair": [None]}).select([]), 3)) == 0
