@@ -12,6 +12,9 @@ from agents.base import Rollout
 from agents.policy_gradient import Choices, PolicyGradient, PolicyGradientOptions, check_samples
 from trbert_env.ranges import Range
 
+#: Deviation of returns that are equal but for rounding, as a share of them.
+_EQUAL = 1e-5
+
 
 @dataclass(frozen=True)
 class GrpoOptions(PolicyGradientOptions):
@@ -81,5 +84,8 @@ class Grpo(PolicyGradient):
     def advantages(self, returns: Tensor, samples: int) -> Tensor:
         """``(rows,)``: returns in units of their deviation within the text; 0 where all samples earn the same."""
         grouped = returns.view(-1, samples)
-        centred = grouped - grouped.mean(1, keepdim=True)
-        return (centred / (grouped.std(1, correction=0, keepdim=True) + 1e-6)).flatten()
+        mean = grouped.mean(1, keepdim=True)
+        deviation = grouped.std(1, correction=0, keepdim=True)
+        # Equal returns differ from their mean by its rounding, which their deviation would blow up.
+        differ = deviation > _EQUAL * (1.0 + mean.abs())
+        return torch.where(differ, (grouped - mean) / (deviation + 1e-6), 0.0).flatten()

@@ -40,7 +40,12 @@ class JointOptions(LearningOptions):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything is learned from the teacher."""
-        return self.distillation > 0 or self.states_weight > 0 or self.reward == "distillation"
+        return self.states_weight > 0 or self.needs_teacher_logits
+
+    @property
+    def needs_teacher_logits(self) -> bool:
+        """Whether anything is learned from what the teacher answers, and not from its states alone."""
+        return self.distillation > 0 or self.reward == "distillation"
 
 
 @dataclass(frozen=True)

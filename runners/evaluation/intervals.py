@@ -131,15 +131,17 @@ class Loss:
 
     Attributes:
         mean: Mean loss; negative where it gained.
-        bound: One-sided upper bound of :data:`CONFIDENCE`; see :func:`loss_bound`.
+        bound: One-sided upper bound; see :func:`loss_bound`.
         half_width: Half the width of the two-sided interval; see :func:`loss_half_width`.
         spread: Spread that the bound follows from.
+        confidence: Confidence of the bound, of this model taken alone.
     """
 
     mean: float
     bound: float
     half_width: float
     spread: Spread
+    confidence: float = CONFIDENCE
 
     @classmethod
     def of(cls, full: Numbers, reduced: Numbers, groups: Groups) -> Loss:
@@ -159,7 +161,8 @@ class Loss:
         Args:
             count: Number of models that are compared on the same texts.
         """
-        return replace(self, bound=loss_bound(self.spread, 1.0 - (1.0 - CONFIDENCE) / count))
+        confidence = 1.0 - (1.0 - CONFIDENCE) / count
+        return replace(self, bound=loss_bound(self.spread, confidence), confidence=confidence)
 
     def draws_needed(self, most: float) -> int | None:
         """Return how many independent draws like these would show that no more than ``most`` is lost.
@@ -171,7 +174,7 @@ class Loss:
             The number of passages or queries where texts share them, else of texts; None where no number would do, for
             more is lost.
         """
-        return draws_needed(self.spread, most)
+        return draws_needed(self.spread, most, self.confidence)
 
 
 def loss_bound(spread: Spread, confidence: float = CONFIDENCE) -> float:
@@ -220,19 +223,20 @@ def _with_draws(spread: Spread, draws: tuple[float, ...]) -> Spread:
 _ENDLESS = 10**9
 
 
-def draws_needed(spread: Spread, most: float) -> int | None:
+def draws_needed(spread: Spread, most: float, confidence: float = CONFIDENCE) -> int | None:
     """Return the least number of draws whose bound is at most ``most``, at the same mean and deviation.
 
     Args:
         spread: Spread of the paired differences.
         most: Points of the main metric.
+        confidence: Confidence of the bound.
 
     Returns:
         The number; None where there is none.
     """
 
     def holds(count: int) -> bool:
-        return loss_bound(Spread(spread.mean, spread.deviation, count)) <= most
+        return loss_bound(Spread(spread.mean, spread.deviation, count), confidence) <= most
 
     if spread.mean >= most or not math.isfinite(spread.deviation) or not holds(_ENDLESS):
         return None

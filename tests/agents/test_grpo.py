@@ -46,6 +46,16 @@ def test_advantages_are_in_units_of_the_texts_own_deviation(env: TokenReductionV
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("samples", [2, 3, 8, 12])
+def test_equal_returns_teach_nothing_whatever_they_are(env: TokenReductionVectorEnv, samples: int) -> None:
+    returns = torch.randn(200, generator=torch.Generator().manual_seed(0)).repeat_interleave(samples)
+    rounded = returns * (1.0 + 3e-7 * torch.randn(len(returns), generator=torch.Generator().manual_seed(1)))
+    agent = make_grpo(env)
+    for same in (returns, 30.0 * returns, rounded):
+        assert not agent.advantages(same, samples).any()
+    assert agent.advantages(returns + 1e-3 * torch.arange(len(returns)), samples).abs().mean() > 0.5
+
+
 def test_rloo_compares_with_the_others(env: TokenReductionVectorEnv) -> None:
     shared = ReinforceOptions(keep_fractions=(0.6, 0.3))
     agent = make_agent("rloo", AgentSpec.of_env(env), shared, {})

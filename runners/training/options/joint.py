@@ -198,6 +198,8 @@ class JointFinetuneOptions:
             self._check_single_sample()
         if not self.joint.needs_teacher:
             refuse_given(self, ("--teacher", "--remember-teacher", "--temperature"), "--distillation 0 has no teacher")
+        elif not self.joint.needs_teacher_logits:
+            refuse_given(self, ("--temperature",), "--distillation 0 learns nothing from the teacher's logits")
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty",), "--length-penalty 0 is no price")
         if self.training.watch and self.training.holdout_texts == 0:

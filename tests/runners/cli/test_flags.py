@@ -304,6 +304,7 @@ CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
         ("joint_finetune", "--distillation 0 --teacher x", "--distillation 0 has no teacher: leave --teacher out"),
         ("joint_finetune", "--distillation 0 --remember-teacher", "leave --remember-teacher out"),
         ("joint_finetune", "--distillation 0 --temperature 2", "leave --temperature out"),
+        ("joint_finetune", "--distillation 0 --states-weight 1 --temperature 2", "leave --temperature out"),
         ("sweep", "--policy.sampler bernoulli --policy.exploration 0.3 0.1", NO_BUDGET),
         ("sweep", "--policy.sampler bernoulli --policy.keep-fractions 0.5 0.2 --heuristics", NO_BUDGET),
         ("sweep", "--stage joint --joint.sampler bernoulli --joint.keep-fractions 0.5 0.2", NO_BUDGET),

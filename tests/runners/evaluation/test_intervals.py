@@ -100,6 +100,7 @@ def test_how_many_texts_would_show_it() -> None:
     assert needed is not None
     for count, holds in ((needed, True), (needed - 1, False)):
         assert (loss_bound(Spread(loss.spread.mean, loss.spread.deviation, count)) <= 1.0) == holds
+    assert loss.among(2).draws_needed(1.0) > needed  # whose bound has to hold for the best of two
     assert loss.draws_needed(0.4) is None  # no number shows that less is lost than is lost
     assert draws_needed(Spread(0.0, 0.0, 7), 0.5) == 529  # 264 / 0.5, where no answer changes
 
