@@ -303,6 +303,7 @@ CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
         ("joint_finetune", "--holdout-texts 0 --watch 2", "--holdout-texts 0 leaves nothing to watch: leave --watch"),
         ("joint_finetune", "--distillation 0 --teacher x", "--distillation 0 has no teacher: leave --teacher out"),
         ("joint_finetune", "--distillation 0 --remember-teacher", "leave --remember-teacher out"),
+        ("train_policy", "--initial-keep-probability 0.9", "leave --initial-keep-probability out"),
         ("joint_finetune", "--distillation 0 --temperature 2", "leave --temperature out"),
         ("joint_finetune", "--distillation 0 --states-weight 1 --temperature 2", "leave --temperature out"),
         ("sweep", "--policy.sampler bernoulli --policy.exploration 0.3 0.1", NO_BUDGET),
