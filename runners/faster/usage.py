@@ -36,9 +36,18 @@ _PAIRS = """firsts, seconds = ["who sold drums?"] * 2, ["Ada sold drums.", "The 
 inputs = tokenizer(firsts, seconds, padding=True, truncation=True, return_tensors="pt")
 logits = model(**inputs).logits
 """
+#: Of models that read more of a text than a tokenizer leaves.
+_SCORES = """logits = model.score(["A text.", "Another one."])  # reads texts as above; a tokenizer would cut them
+"""
+_PAIR_SCORES = """logits = model.score(["who sold drums?"] * 2, ["Ada sold drums.", "The sea is wide."])
+"""
 _RELEVANCE = """query, passages = "who sold drums?", ["Ada sold drums.", "The sea is wide."]
 inputs = tokenizer([query] * len(passages), passages, padding=True, truncation=True, return_tensors="pt")
 scores = model(**inputs).logits[:, 0].sigmoid()  # the greater, the more relevant
+ranking = scores.argsort(descending=True).tolist()
+"""
+_RELEVANCE_SCORES = """query, passages = "who sold drums?", ["Ada sold drums.", "The sea is wide."]
+scores = model.score(query, passages)[:, 0].sigmoid()  # reads them as above; a tokenizer would cut them
 ranking = scores.argsort(descending=True).tolist()
 """
 _USES = {
@@ -125,10 +134,13 @@ def usage(workload: Workload) -> list[str]:
     Args:
         workload: Texts like those that it is for, with their task.
     """
-    if ranks(workload):
-        return [LOADING.format(use=_RELEVANCE), _CROSS_ENCODER]
     if isinstance(workload.task, Classification):
-        return [LOADING.format(use=_PAIRS if _pairs(workload) else _TEXTS)]
+        cuts_as_tokenizers = workload.task.truncation == "head" and workload.task.max_slices == 1
+        if ranks(workload):
+            both = [LOADING.format(use=_RELEVANCE), _CROSS_ENCODER]
+            return both if cuts_as_tokenizers else [LOADING.format(use=_RELEVANCE_SCORES)]
+        alone, pairs = (_TEXTS, _PAIRS) if cuts_as_tokenizers else (_SCORES, _PAIR_SCORES)
+        return [LOADING.format(use=pairs if _pairs(workload) else alone)]
     use = _USES.get(workload.preset.task, "")
     if isinstance(workload.task, MultipleChoice):
         fills = workload.task.fill_blanks

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.checkpoints import load_tokenizer
 from trbert_env.data.records import SPAN_QA, records_of
-from trbert_env.encoder.batching import pass_rows
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.deploy.raw_texts import logits_of, strings, tokenizer_of
 from trbert_env.tasks.span_decoding import FoundSpans
 from trbert_env.tasks.span_qa import SpanQA
 
@@ -123,7 +119,7 @@ def answer(
     task = _task_of(model)
     _check_options(task, null_threshold, top_k)
     questions, contexts = _paired(question, context)
-    texts_of = _tokenizer_of(model) if tokenizer is None else tokenizer
+    texts_of = tokenizer_of(model) if tokenizer is None else tokenizer
     found = _found_spans(model, task, texts_of, questions, contexts)
     threshold = task.null_threshold if null_threshold is None else null_threshold
     ranked = [_answers(task, one, text, threshold) for one, text in zip(found, contexts, strict=True)]
@@ -186,7 +182,7 @@ def _paired(question: str | Sequence[str], context: str | Sequence[str]) -> tupl
         TypeError: They are no strings.
         ValueError: There are not as many of both.
     """
-    questions, contexts = _strings("question", question), _strings("context", context)
+    questions, contexts = strings("question", question), strings("context", context)
     if isinstance(question, str):
         questions *= len(contexts)
     if isinstance(context, str):
@@ -194,36 +190,6 @@ def _paired(question: str | Sequence[str], context: str | Sequence[str]) -> tupl
     if len(questions) != len(contexts):
         raise ValueError(f"{len(questions)} questions but {len(contexts)} contexts: give one context a question")
     return questions, contexts
-
-
-def _strings(name: str, given: str | Iterable[str]) -> list[str]:
-    """One string or many as a list.
-
-    Raises:
-        TypeError: They are no strings.
-    """
-    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
-    for place, one in enumerate(found):
-        if not isinstance(one, str):
-            which = name if one is given else f"{name}[{place}]"
-            raise TypeError(f"{which} is {one!r:.80}: give a string, or a list of strings")
-    return found
-
-
-def _tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the model, loaded once.
-
-    Raises:
-        ValueError: The model was loaded from nowhere, or there is no tokenizer.
-    """
-    source = model.name_or_path
-    if not source:
-        raise ValueError("the model was not loaded from a folder, so that its tokenizer is not known: give tokenizer")
-    known: tuple[str, PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
-    if known is None or known[0] != source:
-        known = source, load_tokenizer(source, f"model '{source}'")
-        model.__dict__["_own_tokenizer"] = known
-    return known[1]
 
 
 def _found_spans(
@@ -237,7 +203,7 @@ def _found_spans(
     records = _records(questions, contexts)
     texts = task.encode(records, tokenizer)
     ids = [str(number) for number in range(len(questions))]
-    return list(task.decode(texts, _logits(model, texts), ids, task.num_best).values())
+    return list(task.decode(texts, logits_of(model, texts), ids, task.num_best).values())
 
 
 def _answers(task: SpanQA, found: FoundSpans, context: str, threshold: float) -> list[Answer]:
@@ -271,15 +237,3 @@ def _records(questions: Sequence[str], contexts: Sequence[str]) -> Dataset:
         for number, (question, context) in enumerate(zip(questions, contexts, strict=True))
     ]
     return records_of(rows, SPAN_QA)
-
-
-def _logits(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
-    """Logits of each text, ``(n, 2)``."""
-    found: list[npt.NDArray[np.float32]] = []
-    rows = pass_rows(model.device)
-    with torch.inference_mode():
-        for first in range(0, len(texts), rows):
-            batch = TextBatch.from_texts(texts[first : first + rows], model.device)
-            logits = model.forward_packed(batch).logits.float().cpu()
-            found += [piece.numpy() for piece in model.task.split(logits, batch.layout)]
-    return found

@@ -33,6 +33,7 @@ from trbert_env.deploy.config import TokenReducedConfig, class_name
 from trbert_env.deploy.inputs import not_compiled
 from trbert_env.deploy.losses import checked_choices, choice_loss, classification_loss, span_loss, task_loss_of_counted
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
+from trbert_env.deploy.scoring import ScoresTexts
 from trbert_env.tasks import Classification, MultipleChoice
 from trbert_env.tasks.settling import PROBLEM_TYPES
 
@@ -40,8 +41,16 @@ from trbert_env.tasks.settling import PROBLEM_TYPES
 _IDENTITY = {"activation_fn": "torch.nn.modules.linear.Identity"}
 
 
-class TokenReducedForSequenceClassification(TokenReducedModel, auto_model=AutoModelForSequenceClassification):
-    """A token-reduced classifier, reranker or regression model; see :class:`TokenReducedModel`."""
+class TokenReducedForSequenceClassification(
+    ScoresTexts, TokenReducedModel, auto_model=AutoModelForSequenceClassification
+):
+    """A token-reduced classifier, reranker or regression model; see :class:`TokenReducedModel`.
+
+    Example:
+        >>> model = TokenReducedForSequenceClassification.from_pretrained("runs/IMDB/.../model")  # doctest: +SKIP
+        >>> model.score(["A fine film.", "Two hours of my life."]).argmax(1)  # doctest: +SKIP
+        tensor([1, 0])
+    """
 
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)

@@ -372,9 +372,27 @@ class Classification(Task):
     def own_record(self, values: Mapping[str, str]) -> Dataset:
         """Return a text or a pair of texts; see :meth:`Task.own_record`."""
         found = checked_values(self.own_fields, values)
+        pairs = [found["text_pair"]] if found["text_pair"] else None
+        return self.unlabelled([found["text"]], pairs, ids=["own"])
+
+    def unlabelled(
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None, ids: Sequence[str] | None = None
+    ) -> Dataset:
+        """Return records of texts whose labels nobody knows; they have one that is not read.
+
+        Args:
+            texts: The texts.
+            text_pairs: The second text of each; None where they stand alone.
+            ids: Their ids; numbers from 0 where None.
+        """
         label: str | float = self._outputs[0] if self.label_kind == "class" else 0.0
-        row = {"id": "own", "text": found["text"], "text_pair": found["text_pair"] or None, "label": label}
-        return records_of([row], LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
+        pairs = [None] * len(texts) if text_pairs is None else text_pairs
+        keys = map(str, range(len(texts))) if ids is None else ids
+        rows = [
+            {"id": key, "text": text, "text_pair": pair, "label": label}
+            for key, text, pair in zip(keys, texts, pairs, strict=True)
+        ]
+        return records_of(rows, LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return 100 where the class is right, else 0; of rankings the nDCG of each query, at its first record.

@@ -21,6 +21,7 @@ from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
 from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.model import PackedOutput, decide
+from trbert_env.deploy.scoring import ScoresTexts
 from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
@@ -30,7 +31,7 @@ from trbert_env.reduction.decision import DecisionRule
 from trbert_env.reduction.overlap import lexical_overlap
 
 
-class ExportedModel(TradeOff, AnswersQuestions):
+class ExportedModel(TradeOff, AnswersQuestions, ScoresTexts):
     """A model as graphs of another runtime, on the CPU, for inference.
 
     Its threshold, keep fractions or speed-up can be set as those of the model; they are not saved.

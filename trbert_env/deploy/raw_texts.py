@@ -1,0 +1,73 @@
+"""Raw strings as models read them: the tokenizer beside a model, and passes over encoded texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from trbert_env.data.checkpoints import load_tokenizer
+from trbert_env.encoder.batching import pass_rows
+from trbert_env.encoder.texts import EncodedText, TextBatch
+
+if TYPE_CHECKING:
+    from trbert_env.deploy.export.model import ExportedModel
+    from trbert_env.deploy.model import TokenReducedModel
+
+
+def strings(name: str, given: str | Iterable[str]) -> list[str]:
+    """Return one string or many as a list.
+
+    Args:
+        name: Name of the parameter, for messages.
+        given: The string or strings.
+
+    Raises:
+        TypeError: They are no strings.
+    """
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    for place, one in enumerate(found):
+        if not isinstance(one, str):
+            which = name if one is given else f"{name}[{place}]"
+            raise TypeError(f"{which} is {one!r:.80}: give a string, or a list of strings")
+    return found
+
+
+def tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenizerBase:
+    """Return the tokenizer beside a model, loaded once.
+
+    Args:
+        model: The model, or its export.
+
+    Raises:
+        ValueError: The model was loaded from nowhere, or there is no tokenizer.
+    """
+    source = model.name_or_path
+    if not source:
+        raise ValueError("the model was not loaded from a folder, so that its tokenizer is not known: give tokenizer")
+    known: tuple[str, PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
+    if known is None or known[0] != source:
+        known = source, load_tokenizer(source, f"model '{source}'")
+        model.__dict__["_own_tokenizer"] = known
+    return known[1]
+
+
+def logits_of(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
+    """Return the logits of each text, ``(rows, outputs)``: of its tokens, or of its sequences.
+
+    Args:
+        model: The model, or its export.
+        texts: The texts.
+    """
+    found: list[npt.NDArray[np.float32]] = []
+    rows = pass_rows(model.device)
+    with torch.inference_mode():
+        for first in range(0, len(texts), rows):
+            batch = TextBatch.from_texts(texts[first : first + rows], model.device)
+            logits = model.forward_packed(batch).logits.float().cpu()
+            found += [piece.numpy() for piece in model.task.split(logits, batch.layout)]
+    return found
