@@ -21,7 +21,7 @@ class GrpoOptions(PolicyGradientOptions):
     """Options of GRPO."""
 
     clip: Annotated[float, Range(above=0, below=1)] = 0.2
-    """Clipping range of the probability ratio of a token (epsilon)."""
+    """Clipping range of the probability ratio of a token (epsilon), which is 1 in the first step on a rollout."""
 
     steps_per_rollout: Annotated[int, Range(1)] = 2
     """Steps on each rollout, which share its learning rate; from the second on, ratios differ from 1."""

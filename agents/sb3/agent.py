@@ -53,7 +53,7 @@ class ActorCriticOptions(PolicyAgentOptions):
     """Division of advantages by their standard deviation."""
 
     group_advantages: bool = True
-    """Comparison of advantages within the samples of a text: most of a return is the text's, not the mask's.
+    """Comparison of advantages within the samples of a text, where there are several: most of a return is the text's.
 
     What the critic says of a text that nothing was skipped of yet is the same for all its samples, so with
     gae_lambda 1 it counts from the second reduction on."""

@@ -110,7 +110,8 @@ class PolicyTrainingOptions:
     gold answer (eq. 4)."""
 
     length_penalty: Annotated[float, Range(0)] | None = None
-    """Lambda of eq. 4, in nats per kept token; the data set's own when not given."""
+    """Lambda of eq. 4, in nats per kept token; the data set's own when not given. Samples of a text that keep equally
+    many tokens pay alike and learn nothing by it: those of --sampler budgeted with --budget-scope text."""
 
     penalty: Penalty = "tokens"
     """Unit that lambda is the price of: tokens, or FLOPs."""
