@@ -8,7 +8,7 @@ weights load anywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -93,6 +93,10 @@ class Pass:
     logits: Tensor
     layouts: Sequence[Layout]
     states: Sequence[Tensor] = field(default=())
+
+
+def nothing() -> None:
+    """Do nothing, where nobody watches a search."""
 
 
 @dataclass(frozen=True)
@@ -265,25 +269,26 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """Whether its losses compare states with those of the teacher, layer by layer."""
         return False
 
-    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
         """Prepare a phase: what is measured on training texts before it, such as the importance of heads.
 
         Args:
             phase: Index into :attr:`phases`; the number of phases once training is over, where settings are chosen.
             lessons: Training texts, drawn as they are asked for; once training is over held-out ones, where there are
                 any.
+            advance: Function to call after each of :meth:`search_size`.
         """
 
-    def begin_note(self, phase: int) -> str | None:
-        """Return what :meth:`begin` searches by many passes, which run in the number format of training.
+    def search_size(self, phase: int) -> int:
+        """Return how many configurations :meth:`begin` tries, by passes that run in the number format of training.
 
         Args:
             phase: As for :meth:`begin`.
 
         Returns:
-            A line that tells the size of the search; None where there is none, and float32 serves.
+            The number; 0 where there is no search, and float32 serves.
         """
-        return None
+        return 0
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the parts that add up to the loss of a step; each is back-propagated before the next is asked for.

@@ -33,7 +33,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import Reference, SystemOptions, speedup_of
+from baselines.base import Reference, SystemOptions, nothing, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention
 from trbert_env.encoder.packing import Layout
@@ -158,19 +158,19 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
             logits = self._logits(lesson.batch, shares)
             yield lesson.soft_loss(logits, taught, temperature=1.0) / (1 + len(reduced))
 
-    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
         """Search for the numbers of tokens, once training is over and where a speed-up is wanted."""
         if phase == len(self.phases) and self.options.speedup is not None:
-            found = self._searched(self.options.speedup, list(itertools.islice(lessons, self.options.search_lessons)))
+            judged_by = list(itertools.islice(lessons, self.options.search_lessons))
+            found = self._searched(self.options.speedup, judged_by, advance)
             self.options = replace(self.options, shares=found)
 
-    def begin_note(self, phase: int) -> str | None:
-        """Tell the size of the search."""
+    def search_size(self, phase: int) -> int:
+        """Return the configurations of the search, once training is over; see :meth:`ComparedSystem.search_size`."""
         options = self.options
         if phase < len(self.phases) or options.speedup is None:
-            return None
-        most = options.population + options.rounds * (options.mutations + options.crossovers)
-        return f"searching, with up to {most} configurations on {options.search_lessons} batches each"
+            return 0
+        return options.population + options.rounds * (options.mutations + options.crossovers)
 
     def _logits(self, batch: TextBatch, shares: Shares) -> Tensor:
         with self.configured(shares):
@@ -203,7 +203,7 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
         drop = max(options.drop, needed, min(MOST_DROP, HEADROOM * needed))
         return replace(options, drop=drop, shares=uniform_shares(needed, number), speedup=speedup)
 
-    def _searched(self, speedup: float, lessons: Sequence[Lesson]) -> Shares:
+    def _searched(self, speedup: float, lessons: Sequence[Lesson], advance: Callable[[], object]) -> Shares:
         """The configuration that answers these lessons best at a speed-up."""
         full = Layout.joined([lesson.batch.layout for lesson in lessons])
         return evolved(
@@ -211,6 +211,7 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
             lambda shares: self._at_speed(shares, speedup, full),
             lambda shares: self._quality(shares, lessons),
             self.options,
+            advance,
         )
 
     def _at_speed(self, shares: Shares, speedup: float, full: Layout) -> Shares | None:
@@ -291,6 +292,7 @@ def evolved(
     fit: Callable[[Shares], Shares | None],
     quality: Callable[[Shares], float],
     options: LengthAdaptiveOptions,
+    advance: Callable[[], object] = nothing,
 ) -> Shares:
     """Return the best configuration that an evolutionary search finds; the first where none can be fitted.
 
@@ -299,6 +301,7 @@ def evolved(
         fit: Function that brings a configuration to the wanted cost; None where it cannot.
         quality: Function that judges a configuration, the greater the better.
         options: Sizes of the search.
+        advance: Function to call after each configuration.
     """
     found = dict[Shares, float]()
 
@@ -306,6 +309,7 @@ def evolved(
         fitted = fit(shares)
         if fitted is not None and fitted not in found:
             found[fitted] = quality(fitted)
+        advance()
 
     add(first)
     for _ in range(options.population - 1):

@@ -15,7 +15,7 @@ from baselines.base import ComparedSystem, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.registry import system_class
-from runners.cli.display import announce
+from runners.cli.display import progress
 from runners.evaluation.quality import measure_quality
 from runners.evaluation.record import watched_curves
 from runners.runs.tracking import Tracker
@@ -139,11 +139,14 @@ class BaselineTraining:
     def _prepare(self) -> None:
         """Let the system measure what it needs before the phase, or behind the last one, on texts in random order."""
         self.system.eval()
-        if (note := self.system.begin_note(self.phase)) is not None:
-            announce(f"{self.system.name}: {note}")
-        # Scores that are compared with thresholds stay float32; a search of many passes need not.
-        with computing_in("float32" if note is None else self.dtype, self.device):
-            self.system.begin(self.phase, self._lessons())
+        size = self.system.search_size(self.phase)
+        if not size:  # scores that are compared with thresholds stay float32; a search of many passes need not
+            with computing_in("float32", self.device):
+                self.system.begin(self.phase, self._lessons())
+            return
+        label = f"{self.system.name}: searching"
+        with progress(label, size, unit="configurations") as bar, computing_in(self.dtype, self.device):
+            self.system.begin(self.phase, self._lessons(), bar.update)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = self.options.learning.peak_rate

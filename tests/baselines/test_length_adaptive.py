@@ -130,7 +130,10 @@ def test_the_search_is_no_worse_than_what_it_begins_with(
     system.begin(0, lessons)
     assert system.options == options
     torch.manual_seed(0)
-    system.begin(len(system.phases), lessons)
+    steps: list[int] = []
+    system.begin(len(system.phases), lessons, lambda: steps.append(1))
+    assert len(steps) == system.search_size(len(system.phases)) == 8 + 3 * (4 + 4)
+    assert system.search_size(0) == 0
     assert speedup_of(system, lesson.batch.layout) == pytest.approx(1.8, rel=0.02)
     assert quality(system, lesson) >= before - 0.02
     found = system.shares
