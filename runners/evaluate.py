@@ -255,10 +255,10 @@ def _check_read_alike(task: Task, match: Path) -> None:
         UserError: It has others, so that the same FLOPs would be of other texts.
     """
     config = _model_of(RunFolder.open(match))
-    theirs = {} if config is None else config.make_task().settings
-    other = [name for name, value in task.settings.items() if name in theirs and theirs[name] != value]
+    theirs, own = {} if config is None else config.make_task().told_settings, task.told_settings
+    other = [name for name, value in own.items() if name in theirs and theirs[name] != value]
     if other:
-        told = ", ".join(f"{name} {theirs[name]} and not {task.settings[name]}" for name in other)
+        told = ", ".join(f"{name} {theirs[name]} and not {own[name]}" for name in other)
         raise UserError(f"--match read its texts with {told}: give --max-length and --task-options as there")
 
 

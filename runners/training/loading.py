@@ -111,6 +111,8 @@ class RunExamples:
         labels: Names of all classes in their order, where the data have them.
         train: Records to learn from.
         validation: Records of the closing record.
+        settling: All records of the training split, by which the task and its head are settled: a sample may lack
+            questions without an answer.
         holdout: Records set aside from the training split; None for none.
         trained: Task of an earlier run's model, whose settings hold for encoders too; None where none settles them.
     """
@@ -120,6 +122,7 @@ class RunExamples:
     labels: tuple[str, ...]
     train: Dataset
     validation: Dataset
+    settling: Dataset
     holdout: Dataset | None = None
     trained: Task | None = None
 
@@ -157,7 +160,7 @@ class RunExamples:
             announce(f"evaluation data: {len(validation):,} of them are drawn at random (--max-eval-texts)")
         # The names stay as the options say, else an encoder of a shorter length would be extended to the model's.
         task = None if trained is None else trained.task
-        return cls(data.request(), found.source, found.labels, train, validation, withheld, task)
+        return cls(data.request(), found.source, found.labels, train, validation, found.dataset, withheld, task)
 
     def load_encoder(self, encoder: EncoderOptions, *, pretrained: bool = False) -> Backbone:
         """Load the encoder of the options; see :func:`trbert_env.data.backbones.load_backbone`.
@@ -175,7 +178,7 @@ class RunExamples:
             self.request,
             encoder.backbone,
             self.source,
-            self.train,
+            self.settling,
             self.labels,
             pretrained=pretrained,
             settings=None if self.trained is None else self.trained.settings,
@@ -194,7 +197,7 @@ class RunExamples:
         Args:
             backbone: The encoder, whose head may still be untrained.
         """
-        preset = settled(self.request.preset, backbone, self.train, self.labels)
+        preset = settled(self.request.preset, backbone, self.settling, self.labels)
         some = self.train.select(range(min(SOME_RECORDS, len(self.train))))
         return _told(Workload.encode(preset, some, backbone, "train", self.source))
 
@@ -210,7 +213,7 @@ class RunExamples:
         """
         asked = self.request.preset
         asked = asked if settings is None else replace(asked, settings=settings)
-        preset = settled(asked, backbone, self.train, self.labels)
+        preset = settled(asked, backbone, self.settling, self.labels)
 
         def encoded(examples: Dataset, split: str, data: str) -> Workload:
             workload = Workload.encode(preset, examples, backbone, split, self.source)

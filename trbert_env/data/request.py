@@ -19,7 +19,7 @@ from trbert_env.data.sources import Examples, load_examples
 from trbert_env.parameters import Naming, ParameterError
 from trbert_env.presets import OWN, Preset, get_preset
 from trbert_env.suggestions import nearest_name
-from trbert_env.tasks import task_class
+from trbert_env.tasks import make_task, task_class
 from trbert_env.tasks.fitting import shortened_settings
 
 DataSource = Literal["auto", "local", "hub", "embedded"]
@@ -230,6 +230,22 @@ class DataRequest:
         """
         where, skip = source or self.data_source, self.skip_bad_records
         return load_examples(self._reader, split, where, self.data_dir, skip_bad_records=skip)
+
+    def settling(self, found: Examples, split: str) -> Examples:
+        """Return the records that settle a task for a split, as whether some questions have no answer.
+
+        These are own training records where there are some and the task leaves open what its data tell: few records
+        that are evaluated on may tell another thing than those that were learned from.
+
+        Args:
+            found: Records of the split, as :meth:`load` returned them.
+            split: The split.
+        """
+        task, reader = make_task(self.preset), self._reader
+        is_open = any(getattr(task, name) is None for name in task.settled_by_data)
+        if split == "train" or not is_open or not isinstance(reader, OwnReader) or "train" not in reader.files.tables:
+            return found
+        return self.load("train")
 
     @cached_property
     def _reader(self) -> Reader | OwnReader | str:

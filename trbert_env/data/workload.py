@@ -112,10 +112,11 @@ class Workload:
             training: As for :meth:`encode`.
         """
         examples, labels = sample(found.dataset, max_examples), found.labels
+        settling = request.settling(found, split).dataset
         if not isinstance(backbone, Backbone):
             with torch.random.fork_rng(devices=[]):  # a head that is missing is the same one in each process
                 torch.manual_seed(0)
-                backbone = load_requested(request, backbone, found.source, examples, labels)
+                backbone = load_requested(request, backbone, found.source, settling, labels)
         StagedEncoder(backbone.model, reduction_layers)
         if not backbone.fine_tuned:
             warnings.warn(
@@ -123,7 +124,7 @@ class Workload:
                 "run runners/finetune.py first",
                 stacklevel=2,
             )
-        preset = settled(request.preset, backbone, examples, labels)
+        preset = settled(request.preset, backbone, settling, labels)
         return cls.encode(preset, examples, backbone, split, found.source, training=training)
 
     @classmethod

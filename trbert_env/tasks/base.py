@@ -40,6 +40,7 @@ class Task(ABC):
         later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
         part_names: Names of the first and of the second segment of a sequence, for readers.
         own_fields: Fields in which a reader gives a text of their own; see :meth:`own_record`.
+        settled_by_data: Settings that the records tell where they are None; see :meth:`configure`.
         max_tokens: The most tokens of one sequence, special tokens included.
     """
 
@@ -49,6 +50,7 @@ class Task(ABC):
     later_settings: ClassVar[frozenset[str]] = frozenset()
     part_names: ClassVar[tuple[str, str]] = ("text", "second text")
     own_fields: ClassVar[tuple[OwnField, ...]] = ()
+    settled_by_data: ClassVar[tuple[str, ...]] = ()
 
     max_tokens: int = 512
 

@@ -55,6 +55,7 @@ class Classification(Task):
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
     reads: ClassVar[Literal["tokens", "first_tokens"]] = "first_tokens"
+    settled_by_data: ClassVar[tuple[str, ...]] = ("head",)
     own_fields: ClassVar[tuple[OwnField, ...]] = (
         OwnField("text", "Text"),
         OwnField("text_pair", "Second text", "only for models of pairs of texts", required=False, lines=3),

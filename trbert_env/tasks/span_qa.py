@@ -68,6 +68,7 @@ class SpanQA(Task):
     auto_model: ClassVar[Any] = AutoModelForQuestionAnswering
     num_logits: ClassVar[int] = 2
     part_names: ClassVar[tuple[str, str]] = ("question", "passage")
+    settled_by_data: ClassVar[tuple[str, ...]] = ("null_answer",)
     own_fields: ClassVar[tuple[OwnField, ...]] = (
         OwnField("question", "Question", lines=1),
         OwnField("context", "Context"),
