@@ -35,10 +35,7 @@ from trbert_env.deploy.losses import checked_choices, choice_loss, classificatio
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.deploy.scoring import ScoresTexts
 from trbert_env.tasks import Classification, MultipleChoice
-from trbert_env.tasks.settling import PROBLEM_TYPES
-
-#: How sentence-transformers is told that the logit itself is the score.
-_IDENTITY = {"activation_fn": "torch.nn.modules.linear.Identity"}
+from trbert_env.tasks.settling import PROBLEM_TYPES, write_activation
 
 
 class TokenReducedForSequenceClassification(
@@ -57,7 +54,7 @@ class TokenReducedForSequenceClassification(
         if isinstance(self.task, Classification) and self.task.head is not None:
             config.problem_type = PROBLEM_TYPES[self.task.head]  # type: ignore[assignment]
             if self.task.head == "regression" and getattr(config, "sentence_transformers", None) is None:
-                config.sentence_transformers = _IDENTITY
+                write_activation(config, bounded=self.task.bounded)
 
     def _loss(self, output: Any, packed: ReducedOutput, labels: Tensor) -> Tensor:
         if isinstance(self.task, Classification):

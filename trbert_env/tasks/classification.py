@@ -23,7 +23,7 @@ from trbert_env.tasks.class_heads import ClassesHead, ClassificationHead, Rankin
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import HeadMismatchError, has_head, is_number_of, listed, match_labels, unnamed_labels
 from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values
-from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder
+from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder, write_activation
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 
@@ -159,6 +159,8 @@ class Classification(Task):
                 f"bounded is set, which is for regression to numbers from 0 to 1, and the head is {self.head!r}: give "
                 "such numbers, or set it to false"
             )
+        if self.bounded:
+            write_activation(config, bounded=True)  # so that the encoder tells it, once it is saved
         if self.positive is not None and isinstance(self.kind, ClassesHead) and self.kind.looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 

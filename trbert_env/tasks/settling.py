@@ -178,6 +178,17 @@ def _named(config: PreTrainedConfig, outputs: tuple[str, ...], found: FoundLabel
     return labels
 
 
+def write_activation(config: PreTrainedConfig, *, bounded: bool) -> None:
+    """Write into a configuration how sentence-transformers, and :func:`head_of_encoder`, read a single logit.
+
+    Args:
+        config: The configuration.
+        bounded: True for its sigmoid, False for the logit itself.
+    """
+    name = "torch.nn.modules.activation.Sigmoid" if bounded else "torch.nn.modules.linear.Identity"
+    config.sentence_transformers = {"activation_fn": name}
+
+
 def _goes_through_sigmoid(config: PreTrainedConfig) -> bool:
     """Whether an encoder's configuration says that its logit is read through a sigmoid, as of sentence-transformers."""
     said = getattr(config, "sentence_transformers", None)

@@ -73,6 +73,20 @@ def test_encoders_that_tell_several_labels_at_once_are_refused() -> None:
         Classification().configure(config)
 
 
+def test_an_encoder_tells_that_it_was_trained_through_a_sigmoid() -> None:
+    config, data = bare(), records(0.1, 0.5, 0.9)
+    assert configured(config, data, bounded=True).bounded
+    config.architectures = ["BertForSequenceClassification"]  # as it is saved, with the head that was trained
+    again = BertConfig.from_dict(config.to_dict())
+    assert configured(again, data).bounded
+    model = TokenReducedModel.from_parts(
+        AutoModelForSequenceClassification.from_config(again), TokenPolicy(8, 2, 4), env="TextClassification",
+        task=configured(again, data), reduction_layers=(2, 3), decision=DecisionRule(),
+    )  # fmt: skip
+    assert model.config.sentence_transformers["activation_fn"] == f"{torch.nn.Sigmoid.__module__}.Sigmoid"
+    assert not configured(tuned(count=1), data).bounded
+
+
 @pytest.mark.parametrize("activation", ["torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity", ""])
 @pytest.mark.parametrize("greatest", [0.98, 5.0])
 def test_similarities_are_read_through_the_sigmoid_that_an_encoder_names(activation: str, greatest: float) -> None:
