@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 
 #: Halvings of the interval: beyond this, numbers of tokens no longer change.
@@ -33,10 +35,7 @@ def factor_for(
         >>> round(factor_for(2.0, lambda kept: 1 / kept, (0.1, 1.0), "half"), 3)
         0.5
     """
-    low, high = bounds
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        low, high = (middle, high) if speed(middle) > speedup else (low, middle)
+    _, high = _bisected(speedup, speed, bounds, halvings)
     if abs(speed(high) / speedup - 1.0) > _TOLERANCE:
         slowest, fastest = speed(bounds[1]), speed(bounds[0])
         raise ValueError(
@@ -44,6 +43,46 @@ def factor_for(
             "give a --target-speedup in between"
         )
     return high
+
+
+def nearest_factor(
+    speedup: float,
+    speed: Callable[[float], float],
+    bounds: tuple[float, float],
+    name: str,
+    halvings: int = _HALVINGS,
+) -> float:
+    """Return the setting that comes nearest to a speed-up, where what was trained must not be lost for the rest.
+
+    Args:
+        speedup: As for :func:`factor_for`.
+        speed: As there; it may rise in steps.
+        bounds: As there.
+        name: Name of the system in warnings.
+        halvings: As there.
+
+    Example:
+        >>> nearest_factor(1.9, lambda kept: 2.0 if kept < 0.5 else 1.0, (0.0, 1.0), "steps") < 0.5
+        True
+    """
+    found = min(_bisected(speedup, speed, bounds, halvings), key=lambda factor: abs(math.log(speed(factor) / speedup)))
+    if abs((reached := speed(found)) / speedup - 1.0) > _TOLERANCE:
+        warnings.warn(
+            f"{name} comes to {reached:.2f}x and not to {speedup:g}x on the texts that its settings are chosen by",
+            stacklevel=2,
+        )
+    return found
+
+
+def _bisected(
+    speedup: float, speed: Callable[[float], float], bounds: tuple[float, float], halvings: int
+) -> tuple[float, float]:
+    """The settings on both sides of a speed-up: the faster one, and the slower one."""
+    low, high = bounds
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        low, high = (middle, high) if speed(middle) > speedup else (low, middle)
+    return low, high
 
 
 def nearest(speedup: float, speeds: dict[str, float], name: str) -> str:

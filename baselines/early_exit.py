@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from baselines.aiming import factor_for
+from baselines.aiming import nearest_factor
 from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions, nothing
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
@@ -223,7 +223,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
             ramps = layers.clamp(max=len(self.ramps))
             return full / float((layers * layer + ramps * ramp).sum())
 
-        return 1.0 - factor_for(speedup, speed, (0.0, 1.0), self.title)
+        return 1.0 - nearest_factor(speedup, speed, (0.0, 1.0), self.title)
 
     @torch.no_grad()
     def _entropies(self, batch: TextBatch) -> Tensor:

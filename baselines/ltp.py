@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from baselines.aiming import factor_for
+from baselines.aiming import nearest_factor
 from baselines.base import Phase, Reference, SystemOptions, nothing
 from baselines.lesson import Lesson
 from baselines.retention import RetentionSystem, check_within_reach
@@ -209,7 +209,7 @@ class Ltp(RetentionSystem[LtpOptions]):
             return self._speed(batches)
 
         try:
-            return at(factor_for(speedup, speed, _POWERS, self.title, _HALVINGS))
+            return at(nearest_factor(speedup, speed, _POWERS, self.title, _HALVINGS))
         finally:
             self.options = replace(self.options, thresholds=found)
 

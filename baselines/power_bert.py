@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from baselines.aiming import factor_for
+from baselines.aiming import nearest_factor
 from baselines.base import Phase, Reference, SystemOptions, nothing, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention, check_within_reach, token_ranks
@@ -191,7 +191,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
             return speedup_of(self, full)
 
         try:
-            return at(factor_for(speedup, speed, (1.0 / longest, longest), self.title))
+            return at(nearest_factor(speedup, speed, (1.0 / longest, longest), self.title))
         finally:
             self.options = replace(self.options, lengths=base)
 
