@@ -111,6 +111,14 @@ class SystemOptions:
         """
         return (), ""
 
+    def learns_from_teacher(self, distillation: float) -> bool:
+        """Return whether the teacher tells anything that is learned.
+
+        Args:
+            distillation: Share of the teacher's soft targets in the task's loss.
+        """
+        return distillation > 0.0
+
 
 OptionsT = TypeVar("OptionsT", bound=SystemOptions)
 

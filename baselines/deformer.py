@@ -54,6 +54,10 @@ class DeformerOptions(SystemOptions):
     beta: Annotated[float, Range(0)] = 1.0
     gamma: Annotated[float, Range(0)] = 1.0
 
+    def learns_from_teacher(self, distillation: float) -> bool:
+        """Return whether answers or states are learned; see :meth:`SystemOptions.learns_from_teacher`."""
+        return self.alpha > 0.0 or self.beta > 0.0
+
 
 class Deformer(ComparedSystem[DeformerOptions]):
     """DeFormer; see the module's page and :class:`ComparedSystem`.

@@ -41,6 +41,10 @@ class DistilledOptions(SystemOptions):
     layers: Annotated[tuple[Annotated[int, Range(1)], ...], Items(1, order="rising")] | None = None
     states_weight: Annotated[float, Range(0)] = 0.0
 
+    def learns_from_teacher(self, distillation: float) -> bool:
+        """Return whether soft targets or states are learned; see :meth:`SystemOptions.learns_from_teacher`."""
+        return super().learns_from_teacher(distillation) or self.states_weight > 0.0
+
 
 def spread_layers(num_layers: int, kept: int) -> tuple[int, ...]:
     """Return layers at equal distances, the first and the last among them, counted from 1.

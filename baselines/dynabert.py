@@ -83,6 +83,10 @@ class DynaBertOptions(SystemOptions):
     gold_share: Annotated[float, Range(0, below=1)] = 0.0
     speedup: Annotated[float, Range(least=1)] | None = None
 
+    def learns_from_teacher(self, distillation: float) -> bool:
+        """Return True, for states are learned in each phase; see :meth:`SystemOptions.learns_from_teacher`."""
+        return True
+
 
 def kept_layers(num_layers: int, depth: float) -> tuple[int, ...]:
     """Return the layers of a shallower network, counted from 0.

@@ -188,6 +188,14 @@ def test_our_reduction_runs_on_top_of_a_student(trained: Any, in_process: Any) -
             ["length-adaptive", "--system-options", "rounds=3"],
             "rounds, but without --target-speedup nothing is",
         ),
+        (
+            ["distilled", "--distillation", "0", "--teacher", "x"],
+            "nothing is learned from a teacher: leave --teacher out",
+        ),
+        (
+            ["deformer", "--system-options", "alpha=0", "beta=0", "--remember-teacher"],
+            "nothing is learned from a teacher: leave --remember-teacher out",
+        ),
         (["poled"], "system 'poled' is unknown"),
         (["distilled", "--reduction-layers", "2"], "have no reduction layers"),
         (["distilled", "--distillation", "0", "--temperature", "2"], "leave --temperature out"),

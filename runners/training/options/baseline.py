@@ -87,6 +87,9 @@ class TrainBaselineOptions:
         refuse_unused(self, reduction_layers="compared systems have no reduction layers, leave it out")
         if self.learning.distillation == 0.0:
             refuse_given(self, ("--temperature",), "--distillation 0 softens nothing")
+        if not own.learns_from_teacher(self.learning.distillation):
+            weights = "--distillation 0" if "distillation" not in kind.unread(own) else "the weights of its losses"
+            refuse_given(self, ("--teacher", "--remember-teacher"), f"with {weights} nothing is learned from a teacher")
         if self.training.watch and self.training.holdout_texts == 0:
             refuse_given(self, ("--watch",), "--holdout-texts 0 leaves nothing to watch")
 
