@@ -1,8 +1,8 @@
-"""Make tables to train and measure a reranker on, of SQuAD 2.0: each question against paragraphs of its own article.
+"""Make tables to train and measure a reranker on, of SQuAD 2.0: each question against paragraphs around its own.
 
 python examples/reranking_pairs.py --output-dir pairs --data-dir DATA
 
-The candidates of a question are the paragraph that answers it and those around it, which are about the same thing.
+The candidates of a question are the paragraph that answers it and those around it, nearly all of the same article.
 ``train.csv`` and ``test.csv`` have the columns ``query_id, query, passage, label``.
 """
 
@@ -25,7 +25,7 @@ def pairs(
 ) -> Iterator[tuple[str, str, str, int]]:
     """Yield the candidates of random questions that have an answer, a question's side by side."""
     ids, contexts, queries, answers = columns(records, "id", "context", "question", "answers")
-    passages = list(dict.fromkeys(contexts))  # those of an article follow each other
+    passages = list(dict.fromkeys(contexts))  # those of an article follow each other, then those of the next
     place = {passage: index for index, passage in enumerate(passages)}
     answered = [row for row, answer in enumerate(answers) if answer["text"]]
     for row in random.permutation(answered)[:questions]:

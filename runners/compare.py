@@ -384,7 +384,8 @@ def main(options: CompareOptions) -> None:
     with held(folder):
         entries = Comparison(options, folder, beside).entries()
         report(entries, folder, options.target_speedup, beside.metric_names)
-    print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv and the learning curves")
+    curves = " and the learning curves" if (folder.path / "learning_curves.png").exists() else ""
+    print(f"table: {folder.path / 'leaderboard.md'}, and beside it runs.csv{curves}")
 
 
 if __name__ == "__main__":

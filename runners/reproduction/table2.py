@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from runners.cli.plots import metric_label
 from runners.cli.tables import Cell
@@ -10,29 +10,27 @@ from runners.evaluation.nested_runs import SEEDED_HEURISTICS
 from runners.reproduction.alike import differences
 from runners.reproduction.field import Entrant, Field, load_field
 from runners.reproduction.nested import Result, Runs
-from runners.reproduction.options import DEFAULT_SYSTEMS, ReproduceOptions
+from runners.reproduction.options import DEFAULT_SYSTEMS, HEURISTICS, ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun
 from runners.reproduction.published import CONTROL
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
 from runners.reproduction.telling import Told, close, on_what, write_told
 from runners.runs.run_folder import RunFolder
 
-#: Last lines below the table.
-NOTES = (
-    *SHARED_NOTES,
-    "deformer: FLOPs with passages cached, as published; its clock is without a cache, where it computes about as much "
-    "as the encoder does.",
-    "early-exit: half of the texts are for the encoder, and half for the off-ramps.",
-    "Heuristics (random, overlap, attention, residual) skip tokens of the start, untrained; residual sees the gold "
-    "answer.",
-)
+#: Lines below the table on some systems.
+NOTES = {
+    "deformer": "deformer: FLOPs with passages cached, as published; its clock is without a cache, where it computes "
+    "about as much as the encoder does.",
+    "early-exit": "early-exit: half of the texts are for the encoder, and half for the off-ramps.",
+}
 
 
-def notes(options: ReproduceOptions) -> tuple[str, ...]:
+def notes(options: ReproduceOptions, systems: Collection[str]) -> tuple[str, ...]:
     """Return the lines below the table: what is alike in all rows, and what the options made different.
 
     Args:
         options: Options of the reproduction.
+        systems: Names of the systems in the table.
     """
     texts = options.baseline.training.total_texts
     trained = "as many texts as both stages of ours" if texts is None else f"{texts:,} texts"
@@ -41,7 +39,11 @@ def notes(options: ReproduceOptions) -> tuple[str, ...]:
         f"on {trained}, and the {CONTROL} on as many as both stages of ours, with nothing skipped. Differences are to "
         "it, of the same seed."
     )
-    return (beginning, *differences(options.joint, options.baseline), *NOTES)
+    own = [note for system, note in NOTES.items() if system in systems]
+    if untrained := [name for name in HEURISTICS if name in systems]:
+        seen = "; residual sees the gold answer" if "residual" in untrained else ""
+        own.append(f"Heuristics ({', '.join(untrained)}) skip tokens of the start, untrained{seen}.")
+    return (beginning, *differences(options.joint, options.baseline), *SHARED_NOTES, *own)
 
 
 def load(options: ReproduceOptions, env: str) -> Field:
@@ -100,4 +102,5 @@ def tell(results: Sequence[Result], options: ReproduceOptions) -> Told:
         [system, *(cell for env in groups for cell in cells_of(found.get((env, system))))]
         for system in dict.fromkeys(row["system"] for row in rows)
     ]
-    return Told("table2", f"table 2: {on_what(results)}", headings, cells, notes(options), rows, panels_of(results))
+    below = notes(options, {row["system"] for row in rows})
+    return Told("table2", f"table 2: {on_what(results)}", headings, cells, below, rows, panels_of(results))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.checkpoints import load_tokenizer
@@ -57,7 +59,7 @@ def tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenize
 
 
 def logits_of(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedText]) -> list[npt.NDArray[np.float32]]:
-    """Return the logits of each text, ``(rows, outputs)``: of its tokens, or of its sequences.
+    """Return the logits of each text, ``(rows, outputs)``: of its tokens, or of its sequences; without dropout.
 
     Args:
         model: The model, or its export.
@@ -65,9 +67,22 @@ def logits_of(model: TokenReducedModel | ExportedModel, texts: Sequence[EncodedT
     """
     found: list[npt.NDArray[np.float32]] = []
     rows = pass_rows(model.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), _without_dropout(model):
         for first in range(0, len(texts), rows):
             batch = TextBatch.from_texts(texts[first : first + rows], model.device)
             logits = model.forward_packed(batch).logits.float().cpu()
             found += [piece.numpy() for piece in model.task.split(logits, batch.layout)]
     return found
+
+
+@contextmanager
+def _without_dropout(model: TokenReducedModel | ExportedModel) -> Iterator[None]:
+    """Run a model as in use, and leave it as it was: transformers' ``Trainer`` ends in training mode."""
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

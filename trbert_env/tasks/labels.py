@@ -50,8 +50,9 @@ def has_head(config: PreTrainedConfig, auto_model: Any) -> bool:
 def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]:
     """Map the names in the data to an encoder's outputs: by name, by number, or in their order.
 
-    Names match whatever their case. Names that count from 0 match outputs by number. Outputs without names of their
-    own (``LABEL_0`` and so on) match as many names in the order that is given.
+    Names match whatever their case. Names that count from 0, with a 0 among them, match outputs by number: those from
+    1 to 4 of five outputs could be stars of which one is missing as well. Outputs without names of their own
+    (``LABEL_0`` and so on) match as many names in the order that is given.
 
     Args:
         found: Distinct names in the data, in the order of their classes.
@@ -69,12 +70,14 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
     places = [by_name.get(name, by_name.get(name.casefold())) for name in found]
     if None not in places:
         return {name: place for name, place in zip(found, places, strict=True) if place is not None}
-    if all(is_number_of(name, outputs) for name in found):
+    by_number = all(is_number_of(name, outputs) for name in found)
+    if by_number and any(int(name) == 0 for name in found):
         return {name: int(name) for name in found}
     if tuple(outputs) == unnamed_labels(len(outputs)) and len(found) == len(outputs):
         return {name: index for index, name in enumerate(found)}
     raise HeadMismatchError(
-        f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}",
+        f"the data have the labels {listed(found)}, and the encoder's outputs are {listed(outputs)}"
+        + (", and whether numbers count them from 0 or from 1 cannot be told without a 0" if by_number else ""),
         "rename the labels in the data, or fine-tune an encoder on them",
     )
 

@@ -28,11 +28,11 @@ def test_compared_systems_learn_as_ours_does(device: str) -> None:
         assert getattr(found.learning, name) == getattr(joint.joint, name), name
     assert found.training.texts_per_step == joint.training.texts_per_step
     options = ReproduceOptions(table=2, joint=joint, baseline=found)
-    (told,) = [line for line in notes(options) if "learn by" in line]
+    (told,) = [line for line in notes(options, ()) if "learn by" in line]
     rate = found.learning.encoder_rate
     assert told == f"Compared systems learn by --baseline.encoder-rate {rate:g} (ours by its number of texts)."
     alike = replace(joint, joint=replace(joint.joint, encoder_rate=rate))
-    assert not any("learn by" in line for line in notes(replace(options, joint=alike)))
+    assert not any("learn by" in line for line in notes(replace(options, joint=alike), ()))
 
 
 @pytest.mark.parametrize("system", sorted(SYSTEMS))
@@ -56,16 +56,25 @@ def test_the_table_says_what_differs() -> None:
     learning = replace(ReproduceOptions().baseline.learning, distillation=1.0)
     training = BaselineTrainingOptions(total_texts=4_000)
     stage = replace(ReproduceOptions().baseline, learning=learning, training=training)
-    told = " ".join(notes(ReproduceOptions(table=2, baseline=stage)))
+    told = " ".join(notes(ReproduceOptions(table=2, baseline=stage), ()))
     assert "compared systems are trained on 4,000 texts" in told
     by = "--baseline.encoder-rate 0.0001 (ours by its number of texts), --baseline.distillation 1 (ours 0.5)"
     assert f"Compared systems learn by {by}." in told
     assert "states" not in told
     joint = ReproduceOptions().joint
     told = " ".join(
-        notes(ReproduceOptions(table=2, joint=replace(joint, joint=replace(joint.joint, states_weight=2.0))))
+        notes(ReproduceOptions(table=2, joint=replace(joint, joint=replace(joint.joint, states_weight=2.0))), ())
     )
     assert "Ours learns the teacher's states too, by --joint.states-weight 2." in told
+
+
+def test_the_table_tells_of_the_systems_that_it_has_alone() -> None:
+    told = " ".join(notes(ReproduceOptions(table=2), ("ours", "early-exit", "random", "residual")))
+    assert "early-exit: half of the texts" in told
+    assert "Heuristics (random, residual) skip tokens of the start, untrained; residual sees the gold answer." in told
+    assert "deformer" not in told
+    few = " ".join(notes(ReproduceOptions(table=2), ("ours", "attention")))
+    assert "Heuristics (attention) skip tokens of the start, untrained." in few
 
 
 def test_options_that_a_system_does_not_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,6 +106,19 @@ def test_an_export_scores_alike(make_model: MakeModel, tokenizer: PreTrainedToke
     torch.testing.assert_close(exported.score(LONG), model.score(LONG, tokenizer=tokenizer), rtol=0, atol=1e-4)
 
 
+def test_a_model_in_training_mode_scores_without_dropout_and_stays_in_it(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = make_model(max_tokens=LENGTH)
+    expected = model.score(SHORT, tokenizer=tokenizer)
+    model.train()
+    model.policy.eval()
+    close(model.score(SHORT, tokenizer=tokenizer), expected)
+    assert model.training
+    assert model.backbone.training
+    assert not model.policy.training
+
+
 def test_what_cannot_be_scored_is_refused(make_model: MakeModel, tokenizer: PreTrainedTokenizerBase) -> None:
     model = make_model(max_tokens=LENGTH)
     with pytest.raises(ValueError, match="was not loaded from a folder, so that its tokenizer is not known"):

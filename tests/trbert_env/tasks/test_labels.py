@@ -185,6 +185,11 @@ def test_an_encoders_own_names_in_any_case(bert: PreTrainedTokenizerBase) -> Non
 
 
 def test_outputs_that_differ_in_case_alone() -> None:
+    assert match_labels(["0", "2"], unnamed_labels(4)) == {"0": 0, "2": 2}
+    assert match_labels(["1", "2", "3", "4"], unnamed_labels(4)) == {"1": 0, "2": 1, "3": 2, "4": 3}
+    for outputs in (unnamed_labels(5), ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]):
+        with pytest.raises(HeadMismatchError, match="count them from 0 or from 1 cannot be told without a 0"):
+            match_labels(["1", "2", "3", "4"], outputs)
     assert match_labels(["US", "us"], ["us", "US"]) == {"US": 1, "us": 0}
     assert match_labels(["Pos", "neg"], ["neg", "POS"]) == {"Pos": 1, "neg": 0}
 
