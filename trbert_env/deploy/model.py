@@ -91,6 +91,8 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
 
     #: The auto class of transformers that gives this class; None for any.
     auto_model: ClassVar[Any] = None
+    #: Folder or hub name that the tokenizer lies in, and the subfolder there; None where it was loaded from nowhere.
+    tokenizer_place: tuple[str, str] | None = None
     #: The class of each auto class.
     _classes: ClassVar[dict[Any, Any]] = {}
 
@@ -184,6 +186,9 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             options.pop(name, None)
         model, missing = load_weights(super().from_pretrained, source, what, positional=arguments, **options)
         check_nothing_missing(missing, what, source)
+        # Absolute, for the working folder may change before the tokenizer is asked for.
+        folder = str(Path(source).absolute()) if Path(source).is_dir() else source
+        model.tokenizer_place = (folder, options.get("subfolder") or "")
         report: dict[str, Any] = {
             "missing_keys": set(),
             "unexpected_keys": set(),

@@ -48,12 +48,13 @@ def tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenize
     Raises:
         ValueError: The model was loaded from nowhere, or there is no tokenizer.
     """
-    source = model.name_or_path
+    place: tuple[str, str] = getattr(model, "tokenizer_place", None) or (str(model.name_or_path), "")
+    source, subfolder = place
     if not source:
         raise ValueError("the model was not loaded from a folder, so that its tokenizer is not known: give tokenizer")
-    known: tuple[str, PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
-    if known is None or known[0] != source:
-        known = source, load_tokenizer(source, f"model '{source}'")
+    known: tuple[tuple[str, str], PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
+    if known is None or known[0] != place:
+        known = place, load_tokenizer(source, f"model '{source}'", subfolder)
         model.__dict__["_own_tokenizer"] = known
     return known[1]
 

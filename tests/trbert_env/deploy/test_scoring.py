@@ -106,6 +106,20 @@ def test_an_export_scores_alike(make_model: MakeModel, tokenizer: PreTrainedToke
     torch.testing.assert_close(exported.score(LONG), model.score(LONG, tokenizer=tokenizer), rtol=0, atol=1e-4)
 
 
+def test_the_tokenizer_is_found_where_the_model_was_loaded_from(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folder = make_model(max_tokens=LENGTH), tmp_path / "run" / "model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    monkeypatch.chdir(tmp_path)
+    loaded = [TokenReducedModel.from_pretrained(tmp_path / "run", subfolder="model"),
+              TokenReducedModel.from_pretrained("run/model")]  # fmt: skip
+    monkeypatch.chdir(tmp_path / "run")
+    for one in loaded:
+        close(one.score(SHORT), model.score(SHORT, tokenizer=tokenizer))
+
+
 def test_a_model_in_training_mode_scores_without_dropout_and_stays_in_it(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
