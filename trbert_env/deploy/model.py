@@ -188,6 +188,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         check_nothing_missing(missing, what, source)
         # Absolute, for the working folder may change before the tokenizer is asked for.
         folder = str(Path(source).absolute()) if Path(source).is_dir() else source
+        assert isinstance(model, TokenReducedModel), "what was loaded is of this class"
         model.tokenizer_place = (folder, options.get("subfolder") or "")
         report: dict[str, Any] = {
             "missing_keys": set(),
