@@ -65,10 +65,12 @@ def nearest_factor(
         >>> nearest_factor(1.9, lambda kept: 2.0 if kept < 0.5 else 1.0, (0.0, 1.0), "steps") < 0.5
         True
     """
-    found = min(_bisected(speedup, speed, bounds, halvings), key=lambda factor: abs(math.log(speed(factor) / speedup)))
-    if abs((reached := speed(found)) / speedup - 1.0) > _TOLERANCE:
+    reached = {factor: speed(factor) for factor in _bisected(speedup, speed, bounds, halvings)}
+    found = min(reached, key=lambda factor: abs(math.log(reached[factor] / speedup)))
+    if abs(reached[found] / speedup - 1.0) > _TOLERANCE:
         warnings.warn(
-            f"{name} comes to {reached:.2f}x and not to {speedup:g}x on the texts that its settings are chosen by",
+            f"{name} comes to {reached[found]:.2f}x and not to {speedup:g}x on the texts that its settings are chosen "
+            "by",
             stacklevel=2,
         )
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from runners.cli.flags import flag, option_values
 from runners.cli.options import DataOptions
 from runners.cli.run import UserError
-from runners.runs.earlier import data_of_run
+from runners.runs.earlier import OWN, data_of_run
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def data_of(run: Path, moved: MovedDataOptions) -> DataOptions:
         moved: Where the data lie.
     """
     data = data_of_run(run, DataOptions())
-    own = {name: value for name, value in moved.given.items() if name in _places(data)}
-    folder = {"data_dir": own.pop("data_dir")} if "data_dir" in own else {}
-    return replace(data, **folder, own=replace(data.own, **own))
+    places = _places(data)
+    given = {name: value for name, value in moved.given.items() if name in places}
+    return replace(data, **given) if "data_dir" in places else replace(data, own=replace(data.own, **given))
 
 
 def _places(data: DataOptions) -> tuple[str, ...]:
     """Names of the places that texts are read from."""
     own = option_values(data.own)
-    named = tuple(name for name in ("train_file", "validation_file", "dataset") if own[name] is not None)
+    named = tuple(name for name in OWN if own[name] is not None)
     return named or ("data_dir",)

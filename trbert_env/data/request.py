@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from datasets import Dataset
+
 from trbert_env.data.fingerprints import fingerprint_path
 from trbert_env.data.own import MultipleChoice, OwnFiles, OwnReader, SpanQA, TextClassification
 from trbert_env.data.readers import Reader, make_reader, reader_defaults, reader_settings
@@ -231,7 +233,7 @@ class DataRequest:
         where, skip = source or self.data_source, self.skip_bad_records
         return load_examples(self._reader, split, where, self.data_dir, skip_bad_records=skip)
 
-    def settling(self, found: Examples, split: str) -> Examples:
+    def settling(self, found: Examples, split: str) -> Dataset:
         """Return the records that settle a task for a split, as whether some questions have no answer.
 
         These are own training records where there are some and the task leaves open what its data tell: few records
@@ -244,8 +246,8 @@ class DataRequest:
         task, reader = make_task(self.preset), self._reader
         is_open = any(getattr(task, name) is None for name in task.settled_by_data)
         if split == "train" or not is_open or not isinstance(reader, OwnReader) or "train" not in reader.files.tables:
-            return found
-        return self.load("train")
+            return found.dataset
+        return self.load("train").dataset
 
     @cached_property
     def _reader(self) -> Reader | OwnReader | str:

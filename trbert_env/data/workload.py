@@ -112,7 +112,7 @@ class Workload:
             training: As for :meth:`encode`.
         """
         examples, labels = sample(found.dataset, max_examples), found.labels
-        settling = request.settling(found, split).dataset
+        settling = request.settling(found, split)
         if not isinstance(backbone, Backbone):
             with torch.random.fork_rng(devices=[]):  # a head that is missing is the same one in each process
                 torch.manual_seed(0)

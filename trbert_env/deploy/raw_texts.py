@@ -48,7 +48,7 @@ def tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenize
     Raises:
         ValueError: The model was loaded from nowhere, or there is no tokenizer.
     """
-    place: tuple[str, str] = getattr(model, "tokenizer_place", None) or (str(model.name_or_path), "")
+    place = model.tokenizer_place or (str(model.name_or_path), "")
     source, subfolder = place
     if not source:
         raise ValueError("the model was not loaded from a folder, so that its tokenizer is not known: give tokenizer")

@@ -95,14 +95,18 @@ def test_single_strings_many_and_none(
     assert model.score([]).shape == (0, 3)
 
 
-def test_an_export_scores_alike(make_model: MakeModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_an_export_scores_alike(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if missing_packages("onnx"):
         pytest.skip("not installed: pip install 'trbert-env[onnx]'")
     model = make_model(max_tokens=LENGTH, max_slices=3)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     export_model(tmp_path, "onnx")
-    exported = TokenReducedModel.from_pretrained(tmp_path, backend="onnx")
+    monkeypatch.chdir(tmp_path)
+    exported = TokenReducedModel.from_pretrained(".", backend="onnx")
+    monkeypatch.chdir(tmp_path.parent)
     torch.testing.assert_close(exported.score(LONG), model.score(LONG, tokenizer=tokenizer), rtol=0, atol=1e-4)
 
 

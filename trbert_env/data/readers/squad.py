@@ -48,8 +48,12 @@ def squad_records(content: Any, name: str, faults: Faults) -> Iterator[tuple[int
 
 def _questions(paragraph: Any) -> list[Any]:
     """The questions of a paragraph; a faulty one where that is no object, or has no list of them."""
-    found = paragraph.get("qas") if isinstance(paragraph, dict) else ""
-    return [] if found is None else found if isinstance(found, list) else [None]
+    if not isinstance(paragraph, dict):
+        return [None]
+    found = paragraph.get("qas")
+    if found is None:
+        return []
+    return found if isinstance(found, list) else [None]
 
 
 def is_squad(content: Any) -> bool:

@@ -61,6 +61,7 @@ class ExportedModel(TradeOff, AnswersQuestions, ScoresTexts):
         widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
         self.config, self.manifest, self.task = config, manifest, config.make_task()
         self.name_or_path = str(folder)
+        self.tokenizer_place = (str(folder.absolute()), "")  # the working folder may change before it is asked for
         self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
         backbone = config.backbone_config()
