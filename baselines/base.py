@@ -95,10 +95,6 @@ class Pass:
     states: Sequence[Tensor] = field(default=())
 
 
-def nothing() -> None:
-    """Do nothing, where nobody watches a search."""
-
-
 @dataclass(frozen=True)
 class SystemOptions:
     """Options of a compared system; each has a class of its own."""
@@ -277,26 +273,27 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         """Whether its losses compare states with those of the teacher, layer by layer."""
         return False
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Prepare a phase: what is measured on training texts before it, such as the importance of heads.
 
         Args:
             phase: Index into :attr:`phases`; the number of phases once training is over, where settings are chosen.
             lessons: Training texts, drawn as they are asked for; once training is over held-out ones, where there are
                 any.
-            advance: Function to call after each of :meth:`search_size`.
         """
 
-    def search_size(self, phase: int) -> int:
-        """Return how many configurations :meth:`begin` tries, by passes that run in the number format of training.
+    @property
+    def search_size(self) -> int:
+        """Configurations that :meth:`search` tries once training is over; 0 where there is no search."""
+        return 0
+
+    def search(self, lessons: Iterator[Lesson], advance: Callable[[], object]) -> None:
+        """Choose settings by many passes, which run in the number format of training, once training is over.
 
         Args:
-            phase: As for :meth:`begin`.
-
-        Returns:
-            The number; 0 where there is no search, and float32 serves.
+            lessons: As for :meth:`begin`.
+            advance: Function to call after each of :attr:`search_size`.
         """
-        return 0
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the parts that add up to the loss of a step; each is back-propagated before the next is asked for.

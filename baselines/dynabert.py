@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest
-from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions, nothing
+from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson, state_distance
 from baselines.slicing import kept_heads, kept_neurons, narrow_layers
@@ -234,7 +234,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         phases = (Phase("width", width), Phase("width and depth", 1.0 - gold - width))
         return (*phases, Phase("gold answers", gold)) if gold else phases
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Sort heads and neurons, keep the second phase's teacher, or choose the network; see the module's page."""
         if phase == 0:
             self._rewire(itertools.islice(lessons, MEASURED_LESSONS))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions, nothing
+from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from trbert_env.encoder.packing import Layout, PackedTokens
@@ -190,7 +190,7 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         states = run_with_states(self.encoder, batch)
         return states, self.read(states[-1], batch.layout)
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Set the threshold for the speed-up, once training is over and where one is wanted."""
         if phase == len(self.phases) and self.options.speedup is not None:
             batches = [lesson.batch for lesson in itertools.islice(lessons, THRESHOLD_LESSONS)]

@@ -33,7 +33,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import Reference, SystemOptions, nothing, speedup_of
+from baselines.base import Reference, SystemOptions, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention
 from trbert_env.encoder.packing import Layout
@@ -158,19 +158,19 @@ class LengthAdaptive(PlannedRetention[LengthAdaptiveOptions]):
             logits = self._logits(lesson.batch, shares)
             yield lesson.soft_loss(logits, taught, temperature=1.0) / (1 + len(reduced))
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
-        """Search for the numbers of tokens, once training is over and where a speed-up is wanted."""
-        if phase == len(self.phases) and self.options.speedup is not None:
-            judged_by = list(itertools.islice(lessons, self.options.search_lessons))
-            found = self._searched(self.options.speedup, judged_by, advance)
-            self.options = replace(self.options, shares=found)
-
-    def search_size(self, phase: int) -> int:
-        """Return the configurations of the search, once training is over; see :meth:`ComparedSystem.search_size`."""
+    @property
+    def search_size(self) -> int:
+        """Configurations of the search, where a speed-up is wanted; see :attr:`ComparedSystem.search_size`."""
         options = self.options
-        if phase < len(self.phases) or options.speedup is None:
+        if options.speedup is None:
             return 0
         return options.population + options.rounds * (options.mutations + options.crossovers)
+
+    def search(self, lessons: Iterator[Lesson], advance: Callable[[], object]) -> None:
+        """Search for the numbers of tokens that answer best at the speed-up."""
+        if self.options.speedup is not None:
+            judged_by = list(itertools.islice(lessons, self.options.search_lessons))
+            self.options = replace(self.options, shares=self._searched(self.options.speedup, judged_by, advance))
 
     def _logits(self, batch: TextBatch, shares: Shares) -> Tensor:
         with self.configured(shares):
@@ -292,7 +292,7 @@ def evolved(
     fit: Callable[[Shares], Shares | None],
     quality: Callable[[Shares], float],
     options: LengthAdaptiveOptions,
-    advance: Callable[[], object] = nothing,
+    advance: Callable[[], object],
 ) -> Shares:
     """Return the best configuration that an evolutionary search finds; the first where none can be fitted.
 

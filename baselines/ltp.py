@@ -20,7 +20,7 @@ What differs from the released code (kssteven418/LTP):
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import Phase, Reference, SystemOptions, nothing
+from baselines.base import Phase, Reference, SystemOptions
 from baselines.lesson import Lesson
 from baselines.retention import RetentionSystem, check_within_reach
 from trbert_env.encoder.packing import Layout, PackedTokens
@@ -139,7 +139,7 @@ class Ltp(RetentionSystem[LtpOptions]):
         rate = 2.0 * _TRAVEL * options.start / updates if options.threshold_rate is None else options.threshold_rate
         return ((self.thresholds, rate),)
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Fix the thresholds, once the soft phase is over.
 
         They are scaled to the wanted speed-up then, and once more behind the hard phase, which moves the scores.

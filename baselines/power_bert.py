@@ -8,7 +8,7 @@ retraining, these numbers are kept and the rest is dropped.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import Phase, Reference, SystemOptions, nothing, speedup_of
+from baselines.base import Phase, Reference, SystemOptions, speedup_of
 from baselines.lesson import Lesson
 from baselines.retention import PlannedRetention, check_within_reach, token_ranks
 from trbert_env.encoder.packing import Layout, PackedTokens
@@ -125,7 +125,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
         rate = 2.0 * _TRAVEL / updates if self.options.soft_rate is None else self.options.soft_rate
         return ((self.factors, rate),)
 
-    def begin(self, phase: int, lessons: Iterator[Lesson], advance: Callable[[], object] = nothing) -> None:
+    def begin(self, phase: int, lessons: Iterator[Lesson]) -> None:
         """Read the numbers of tokens off the factors, once the search is over."""
         if phase == 1 and self._searches:
             self.options = replace(self.options, lengths=found_lengths(self.factors.detach()))

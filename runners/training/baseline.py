@@ -139,14 +139,13 @@ class BaselineTraining:
     def _prepare(self) -> None:
         """Let the system measure what it needs before the phase, or behind the last one, on texts in random order."""
         self.system.eval()
-        size = self.system.search_size(self.phase)
-        if not size:  # scores that are compared with thresholds stay float32; a search of many passes need not
-            with computing_in("float32", self.device):
-                self.system.begin(self.phase, self._lessons())
+        with computing_in("float32", self.device):  # for scores that are compared with thresholds
+            self.system.begin(self.phase, self._lessons())
+        if self.phase < len(self._ends) or not (size := self.system.search_size):
             return
         label = f"{self.system.name}: searching"
         with progress(label, size, unit="configurations") as bar, computing_in(self.dtype, self.device):
-            self.system.begin(self.phase, self._lessons(), bar.update)
+            self.system.search(self._lessons(), bar.update)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = self.options.learning.peak_rate

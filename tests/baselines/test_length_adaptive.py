@@ -131,16 +131,15 @@ def test_the_search_is_no_worse_than_what_it_begins_with(
     assert system.options == options
     torch.manual_seed(0)
     steps: list[int] = []
-    system.begin(len(system.phases), lessons, lambda: steps.append(1))
-    assert len(steps) == system.search_size(len(system.phases)) == 8 + 3 * (4 + 4)
-    assert system.search_size(0) == 0
+    system.search(lessons, lambda: steps.append(1))
+    assert len(steps) == system.search_size == 8 + 3 * (4 + 4)
     assert speedup_of(system, lesson.batch.layout) == pytest.approx(1.8, rel=0.02)
     assert quality(system, lesson) >= before - 0.02
     found = system.shares
     assert list(found) == sorted(found, reverse=True)
     system.options = options
     torch.manual_seed(0)
-    system.begin(len(system.phases), lessons)
+    system.search(lessons, lambda: None)
     assert system.shares == found
 
 
@@ -157,6 +156,8 @@ def test_nothing_is_searched_without_an_aim(classifier: Kind) -> None:
 
     system = made(classifier)
     system.begin(len(system.phases), lessons())
+    system.search(lessons(), lambda: None)
+    assert system.search_size == 0
     assert system.options.shares is None
 
 
@@ -167,9 +168,13 @@ def test_evolution_comes_near_the_best() -> None:
     def distance(shares: Shares) -> float:
         return math.dist(shares, best)
 
-    found = evolved(start, lambda shares: shares, lambda shares: -distance(shares), LengthAdaptiveOptions(rounds=30))
+    found = evolved(
+        start, lambda shares: shares, lambda shares: -distance(shares), LengthAdaptiveOptions(rounds=30), lambda: None
+    )
     assert distance(found) < 0.3 * distance(start)
-    assert evolved(start, lambda shares: None, lambda shares: 0.0, LengthAdaptiveOptions(rounds=1)) == start
+    assert (
+        evolved(start, lambda shares: None, lambda shares: 0.0, LengthAdaptiveOptions(rounds=1), lambda: None) == start
+    )
 
 
 def test_mutations_never_rise() -> None:
