@@ -10,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.lesson import Lesson
+from baselines.options import OptionsT, SystemOptions, options_from
 from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
@@ -93,40 +94,6 @@ class Pass:
     logits: Tensor
     layouts: Sequence[Layout]
     states: Sequence[Tensor] = field(default=())
-
-
-@dataclass(frozen=True)
-class SystemOptions:
-    """Options of a compared system; each has a class of its own."""
-
-    def idle(self, speedup: float | None) -> tuple[tuple[str, ...], str]:
-        """Return the names of those of its options that others leave without effect, and why.
-
-        Args:
-            speedup: FLOPs speed-up that is aimed at; None for none.
-        """
-        return (), ""
-
-    def learns_from_teacher(self, distillation: float) -> bool:
-        """Return whether the teacher tells anything that is learned.
-
-        Args:
-            distillation: Share of the teacher's soft targets in the task's loss.
-        """
-        return distillation > 0.0
-
-
-OptionsT = TypeVar("OptionsT", bound=SystemOptions)
-
-
-def options_from(kind: type[SystemOptions], values: Mapping[str, Any]) -> SystemOptions:
-    """Return options of a system from JSON values, in which tuples are lists.
-
-    Args:
-        kind: Class of the options.
-        values: Values by name.
-    """
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):

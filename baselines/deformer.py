@@ -21,8 +21,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest
-from baselines.base import ComparedSystem, Pass, Reference, SystemOptions
+from baselines.base import ComparedSystem, Pass, Reference
 from baselines.lesson import Lesson, state_distance
+from baselines.options import SystemOptions
 from baselines.passage_cache import PassageCache
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.staged import StagedEncoder

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest
-from baselines.base import ComparedSystem, Pass, Reference, SystemOptions
+from baselines.base import ComparedSystem, Pass, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson, state_distance
+from baselines.options import SystemOptions
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder

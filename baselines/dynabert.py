@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest
-from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions
+from baselines.base import ComparedSystem, Pass, Phase, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson, state_distance
+from baselines.options import SystemOptions
 from baselines.slicing import kept_heads, kept_neurons, narrow_layers
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import ComparedSystem, Pass, Phase, Reference, SystemOptions
+from baselines.base import ComparedSystem, Pass, Phase, Reference
 from baselines.layers import run_with_states
 from baselines.lesson import Lesson
+from baselines.options import SystemOptions
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch

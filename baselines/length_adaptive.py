@@ -33,8 +33,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import Reference, SystemOptions, speedup_of
+from baselines.base import Reference, speedup_of
 from baselines.lesson import Lesson
+from baselines.options import SystemOptions
 from baselines.retention import PlannedRetention
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout

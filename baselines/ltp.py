@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import Phase, Reference, SystemOptions
+from baselines.base import Phase, Reference
 from baselines.lesson import Lesson
+from baselines.options import SystemOptions
 from baselines.retention import RetentionSystem, check_within_reach
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.sequences import Recorder

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from baselines.aiming import factor_for
-from baselines.base import ComparedSystem, Pass, Reference, SystemOptions, speedup_of
+from baselines.base import ComparedSystem, Pass, Reference, speedup_of
+from baselines.options import SystemOptions
 from trbert_env.encoder.packing import Layout, PackedTokens, segment_starts
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout

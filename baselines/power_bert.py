@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from baselines.aiming import nearest_factor
-from baselines.base import Phase, Reference, SystemOptions, speedup_of
+from baselines.base import Phase, Reference, speedup_of
 from baselines.lesson import Lesson
+from baselines.options import SystemOptions
 from baselines.retention import PlannedRetention, check_within_reach, token_ranks
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.sequences import Recorder

@@ -9,13 +9,14 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from baselines.base import ComparedSystem, SystemOptions, options_from
+from baselines.base import ComparedSystem
 from baselines.deformer import Deformer
 from baselines.distilled import Distilled
 from baselines.dynabert import DynaBert
 from baselines.early_exit import EarlyExit
 from baselines.length_adaptive import LengthAdaptive
 from baselines.ltp import Ltp
+from baselines.options import SystemOptions, options_from
 from baselines.pooled import Pooled
 from baselines.power_bert import PowerBert, RestoringPowerBert
 from trbert_env.ranges import check_ranges

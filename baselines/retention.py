@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from baselines.base import ComparedSystem, Pass, SystemOptions
+from baselines.base import ComparedSystem, Pass
+from baselines.options import SystemOptions
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.encoder.sequences import Recorder
 from trbert_env.encoder.staged import StagedEncoder
