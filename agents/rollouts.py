@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from agents.base import Actor, Rollout
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -61,21 +60,18 @@ class RolloutCollector:
         return Rollout(observations, actions, torch.stack(rewards), final, env.samples_per_text, progress)
 
 
-def _mean_with_gold(log_likelihood: Tensor, has_gold: Tensor) -> float:
-    """The mean over rows whose text holds its gold answer; 0 where none does."""
-    return float(log_likelihood[has_gold].mean()) if bool(has_gold.any()) else 0.0
-
-
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:
-    """Return the curves of one rollout, by their TensorBoard keys."""
+    """Return the curves of one rollout, by their TensorBoard keys; without a likelihood where no row has gold."""
     final = rollout.final_info
+    gold = final["log_likelihood"][final["has_gold"]]
     lengths = rollout.observations[0].full_lengths.float()
     kept = final["kept_tokens"]
     metrics = {
         "charts/episodic_return": float(rollout.returns.mean()),
-        "charts/log_likelihood": _mean_with_gold(final["log_likelihood"], final["has_gold"]),
         "charts/flops_speedup": float(final["full_flops"].sum() / final["reduced_flops"].sum()),
     }
+    if len(gold):
+        metrics["charts/log_likelihood"] = float(gold.mean())
     if "divergence" in final:
         metrics["charts/divergence"] = float(final["divergence"].mean())
     for reduction in range(kept.shape[1]):

@@ -34,6 +34,7 @@ from runners.training.policy import PolicyTraining
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
 from runners.training.start import Start, identity_facts
+from runners.training.unlabelled import UnlabelledExamples
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -66,14 +67,19 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
 
 def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Splits]:
     """Load what the run starts from, and its texts, so that a fault of any is known before the work begins."""
+    files = options.training.unlabelled_file
     if options.policy is None:
         examples = RunExamples.load(options.data)
+        unlabelled = UnlabelledExamples.load(files, examples, options.data)
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options, needs_budget=options.target_speedup is None)
         examples = RunExamples.load(options.data, trained=start.trained)
+        unlabelled = UnlabelledExamples.load(files, examples, options.data)
     splits = examples.encode(start.backbone, start.task_settings)
-    options = start.options.for_workload(splits.train)
+    if unlabelled is not None:
+        splits = replace(splits, unlabelled=unlabelled.encode(splits.train))
+    options = start.options.for_workload(splits.train, splits.practice)
     encoder = _settled_cuts(options, splits.train)
     return replace(start, options=replace(options, encoder=encoder)), splits
 
@@ -129,7 +135,7 @@ def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> Run
         earlier = earlier_record(options.full_from)
         start, splits = prepare(options)
         check_conditions(evaluation_conditions(splits.validation, evaluation_dtype(options.run.dtype)), earlier)
-        training = PolicyTraining(start, splits.train, str(device))
+        training = PolicyTraining(start, splits, str(device))
         if (note := few_updates(start.options)) is not None:
             announce(note)
         facts = {
@@ -145,7 +151,11 @@ def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> Run
             label="training",
             checkpoint_every=options.training.checkpoint_every,
             state=session.state,
-            shown={"log_likelihood": "charts/log_likelihood", "speedup": "charts/flops_speedup"},
+            shown={
+                "log_likelihood": "charts/log_likelihood",
+                **({} if splits.unlabelled is None else {"divergence": "charts/divergence"}),
+                "speedup": "charts/flops_speedup",
+            },
         )
         evaluate_and_report(options, training, folder, splits.validation, earlier, read_clock)
         return folder

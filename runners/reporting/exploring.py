@@ -181,7 +181,7 @@ class Explorer:
         Raises:
             ValueError: A value is missing, or the text cannot be read.
         """
-        (found,) = self.explore(self.task.own_record(values))
+        (found,) = self.explore(self.task.own_records([values]))
         sequences = [[replace(token, gold=False) for token in sequence] for sequence in found.sequences]
         return replace(found, sequences=sequences, gold=None, score=None)
 

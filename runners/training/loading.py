@@ -32,11 +32,18 @@ class Splits:
         train: Texts to learn from.
         validation: Texts of the closing record.
         holdout: Texts set aside from the training split, to watch the quality on; None for none.
+        unlabelled: Texts without labels that a policy learns from in place of the training texts; None for none.
     """
 
     train: Workload
     validation: Workload
     holdout: Workload | None = None
+    unlabelled: Workload | None = None
+
+    @property
+    def practice(self) -> Workload:
+        """Texts that a policy learns from."""
+        return self.train if self.unlabelled is None else self.unlabelled
 
 
 #: Records that are set aside where no number is given, and the share of the training split that they are at most.

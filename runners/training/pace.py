@@ -59,7 +59,7 @@ def policy_pace(options: TrainPolicyOptions, some: Workload) -> float:
     size = _step_texts(options.training.texts_per_step, device)
     training = replace(options.training, texts_per_step=size, total_texts=STEPS * size, cloning_texts=0)
     start = Start(some.backbone, replace(options, training=training))
-    return _seconds_a_text(PolicyTraining(start, some, str(device)))
+    return _seconds_a_text(PolicyTraining(start, Splits(some, some), str(device)))
 
 
 def joint_pace(options: JointFinetuneOptions, some: Workload, teacher: Teacher) -> float:

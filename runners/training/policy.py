@@ -26,11 +26,11 @@ from runners.evaluation.text_rendering import text_sample
 from runners.runs.tracking import Tracker
 from runners.runs.tree import decode_tree, encode_tree, floating_tensors
 from runners.training.budgets import Budgets, check_price
+from runners.training.loading import Splits
 from runners.training.loop import milestones
 from runners.training.options.policy import TrainPolicyOptions
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.start import Start
-from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.envs.settings import EnvSettings
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
@@ -65,13 +65,15 @@ class PolicyTraining:
 
     Args:
         start: Start of the run, and its options.
-        workload: The training split.
+        splits: The texts; those of :attr:`~runners.training.loading.Splits.practice` are learned from, and speed-ups
+            are of the training texts.
         device: Device to compute on.
     """
 
-    def __init__(self, start: Start[TrainPolicyOptions], workload: Workload, device: str) -> None:
-        self.options = options = start.options.for_workload(workload)
-        self.workload = workload
+    def __init__(self, start: Start[TrainPolicyOptions], splits: Splits, device: str) -> None:
+        self.options = options = start.options.for_workload(splits.train, splits.practice)
+        self.workload = workload = splits.train
+        self._practice = splits.practice
         training, run = options.training, options.run
         self._device, self._dtype = device, training_dtype(run.dtype, resolve_device(run.device))
         env = self._make_env(training.texts_per_step, training.samples_per_text)
@@ -113,7 +115,7 @@ class PolicyTraining:
             device=self._device,
             array_type="torch",
         )
-        return TokenReductionVectorEnv(self.workload, settings, exit_offsets)
+        return TokenReductionVectorEnv(self._practice, settings, exit_offsets)
 
     @property
     def texts_seen(self) -> int:

@@ -147,6 +147,8 @@ def identity_facts(splits: Splits) -> dict[str, str]:
     facts = {"data_source": train.data_source} | train.fingerprints
     facts["train_texts_fingerprint"] = facts.pop("texts_fingerprint")
     facts["validation_texts_fingerprint"] = splits.validation.fingerprints["texts_fingerprint"]
+    if splits.unlabelled is not None:
+        facts["unlabelled_texts_fingerprint"] = splits.unlabelled.fingerprints["texts_fingerprint"]
     if splits.holdout is not None:
         facts["holdout_texts_fingerprint"] = splits.holdout.fingerprints["texts_fingerprint"]
     return facts

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from trbert_env.data.backbones import Backbone, check_texts, load_backbone
 from trbert_env.data.fingerprints import fingerprint_model, fingerprint_records, fingerprint_tokenizer
@@ -24,6 +24,9 @@ from trbert_env.presets import Preset
 from trbert_env.tasks import Task, make_task
 from trbert_env.tasks.fitting import fitted_settings
 
+#: Texts that are made records of at once.
+_AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -37,6 +40,7 @@ class Workload:
         texts: Their texts (windows, in span QA), in the same order.
         split: Name of the split.
         data_source: ``"local"``, ``"hub"`` or ``"embedded"``: where the examples really came from.
+        labelled: False where nobody knows the gold answers of the examples, whose own mean nothing.
     """
 
     preset: Preset
@@ -46,6 +50,7 @@ class Workload:
     texts: Sequence[EncodedText]
     split: str
     data_source: str
+    labelled: bool = True
 
     @cached_property
     def _texts_fingerprint(self) -> str:
@@ -169,6 +174,29 @@ class Workload:
             )
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)
+
+    def unlabelled(self, rows: Sequence[Mapping[str, str]], ids: Sequence[str] | None = None) -> Workload:
+        """Return the same task and backbone on texts whose gold answers nobody knows.
+
+        A policy can learn from them where the reward is nearness to the unreduced model (``"distillation"``).
+
+        Args:
+            rows: Values of the task's ``own_fields`` of each text by name, as
+                :meth:`~trbert_env.tasks.base.Task.own_records` takes them.
+            ids: Ids of the texts; numbers from 0 where None.
+
+        Raises:
+            ValueError: There is no text, a value is missing or of no use, or the backbone cannot read a text.
+        """
+        if not len(rows):
+            raise ValueError("there are no unlabelled texts: give at least one")
+        keys = [str(number) for number in range(len(rows))] if ids is None else ids
+        parts = [range(first, min(first + _AT_ONCE, len(rows))) for first in range(0, len(rows), _AT_ONCE)]
+        made = [self.task.own_records([rows[place] for place in part], keys[part.start : part.stop]) for part in parts]
+        records = concatenate_datasets(made)
+        texts = self.task.encode(records, self.backbone.tokenizer)
+        check_texts(self.backbone, texts, self.task)
+        return replace(self, examples=records, texts=texts, split="unlabelled", labelled=False)
 
 
 def load_requested(

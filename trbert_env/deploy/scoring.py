@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from trbert_env.data.records import records_of
 from trbert_env.deploy.raw_texts import logits_of, strings, tokenizer_of
 from trbert_env.tasks import Classification
 
@@ -74,7 +76,15 @@ def score(
             raise ValueError(f"{len(firsts)} texts but {len(seconds)} text_pairs: give one second text for each")
     if not firsts:
         return torch.zeros(0, task.num_logits)
-    encoded = task.encode(task.unlabelled(firsts, seconds), tokenizer_of(model) if tokenizer is None else tokenizer)
+    encoded = task.encode(_records(task, firsts, seconds), tokenizer_of(model) if tokenizer is None else tokenizer)
     found = torch.from_numpy(np.stack([rows.max(0) for rows in logits_of(model, encoded)]))
     alone = isinstance(texts, str) and (text_pairs is None or isinstance(text_pairs, str))
     return found[0] if alone else found
+
+
+def _records(task: Classification, texts: Sequence[str], text_pairs: Sequence[str] | None) -> Dataset:
+    """Records of texts just as they are given: empty ones and white space around them too."""
+    alike = task.own_row({"text": "", "text_pair": ""})
+    pairs = [None] * len(texts) if text_pairs is None else text_pairs
+    rows = [{**alike, "text": text, "text_pair": pair} for text, pair in zip(texts, pairs, strict=True)]
+    return records_of([{"id": str(number), **row} for number, row in enumerate(rows)], task.own_form)

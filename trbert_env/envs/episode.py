@@ -29,8 +29,8 @@ class Outcome:
         stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
         layout: Layout of the full rows.
         log_likelihood: ``(rows,)`` float32, nats.
-        has_gold: ``(rows,)`` bool: False where the gold answer is not among the tokens, so that ``log_likelihood`` says
-            nothing; see :meth:`trbert_env.tasks.base.Task.has_gold`.
+        has_gold: ``(rows,)`` bool: False where the gold answer is not among the tokens, or nobody knows it, so that
+            ``log_likelihood`` says nothing; see :meth:`trbert_env.tasks.base.Task.has_gold`.
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
         reduced_flops: ``(rows,)`` float64.
@@ -172,11 +172,12 @@ class Episode:
             self.forward.advance(mask)
         self.masks.append(mask)
 
-    def outcome(self, compare: bool = False) -> Outcome:
+    def outcome(self, compare: bool = False, labelled: bool = True) -> Outcome:
         """Score the finished episode.
 
         Args:
             compare: True for the divergence from the unreduced model, which runs for it once, without gradients.
+            labelled: False where nobody knows the gold answers of the texts.
         """
         forward, task, cost = self.forward, self._staged.task, self._staged.cost
         layout = forward.layouts[0]
@@ -193,7 +194,7 @@ class Episode:
             stops=stops,
             layout=layout,
             log_likelihood=log_likelihood,
-            has_gold=task.has_gold(targets),
+            has_gold=task.has_gold(targets) & labelled,
             kept_tokens=torch.stack([layout.token_counts for layout in forward.layouts[1:]], 1),
             full_flops=cost.full(forward.layouts[0]),
             reduced_flops=cost.reduced(forward.layouts),

@@ -105,6 +105,10 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self, workload: Workload, settings: EnvSettings | None = None, exit_offsets: ExitOffsets | None = None
     ) -> None:
         settings = EnvSettings() if settings is None else settings
+        if not workload.labelled and settings.reward == "likelihood":
+            raise ValueError(
+                "reward 'likelihood' is that of the gold answer, and the texts are unlabelled: take 'distillation'"
+            )
         #: Settings as given; ``info_scores`` and ``length_penalty`` may have been set since.
         self.settings = settings
         self.array_type, self.render_mode = settings.array_type, settings.render_mode
@@ -285,7 +289,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         rewards = episode.step(keep, self._price)
         if not episode.forward.done:
             return rewards, None
-        self.last_outcome = outcome = episode.outcome(compare=self.settings.reward == "distillation")
+        compare = self.settings.reward == "distillation"
+        self.last_outcome = outcome = episode.outcome(compare, self.workload.labelled)
         quality = outcome.log_likelihood if outcome.divergence is None else -outcome.divergence
         return rewards + quality.cpu().double(), outcome
 
@@ -301,6 +306,10 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._episode = self._make_episode()
 
     def _make_episode(self) -> Episode:
+        if self.info_scores == "residual" and not self.workload.labelled:
+            raise ValueError(
+                "info_scores 'residual' sees the gold answer, and the texts are unlabelled: take 'attention' or None"
+            )
         texts = [drawn_text(self.workload.texts, number) for number in self._indices]
         check_lengths(texts, self.max_tokens)
         return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")

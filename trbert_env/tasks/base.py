@@ -20,10 +20,11 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
-from trbert_env.data.records import SUBSET, columns
+from trbert_env.data.records import SUBSET, columns, records_of
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import EncodedText as EncodedText
-from trbert_env.tasks.reading import OwnField, TokenNotes, no_tokens, second_segments
+from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, no_tokens, second_segments
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Task(ABC):
         query_segment: The segment that says what is looked for, 0 or 1, where sequences have two.
         later_settings: Settings that earlier versions did not have; see :attr:`told_settings`.
         part_names: Names of the first and of the second segment of a sequence, for readers.
-        own_fields: Fields in which a reader gives a text of their own; see :meth:`own_record`.
+        own_fields: Fields in which a reader gives a text of their own; see :meth:`own_records`.
         settled_by_data: Settings that the records tell where they are None; see :meth:`configure`.
         max_tokens: The most tokens of one sequence, special tokens included.
     """
@@ -249,16 +250,40 @@ class Task(ABC):
         """
         return float(self.record_scores({columns(record, "id")[0][0]: prediction}, record)[0])
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return the one record of a text of a reader's own; its gold answer means nothing.
+    def own_records(self, rows: Sequence[Mapping[str, str]], ids: Sequence[str] | None = None) -> Dataset:
+        """Return records of texts whose gold answers nobody knows; they have some that mean nothing.
 
         Args:
-            values: Values of :attr:`own_fields` by name; a field that is not required may be left out.
+            rows: Values of :attr:`own_fields` of each by name; a field that is not required may be left out.
+            ids: Ids of the records; numbers from 0 where None.
 
         Raises:
             ValueError: The task declares no fields, or a value is missing, or of no use.
         """
+        keys = [str(number) for number in range(len(rows))] if ids is None else ids
+        checked = [checked_values(self.own_fields, row) for row in rows]
+        made = [{"id": key, **self.own_row(row)} for key, row in zip(keys, checked, strict=True)]
+        return records_of(made, self.own_form)
+
+    @property
+    def own_form(self) -> Schema:
+        """Form of :meth:`own_records`.
+
+        Raises:
+            ValueError: The task declares no :attr:`own_fields`.
+        """
         raise ValueError(f"{type(self).__name__} takes no text of one's own: it declares no own_fields")
+
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return the columns of a record of :attr:`own_form`, but for its id.
+
+        Args:
+            values: Values of all of :attr:`own_fields` by name; empty where one was left out.
+
+        Raises:
+            ValueError: A value is of no use.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares own_fields: define own_row() and own_form")
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return what each record adds to the main metric, ``(n,)``, in the order of the records.

@@ -15,14 +15,15 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from trbert_env.data.records import CANDIDATES, columns, records_of
+from trbert_env.data.records import CANDIDATES, columns
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text
 from trbert_env.tasks.candidate_metrics import candidate_metrics, scores_of_choices
 from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.markers import marker_ids
-from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
+from trbert_env.tasks.reading import OwnField, TokenNotes, lines_of, no_tokens
 from trbert_env.tasks.slices import cut_into_slices
 from trbert_env.tasks.text_encoding import SequenceEncoder
 from trbert_env.tasks.token_task import TokenTask
@@ -279,11 +280,15 @@ class CandidateQA(TokenTask):
         """Return the chosen candidate."""
         return str(record["candidates"][prediction])
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return a query with candidates and supports; see :meth:`Task.own_record`."""
-        found = checked_values(self.own_fields, values)
-        lists = {name: lines_of(found[name]) for name in ("candidates", "supports")}
-        return records_of([{"id": "own", "query": found["query"], **lists, "answer": 0}], CANDIDATES)
+    @property
+    def own_form(self) -> Schema:
+        """WikiHop's; see :meth:`Task.own_records`."""
+        return CANDIDATES
+
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return a query with candidates and supports; see :meth:`Task.own_row`."""
+        lists = {name: lines_of(values[name]) for name in ("candidates", "supports")}
+        return {"query": values["query"], **lists, "answer": 0}
 
 
 def _check_supports(records: Dataset) -> None:

@@ -15,14 +15,15 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trbert_env.data.label_order import sorted_labels
-from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns, records_of
+from trbert_env.data.records import LABELLED_TEXT, SCORED_TEXT, columns
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout
 from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.class_heads import ClassesHead, ClassificationHead, RankingHead, RegressionHead, RelevanceHead
 from trbert_env.tasks.heads import first_token_logits
 from trbert_env.tasks.labels import HeadMismatchError, has_head, is_number_of, listed, match_labels, unnamed_labels
-from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values
+from trbert_env.tasks.reading import OwnField, TokenNotes
 from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder, write_activation
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
@@ -372,30 +373,15 @@ class Classification(Task):
             return kind.changed_orders(one, other, self._targets_of(records), records)
         return kind.changed(one, other)
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return a text or a pair of texts; see :meth:`Task.own_record`."""
-        found = checked_values(self.own_fields, values)
-        pairs = [found["text_pair"]] if found["text_pair"] else None
-        return self.unlabelled([found["text"]], pairs, ids=["own"])
+    @property
+    def own_form(self) -> Schema:
+        """That of labelled texts, or of scored ones; see :meth:`Task.own_records`."""
+        return LABELLED_TEXT if self.label_kind == "class" else SCORED_TEXT
 
-    def unlabelled(
-        self, texts: Sequence[str], text_pairs: Sequence[str] | None = None, ids: Sequence[str] | None = None
-    ) -> Dataset:
-        """Return records of texts whose labels nobody knows; they have one that is not read.
-
-        Args:
-            texts: The texts.
-            text_pairs: The second text of each; None where they stand alone.
-            ids: Their ids; numbers from 0 where None.
-        """
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return a text or a pair of texts; see :meth:`Task.own_row`."""
         label: str | float = self._outputs[0] if self.label_kind == "class" else 0.0
-        pairs = [None] * len(texts) if text_pairs is None else text_pairs
-        keys = map(str, range(len(texts))) if ids is None else ids
-        rows = [
-            {"id": key, "text": text, "text_pair": pair, "label": label}
-            for key, text, pair in zip(keys, texts, pairs, strict=True)
-        ]
-        return records_of(rows, LABELLED_TEXT if isinstance(label, str) else SCORED_TEXT)
+        return {"text": values["text"], "text_pair": values["text_pair"] or None, "label": label}
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return 100 where the class is right, else 0; of rankings the nDCG of each query, at its first record.

@@ -18,14 +18,15 @@ from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
 from trbert_env.data.bare_tokenizer import bare_backend
-from trbert_env.data.records import ANSWER_KINDS, MULTI_HOP, columns, records_of
+from trbert_env.data.records import ANSWER_KINDS, MULTI_HOP, columns
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout, segment_starts
 from trbert_env.tasks.base import EncodedText
 from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text, max_over_sequences, yes_no_divergence
 from trbert_env.tasks.hotpot_metrics import Sentence, hotpot_metrics
 from trbert_env.tasks.markers import marker_ids
 from trbert_env.tasks.multi_hop_encoding import MultiHopEncoder, MultiHopText
-from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, no_tokens, touched
+from trbert_env.tasks.reading import OwnField, TokenNotes, no_tokens, touched
 from trbert_env.tasks.span_decoding import best_among, best_of_all, cut_out
 from trbert_env.tasks.span_encoding import frame_of
 from trbert_env.tasks.token_task import TokenTask
@@ -279,20 +280,23 @@ class MultiHopQA(TokenTask):
         """Return the words of the answer."""
         return str(prediction.text)
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return a question over paragraphs; see :meth:`Task.own_record`.
+    @property
+    def own_form(self) -> Schema:
+        """HotpotQA's; see :meth:`Task.own_records`."""
+        return MULTI_HOP
+
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return a question over paragraphs; see :meth:`Task.own_row`.
 
         Raises:
-            ValueError: A field is empty, or a paragraph has a title alone.
+            ValueError: A paragraph has a title alone.
         """
-        found = checked_values(self.own_fields, values)
-        blocks = [block.strip() for block in re.split(r"\n\s*\n", found["paragraphs"].replace("\r\n", "\n"))]
+        blocks = [block.strip() for block in re.split(r"\n\s*\n", values["paragraphs"].replace("\r\n", "\n"))]
         parted = [block.partition("\n") for block in blocks]
         if short := [title for title, _, body in parted if not body.strip()]:
             raise ValueError(f"the paragraph {short[0]!r} has one line: give a title, and its text below it")
-        row: dict[str, Any] = {
-            "id": "own",
-            "question": found["question"],
+        return {
+            "question": values["question"],
             "paragraphs": {
                 "title": [title.strip() for title, _, _ in parted],
                 "sentences": [[" ".join(body.split())] for _, _, body in parted],
@@ -303,7 +307,6 @@ class MultiHopQA(TokenTask):
             "supports": {"title": [], "sentence": []},
             "subset": None,
         }
-        return records_of([row], MULTI_HOP)
 
 
 def _text(records: Dataset, encoder: MultiHopEncoder, index: int, order: np.random.Generator | None) -> EncodedText:

@@ -17,7 +17,8 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForMultipleChoice, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import MultipleChoiceModelOutput
 
-from trbert_env.data.records import CHOICES, columns, records_of
+from trbert_env.data.records import CHOICES, columns
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import spread
 from trbert_env.tasks.base import EncodedText, Task
@@ -25,7 +26,7 @@ from trbert_env.tasks.by_text import divergence_by_text, pad_by_text, yes_no_div
 from trbert_env.tasks.candidate_metrics import scores_of_choices
 from trbert_env.tasks.encoding import Ids
 from trbert_env.tasks.heads import first_token_logits
-from trbert_env.tasks.reading import OwnField, TokenNotes, checked_values, lines_of, no_tokens
+from trbert_env.tasks.reading import OwnField, TokenNotes, lines_of, no_tokens
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, shortened, text_of
 
 #: What stands for the missing words of a question: underscores that are not within a word.
@@ -246,11 +247,14 @@ class MultipleChoice(Task):
         """Return the chosen option."""
         return str(record["options"][prediction])
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return a question with options; see :meth:`Task.own_record`."""
-        found = checked_values(self.own_fields, values)
-        row = {"id": "own", "group": "own", **found, "options": lines_of(found["options"]), "answer": 0}
-        return records_of([row], CHOICES)
+    @property
+    def own_form(self) -> Schema:
+        """That of own questions; see :meth:`Task.own_records`."""
+        return CHOICES
+
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return a question with options; see :meth:`Task.own_row`."""
+        return {"group": values["article"], **values, "options": lines_of(values["options"]), "answer": 0}
 
     def stock_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """One option a row: ``(num_sequences, 1, width)``; see :meth:`Task.stock_inputs`."""

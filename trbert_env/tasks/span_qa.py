@@ -16,7 +16,8 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedConfig, PreTra
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from trbert_env.data.bare_tokenizer import bare_backend
-from trbert_env.data.records import SPAN_QA, columns, records_of
+from trbert_env.data.records import SPAN_QA, columns
+from trbert_env.data.schema import Schema
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.texts import spread, without_padding
 from trbert_env.tasks.base import EncodedText, Task
@@ -24,7 +25,7 @@ from trbert_env.tasks.by_text import divergence_by_text, log_softmax_by_text
 from trbert_env.tasks.encoding import Tokens, tokenise
 from trbert_env.tasks.heads import span_logits
 from trbert_env.tasks.mrqa_metrics import mrqa_metrics
-from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, checked_values, no_tokens, touched
+from trbert_env.tasks.reading import Bools, OwnField, TokenNotes, no_tokens, touched
 from trbert_env.tasks.span_decoding import BestSpan, FoundSpans, SpanDecoder, ranked_spans
 from trbert_env.tasks.span_encoding import Row, SpanText, checked_rows, frame_of, gold_tokens, window_ranges
 from trbert_env.tasks.squad_metrics import squad_metrics
@@ -336,10 +337,14 @@ class SpanQA(Task):
         """Return the predicted answer, or that there is none."""
         return str(prediction) or NO_ANSWER
 
-    def own_record(self, values: Mapping[str, str]) -> Dataset:
-        """Return a question without answers; see :meth:`Task.own_record`."""
-        row = {"id": "own", "answers": {"text": [], "answer_start": []}, **checked_values(self.own_fields, values)}
-        return records_of([row], SPAN_QA)
+    @property
+    def own_form(self) -> Schema:
+        """SQuAD's; see :meth:`Task.own_records`."""
+        return SPAN_QA
+
+    def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return a question without answers; see :meth:`Task.own_row`."""
+        return {"answers": {"text": [], "answer_start": []}, **values}
 
     def stock_logits(self, outputs: Any, layout: Layout) -> Tensor:
         """``(total_tokens, 2)``; see :meth:`Task.stock_logits`."""

@@ -129,6 +129,11 @@ class PolicyTrainingOptions:
     calibration_rate: Annotated[float, Range(0)] = 0.05
     """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
 
+    unlabelled_file: tuple[Path, ...] = ()
+    """Learn from texts without labels instead of the training texts, which an encoder may know by heart: tables with
+    columns named as the task's fields (text, or question and context), text files, and folders of both. The more, the
+    better; of the kind that the model will read."""
+
     checkpoint_every: Annotated[int, Range(1)] = 50
     """Updates between two checkpoints."""
 
@@ -177,10 +182,22 @@ class TrainPolicyOptions:
             check_target(self.target_speedup, self.training.length_penalty, self.training.penalty_rise)
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty", "--penalty-rise"), "--length-penalty 0 is no price")
+        self._check_unlabelled()
         if not self.training.cloning_texts:
             refuse_given(self, ("--cloning-scores",), "--cloning-texts is 0, so nothing is cloned")
         if self.policy is not None:
             check_loaded(self)
+
+    def _check_unlabelled(self) -> None:
+        training = self.training
+        if not training.unlabelled_file:
+            return
+        if training.reward == "likelihood":
+            raise UserError("--reward likelihood is of the gold answer, which --unlabelled-file has not: leave one out")
+        if training.cloning_texts and training.cloning_scores == "residual":
+            raise UserError(
+                "--cloning-scores residual sees the gold answer, which --unlabelled-file has not: take attention"
+            )
 
     def _check_agent(self) -> None:
         name, own = self.algorithm.agent, self.algorithm.own_options()
@@ -203,10 +220,15 @@ class TrainPolicyOptions:
             return self
         return replace(self, agent=PolicyAgentOptions(policy_size=self.agent.policy_size))
 
-    def for_workload(self, workload: Workload) -> TrainPolicyOptions:
-        """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data."""
+    def for_workload(self, workload: Workload, practice: Workload | None = None) -> TrainPolicyOptions:
+        """Return the same with the number of texts, and with the embedded encoder's own cuts on embedded data.
+
+        Args:
+            workload: The training split.
+            practice: Texts that are learned from in its place; None for the split itself.
+        """
         embedded = workload.data_source == "embedded"
-        total = stage2_texts(self.training, embedded, len(workload.texts))
+        total = stage2_texts(self.training, embedded, len((practice or workload).texts))
         options = replace(self, training=replace(self.training, total_texts=total), agent=self._agent_for(workload))
         if not embedded:
             return options

@@ -218,18 +218,18 @@ OWN: list[tuple[Task, dict[str, str]]] = [
 def test_own_texts_are_records_of_the_task(
     task: Task, values: dict[str, str], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    (text,) = task.encode(task.own_record(values), tokenizer)
+    (text,) = task.encode(task.own_records([values]), tokenizer)
     assert len(text) > 4
     assert {field.name for field in task.own_fields} >= values.keys()
     required = next(field for field in task.own_fields if field.required)
     with pytest.raises(ValueError, match=f"'{required.label}' is empty"):
-        task.own_record({**values, required.name: " \n"})
+        task.own_records([{**values, required.name: " \n"}])
     with pytest.raises(ValueError, match="no field 'colour'"):
-        task.own_record({**values, "colour": "red"})
+        task.own_records([{**values, "colour": "red"}])
     with pytest.raises(ValueError, match="is no text"):
-        task.own_record({**values, required.name: 3})  # type: ignore[dict-item]
+        task.own_records([{**values, required.name: 3}])  # type: ignore[dict-item]
 
 
 def test_a_paragraph_needs_a_text() -> None:
     with pytest.raises(ValueError, match="'Ada' has one line"):
-        MultiHopQA().own_record({"question": "Who?", "paragraphs": "Ada"})
+        MultiHopQA().own_records([{"question": "Who?", "paragraphs": "Ada"}])

@@ -147,6 +147,6 @@ def test_a_single_logit_changes_its_answer_by_what_it_says(head: Any, moved: flo
 
 def test_one_record_of_a_ranking_is_read_by_itself(tokenizer: Any) -> None:
     task = configured(pairs(("q", "a", 1), ("q", "b", 0)))
-    own = task.own_record({"text": "who?", "text_pair": "he"})
+    own = task.own_records([{"text": "who?", "text_pair": "he"}])
     assert len(task.encode(own, tokenizer)) == 1
     assert too_long(task, own, tokenizer) is None
