@@ -47,7 +47,7 @@ from trbert_env.suggestions import suggestion
 #: Agents that need no training; the residual scores see the gold answer.
 HEURISTICS = tuple(name for name in ALL_HEURISTICS if name != "keep-all")
 #: Curves of the plot, and the points that each is averaged into.
-CURVES, CURVE_POINTS = ("charts/log_likelihood", "losses/entropy"), 25
+CURVES, CURVE_POINTS = ("charts/log_likelihood", "charts/divergence", "losses/entropy"), 25
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def learning_curves(entries: Sequence[Entry]) -> dict[str, dict[str, list[tuple[
             if all(curves):  # one of your own may log other curves
                 lines[agent] = averaged(curves)
         panels[key.partition("/")[2].replace("_", " ")] = lines
-    return panels
+    return {name: lines for name, lines in panels.items() if lines}
 
 
 def averaged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[float, float]]:

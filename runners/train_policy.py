@@ -67,18 +67,17 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
 
 def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Splits]:
     """Load what the run starts from, and its texts, so that a fault of any is known before the work begins."""
-    files = options.training.unlabelled_file
     if options.policy is None:
         examples = RunExamples.load(options.data)
-        unlabelled = UnlabelledExamples.load(files, examples, options.data)
+        unlabelled = UnlabelledExamples.load(options, examples)
         start = Start(fine_tuned_backbone(options, examples), options)
     else:
         start = Start.from_run(options.policy, options, needs_budget=options.target_speedup is None)
         examples = RunExamples.load(options.data, trained=start.trained)
-        unlabelled = UnlabelledExamples.load(files, examples, options.data)
+        unlabelled = UnlabelledExamples.load(options, examples)
     splits = examples.encode(start.backbone, start.task_settings)
     if unlabelled is not None:
-        splits = replace(splits, unlabelled=unlabelled.encode(splits.train))
+        splits = replace(splits, unlabelled=unlabelled.encode(splits.train, trained=start.model is not None))
     options = start.options.for_workload(splits.train, splits.practice)
     encoder = _settled_cuts(options, splits.train)
     return replace(start, options=replace(options, encoder=encoder)), splits
@@ -94,6 +93,7 @@ def measured_encoder(options: TrainPolicyOptions) -> EncoderOptions:
         ValueError: The options do not fit the backbone.
     """
     examples = RunExamples.load(options.data)
+    UnlabelledExamples.load(options, examples)  # their faults are told before stage 1
     return measured_on(options, examples, fine_tuned_backbone(options, examples))
 
 

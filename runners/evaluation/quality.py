@@ -97,7 +97,11 @@ def measure_pass(system: System, workload: Workload) -> MeasuredPass:
     Args:
         system: System to measure, with the task of the workload.
         workload: The split; its backbone is not run.
+
+    Raises:
+        ValueError: The texts are unlabelled.
     """
+    workload.require_labels("an evaluation")
     texts, task = workload.texts, workload.task
     rows = pass_rows(system.device)
     places = text_order(system, texts)

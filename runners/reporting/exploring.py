@@ -181,7 +181,7 @@ class Explorer:
         Raises:
             ValueError: A value is missing, or the text cannot be read.
         """
-        (found,) = self.explore(self.task.own_records([values]))
+        (found,) = self.explore(self.task.own_records([{name: value.strip() for name, value in values.items()}]))
         sequences = [[replace(token, gold=False) for token in sequence] for sequence in found.sequences]
         return replace(found, sequences=sequences, gold=None, score=None)
 

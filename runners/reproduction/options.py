@@ -104,7 +104,11 @@ class ReproduceOptions:
 
     #: See :class:`~runners.training.options.joint.JointFinetuneOptions`.
     withdrawn: ClassVar[dict[str, str]] = {
-        "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out"
+        "--joint.imitation-fraction": "there is no imitation in joint training: leave --joint.imitation-fraction out",
+        **dict.fromkeys(
+            ("--policy.unlabelled-file", "--policy.unlabelled-columns"),
+            "all systems learn from the same training texts: leave --policy.unlabelled-file out",
+        ),
     }
 
     @property

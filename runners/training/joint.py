@@ -59,6 +59,7 @@ class JointTraining:
         self._original = start.backbone
         self.workload, self.holdout, self.device = splits.train, splits.holdout, device
         workload = splits.train
+        workload.require_labels("joint training")
         model = move(copy.deepcopy(start.backbone.model), device, torch.float32).eval()
         size = 0 if options.unreduced else options.agent.policy_size  # nothing decides in the control
         policy_flops = policy_flops_per_token(model.config.hidden_size, size)

@@ -65,8 +65,8 @@ class PolicyTraining:
 
     Args:
         start: Start of the run, and its options.
-        splits: The texts; those of :attr:`~runners.training.loading.Splits.practice` are learned from, and speed-ups
-            are of the training texts.
+        splits: The texts; those of :attr:`~runners.training.loading.Splits.practice` are learned from. Budgets, and
+            the speeds of the model, are of the training texts; a price holds the former to a speed-up.
         device: Device to compute on.
     """
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
 
 from runners.cli.display import announce
-from runners.cli.options import DataOptions
-from runners.training.loading import RunExamples
+from runners.cli.items import named_columns
+from runners.training.loading import RunExamples, announce_too_long
+from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
-from trbert_env.data.own.unlabelled import UnlabelledTexts
+from trbert_env.data.own.unlabelled import OPTION, UnlabelledTexts
 from trbert_env.data.records import records_of
 from trbert_env.data.schema import Schema
 from trbert_env.data.workload import Workload
@@ -31,23 +31,23 @@ class UnlabelledExamples:
     texts: Dataset
 
     @classmethod
-    def load(cls, files: Sequence[Path], examples: RunExamples, data: DataOptions) -> UnlabelledExamples | None:
-        """Read files at once, so that a fault of any is known before the work begins; announce what was found.
+    def load(cls, options: TrainPolicyOptions, examples: RunExamples) -> UnlabelledExamples | None:
+        """Read the files at once, so that a fault of any is known before the work begins; announce what was found.
 
         Args:
-            files: Tables, text files, and folders of them; none at all gives None.
+            options: Options of the run, which may name no files: then there are None.
             examples: Records of the run.
-            data: The group of options, whose names of columns hold for tables that have them.
 
         Raises:
             FileNotFoundError: A file or folder is missing.
             ValueError: The files are malformed or hold no text, or the task reads no texts without labels.
         """
+        files, named = options.training.unlabelled_file, options.training.unlabelled_columns
         if not files:
             return None
         task = examples.trained or make_task(examples.request.preset)
-        fields, faults = _fields_of(task, examples.train), Faults(data.skip_bad_records)
-        found = UnlabelledTexts(tuple(files), dict(examples.request.columns))
+        fields, faults = _fields_of(task, examples.train), Faults(options.data.skip_bad_records)
+        found = UnlabelledTexts(files, named_columns(OPTION, named))
         form = Schema("unlabelled texts", {name: Text() for name in ("id", *fields)})
         pieces = [
             records_of([{"id": key, **values} for key, values in batch], form)
@@ -62,25 +62,28 @@ class UnlabelledExamples:
         _warn_of_evaluation(texts, fields, examples.validation)
         return cls(texts)
 
-    def encode(self, train: Workload) -> Workload:
+    def encode(self, train: Workload, *, trained: bool) -> Workload:
         """Encode them as the training texts are.
 
         Args:
             train: The training split.
+            trained: True if a trained model settles the length.
 
         Raises:
             ValueError: The encoder cannot read a text.
         """
-        return train.unlabelled(self.texts.remove_columns("id"), self.texts["id"][:])
+        found = train.unlabelled(self.texts.remove_columns("id"), self.texts["id"][:])
+        announce_too_long(found, "texts without labels", trained=trained)
+        return found
 
 
 def _fields_of(task: Task, records: Dataset) -> tuple[str, ...]:
-    """The task's fields that the records of a run have.
+    """The task's fields that the records of a run have: all or none of them have a second text.
 
     Raises:
-        ValueError: The task has none, or one whose values have a form of their own, as options.
+        ValueError: The task has none, or one whose values have a form, as options.
     """
-    if not task.own_fields or any(field.required and field.hint for field in task.own_fields):
+    if not task.own_fields or not all(field.plain for field in task.own_fields):
         raise ValueError(
             f"--unlabelled-file is for classification and for questions on a context, and the task is "
             f"{type(task).__name__}: leave it out"

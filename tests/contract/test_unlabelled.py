@@ -14,7 +14,10 @@ from agents.base import AgentSpec
 from agents.policy_agent import PolicyAgentOptions
 from agents.registry import make_agent
 from agents.rollouts import RolloutCollector, rollout_metrics
+from runners.evaluation.quality import measure_quality
 from trbert_env.data.workload import Workload
+from trbert_env.staged_model import StagedModel
+from trbert_env.system import UnreducedSystem
 
 
 @pytest.fixture
@@ -43,17 +46,27 @@ def test_returns_are_those_of_labelled_texts(
     labelled, ours = played
     torch.testing.assert_close(ours.returns, labelled.returns, rtol=0, atol=0)
     assert not ours.final_info["has_gold"].any()
+    assert not ours.final_info["log_likelihood"].any()
     assert labelled.final_info["has_gold"].all()
     told = rollout_metrics(labelled).keys() - rollout_metrics(ours).keys()
     assert told == {"charts/log_likelihood"}
 
 
 def test_what_reads_gold_is_refused(unlabelled: Workload, make_env: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match=r"reward 'likelihood' .* and the texts are unlabelled: take 'dist"):
+    with pytest.raises(ValueError, match=r"reward 'likelihood' \(take 'distillation'\) needs gold answers"):
         make_env(4, workload=unlabelled)
-    env = make_env(4, workload=unlabelled, reward="distillation", info_scores="residual")
-    with pytest.raises(ValueError, match="info_scores 'residual' sees the gold answer, and the texts are unlabelled"):
-        env.reset(seed=0)
+    options = {"workload": unlabelled, "reward": "distillation"}
+    with pytest.raises(ValueError, match="info_scores 'residual' needs gold answers, and the texts are unlabelled"):
+        make_env(4, **options, info_scores="residual")
+    env = make_env(4, **options)
+    env.reset(seed=0)
+    env.info_scores = "attention"
+    with pytest.raises(ValueError, match="info_scores 'residual' needs gold answers"):
+        env.info_scores = "residual"
+    assert env.info_scores == "attention"
+    staged = StagedModel(unlabelled.backbone.model, unlabelled.task)
+    with pytest.raises(ValueError, match="an evaluation needs gold answers, and the texts are unlabelled"):
+        measure_quality(UnreducedSystem(staged), unlabelled)
 
 
 def test_many_texts_and_none(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,5 +77,7 @@ def test_many_texts_and_none(workload: Workload, monkeypatch: pytest.MonkeyPatch
     assert workload.unlabelled(Dataset.from_list(rows)).fingerprints == found.fingerprints
     with pytest.raises(ValueError, match="there are no unlabelled texts: give at least one"):
         workload.unlabelled([])
+    with pytest.raises(ValueError, match="5 texts but 4 ids that differ: give one for each, or none"):
+        workload.unlabelled(rows, ["a", "b", "c", "d", "a"])
     with pytest.raises(ValueError, match="'Context' is empty"):
         workload.unlabelled([{"question": "Who?", "context": " "}])

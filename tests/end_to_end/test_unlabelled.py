@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from runners.cli.options import DataOptions
+from runners import compare
+from runners.cli.options import DataOptions, OwnDataOptions
 from runners.cli.run import run
 from runners.runs.tracking import read_curve
 from runners.train_policy import TrainPolicyOptions, main
 from runners.training.loading import RunExamples
+from runners.training.options.policy import PolicyTrainingOptions
+from runners.training.unlabelled import UnlabelledExamples
+from trbert_env.deploy.model import TokenReducedModel
 
 STEPS = ["--total-texts", "16", "--texts-per-step", "4", "--samples-per-text", "4", "--reduction-layers", "2", "3"]
 DATA = ["--env", "IMDB", "--data-source", "embedded", "--max-train-texts", "24", "--max-eval-texts", "6"]
@@ -72,36 +76,78 @@ def test_no_label_is_read(start: Any, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_speed_is_that_of_the_task(start: Any, tmp_path: Path) -> None:
-    """Texts without labels may be of any length: what a threshold keeps is measured on the training texts."""
+    """Texts without labels may be of any length: budgets are measured on the training texts, and so are thresholds."""
     file = write(tmp_path / "short.csv", ["text"], [[f"Only {number} words ."] for number in range(12)])
-    folder = start("short", "--unlabelled-file", str(file), "--target-speedup", "1.4")
-    assert json.loads((folder / "metrics.json").read_text())["flops_speedup"] == pytest.approx(1.4, abs=0.1)
+    fractions = []
+    for name, options in (("labelled", []), ("short", ["--unlabelled-file", str(file)])):
+        folder = start(name, *options, "--target-speedup", "1.4")
+        assert json.loads((folder / "metrics.json").read_text())["flops_speedup"] == pytest.approx(1.4, abs=0.1)
+        fractions.append(TokenReducedModel.from_pretrained(folder / "model").config.trained_fractions)
+    assert fractions[0] == fractions[1]
 
 
-def test_resuming_takes_the_same_texts(start: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write(tmp_path / "texts.csv", ["text"], [[f"A text of {number} ."] for number in range(12)])
-    folder = start("begun", "--unlabelled-file", str(file))
+def test_resuming_takes_the_same_texts(
+    start: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files of one name, in folders that are named by a relative path."""
+    for folder in ("one", "two"):
+        (tmp_path / "texts" / folder).mkdir(parents=True)
+        write(tmp_path / "texts" / folder / "a.csv", ["text"], [[f"A text of {n} , {folder} ."] for n in range(6)])
+    monkeypatch.chdir(tmp_path)
+    folder = start("begun", "--unlabelled-file", "texts")
+    whole = weights(folder)
     (folder / "metrics.json").unlink()
-    write(file, ["text"], [[f"Another of {number} ."] for number in range(12)])
+    run(main, TrainPolicyOptions, ["--resume", str(folder)])
+    again = weights(folder)
+    assert all(bool((again[name] == whole[name]).all()) for name in whole)
+    (folder / "metrics.json").unlink()
+    write(tmp_path / "texts" / "two" / "a.csv", ["text"], [[f"Another of {n} ."] for n in range(6)])
     capsys.readouterr()
     with pytest.raises(SystemExit):
         run(main, TrainPolicyOptions, ["--resume", str(folder)])
     assert "unlabelled_texts_fingerprint" in said(capsys)
 
 
-def test_pairs_and_questions(start: Any, tmp_path: Path) -> None:
+def test_pairs_and_questions(tmp_path: Path) -> None:
+    """The fields of a task are found in tables of its kind, whatever other columns they have."""
     pairs = write(
         tmp_path / "pairs.csv",
         ["query", "passage", "relevance"],
         [[f"where is {number} ?", f"{number} is in a town .", str(number % 2)] for number in range(40)],
     )
-    own = ["--env", "TextClassification", "--train-file", str(pairs), "--label-kind", "score", "--max-eval-texts", "4"]
-    asked = write(tmp_path / "asked.csv", ["query", "passage"], [["who ?", f"he , {n}"] for n in range(8)])
-    start("pairs", "--unlabelled-file", str(asked), data=own)
     lines = [json.dumps({"question": "Who ?", "context": f"Ada {n} .", "answers": ["Ada"]}) for n in range(40)]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
-    own = ["--env", "SpanQA", "--train-file", str(tmp_path / "questions.jsonl"), "--max-eval-texts", "4"]
-    start("questions", "--unlabelled-file", str(asked), data=own)
+    asked = write(
+        tmp_path / "asked.csv", ["id", "query", "passage"], [[str(n), "who ?", f"he , {n}"] for n in range(8)]
+    )
+    expected = {
+        "TextClassification": (pairs, {"text": "who ?", "text_pair": "he , 3"}),
+        "SpanQA": (tmp_path / "questions.jsonl", {"question": "who ?", "context": "he , 3"}),
+    }
+    for env, (file, values) in expected.items():
+        kind: Any = "score" if env == "TextClassification" else "auto"
+        data = DataOptions(env=env, own=OwnDataOptions(train_file=file, label_kind=kind))
+        options = TrainPolicyOptions(data=data, training=PolicyTrainingOptions(unlabelled_file=(asked,)))
+        found = UnlabelledExamples.load(options, RunExamples.load(data))
+        assert found is not None
+        assert found.texts[3] == {"id": "asked.csv:3", **values}
+
+
+def test_what_comes_before_and_behind(start: Any, encoder: Path, tmp_path: Path) -> None:
+    """A run goes on from another one on texts without labels, in windows; a comparison trains on them."""
+    file = write(tmp_path / "texts.csv", ["words"], [[f"A text of {number} . " * 20] for number in range(12)])
+    given = ["--unlabelled-file", str(file), "--unlabelled-columns", "text=words"]
+    first = start("first", "--max-length", "32", "--task-options", "max_slices=2", *given)
+    place = ["--output-dir", str(tmp_path / "second"), "--dtype", "float32", *DATA, *STEPS[:6]]
+    run(main, TrainPolicyOptions, ["--policy", str(first), *place, *given])
+    (second,) = (tmp_path / "second").glob("*/policy*/*")
+    assert read_curve(second, "charts/divergence")
+    nested = [f"--policy.{option[2:]}" if option.startswith("--") else option for option in (*STEPS[:6], *given)]
+    compared = ["--output-dir", str(tmp_path / "compared"), "--backbone", str(encoder), "--dtype", "float32", *DATA]
+    compared += ["--agents", "reinforce", "random", "--seeds", "1", "--reduction-layers", "2", "3", *nested]
+    run(compare.main, compare.CompareOptions, compared)
+    (trained,) = (tmp_path / "compared").rglob("*/reinforce-seed0/*/policy*/*")
+    assert read_curve(trained, "charts/divergence")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Workload:
         texts: Their texts (windows, in span QA), in the same order.
         split: Name of the split.
         data_source: ``"local"``, ``"hub"`` or ``"embedded"``: where the examples really came from.
-        labelled: False where nobody knows the gold answers of the examples, whose own mean nothing.
+        labelled: False where the gold answers of the examples mean nothing; see :meth:`unlabelled`.
     """
 
     preset: Preset
@@ -175,22 +175,37 @@ class Workload:
         check_texts(backbone, texts, task)
         return cls(preset, task, backbone, examples, texts, split, data_source)
 
-    def unlabelled(self, rows: Sequence[Mapping[str, str]], ids: Sequence[str] | None = None) -> Workload:
-        """Return the same task and backbone on texts whose gold answers nobody knows.
+    def require_labels(self, use: str) -> None:
+        """Refuse texts without gold answers.
+
+        Args:
+            use: What needs them, for the message.
+
+        Raises:
+            ValueError: There are none.
+        """
+        if not self.labelled:
+            raise ValueError(f"{use} needs gold answers, and the texts are unlabelled: give texts with labels")
+
+    def unlabelled(self, rows: Sequence[Mapping[str, str | None]], ids: Sequence[str] | None = None) -> Workload:
+        """Return the same task and backbone on texts without gold answers.
 
         A policy can learn from them where the reward is nearness to the unreduced model (``"distillation"``).
 
         Args:
             rows: Values of the task's ``own_fields`` of each text by name, as
                 :meth:`~trbert_env.tasks.base.Task.own_records` takes them.
-            ids: Ids of the texts; numbers from 0 where None.
+            ids: Ids of the texts, each once; numbers from 0 where None.
 
         Raises:
-            ValueError: There is no text, a value is missing or of no use, or the backbone cannot read a text.
+            ValueError: There is no text, a value is missing or of no use, there is not one id for each, or the backbone
+                cannot read a text.
         """
         if not len(rows):
             raise ValueError("there are no unlabelled texts: give at least one")
-        keys = [str(number) for number in range(len(rows))] if ids is None else ids
+        keys = [str(number) for number in range(len(rows))] if ids is None else list(ids)
+        if len(set(keys)) != len(rows):
+            raise ValueError(f"{len(rows)} texts but {len(set(keys))} ids that differ: give one for each, or none")
         parts = [range(first, min(first + _AT_ONCE, len(rows))) for first in range(0, len(rows), _AT_ONCE)]
         made = [self.task.own_records([rows[place] for place in part], keys[part.start : part.stop]) for part in parts]
         records = concatenate_datasets(made)

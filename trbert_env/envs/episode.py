@@ -29,7 +29,7 @@ class Outcome:
         stops: ``(sum of row lengths,)`` int64: the reduction that each token stopped at, T for none.
         layout: Layout of the full rows.
         log_likelihood: ``(rows,)`` float32, nats.
-        has_gold: ``(rows,)`` bool: False where the gold answer is not among the tokens, or nobody knows it, so that
+        has_gold: ``(rows,)`` bool: False where the gold answer is not among the tokens, or there is none, so that
             ``log_likelihood`` says nothing; see :meth:`trbert_env.tasks.base.Task.has_gold`.
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
@@ -177,7 +177,7 @@ class Episode:
 
         Args:
             compare: True for the divergence from the unreduced model, which runs for it once, without gradients.
-            labelled: False where nobody knows the gold answers of the texts.
+            labelled: False where the gold answers of the texts mean nothing.
         """
         forward, task, cost = self.forward, self._staged.task, self._staged.cost
         layout = forward.layouts[0]
@@ -185,6 +185,7 @@ class Episode:
             logits, stops = self._staged.read(forward)
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
+            log_likelihood = log_likelihood if labelled else torch.zeros_like(log_likelihood)
             unreduced = self._unreduced_logits() if compare else None
             divergence = None if unreduced is None else task.divergence(logits, unreduced, layout, targets)
         return Outcome(

@@ -105,19 +105,16 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self, workload: Workload, settings: EnvSettings | None = None, exit_offsets: ExitOffsets | None = None
     ) -> None:
         settings = EnvSettings() if settings is None else settings
-        if not workload.labelled and settings.reward == "likelihood":
-            raise ValueError(
-                "reward 'likelihood' is that of the gold answer, and the texts are unlabelled: take 'distillation'"
-            )
+        if settings.reward == "likelihood":
+            workload.require_labels("reward 'likelihood' (take 'distillation')")
         #: Settings as given; ``info_scores`` and ``length_penalty`` may have been set since.
         self.settings = settings
         self.array_type, self.render_mode = settings.array_type, settings.render_mode
-        #: The scores that infos bring; can be set while it runs.
-        self.info_scores: InfoScores | None = settings.info_scores
         self.autoreset_mode = AutoresetMode(settings.autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.device = check_device(settings.device)
         self.workload = workload
+        self.info_scores = settings.info_scores
         self.num_envs, self.samples_per_text = settings.num_envs, settings.samples_per_text
         model = placed(workload.backbone.model, self.device, getattr(torch, settings.dtype))
         policy_flops = policy_flops_per_token(model.config.hidden_size, settings.policy_size)
@@ -137,6 +134,21 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = action_space(self.max_tokens)
         self.observation_space = batched_observation_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def info_scores(self) -> InfoScores | None:
+        """The scores that infos bring; can be set while it runs.
+
+        Raises:
+            ValueError: They are set to those that see gold answers, and the texts are unlabelled.
+        """
+        return self._info_scores
+
+    @info_scores.setter
+    def info_scores(self, scores: InfoScores | None) -> None:
+        if scores == "residual":
+            self.workload.require_labels("info_scores 'residual'")
+        self._info_scores = scores
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -306,10 +318,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._episode = self._make_episode()
 
     def _make_episode(self) -> Episode:
-        if self.info_scores == "residual" and not self.workload.labelled:
-            raise ValueError(
-                "info_scores 'residual' sees the gold answer, and the texts are unlabelled: take 'attention' or None"
-            )
         texts = [drawn_text(self.workload.texts, number) for number in self._indices]
         check_lengths(texts, self.max_tokens)
         return Episode(self.staged, texts, self.samples_per_text, self.info_scores == "attention")

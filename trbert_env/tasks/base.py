@@ -250,29 +250,31 @@ class Task(ABC):
         """
         return float(self.record_scores({columns(record, "id")[0][0]: prediction}, record)[0])
 
-    def own_records(self, rows: Sequence[Mapping[str, str]], ids: Sequence[str] | None = None) -> Dataset:
-        """Return records of texts whose gold answers nobody knows; they have some that mean nothing.
+    def own_records(self, rows: Sequence[Mapping[str, str | None]], ids: Sequence[str] | None = None) -> Dataset:
+        """Return records of texts without gold answers; those that they have mean nothing.
 
         Args:
-            rows: Values of :attr:`own_fields` of each by name; a field that is not required may be left out.
-            ids: Ids of the records; numbers from 0 where None.
+            rows: Values of :attr:`own_fields` of each by name; a field that is not required may be left out, or None.
+            ids: Ids of the records, each once; numbers from 0 where None.
 
         Raises:
-            ValueError: The task declares no fields, or a value is missing, or of no use.
+            ValueError: The task declares no fields, a value is missing, or of no use, or there is not one id for each.
         """
-        keys = [str(number) for number in range(len(rows))] if ids is None else ids
+        keys = [str(number) for number in range(len(rows))] if ids is None else list(ids)
+        if len(set(keys)) != len(rows):
+            raise ValueError(f"{len(rows)} rows but {len(set(keys))} ids that differ: give one for each, or none")
         checked = [checked_values(self.own_fields, row) for row in rows]
         made = [{"id": key, **self.own_row(row)} for key, row in zip(keys, checked, strict=True)]
         return records_of(made, self.own_form)
 
     @property
     def own_form(self) -> Schema:
-        """Form of :meth:`own_records`.
+        """Form of :meth:`own_records`; a task that declares :attr:`own_fields` has one.
 
         Raises:
-            ValueError: The task declares no :attr:`own_fields`.
+            NotImplementedError: It has none.
         """
-        raise ValueError(f"{type(self).__name__} takes no text of one's own: it declares no own_fields")
+        raise NotImplementedError(f"{type(self).__name__} declares own_fields: define own_form and own_row()")
 
     def own_row(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Return the columns of a record of :attr:`own_form`, but for its id.
@@ -282,8 +284,9 @@ class Task(ABC):
 
         Raises:
             ValueError: A value is of no use.
+            NotImplementedError: The task has no such rows.
         """
-        raise NotImplementedError(f"{type(self).__name__} declares own_fields: define own_row() and own_form")
+        raise NotImplementedError(f"{type(self).__name__} declares own_fields: define own_form and own_row()")
 
     def record_scores(self, predictions: Mapping[str, Any], records: Dataset) -> npt.NDArray[np.float64]:
         """Return what each record adds to the main metric, ``(n,)``, in the order of the records.

@@ -51,8 +51,8 @@ class CandidateQA(TokenTask):
     part_names: ClassVar[tuple[str, str]] = ("query", "support")
     own_fields: ClassVar[tuple[OwnField, ...]] = (
         OwnField("query", "Query", lines=1),
-        OwnField("candidates", "Candidates", "one a line", lines=4),
-        OwnField("supports", "Supporting passages", "one a line"),
+        OwnField("candidates", "Candidates", "one a line", lines=4, plain=False),
+        OwnField("supports", "Supporting passages", "one a line", plain=False),
     )
 
     max_tokens: int = 512

@@ -65,7 +65,13 @@ class MultiHopQA(TokenTask):
     part_names: ClassVar[tuple[str, str]] = ("question", "title")
     own_fields: ClassVar[tuple[OwnField, ...]] = (
         OwnField("question", "Question", lines=1),
-        OwnField("paragraphs", "Paragraphs", "blank lines between them; the first line of each is its title", lines=10),
+        OwnField(
+            "paragraphs",
+            "Paragraphs",
+            "blank lines between them; the first line of each is its title",
+            lines=10,
+            plain=False,
+        ),
     )
 
     max_tokens: int = 512

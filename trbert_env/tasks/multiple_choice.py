@@ -57,7 +57,7 @@ class MultipleChoice(Task):
     own_fields: ClassVar[tuple[OwnField, ...]] = (
         OwnField("article", "Article"),
         OwnField("question", "Question", lines=1),
-        OwnField("options", "Options", "one a line", lines=4),
+        OwnField("options", "Options", "one a line", lines=4, plain=False),
     )
 
     max_tokens: int = 512

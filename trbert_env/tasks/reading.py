@@ -37,6 +37,7 @@ class OwnField:
         label: Text above the field.
         hint: Form of the value, where it has one: "one a line".
         required: False where the field may stay empty.
+        plain: False where the value has a form, as options that stand one a line.
         lines: Height of the field; 1 for a field of one line.
     """
 
@@ -45,6 +46,7 @@ class OwnField:
     hint: str = ""
     required: bool = True
     lines: int = 6
+    plain: bool = True
 
 
 def second_segments(text: EncodedText) -> Bools:
@@ -104,24 +106,24 @@ def lines_of(value: str) -> list[str]:
     return [line.strip() for line in value.splitlines() if line.strip()]
 
 
-def checked_values(fields: Sequence[OwnField], values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of all fields without white space around them; empty where a field was left out.
+def checked_values(fields: Sequence[OwnField], values: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the values of all fields as they are; empty where a field was left out.
 
     Args:
         fields: The fields of a task.
-        values: Values by name.
+        values: Values by name; None for one that is left out.
 
     Raises:
-        ValueError: There are no fields, a value is no string or of no field, or a required field is empty.
+        ValueError: There are no fields, a value is no string or of no field, or a required field is blank.
     """
     if not fields:
         raise ValueError("this kind of task takes no text of one's own: it declares no own_fields")
     names = [field.name for field in fields]
     if unknown := [name for name in values if name not in names]:
         raise ValueError(f"there is no field {unknown[0]!r}: give {', '.join(names)}")
-    if odd := [name for name, value in values.items() if not isinstance(value, str)]:
+    if odd := [name for name, value in values.items() if not (value is None or isinstance(value, str))]:
         raise ValueError(f"the field {odd[0]!r} is no text: give a string")
-    found = {name: values.get(name, "").strip() for name in names}
-    if empty := [field.label for field in fields if field.required and not found[field.name]]:
+    found = {name: values.get(name) or "" for name in names}
+    if empty := [field.label for field in fields if field.required and not found[field.name].strip()]:
         raise ValueError(f"the field {empty[0]!r} is empty: fill it in")
     return found

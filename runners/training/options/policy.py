@@ -15,7 +15,7 @@ from agents.registry import (
     takes_policy_options,
 )
 from runners.cli.flags import changed_options, flag, refuse_given
-from runners.cli.items import named_values
+from runners.cli.items import named_columns, named_values
 from runners.cli.options import DataOptions, EncoderOptions, Group, Part, RunOptions
 from runners.cli.run import UserError
 from runners.evaluation.speed_table import check_target
@@ -130,9 +130,12 @@ class PolicyTrainingOptions:
     """Learning rate of the exit offsets: what the states of skipped tokens add to the logits; 0 for none."""
 
     unlabelled_file: tuple[Path, ...] = ()
-    """Learn from texts without labels instead of the training texts, which an encoder may know by heart: tables with
-    columns named as the task's fields (text, or question and context), text files, and folders of both. The more, the
-    better; of the kind that the model will read."""
+    """Learn from texts without labels in place of the training texts, whose answers an encoder may have memorised:
+    tables with columns of the task's fields (text and text_pair, or question and context), text files, and folders of
+    both. A price, as of --sampler bernoulli, holds these texts to a speed-up, and a budget the training texts."""
+
+    unlabelled_columns: tuple[str, ...] = ()
+    """Names of the columns of these tables, as text=body; others are guessed, which is announced."""
 
     checkpoint_every: Annotated[int, Range(1)] = 50
     """Updates between two checkpoints."""
@@ -190,7 +193,9 @@ class TrainPolicyOptions:
 
     def _check_unlabelled(self) -> None:
         training = self.training
+        named_columns("--unlabelled-columns", training.unlabelled_columns)
         if not training.unlabelled_file:
+            refuse_given(self, ("--unlabelled-columns",), "there is no --unlabelled-file")
             return
         if training.reward == "likelihood":
             raise UserError("--reward likelihood is of the gold answer, which --unlabelled-file has not: leave one out")

@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from trbert_env.data.own.tables import Table
 from trbert_env.suggestions import nearest_name
 
+#: The option that names columns of labelled data.
+COLUMNS = "--columns"
+
 #: Names of first and second texts that belong together.
 PAIRS = (
     ("text", "text_pair"),
@@ -55,7 +58,14 @@ OPTIONS = ("options", "choices", "candidates")
 CHOSEN = ("answer", "label", "correct", "target")
 
 
-def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], required: bool = True) -> str | None:
+def chosen(
+    table: Table,
+    role: str,
+    given: str | None,
+    guesses: Sequence[str],
+    required: bool = True,
+    option: str = COLUMNS,
+) -> str | None:
     """Return the column that plays a role.
 
     Args:
@@ -64,6 +74,7 @@ def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], r
         given: The name that the user gave; ``""`` says that no column plays the role, None lets guess.
         guesses: Names that are guessed; the first wins over the others.
         required: True if the role must be played.
+        option: The option that names columns, for messages.
 
     Returns:
         The name of the column; None if the role is not played.
@@ -73,17 +84,17 @@ def chosen(table: Table, role: str, given: str | None, guesses: Sequence[str], r
     """
     if given == "":
         if required:
-            raise ValueError(f"{table.name}: --columns {role}= names no column, and one is needed: {found(table)}")
+            raise ValueError(f"{table.name}: {option} {role}= names no column, and one is needed: {found(table)}")
         return None
     if given:
-        return present(table, role, given)
+        return present(table, role, given, option)
     fitting = matching(table, guesses)
     if len(fitting) == 1:
         return fitting[0]
     if not fitting and not required:
         return None
     what = f"may be {' or '.join(map(repr, fitting))}" if fitting else "cannot be told"
-    raise ValueError(f"{table.name}: the column for {role} {what}: name it with --columns {role}=NAME; {found(table)}")
+    raise ValueError(f"{table.name}: the column for {role} {what}: name it with {option} {role}=NAME; {found(table)}")
 
 
 def matching(table: Table, guesses: Sequence[str]) -> list[str]:
@@ -98,13 +109,14 @@ def matching(table: Table, guesses: Sequence[str]) -> list[str]:
     return exact if len(exact) == 1 else fitting
 
 
-def present(table: Table, role: str, given: str) -> str:
+def present(table: Table, role: str, given: str, option: str = COLUMNS) -> str:
     """Return a column that the user named.
 
     Args:
         table: The data.
         role: The role that it plays.
         given: Its name.
+        option: The option that names columns, for messages.
 
     Raises:
         ValueError: It is not there, or comes twice.
@@ -114,7 +126,7 @@ def present(table: Table, role: str, given: str) -> str:
         problem = "has no column" if count == 0 else "has more than one column"
         near = nearest_name(given, table.columns) if count == 0 else None
         hint = "" if near is None else f"did you mean {near!r}? "
-        raise ValueError(f"{table.name} {problem} {given!r}, which --columns {role}= names: {hint}{found(table)}")
+        raise ValueError(f"{table.name} {problem} {given!r}, which {option} {role}= names: {hint}{found(table)}")
     return given
 
 
@@ -128,7 +140,11 @@ def found(table: Table) -> str:
 
 
 def text_columns(
-    table: Table, text: str | None, text_pair: str | None, others: Collection[str | None] = ()
+    table: Table,
+    text: str | None,
+    text_pair: str | None,
+    others: Collection[str | None] = (),
+    option: str = COLUMNS,
 ) -> tuple[str, str | None]:
     """Return the columns of the first and the second text; the second may be missing.
 
@@ -137,6 +153,7 @@ def text_columns(
         text: The name that the user gave for the first, or None to guess.
         text_pair: The same for the second; ``""`` says that there is none.
         others: Columns that play or may play other roles.
+        option: The option that names columns, for messages.
 
     Raises:
         ValueError: A named column is not there, or no column or several columns may be the text.
@@ -158,18 +175,18 @@ def text_columns(
             doubt = " or ".join([*(f"{first} and {second}" for first, second in pairs), *(["text"] if alone else [])])
             raise ValueError(
                 f"{table.name}: the texts may be {doubt}: "
-                f"name them with --columns text=NAME text_pair=NAME; {found(table)}"
+                f"name them with {option} text=NAME text_pair=NAME; {found(table)}"
             )
-    first = chosen(table, "text", text, TEXTS)
+    first = chosen(table, "text", text, TEXTS, option=option)
     if first is None:
-        raise ValueError(f"{table.name}: a text is needed: name its column with --columns text=NAME; {found(table)}")
+        raise ValueError(f"{table.name}: a text is needed: name its column with {option} text=NAME; {found(table)}")
     left = [column for column in table.columns if column != first and column not in others]
     if text is None and text_pair is None and first.lower() in HALVES and left:
         raise ValueError(
             f"{table.name}: {first!r} is the first of two texts by its name: name the second with "
-            f"--columns text_pair=NAME, or say with --columns text_pair= that there is none; {found(table)}"
+            f"{option} text_pair=NAME, or say with {option} text_pair= that there is none; {found(table)}"
         )
-    return first, present(table, "text_pair", text_pair) if text_pair else None
+    return first, present(table, "text_pair", text_pair, option) if text_pair else None
 
 
 def named_role(role: str, column: str) -> str:
@@ -210,12 +227,13 @@ def announced(table: Table, columns: dict[str, str | None], given: dict[str, str
 _SHARED = ("id", "group")
 
 
-def check_apart(table: Table, columns: dict[str, str | None]) -> None:
+def check_apart(table: Table, columns: dict[str, str | None], option: str = COLUMNS) -> None:
     """Refuse a column that plays two roles, as text and label: nothing would be learned from it.
 
     Args:
         table: The data.
         columns: The column of each role.
+        option: The option that names columns, for messages.
 
     Raises:
         ValueError: There is one.
@@ -227,5 +245,5 @@ def check_apart(table: Table, columns: dict[str, str | None]) -> None:
         if (other := roles.setdefault(column, role)) != role:
             raise ValueError(
                 f"{table.name}: {other} and {role} are one column, {column!r}: "
-                f"name another with --columns {role}=NAME; {found(table)}"
+                f"name another with {option} {role}=NAME; {found(table)}"
             )

@@ -28,7 +28,7 @@ def test_a_folder_of_text_files_and_tables(tmp_path: Path, make_file: Any) -> No
     faults = Faults()
     found = UnlabelledTexts((tmp_path,))
     texts = [text for batch in found.batches(("text",), faults) for text in batch]
-    assert texts == [("a:0", {"text": "A row."}), ("b.txt", {"text": "One line.\nAnother.\n"})]
+    assert texts == [("a.csv:0", {"text": "A row."}), ("b.txt", {"text": "One line.\nAnother.\n"})]
     origin = found.origin(("text",), faults)
     assert origin.startswith(f"{tmp_path}; text is column 'text' (guessed)")
     assert "without any text" in origin
@@ -50,30 +50,55 @@ def test_two_texts(columns: tuple[str, str], fields: tuple[str, str], tmp_path: 
     assert pairs == [("a", "c"), ("b", "d")]
 
 
-def test_names_of_columns_hold_where_a_table_has_them(tmp_path: Path, make_file: Any) -> None:
+def test_columns_by_name(tmp_path: Path, make_file: Any) -> None:
     own = make_file(tmp_path, "csv", {"text": ["no"], "words": ["yes"]}, stem="own")
-    other = make_file(tmp_path, "csv", {"text": ["guessed"]}, stem="other")
-    assert [values["text"] for _, values in read(own, other, text="words")] == ["yes", "guessed"]
+    assert [values["text"] for _, values in read(own, text="words")] == ["yes"]
+    halves = make_file(tmp_path, "csv", {"query": ["a"], "passage": ["b"]}, stem="halves")
+    assert [values["text"] for _, values in read(halves, text="query")] == ["a"]
     pairs = make_file(tmp_path, "csv", {"q": ["a"], "p": ["b"], "query": ["c"], "passage": ["d"]}, stem="pairs")
     ((_, values),) = read(pairs, fields=("text", "text_pair"), text="q", text_pair="p")
     assert values == {"text": "a", "text_pair": "b"}
+    with_index = make_file(tmp_path, "csv", {"": [0], "query": ["a"], "passage": ["b"]}, stem="with_index")
+    ((_, values),) = read(with_index, fields=("text", "text_pair"))
+    assert values == {"text": "a", "text_pair": "b"}
+
+
+ONE, TWO, ASKED = ("text",), ("text", "text_pair"), ("question", "context")
 
 
 @pytest.mark.parametrize(
-    ("columns", "fields", "message"),
+    ("columns", "fields", "named", "message"),
     [
-        (("words",), ("text",), "the column of the text cannot be told: call it text; its columns are words"),
-        (("review", "body"), ("text",), "the column of the text cannot be told: call it text; its columns are review"),
-        (("text", "stars"), ("text", "text_pair"), "cannot be told: call it text and text_pair; its columns are text"),
-        (("question", "stars"), ("question", "context"), "the column of the context cannot be told: call it context"),
+        ("words", ONE, {}, "the column for text cannot be told: name it with --unlabelled-columns text=NAME"),
+        ("review body", ONE, {}, "the column for text may be 'review' or 'body': name it with --unlabelled-columns"),
+        ("query passage", ONE, {}, "texts of this task stand alone, and 'query' and 'passage' are pairs"),
+        ("text stars", TWO, {}, "texts of this task are pairs, and the column of the second cannot be told"),
+        ("question stars", ASKED, {}, "the column for context cannot be told: name it with --unlabelled-columns"),
+        ("text", ONE, {"text": "txt"}, "has no column 'txt', which --unlabelled-columns text= names: did you mean"),
+        ("text", ONE, {"label": "text"}, "names 'label', and a text has no such field: name text"),
+        ("a", ASKED, {"question": "a", "context": "a"}, "question and context are one column, 'a': name another with"),
     ],
 )
 def test_columns_that_cannot_be_told(
-    columns: tuple[str, ...], fields: tuple[str, ...], message: str, tmp_path: Path, make_file: Any
+    columns: str, fields: tuple[str, ...], named: dict[str, str], message: str, tmp_path: Path, make_file: Any
 ) -> None:
-    file = make_file(tmp_path, "csv", {name: ["x"] for name in columns})
+    file = make_file(tmp_path, "csv", {name: ["x"] for name in columns.split()})
     with pytest.raises(ValueError, match=message):
-        read(file, fields=fields)
+        read(file, fields=fields, **named)
+
+
+def test_ids_differ_and_do_not_tell_where_files_lie(
+    tmp_path: Path, make_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        make_file(tmp_path / folder, "csv", {"text": ["A text."]})
+        (tmp_path / folder / "a.txt").write_text("A text.")
+    keys = [key for key, _ in read(tmp_path)]
+    assert len(set(keys)) == 4
+    assert len({key for key, _ in read(tmp_path / "one", tmp_path / "two")}) == 4
+    monkeypatch.chdir(tmp_path)
+    assert [key for key, _ in read(Path())] == keys
 
 
 def test_faults(tmp_path: Path) -> None:
@@ -86,3 +111,5 @@ def test_faults(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not UTF-8"):
         read(tmp_path)
     assert [key for key, _ in read(tmp_path, skip=True)] == ["a.txt"]
+    with pytest.raises(ValueError, match="--unlabelled-columns names a column, and none of the files is a table"):
+        read(tmp_path / "a.txt", text="words")
