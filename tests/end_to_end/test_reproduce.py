@@ -286,6 +286,7 @@ def test_table_3_counts_against_slices(author: Author, started: list[str]) -> No
         ([], "give either --table 2, 3 or 4, or --figure 2 or 3"),
         (["--table", "2", "--figure", "3"], "give either --table 2, 3 or 4, or --figure 2 or 3"),
         (["--table", "2", "--systems", "our"], "did you mean 'ours'?"),
+        (["--table", "2", "--policy.unlabelled-file", "x"], "all systems learn from the same training texts: leave"),
         (["--table", "2", "--systems", "ours", "ours"], "none twice"),
         (["--table", "2", "--env", "SQuAD"], "SQuAD2"),
         (["--table", "2", "--env", "SpanQA"], "a user's own data"),

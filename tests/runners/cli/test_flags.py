@@ -81,7 +81,8 @@ OWN = {
         "policy target-speedup full-from resume agent agent-options baseline log-probability learning-rate "
         "sampler keep-fractions exploration budgeted-share budget-scope imitation-fraction policy-size overlap "
         "no-overlap initial-keep-probability max-gradient-norm total-texts texts-per-step samples-per-text "
-        "reward length-penalty penalty penalty-rise cloning-texts cloning-scores calibration-rate checkpoint-every"
+        "reward length-penalty penalty penalty-rise cloning-texts cloning-scores calibration-rate checkpoint-every "
+        "unlabelled-file unlabelled-columns"
     ),
     "joint_finetune": (
         "policy unreduced no-unreduced target-speedup speedup-range full-from resume encoder-rate warmup "
@@ -109,7 +110,7 @@ OWN = {
         "policy.no-overlap policy.initial-keep-probability policy.max-gradient-norm policy.total-texts "
         "policy.texts-per-step policy.samples-per-text policy.reward policy.length-penalty policy.penalty "
         "policy.penalty-rise policy.cloning-texts policy.cloning-scores policy.calibration-rate "
-        "policy.checkpoint-every "
+        "policy.checkpoint-every policy.unlabelled-file policy.unlabelled-columns "
         "joint.encoder-rate joint.warmup joint.states-weight joint.distillation joint.temperature "
         "joint.policy-weight joint.reward joint.max-encoder-norm "
         "joint.learning-rate joint.sampler joint.keep-fractions joint.exploration joint.budgeted-share "
@@ -125,7 +126,8 @@ OWN = {
         "policy.budget-scope policy.imitation-fraction policy.policy-size policy.overlap policy.no-overlap "
         "policy.initial-keep-probability policy.max-gradient-norm policy.total-texts policy.texts-per-step "
         "policy.samples-per-text policy.reward policy.length-penalty policy.penalty policy.penalty-rise "
-        "policy.cloning-texts policy.cloning-scores policy.calibration-rate policy.checkpoint-every"
+        "policy.cloning-texts policy.cloning-scores policy.calibration-rate policy.checkpoint-every "
+        "policy.unlabelled-file policy.unlabelled-columns"
     ),
     "fit_ranker": ("questions passage-words data-source data-dir skip-bad-records no-skip-bad-records"),
     "train_baseline": (
@@ -293,6 +295,11 @@ CLONES = "--sampler bernoulli --keep-fractions 0.5 0.2 --cloning-texts 8"
             "train_policy",
             "--length-penalty 0 --penalty-rise 0.5",
             "--length-penalty 0 is no price: leave --penalty-rise",
+        ),
+        (
+            "train_policy",
+            "--unlabelled-columns text=body",
+            "there is no --unlabelled-file: leave --unlabelled-columns out",
         ),
         ("train_policy", "--policy x --initial-keep-probability 0.9", "leave --initial-keep-probability out"),
         ("train_policy", "--policy x --task-options max_tokens=200", "leave --task-options out"),
