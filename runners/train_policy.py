@@ -79,7 +79,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
     if unlabelled is not None:
         splits = replace(splits, unlabelled=unlabelled.encode(splits.train, trained=start.model is not None))
     options = start.options.for_workload(splits.train, splits.practice)
-    encoder = _settled_cuts(options, splits.train)
+    encoder = _settled_cuts(options, splits)
     return replace(start, options=replace(options, encoder=encoder)), splits
 
 
@@ -93,27 +93,37 @@ def measured_encoder(options: TrainPolicyOptions) -> EncoderOptions:
         ValueError: The options do not fit the backbone.
     """
     examples = RunExamples.load(options.data)
-    UnlabelledExamples.load(options, examples)  # their faults are told before stage 1
-    return measured_on(options, examples, fine_tuned_backbone(options, examples))
+    unlabelled = UnlabelledExamples.load(options, examples)  # their faults are told before stage 1
+    return measured_on(options, examples, fine_tuned_backbone(options, examples), unlabelled)
 
 
-def measured_on(options: TrainPolicyOptions, examples: RunExamples, backbone: Backbone) -> EncoderOptions:
-    """Return the encoder's options with the cuts named, measured on training texts where they are to be.
+def measured_on(
+    options: TrainPolicyOptions,
+    examples: RunExamples,
+    backbone: Backbone,
+    unlabelled: UnlabelledExamples | None = None,
+) -> EncoderOptions:
+    """Return the encoder's options with the cuts named, measured on the texts of a run where they are to be.
 
     Args:
         options: Options of a run.
         examples: Records of the run.
         backbone: The fine-tuned encoder.
+        unlabelled: Texts that the policy learns from in place of the training texts; None for those.
     """
     if options.encoder.layers is not None:
         return options.encoder
-    train = examples.encode(backbone).train
-    return _settled_cuts(options.for_workload(train), train)
+    splits = examples.encode(backbone)
+    if unlabelled is not None:
+        splits = replace(splits, unlabelled=unlabelled.encode(splits.train, trained=False))
+    return _settled_cuts(options.for_workload(splits.train), splits)
 
 
-def _settled_cuts(options: TrainPolicyOptions, train: Workload) -> EncoderOptions:
+def _settled_cuts(options: TrainPolicyOptions, splits: Splits) -> EncoderOptions:
     speed = None if options.target_speedup is None else WantedSpeed(options.target_speedup, options.agent)
-    return settled_layers(options.encoder, train, resolve_device(options.run.device), speed)
+    return settled_layers(
+        options.encoder, splits.train, resolve_device(options.run.device), speed, practice=splits.unlabelled
+    )
 
 
 def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> RunFolder:

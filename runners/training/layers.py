@@ -44,22 +44,28 @@ class WantedSpeed:
 
 
 def settled_layers(
-    encoder: EncoderOptions, workload: Workload, device: torch.device, wanted: WantedSpeed | None = None
+    encoder: EncoderOptions,
+    workload: Workload,
+    device: torch.device,
+    wanted: WantedSpeed | None = None,
+    practice: Workload | None = None,
 ) -> EncoderOptions:
-    """Return the options with the cuts named, measured on training texts where they are ``auto``.
+    """Return the options with the cuts named, measured where they are ``auto``.
 
     Args:
         encoder: The group of options.
-        workload: The training texts, with a fine-tuned encoder.
+        workload: The training texts, with a fine-tuned encoder; the cost of a speed-up is theirs.
         device: Device to measure on.
         wanted: The speed-up that is trained for; None where none is named.
+        practice: Texts to measure on in place of the training texts, whose answers early layers of an encoder that has
+            memorised them seem to tell; they need no labels.
 
     Raises:
         ValueError: There are too few texts to measure on.
     """
     if encoder.layers is not None:
         return encoder
-    probe = remembered_probe(workload, device)
+    probe = remembered_probe(workload if practice is None else practice, device)
     layers: tuple[float, ...] = measured_cuts(probe, workload.backbone.model.config)
     shares = ", ".join(f"{100 * max(share, 0.0):.0f}" for share in probe.told)
     why = "the last cut goes behind the first that tells half"

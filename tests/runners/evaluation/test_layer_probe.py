@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,6 +160,23 @@ def test_for_great_speed_ups_all_cuts_lie_half_a_layer_earlier(
         assert ("too few tokens" in said) == (kept < LEAST_KEPT)
     named = EncoderOptions(reduction_layers=(2, 4))
     assert settled_layers(named, workload, device, WantedSpeed(4.0, agent)) is named
+
+
+def test_texts_without_labels_are_measured_on(
+    make_model: Callable[..., PreTrainedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRBERT_CACHE", str(tmp_path))
+    workload = tiny_workload(make_model)
+    practice = replace(workload, texts=texts_of(60, 3), split="unlabelled", labelled=False)
+    measured: list[Any] = []
+
+    def noted(staged: Any, texts: Any) -> LayerProbe:
+        measured.append(texts)
+        return probe_layers(staged, texts)
+
+    monkeypatch.setattr(layers_module, "probe_layers", noted)
+    settled_layers(EncoderOptions(), workload, torch.device("cpu"), practice=practice)
+    assert [texts is practice.texts for texts in measured] == [True]
 
 
 def test_it_is_measured_once_and_named_layers_are_left_alone(
