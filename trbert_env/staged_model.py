@@ -60,7 +60,7 @@ class StagedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.task = model, task
-        self.encoder = StagedEncoder(model, reduction_layers)
+        self.encoder = StagedEncoder(model, reduction_layers, reads_first_tokens(task, model.config))
         count = self.encoder.num_reductions
         if exit_offsets is None:
             exit_offsets = make_exit_offsets(task.reads, count, task.num_logits, self.encoder.hidden_size)

@@ -165,8 +165,9 @@ class UnreducedSystem:
         return self.staged.device
 
     def run(self, batch: TextBatch) -> SystemOutput:
-        """Run all layers on all tokens; see :class:`System`."""
-        return _unreduced_output(self.staged(batch), batch.layout, self.staged.cost)
+        """Run all layers with nothing skipped; see :class:`System`."""
+        cost = self.staged.cost
+        return SystemOutput(self.staged(batch), [batch.layout], lambda layouts: cost.keep_all(layouts[0]), cost.full)
 
 
 class StockSystem:
@@ -205,7 +206,7 @@ class StockSystem:
     def run(self, batch: TextBatch) -> SystemOutput:
         """Run the padded batch; FLOPs are those of its tokens, without the padding. See :class:`System`."""
         logits = self.task.stock_logits(self.outputs(batch), batch.layout).float()
-        return _unreduced_output(logits, batch.layout, self._cost)
+        return SystemOutput(logits, [batch.layout], lambda layouts: self._cost.full(layouts[0]), self._cost.full)
 
     def outputs(self, batch: TextBatch) -> Any:
         """Run a batch and return what the stock model returns for its padded sequences."""
@@ -229,8 +230,3 @@ class StockSystem:
             "attention_mask": padded(torch.ones_like(batch.input_ids)),
             "token_type_ids": padded(batch.token_type_ids),
         }
-
-
-def _unreduced_output(logits: Tensor, layout: Layout, cost: CostModel) -> SystemOutput:
-    """Output of a pass of all layers over all tokens."""
-    return SystemOutput(logits, [layout], lambda layouts: cost.full(layouts[0]), cost.full)

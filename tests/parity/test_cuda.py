@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from trbert_env.data.backbones import move
 from trbert_env.data.workload import Workload
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.attention import _fits_varlen, packed_attention
+from trbert_env.encoder.attention import fits_varlen, packed_attention
 from trbert_env.encoder.forward import StagedForward
 from trbert_env.encoder.sequences import PackedSequences
 from trbert_env.encoder.staged import StagedEncoder
@@ -60,7 +60,7 @@ def test_attention_and_its_gradients_equal_one_dense_call(
 
     ours = [tensor.to("cuda", dtype).requires_grad_() for tensor in random_heads(width)]
     packed = PackedSequences.of(torch.tensor(LENGTHS))
-    assert _fits_varlen(ours[0]) is varlen
+    assert fits_varlen(ours[0].device, dtype, width) is varlen
     output, _ = packed_attention(torch.nn.Module(), ours[0], ours[1], ours[2], None, packed, scaling=scaling)
     (output * weights.to("cuda", dtype)).sum().backward()
     torch.testing.assert_close(output.float().cpu(), expected.detach(), rtol=0, atol=tolerance)
@@ -86,6 +86,27 @@ def test_a_pass_equals_that_on_a_cpu(
     states, found = forward.final_states()
     torch.testing.assert_close(states.cpu(), expected, rtol=0, atol=2e-5)
     assert torch.equal(found.cpu(), stops)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.bfloat16, 5e-2)])
+def test_first_tokens_equal_those_on_a_cpu(
+    make_model: Callable[..., PreTrainedModel],
+    texts: list[EncodedText],
+    make_masks: MakeMasks,
+    play: Play,
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
+    """Padded attention in float32, the varlen kernel in bfloat16."""
+    model, masks = make_model("bert", hidden=64), make_masks(texts, 2)
+    on_gpu = move(copy.deepcopy(model), "cuda", dtype)
+    batch, gpu_batch = TextBatch.from_texts(texts), TextBatch.from_texts(texts, "cuda")
+    expected, _ = play(StagedForward(StagedEncoder(model, (2, 3), True), batch), masks).final_states()
+    forward = StagedForward(StagedEncoder(on_gpu, (2, 3), True), gpu_batch)
+    states, _ = play(forward, [mask.cuda() for mask in masks]).final_states()
+    first = batch.layout.first_tokens
+    torch.testing.assert_close(states.float().cpu()[first], expected[first], rtol=tolerance, atol=tolerance)
 
 
 @torch.no_grad()

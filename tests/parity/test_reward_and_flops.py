@@ -157,6 +157,7 @@ def test_the_released_table_of_bert_base() -> None:
 
 @pytest.mark.usefixtures("as_many_rows_as_there_are")
 @torch.no_grad()
+@pytest.mark.parametrize("first_tokens_only", [False, True])
 @pytest.mark.parametrize("layers", [(2,), (2, 3), (2, 3, 4), (1.5, 3), (2.5, 3.5)])
 def test_reduced_flops_equal_torchs_own_count(
     model: PreTrainedModel,
@@ -164,10 +165,11 @@ def test_reduced_flops_equal_torchs_own_count(
     make_masks: MakeMasks,
     play: Play,
     layers: tuple[float, ...],
+    first_tokens_only: bool,
 ) -> None:
     texts = make_texts((9,), (5, 7), (3, 1, 6))
     masks = make_masks(texts, len(layers))
-    encoder = StagedEncoder(model, layers)
+    encoder = StagedEncoder(model, layers, first_tokens_only)
     policy = TokenPolicy(HIDDEN, len(layers), 8)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         # The embeddings of ELECTRA are projected, which is not a layer's work.
@@ -186,7 +188,8 @@ def test_reduced_flops_equal_torchs_own_count(
     assert int(cost.reduced(forward.layouts).sum()) == counter.get_total_flops() - outside
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder.run_layers(embedded, 0, encoder.num_layers)
-    assert int(cost.full(embedded.layout).sum()) == counter.get_total_flops()
+    assert int(cost.keep_all(embedded.layout).sum()) == counter.get_total_flops()
+    assert (cost.keep_all(embedded.layout) < cost.full(embedded.layout)).all() == first_tokens_only
 
 
 @torch.no_grad()

@@ -96,8 +96,10 @@ def attend(
         recorder.found.append(attention_received(query, key, packed.lengths, scaling, recorder.diagonal, bias))
     if query.device.type == "cpu":
         return _by_sequence(query, key, value, packed.lengths, scaling, bias)
-    if bias is None and _fits_varlen(query):
-        return _varlen(query, key, value, packed, scaling)
+    if bias is None and fits_varlen(query.device, query.dtype, query.shape[-1]):
+        longest = max(packed.lengths) if packed.longest is None else packed.longest
+        bounds = packed.bounds(query.device)
+        return varlen(query, key, value, (bounds, bounds), (longest, longest), scaling)
     return _padded(query, key, value, packed.lengths, scaling, bias)
 
 
@@ -175,21 +177,29 @@ def _has_flash_attention(index: int) -> bool:
     return built and torch.cuda.get_device_capability(index) >= (8, 0)
 
 
-def _fits_varlen(query: Tensor) -> bool:
-    """Whether the varlen kernel takes these heads; see :func:`fits_varlen`."""
-    return fits_varlen(query.device, query.dtype, query.shape[-1])
+def varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: tuple[Tensor, Tensor],
+    longest: tuple[int, int],
+    scaling: float | None,
+) -> Tensor:
+    """Attend by one kernel over all sequences, where :func:`fits_varlen`: ``(1, queries, heads, head_dim)``.
 
-
-def _varlen(query: Tensor, key: Tensor, value: Tensor, packed: PackedSequences, scaling: float | None) -> Tensor:
-    """One kernel over all sequences; see :func:`_fits_varlen`."""
+    Args:
+        query: ``(1, heads, queries, head_dim)``.
+        key: ``(1, heads, total_tokens, head_dim)``; ``value`` likewise.
+        value: See ``key``.
+        bounds: Bounds of the sequences among queries and among keys, ``(num_sequences + 1,)`` int32 each.
+        longest: The most queries and keys of a sequence.
+        scaling: Factor on the scores; ``head_dim ** -0.5`` where None.
+    """
     kernel = _varlen_kernel()
     assert kernel is not None
-    total = query.shape[2]
-    longest = max(packed.lengths) if packed.longest is None else packed.longest
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    bounds = packed.bounds(query.device)
-    output = kernel(q, k, v, bounds, bounds, longest, longest, scale=scaling)
-    return output.view(1, total, *output.shape[1:])
+    output = kernel(q, k, v, *bounds, *longest, scale=scaling)
+    return output.view(1, *output.shape)
 
 
 def _padded(
@@ -204,17 +214,25 @@ def _padded(
     total = query.shape[2]
     counts = torch.tensor(lengths, device=query.device)
     mask = torch.arange(max(lengths), device=query.device) < counts[:, None]
-
-    def spread(tensor: Tensor) -> Tensor:
-        tokens = tensor[0].transpose(0, 1)[: sum(lengths)]
-        empty = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
-        return empty.masked_scatter(mask[..., None, None], tokens).transpose(1, 2)
-
     seen = mask[:, None, None, :] if bias is None else _padded_bias(query, key, lengths, bias)
-    output = scaled_dot_product_attention(spread(query), spread(key), spread(value), attn_mask=seen, scale=scaling)
+    q, k, v = (spread_rows(tensor, lengths, mask) for tensor in (query, key, value))
+    output = scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
     packed_output = output.transpose(1, 2)[mask]
     tail = packed_output.new_zeros(total - len(packed_output), *packed_output.shape[1:])
     return torch.cat([packed_output, tail])[None]
+
+
+def spread_rows(tensor: Tensor, lengths: list[int], mask: Tensor) -> Tensor:
+    """Return packed heads padded, ``(num_sequences, heads, width, head_dim)``, 0 where there is no token.
+
+    Args:
+        tensor: ``(1, heads, total_tokens, head_dim)``.
+        lengths: Tokens of each sequence.
+        mask: ``(num_sequences, width)`` bool, True for tokens.
+    """
+    tokens = tensor[0].transpose(0, 1)[: sum(lengths)]
+    empty = tokens.new_zeros(*mask.shape, *tokens.shape[1:])
+    return empty.masked_scatter(mask[..., None, None], tokens).transpose(1, 2)
 
 
 def _padded_bias(query: Tensor, key: Tensor, lengths: list[int], bias: AttentionBias) -> Tensor:

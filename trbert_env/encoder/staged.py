@@ -16,6 +16,7 @@ from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.batching import MOST_BYTES, computes_in_bfloat16, group_sizes, pad_rows, rows_to_run
 from trbert_env.encoder.cuts import check_reduction_layers, default_reduction_layers, layers_before
 from trbert_env.encoder.families import family_of
+from trbert_env.encoder.first_tokens import first_rows
 from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.positions import first_position, longest_sequence
 from trbert_env.encoder.sequences import PackedSequences, Recorder
@@ -40,12 +41,22 @@ class StagedEncoder:
             task head.
         reduction_layers: Cuts that tokens are dropped at: 2 before layer 2, 1.5 within layer 1. None for the default
             of the family.
+        first_tokens_only: True where no last states are read but those of first tokens, as by a classifier: the last
+            layer then computes no others (:mod:`trbert_env.encoder.first_tokens`), which keep the state that they
+            entered it with.
 
     Raises:
         ValueError: The family is not supported, or the reduction layers do not fit its depth.
     """
 
-    def __init__(self, model: PreTrainedModel, reduction_layers: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        reduction_layers: Sequence[float] | None = None,
+        first_tokens_only: bool = False,
+    ) -> None:
+        #: See the class.
+        self.first_tokens_only = first_tokens_only
         #: What is particular to the model's family.
         self.family = family_of(model.config)
         base = cast(PreTrainedModel, model.base_model)
@@ -116,12 +127,14 @@ class StagedEncoder:
     def run_rows(self, states: Tensor, packed: PackedSequences, stage: int) -> Tensor:
         """Run the layers of one stage on all rows together, ``(rows, hidden)``; see :attr:`stage_bounds`.
 
+        The last one computes all states, whatever is read.
+
         Args:
             states: ``(rows, hidden)`` states that enter the stage.
             packed: Sequences that the rows are of; rows behind them are padding, and come out as anything.
             stage: The stage.
         """
-        return self._run_rows(states, packed, self._steps(*self.stage_bounds[stage]), None)
+        return self._run_rows(states, packed, self._whole_steps(*self.stage_bounds[stage]), None)
 
     def run_layers(
         self, tokens: PackedTokens, first: float, last: float, received: list[Tensor] | None = None
@@ -145,10 +158,19 @@ class StagedEncoder:
                 zero for padding.
             first: Layers that have run, halves counted; see :meth:`run_layers`.
             last: Layers that have run behind it.
+
+        Returns:
+            ``(num_sequences, width, hidden)``; ``(num_sequences, 1, hidden)`` behind the last layer of an encoder of
+            which first tokens alone are read.
         """
         for compute, index in self._steps(first, last):
             layer = self._layers[index]
-            if compute == self._attention:
+            if compute == self._last_layer:
+                states = self.family.padded_attention_half(layer, states, bias, from_first=True)
+                states = self.family.feed_forward_half(layer, states)
+            elif compute == self._last_feed_forward:
+                states = self.family.feed_forward_half(layer, states[:, :1])
+            elif compute == self._attention:
                 states = self.family.padded_attention_half(layer, states, bias)
             elif compute == self._feed_forward:
                 states = self.family.feed_forward_half(layer, states)
@@ -184,7 +206,15 @@ class StagedEncoder:
         return self.family.finish(self._base, states)
 
     def _steps(self, first: float, last: float) -> list[_Step]:
-        """What lies between two numbers of layers: whole layers, and halves at the ends."""
+        """What lies between two numbers of layers, and is read."""
+        steps = self._whole_steps(first, last)
+        if steps and last == self.num_layers and self.first_tokens_only:
+            compute, index = steps[-1]
+            steps[-1] = (self._last_layer if compute == self._layer else self._last_feed_forward, index)
+        return steps
+
+    def _whole_steps(self, first: float, last: float) -> list[_Step]:
+        """What lies between two numbers of layers, for all tokens: whole layers, and halves at the ends."""
         if first >= last:
             return []
         begin, end = math.ceil(first), math.floor(last)
@@ -203,6 +233,18 @@ class StagedEncoder:
 
     def _feed_forward(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         return self.family.feed_forward_half(self._layers[index], states)
+
+    def _last_layer(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
+        if packed.recorder is not None:  # what tokens receive is of all queries
+            return self._layer(index, states, packed, shared)
+        first, layer = first_rows(packed, states), self._layers[index]
+        own = self.family.attention_half_from_first(layer, states, first, packed, shared)
+        return _with_first(states, first, self.family.feed_forward_half(layer, own), packed)
+
+    def _last_feed_forward(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
+        first = first_rows(packed, states)
+        own = self.family.feed_forward_half(self._layers[index], states.index_select(1, first))
+        return _with_first(states, first, own, packed)
 
     def _run(self, tokens: PackedTokens, steps: Sequence[_Step], recorder: Recorder | None) -> PackedTokens:
         """Run steps in turn, over groups of sequences that fit the cache; the last one records."""
@@ -251,6 +293,12 @@ class StagedEncoder:
     def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
         """Run the layers of one stage; see :attr:`stage_bounds`."""
         return self.run_layers(tokens, *self.stage_bounds[stage], received)
+
+
+def _with_first(states: Tensor, first: Tensor, own: Tensor, packed: PackedSequences) -> Tensor:
+    """The states, with those of first tokens in their rows; what pads ``first`` is left out."""
+    count = len(packed.lengths)
+    return states.index_copy(1, first[:count], own[:, :count].to(states.dtype))
 
 
 def _padded_groups(values: Tensor, sizes: Sequence[int], rows: Sequence[int]) -> list[Tensor]:

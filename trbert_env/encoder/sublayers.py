@@ -7,12 +7,14 @@ layer itself too, are not called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from trbert_env.encoder.attention import attend
+from trbert_env.encoder.first_tokens import attend_from_first
 from trbert_env.encoder.linear import apply_inner, apply_linear, apply_linears, apply_outer
 from trbert_env.encoder.sequences import AttentionBias, PackedSequences
 
@@ -56,20 +58,51 @@ def run_attention(
     return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training)))
 
 
-def run_padded_attention(parts: AttentionParts, states: Tensor, bias: Tensor) -> Tensor:
+def run_attention_from_first(
+    parts: AttentionParts,
+    states: Tensor,
+    first: Tensor,
+    packed: PackedSequences,
+    training: bool,
+    bias: AttentionBias | None = None,
+) -> Tensor:
+    """Run attention, residual connection and norm for first tokens alone: ``(1, queries, hidden)``.
+
+    Args:
+        parts: Parts of the layer.
+        states: ``(1, rows, hidden)`` states that enter the layer.
+        first: ``(queries,)`` int64 rows of first tokens; see :func:`~trbert_env.encoder.first_tokens.first_rows`.
+        packed: Sequences that the rows are of.
+        training: True for dropout.
+        bias: Bias that is added to the scaled scores, of positions alone; None for nothing.
+    """
+    own = states.index_select(1, first)
+    (query,) = _heads(parts, (parts.query,), own)
+    key, value = _heads(parts, (parts.key, parts.value), states)
+    attended = attend_from_first(query, key, value, packed, bias=bias).flatten(2)
+    return cast(Tensor, parts.norm(_residual(parts.output, attended, own, parts.dropout, training)))
+
+
+def run_padded_attention(parts: AttentionParts, states: Tensor, bias: Tensor, from_first: bool = False) -> Tensor:
     """Run attention, residual connection and norm on padded sequences, without dropout.
 
     Args:
         parts: Parts of the layer.
         states: ``(num_sequences, width, hidden)`` states that enter the layer.
         bias: ``(num_sequences, 1, 1, width)`` to add to the scaled scores: 0 for tokens, far below zero for padding.
+        from_first: True for the first token of each sequence alone.
 
     Returns:
-        ``(num_sequences, width, hidden)``.
+        ``(num_sequences, width, hidden)``, or ``(num_sequences, 1, hidden)``.
     """
-    query, key, value = _projected(parts, states)
+    if from_first:
+        asking = states[:, :1]
+        query, (key, value) = *_heads(parts, (parts.query,), asking), _heads(parts, (parts.key, parts.value), states)
+    else:
+        asking = states
+        query, key, value = _projected(parts, states)
     attended = scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
-    return cast(Tensor, parts.norm(_residual(parts.output, attended, states, parts.dropout, training=False)))
+    return cast(Tensor, parts.norm(_residual(parts.output, attended, asking, parts.dropout, training=False)))
 
 
 def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) -> Tensor:
@@ -86,8 +119,12 @@ def run_feed_forward(parts: FeedForwardParts, states: Tensor, training: bool) ->
 
 def _projected(parts: AttentionParts, states: Tensor) -> list[Tensor]:
     """Query, key and value of ``(batch, rows, hidden)`` states: ``(batch, heads, rows, head_size)`` each."""
+    return _heads(parts, (parts.query, parts.key, parts.value), states)
+
+
+def _heads(parts: AttentionParts, projections: Sequence[nn.Module], states: Tensor) -> list[Tensor]:
+    """Some projections of ``(batch, rows, hidden)`` states, ``(batch, heads, rows, head_size)`` each."""
     shape = (*states.shape[:2], -1, parts.head_size)
-    projections = (parts.query, parts.key, parts.value)
     return [projected.view(shape).transpose(1, 2) for projected in apply_linears(projections, states)]
 
 

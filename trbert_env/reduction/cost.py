@@ -41,6 +41,18 @@ def attention_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
     return 2 * (4 * d * d * n + 2 * d * n * n + size.position_rows * d * n)
 
 
+def attention_flops_from_first(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
+    """Return the FLOPs of the first half of a layer for the first token of a sequence alone.
+
+    That is ``2 (2 d^2 (n + 1) + 2 d n)``, without the queries of the others; all of :func:`attention_flops` where the
+    family computes these with it.
+    """
+    if not size.queries_apart:
+        return attention_flops(num_tokens, size)
+    d, n = size.hidden_size, num_tokens
+    return 2 * (2 * d * d * (n + 1) + 2 * d * n)
+
+
 def feed_forward_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
     """Return the FLOPs of the second half of a layer on a sequence: ``2 m d f n``; see :func:`layer_flops`."""
     return 2 * size.matrices * size.hidden_size * size.intermediate_size * num_tokens
@@ -59,17 +71,21 @@ class CostModel:
         size: Sizes of a layer.
         stage_depths: Layers of each of the T + 1 stages, halves counted; see :mod:`trbert_env.encoder.cuts`.
         policy_flops: FLOPs of the policy on one token; 0 for agents that compute none.
+        first_tokens_only: True where the last layer computes first tokens alone; see
+            :class:`~trbert_env.encoder.staged.StagedEncoder`. The unreduced encoder that speed-ups are against computes
+            all.
     """
 
     size: LayerSize
     stage_depths: tuple[float, ...]
     policy_flops: int = 0
+    first_tokens_only: bool = False
 
     @classmethod
     def of(cls, encoder: StagedEncoder, policy_flops: int = 0) -> CostModel:
         """The costs of ``encoder``."""
         depths = tuple(last - first for first, last in encoder.stage_bounds)
-        return cls(encoder.layer_size, depths, policy_flops)
+        return cls(encoder.layer_size, depths, policy_flops, encoder.first_tokens_only)
 
     def layer(self, layout: Layout) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of one layer on the tokens in play, summed over a text's sequences."""
@@ -82,8 +98,15 @@ class CostModel:
         return round(sum(self.stage_depths))
 
     def full(self, layout: Layout) -> Tensor:
-        """``(num_texts,)`` float64: FLOPs of all layers on the whole texts."""
+        """``(num_texts,)`` float64: FLOPs of all layers on the whole texts, as stock transformers run them."""
         return self.num_layers * self.layer(layout)
+
+    def keep_all(self, layout: Layout) -> Tensor:
+        """``(num_texts,)`` float64: FLOPs of a pass with nothing skipped and no policy.
+
+        They are less than :meth:`full` where the last layer computes first tokens alone.
+        """
+        return self._between(layout, 0, self.num_layers)
 
     def layers_of(self, layout: Layout, stage: int) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of the layers of a stage, on the tokens that go through it.
@@ -93,11 +116,21 @@ class CostModel:
             stage: The stage.
         """
         first = sum(self.stage_depths[:stage])
-        last = first + self.stage_depths[stage]
+        return self._between(layout, first, first + self.stage_depths[stage])
+
+    def _between(self, layout: Layout, first: float, last: float) -> Tensor:
+        """``(num_texts,)`` float64: FLOPs of what lies between two numbers of layers."""
         lengths = layout.sequence_lengths.double()
-        attention = attention_halves(first, last) * torch.as_tensor(attention_flops(lengths, self.size))
-        feed_forward = feed_forward_halves(first, last) * torch.as_tensor(feed_forward_flops(lengths, self.size))
-        return layout.text_sums(attention + feed_forward)
+        attentions, feed_forwards = attention_halves(first, last), feed_forward_halves(first, last)
+        flops = torch.zeros_like(lengths)
+        if self.first_tokens_only and last == self.num_layers:
+            flops = flops + feed_forward_flops(1, self.size)
+            feed_forwards -= 1
+            if first <= self.num_layers - 1:
+                flops = flops + attention_flops_from_first(lengths, self.size)
+                attentions -= 1
+        flops = flops + attentions * attention_flops(lengths, self.size)
+        return layout.text_sums(flops + feed_forwards * feed_forward_flops(lengths, self.size))
 
     def stage(self, layouts: Sequence[Layout], stage: int) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of stage ``stage``, with the policy that looks at what comes out of it."""

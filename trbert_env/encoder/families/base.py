@@ -16,6 +16,7 @@ from trbert_env.encoder.sublayers import (
     AttentionParts,
     FeedForwardParts,
     run_attention,
+    run_attention_from_first,
     run_feed_forward,
     run_padded_attention,
 )
@@ -31,12 +32,14 @@ class LayerSize:
         matrices: Matrices of the feed-forward network: 2, or 3 where it is gated.
         position_rows: Embeddings of relative positions that each token's query or key is multiplied with, over all
             heads; 0 where attention has none.
+        queries_apart: True where the attention of some tokens is computed without the queries of the others.
     """
 
     hidden_size: int
     intermediate_size: int
     matrices: int = 2
     position_rows: int = 0
+    queries_apart: bool = True
 
 
 #: Linear layers of a layer that can be run narrower: query, key, value, attention output, and the two of the
@@ -144,17 +147,32 @@ class Family:
 
     def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
         """Run attention, residual connection and norm of a stock layer; see :meth:`layer`."""
-        return run_attention(self.attention_parts(layer), states, packed, layer.training)
+        return run_attention(self.attention_parts(layer), states, packed, layer.training, shared)
 
-    def padded_attention_half(self, layer: Any, states: Tensor, bias: Tensor) -> Tensor:
+    def attention_half_from_first(
+        self, layer: Any, states: Tensor, first: Tensor, packed: PackedSequences, shared: Any
+    ) -> Tensor:
+        """Run the first half of a stock layer for first tokens alone: ``(1, queries, hidden)``; see :meth:`layer`.
+
+        Args:
+            layer: The layer.
+            states: ``(1, rows, hidden)``.
+            first: ``(queries,)`` int64 rows of first tokens.
+            packed: Sequences that the rows are of.
+            shared: Result of :meth:`prepare`.
+        """
+        return run_attention_from_first(self.attention_parts(layer), states, first, packed, layer.training, shared)
+
+    def padded_attention_half(self, layer: Any, states: Tensor, bias: Tensor, from_first: bool = False) -> Tensor:
         """Run the first half of a stock layer on padded sequences; for families that read no positions.
 
         Args:
             layer: The layer.
             states: ``(num_sequences, width, hidden)``.
             bias: ``(num_sequences, 1, 1, width)`` to add to the scores of attention.
+            from_first: True for the first token of each sequence alone: ``(num_sequences, 1, hidden)``.
         """
-        return run_padded_attention(self.attention_parts(layer), states, bias)
+        return run_padded_attention(self.attention_parts(layer), states, bias, from_first)
 
     def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
         """Run feed-forward network, residual connection and norm of a stock layer: ``(1, rows, hidden)``.

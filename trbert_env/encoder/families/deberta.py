@@ -92,7 +92,8 @@ class DebertaV2(Family):
         """Return the sizes; every token's query, key or both are multiplied with all embeddings of positions."""
         kinds = set(config.pos_att_type or ()) & {"c2p", "p2c"} if config.relative_attention else ()
         rows = 2 * _span(config) * len(kinds)
-        return LayerSize(int(config.hidden_size), int(config.intermediate_size), position_rows=rows)
+        sizes = int(config.hidden_size), int(config.intermediate_size)
+        return LayerSize(*sizes, position_rows=rows, queries_apart=False)
 
     def pin_positions(self, config: Any) -> None:
         """Keep the embeddings of relative positions that there are."""
@@ -124,6 +125,12 @@ class DebertaV2(Family):
         bias = None if shared is None or not kinds else _bias(stock, shared, scale)
         attended = attend(query, key, value, packed, scale, bias)
         return cast(Tensor, layer.attention.output(attended.flatten(2), states))
+
+    def attention_half_from_first(
+        self, layer: Any, states: Tensor, first: Tensor, packed: PackedSequences, shared: Relative | None
+    ) -> Tensor:
+        """Run the first half for all tokens, and return those of first tokens; see :class:`Family`."""
+        return self.attention_half(layer, states, packed, shared).index_select(1, first)
 
     def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
         """Return the logits of its head, the older or the newer one; see :meth:`Family.masked_token_head`."""

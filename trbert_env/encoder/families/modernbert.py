@@ -45,7 +45,7 @@ class ModernBert(Family):
 
     def layer_size(self, config: Any) -> LayerSize:
         """Return the sizes; the feed-forward network is gated."""
-        return LayerSize(int(config.hidden_size), int(config.intermediate_size), matrices=3)
+        return LayerSize(int(config.hidden_size), int(config.intermediate_size), matrices=3, queries_apart=False)
 
     def cuts(self, config: Any, layers: Sequence[int]) -> tuple[int, ...]:
         """Return the next global layer for each: behind local ones, few tokens know of the whole text yet.
@@ -103,6 +103,12 @@ class ModernBert(Family):
         query, key = apply_rotary_pos_emb(query, key, *own.angles)
         attended = attend(query, key, value, packed, bias=own.window)
         return cast(Tensor, states + stock.out_drop(apply_linear(stock.Wo, attended.flatten(2))))
+
+    def attention_half_from_first(
+        self, layer: Any, states: Tensor, first: Tensor, packed: PackedSequences, shared: dict[str, Rotations]
+    ) -> Tensor:
+        """Run the first half for all tokens, whose queries are one product with the rest; see :class:`Family`."""
+        return self.attention_half(layer, states, packed, shared).index_select(1, first)
 
     def feed_forward_half(self, layer: Any, states: Tensor) -> Tensor:
         """Run norm, gated feed-forward network and residual connection; see :meth:`Family.feed_forward_half`."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trbert_env.encoder.families.base import Family
 from trbert_env.encoder.sequences import PackedSequences, PositionBias
-from trbert_env.encoder.sublayers import AttentionParts, run_attention
+from trbert_env.encoder.sublayers import AttentionParts
 
 
 class MPNet(Family):
@@ -29,11 +29,10 @@ class MPNet(Family):
         table = base.encoder.relative_attention_bias(base.encoder.relative_position_bucket(distances))
         return PositionBias.from_table(table.t(), packed)
 
-    def attention_half(self, layer: Any, states: Tensor, packed: PackedSequences, shared: PositionBias) -> Tensor:
-        """Run attention, residual connection and norm; see :meth:`Family.attention_half`."""
+    def attention_parts(self, layer: Any) -> AttentionParts:
+        """Return the parts of the first half; see :meth:`Family.attention_parts`."""
         own, outer = layer.attention.attn, layer.attention
-        parts = AttentionParts(own.q, own.k, own.v, own.o, outer.LayerNorm, own.attention_head_size, outer.dropout.p)
-        return run_attention(parts, states, packed, layer.training, shared)
+        return AttentionParts(own.q, own.k, own.v, own.o, outer.LayerNorm, own.attention_head_size, outer.dropout.p)
 
     def masked_token_head(self, model: Any, states: Tensor) -> Tensor:
         """Return the logits of its head; see :meth:`Family.masked_token_head`."""
