@@ -85,15 +85,18 @@ class StagedModel(nn.Module):
         """True where the head reads each sequence's first token alone, which never stops."""
         return reads_first_tokens(self.task, self.model.config)
 
-    def start(self, batch: TextBatch, samples: int = 1, record_attention: bool = False) -> StagedForward:
+    def start(
+        self, batch: TextBatch, samples: int = 1, record_attention: bool = False, all_states: bool = False
+    ) -> StagedForward:
         """Begin a pass that stops before each reduction; see :class:`~trbert_env.encoder.forward.StagedForward`.
 
         Args:
             batch: The texts.
             samples: Rows of each text; they share the first stage.
             record_attention: True to keep the attention that tokens receive.
+            all_states: True for the last states of all tokens, whatever the task head reads.
         """
-        return StagedForward(self.encoder, batch, samples, record_attention, self.overlap(batch))
+        return StagedForward(self.encoder, batch, samples, record_attention, self.overlap(batch), all_states)
 
     def overlap(self, batch: TextBatch) -> Tensor:
         """Return the lexical overlap of a batch; see :func:`~trbert_env.reduction.overlap.lexical_overlap`.

@@ -119,12 +119,13 @@ class TokenReducedForQuestionAnswering(AnswersQuestions, TokenReducedModel, auto
         if (start_positions is None) != (end_positions is None):
             raise ValueError("one of start_positions and end_positions is missing: give both, or none for no loss")
         inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
-        packed = self.forward_packed(inputs.batch)
+        wants_states = self._wants_states(output_hidden_states)
+        packed = self.forward_packed(inputs.batch, all_states=wants_states)
         output: Any = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = span_loss(output.start_logits, output.end_logits, start_positions, end_positions)
-        return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
+        return self._outputs(output, loss, packed, inputs, wants_states, return_dict)
 
 
 def _register() -> None:

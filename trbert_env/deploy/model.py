@@ -56,7 +56,8 @@ class ReducedOutput(PackedOutput):
     """Result of a packed forward pass.
 
     Attributes:
-        states: Every token's last state in text order, ``(sum of text lengths, hidden)``.
+        states: Every token's last state in text order, ``(sum of text lengths, hidden)``; where the task head reads
+            first tokens alone, others have the state that they entered the last layer with, unless all were asked for.
     """
 
     states: Tensor
@@ -274,6 +275,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         keep_masks: Sequence[Tensor] | None = None,
         samples: int = 1,
         decision: DecisionRule | None = None,
+        all_states: bool = False,
     ) -> ReducedOutput:
         """Run a packed batch; gradients flow wherever they are enabled.
 
@@ -282,6 +284,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
             keep_masks: T packed bool masks to apply instead of the policy's own.
             samples: Rows of each text; they share the first stage.
             decision: Decision rule to apply instead of the model's own.
+            all_states: True for the last states of all tokens, whatever the task head reads.
 
         Raises:
             ValueError: A sequence has more tokens than the encoder has positions, or another attention function was
@@ -291,7 +294,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         if self.encoder.family.attention_interface:  # any other function would attend from one text to the next
             _check_attention(self.backbone.config._attn_implementation, PACKED_ATTENTION)
         rule = self.decision if decision is None else decision
-        forward = staged.start(batch, samples)
+        forward = staged.start(batch, samples, all_states=all_states)
         masks, policy_logits = [], []
         while not forward.done:
             layout = forward.tokens.layout
@@ -345,10 +348,11 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
                 id, or a sequence has more tokens than the encoder has positions.
         """
         inputs = self._read(input_ids, attention_mask, token_type_ids, position_ids, others)
-        packed = self.forward_packed(inputs.batch)
+        wants_states = self._wants_states(output_hidden_states)
+        packed = self.forward_packed(inputs.batch, all_states=wants_states)
         output = self.task.model_output(packed.logits, inputs.batch.layout, inputs.mask)
         loss = None if labels is None else self._loss(output, packed, labels)
-        return self._outputs(output, loss, packed, inputs, output_hidden_states, return_dict)
+        return self._outputs(output, loss, packed, inputs, wants_states, return_dict)
 
     def _read(
         self,
@@ -374,21 +378,23 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         """Loss of a padded call."""
         return task_loss(self.task, packed.logits, packed.layouts[0], labels)
 
+    def _wants_states(self, output_hidden_states: bool | None) -> bool:
+        """Whether a padded call returns states: what it says, or else the configuration."""
+        return bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+
     def _outputs(
         self,
         output: ModelOutput,
         loss: Tensor | None,
         packed: ReducedOutput,
         inputs: PaddedInputs,
-        output_hidden_states: bool | None,
+        wants_states: bool,
         return_dict: bool | None,
     ) -> ModelOutput | tuple[Tensor, ...]:
         """What a padded call returns."""
-        config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states = (spread(packed.states, inputs.mask),) if wants_states else None
         output = type(output)(**{**output, "loss": loss, "hidden_states": states})
-        as_dict = config.return_dict if return_dict is None else return_dict
+        as_dict = self.config.return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()
 
     def _apply(self, fn: Any, recurse: bool = True) -> TokenReducedModel:

@@ -22,6 +22,7 @@ class StagedForward:
             reduction.
         overlap: Features of the tokens, ``(total_tokens, num_features)``, which go with them; see
             :func:`~trbert_env.reduction.overlap.lexical_overlap`.
+        all_states: True for the last states of all tokens, where the encoder computes those of first tokens alone.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class StagedForward:
         samples: int = 1,
         record_attention: bool = False,
         overlap: Tensor | None = None,
+        all_states: bool = False,
     ) -> None:
         self.encoder = encoder
         self.reduction = 0
         self.received: Tensor | None = None
-        self._record = record_attention
+        self._record, self._all_states = record_attention, all_states
         self._stopped: list[PackedTokens] = []
         self._final: tuple[Tensor, Tensor] | None = None
         tokens = self._run(encoder.embed(batch))
@@ -71,6 +73,8 @@ class StagedForward:
     def final_states(self) -> tuple[Tensor, Tensor]:
         """Every token's last state in text order, and where it stopped, once all layers have run.
 
+        See :class:`~trbert_env.encoder.staged.StagedEncoder` for encoders of which first tokens alone are read.
+
         Returns:
             ``(sum of text lengths, hidden)`` states, and ``(sum of text lengths,)`` int64: the
             reduction that each token stopped at, T where it went to the end.
@@ -82,6 +86,6 @@ class StagedForward:
 
     def _run(self, tokens: PackedTokens) -> PackedTokens:
         recorder: list[Tensor] | None = [] if self._record and not self.done else None
-        tokens = self.encoder.run_stage(tokens, self.reduction, recorder)
+        tokens = self.encoder.run_stage(tokens, self.reduction, recorder, self._all_states)
         self.received = recorder[-1] if recorder else None
         return tokens

@@ -137,7 +137,12 @@ class StagedEncoder:
         return self._run_rows(states, packed, self._whole_steps(*self.stage_bounds[stage]), None)
 
     def run_layers(
-        self, tokens: PackedTokens, first: float, last: float, received: list[Tensor] | None = None
+        self,
+        tokens: PackedTokens,
+        first: float,
+        last: float,
+        received: list[Tensor] | None = None,
+        all_states: bool = False,
     ) -> PackedTokens:
         """Run what lies between two numbers of layers, ``[first, last)``.
 
@@ -146,8 +151,10 @@ class StagedEncoder:
             first: Layers that have run; 0.5 more where the attention of the next has, too.
             last: Layers that have run behind it.
             received: List to which the last attention appends what each token received; None for none.
+            all_states: True for the last states of all tokens, whatever is read.
         """
-        return self._run(tokens, self._steps(first, last), None if received is None else Recorder(received))
+        steps = self._whole_steps(first, last) if all_states else self._steps(first, last)
+        return self._run(tokens, steps, None if received is None else Recorder(received))
 
     def run_padded(self, states: Tensor, bias: Tensor, first: float, last: float) -> Tensor:
         """Run what lies between two numbers of layers on padded sequences, whole layers by their own stock call.
@@ -290,9 +297,11 @@ class StagedEncoder:
         tokens = self.run_layers(self.embed(batch), 0, self.num_layers)
         return PackedTokens(self.finish(tokens.states), tokens.layout)
 
-    def run_stage(self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None) -> PackedTokens:
-        """Run the layers of one stage; see :attr:`stage_bounds`."""
-        return self.run_layers(tokens, *self.stage_bounds[stage], received)
+    def run_stage(
+        self, tokens: PackedTokens, stage: int, received: list[Tensor] | None = None, all_states: bool = False
+    ) -> PackedTokens:
+        """Run the layers of one stage; see :attr:`stage_bounds` and :meth:`run_layers`."""
+        return self.run_layers(tokens, *self.stage_bounds[stage], received, all_states)
 
 
 def _with_first(states: Tensor, first: Tensor, own: Tensor, packed: PackedSequences) -> Tensor:

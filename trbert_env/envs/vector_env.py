@@ -57,6 +57,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     ``reduction``     (num_envs,)                      int64   the coming reduction, T once ended
     ================= ================================ ======= =========================================
 
+    Where the task head reads first tokens alone, the last layer computes no others: in the terminal observation they
+    have the state that they entered it with.
+
     ## Action
     ``MultiBinary(max_tokens)``: 1 = keep. Entries where the mask is 0 are ignored; each sequence's
     first token is kept whatever the action says.

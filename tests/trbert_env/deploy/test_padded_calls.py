@@ -78,7 +78,7 @@ def test_hidden_states_are_the_last_of_each_token(kind: str, shipped: MakeShippe
     (states,) = output.hidden_states
     assert states.shape == (*mask.shape, 32)
     assert not states[~mask].any()
-    assert states[mask].equal(model.forward_packed(TextBatch.from_padded(**inputs)).states)
+    assert states[mask].equal(model.forward_packed(TextBatch.from_padded(**inputs), all_states=True).states)
     model.config.output_hidden_states = True
     assert model(**inputs).hidden_states[0].equal(states)
     assert "hidden_states" not in model(**inputs, output_hidden_states=False)
