@@ -84,7 +84,7 @@ def mask_fractions(encoder: StagedEncoder, options: BenchmarkOptions) -> tuple[f
 
 def random_model(workload: Workload, options: BenchmarkOptions) -> TokenReducedModel:
     """An untrained policy that keeps the wanted fractions: the clock does not see which tokens they are."""
-    encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
+    encoder = workload.encoder(options.encoder.layers)
     fractions = mask_fractions(encoder, options)
     return TokenReducedModel.from_parts(
         workload.backbone.model,
@@ -264,7 +264,7 @@ def measure_quality(options: BenchmarkOptions, device: str) -> None:
 def time_steps(workload: Workload, options: BenchmarkOptions, device: str) -> dict[str, float]:
     """Measure training steps, in the first number format of torch."""
     dtype = cast(DType, options.numbers_of("torch")[0])
-    encoder = StagedEncoder(workload.backbone.model, options.encoder.layers)
+    encoder = workload.encoder(options.encoder.layers)
     settings = StepSettings(
         mask_fractions(encoder, options), options.encoder.layers, dtype, device, options.rounds, options.run.seed
     )

@@ -34,7 +34,6 @@ from trbert_env.deploy.config import TokenReducedConfig
 from trbert_env.deploy.export.backends import BackendName, Precision, check_precision
 from trbert_env.deploy.export.model import ExportedModel
 from trbert_env.deploy.model import TokenReducedModel
-from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.ranges import Range
 from trbert_env.reduction.decision import DecisionRule, check_keep_fractions
 from trbert_env.tasks import Task
@@ -211,7 +210,7 @@ def evaluate_agent(options: EvaluateOptions, device: str) -> EvaluationRecord:
     assert options.agent is not None
     matched = _matched(options)
     workload = load_split(options.data, options.encoder.backbone, options.split, training=False)
-    encoder = StagedEncoder(workload.backbone.model, _cuts(options, workload))
+    encoder = workload.encoder(_cuts(options, workload))
     fractions = options.keep_fractions or (1.0,) * encoder.num_reductions
     if matched is not None and options.match is not None:
         _check_read_alike(workload.task, options.match)

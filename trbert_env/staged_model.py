@@ -29,6 +29,22 @@ def reads_first_tokens(task: Task, config: PreTrainedConfig) -> bool:
     return task.reads == "first_tokens" and not family_of(config).pools_tokens(config)
 
 
+def staged_encoder(
+    model: PreTrainedModel, task: Task, reduction_layers: Sequence[float] | None = None
+) -> StagedEncoder:
+    """Return the encoder of a task model, which computes the last states that the head reads.
+
+    Args:
+        model: The task model.
+        task: Its task.
+        reduction_layers: Cuts; None for the default of the encoder's depth.
+
+    Raises:
+        ValueError: The encoder's family is not supported, or the reduction layers do not fit its depth.
+    """
+    return StagedEncoder(model, reduction_layers, reads_first_tokens(task, model.config))
+
+
 class StagedModel(nn.Module):
     """A task model, its staged encoder, its task, the exit offsets of its logits, and its cost.
 
@@ -60,7 +76,7 @@ class StagedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.task = model, task
-        self.encoder = StagedEncoder(model, reduction_layers, reads_first_tokens(task, model.config))
+        self.encoder = staged_encoder(model, task, reduction_layers)
         count = self.encoder.num_reductions
         if exit_offsets is None:
             exit_offsets = make_exit_offsets(task.reads, count, task.num_logits, self.encoder.hidden_size)

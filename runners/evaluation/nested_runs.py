@@ -21,7 +21,6 @@ from runners.training.loading import load_split
 from runners.training.options.policy import TrainPolicyOptions
 from runners.training.precision import evaluation_dtype
 from trbert_env.data.workload import Workload
-from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel
 
 #: Heuristics that a seed changes.
@@ -168,7 +167,7 @@ class HeuristicPoints:
         speedups: Sequence[float],
     ) -> None:
         self._options, self._validation = options, validation
-        encoder = StagedEncoder(validation.backbone.model, reduction_layers)
+        encoder = validation.encoder(reduction_layers)
         self._layers, cost = encoder.reduction_layers, CostModel.of(encoder)
         shape = agent.fractions(encoder.num_reductions)
         self._fractions = {

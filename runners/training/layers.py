@@ -87,7 +87,7 @@ def keeps_too_little(layers: Sequence[float], workload: Workload, wanted: Wanted
         workload: Texts that the cost is worked out on, and the encoder.
         wanted: The speed-up.
     """
-    shape, cost = priced_shape(workload.backbone.model, layers, wanted.agent)
+    shape, cost = priced_shape(workload, layers, wanted.agent)
     if shape[0] == 1.0:  # nothing is to stop there
         return False
     power = math.log(LEAST_KEPT) / math.log(shape[0])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel
-
 from agents.policy_agent import PolicyAgentOptions
 from runners.evaluation.layer_probe import earliest_cuts
 from runners.evaluation.matching import fractions_for_speedup
 from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.data.workload import Workload
-from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.reduction.cost import CostModel, policy_flops_per_token
 
 
@@ -31,24 +28,24 @@ def check_reach(options: TrainPolicyOptions, workload: Workload) -> None:
     if target is None:
         return
     options = options.for_workload(workload)
-    model = workload.backbone.model
-    shape, cost = priced_shape(model, options.encoder.layers or earliest_cuts(model), options.agent)
+    layers = options.encoder.layers or earliest_cuts(workload.backbone.model)
+    shape, cost = priced_shape(workload, layers, options.agent)
     fractions_for_speedup(target, shape, cost, workload.texts)
 
 
 def priced_shape(
-    model: PreTrainedModel, layers: Sequence[float], agent: PolicyAgentOptions
+    workload: Workload, layers: Sequence[float], agent: PolicyAgentOptions
 ) -> tuple[tuple[float, ...], CostModel]:
     """Return the keep fractions that a speed-up bends, and the cost of the encoder and the policy.
 
     Args:
-        model: The encoder, with or without a task head.
+        workload: Texts and encoder, with or without a trained task head.
         layers: The cuts.
         agent: Options of the policy.
 
     Raises:
         ValueError: The encoder has no such cuts, or fractions were given and not one for each.
     """
-    encoder = StagedEncoder(model, layers)
+    encoder = workload.encoder(layers)
     cost = CostModel.of(encoder, policy_flops_per_token(encoder.hidden_size, agent.policy_size))
     return agent.fractions(encoder.num_reductions), cost

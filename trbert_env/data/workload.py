@@ -21,6 +21,7 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.parameters import ParameterError
 from trbert_env.presets import Preset
+from trbert_env.staged_model import staged_encoder
 from trbert_env.tasks import Task, make_task
 from trbert_env.tasks.fitting import fitted_settings
 
@@ -55,6 +56,17 @@ class Workload:
     @cached_property
     def _texts_fingerprint(self) -> str:
         return fingerprint_records(self.examples, {"split": self.split, **self.task.told_settings})
+
+    def encoder(self, reduction_layers: Sequence[float] | None = None) -> StagedEncoder:
+        """Return the backbone's encoder, as passes over these texts run it; see :func:`staged_encoder`.
+
+        Args:
+            reduction_layers: Cuts; None for the default of the encoder's depth.
+
+        Raises:
+            ValueError: The reduction layers do not fit the encoder.
+        """
+        return staged_encoder(self.backbone.model, self.task, reduction_layers)
 
     @property
     def fingerprints(self) -> dict[str, str]:
