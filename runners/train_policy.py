@@ -34,7 +34,7 @@ from runners.training.policy import PolicyTraining
 from runners.training.precision import evaluation_dtype, training_dtype
 from runners.training.reach import check_reach
 from runners.training.start import Start, identity_facts
-from runners.training.unlabelled import UnlabelledExamples
+from runners.training.unlabelled import UnlabelledExamples, warn_of_one_class
 from trbert_env.data.backbones import Backbone
 from trbert_env.data.fingerprints import fingerprint_model
 from trbert_env.data.workload import Workload
@@ -148,6 +148,7 @@ def train_policy(options: TrainPolicyOptions, *, read_clock: bool = True) -> Run
         training = PolicyTraining(start, splits, str(device))
         if (note := few_updates(start.options)) is not None:
             announce(note)
+        warn_of_one_class(splits, device)
         facts = {
             "dtype": training_dtype(options.run.dtype, device),
             "budget_scope": start.options.agent.budget_scope,  # which the options may leave to the encoder's head

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from datasets import Dataset, concatenate_datasets
 
 from runners.cli.display import announce
 from runners.cli.items import named_columns
-from runners.training.loading import RunExamples, announce_too_long
+from runners.training.loading import RunExamples, Splits, announce_too_long
 from runners.training.options.policy import TrainPolicyOptions
+from trbert_env.data.backbones import move
 from trbert_env.data.faults import Faults
 from trbert_env.data.kinds import Text
 from trbert_env.data.own.unlabelled import OPTION, UnlabelledTexts
 from trbert_env.data.records import records_of
 from trbert_env.data.schema import Schema
 from trbert_env.data.workload import Workload
+from trbert_env.encoder.texts import TextBatch
+from trbert_env.staged_model import StagedModel
 from trbert_env.tasks import Task, make_task
+from trbert_env.tasks.classification import Classification
+
+#: Texts of which it is seen whether the encoder tells them apart, and how many run together.
+LOOKED_AT, AT_ONCE = 128, 16
+#: Share of texts in one class from which on it does not.
+ONE_CLASS = 0.95
 
 
 @dataclass(frozen=True)
@@ -103,3 +117,41 @@ def _warn_of_evaluation(texts: Dataset, fields: Sequence[str], evaluated: Datase
             f"{both:,} of the texts without labels are evaluation data too: leave them out for results on texts that "
             "nothing was learned from"
         )
+
+
+def warn_of_one_class(splits: Splits, device: torch.device) -> None:
+    """Say so where the encoder finds nearly all texts without labels in one class, unlike the training texts.
+
+    Whatever is skipped of such texts, the answer stays, so that they teach next to nothing (RESULTS.md, section 1).
+
+    Args:
+        splits: Texts of the run; nothing is looked at where none are without labels.
+        device: Device to run on.
+    """
+    if splits.unlabelled is None or not isinstance(splits.train.task, Classification):
+        return
+    (name, count, total), (_, usual, of) = (
+        _commonest_class(workload, device) for workload in (splits.unlabelled, splits.train)
+    )
+    if count >= ONE_CLASS * total and usual < ONE_CLASS * of:
+        announce(
+            f"the encoder finds {count} of {total} texts without labels in the class {name!r}, and at most {usual} of "
+            f"{of} training texts in one: a policy learns next to nothing of texts whose answer is sure, so give "
+            "others, or leave --unlabelled-file out"
+        )
+
+
+@torch.no_grad()
+def _commonest_class(workload: Workload, device: torch.device) -> tuple[str, int, int]:
+    """The class that the unreduced encoder gives most often, how often, and to how many texts."""
+    task, number = workload.task, len(workload.texts)
+    places = sorted({index * number // LOOKED_AT for index in range(LOOKED_AT)})
+    staged = StagedModel(move(copy.deepcopy(workload.backbone.model), device, torch.float32).eval(), task)
+    texts, logits = [workload.texts[place] for place in places], list[npt.NDArray[np.float32]]()
+    for first in range(0, len(texts), AT_ONCE):
+        batch = TextBatch.from_texts(texts[first : first + AT_ONCE], device)
+        pieces = task.split(staged(batch).cpu(), batch.layout)
+        logits.extend(piece.numpy() for piece in pieces)
+    found = task.predict(texts, logits, workload.examples.select(places))
+    ((name, count),) = Counter(map(str, found.values())).most_common(1)
+    return name, count, len(texts)
