@@ -101,12 +101,14 @@ def fractions_for_speedup(
     while fastest < speedup and (faster := fractions_speedup(bent(2 * high), cost, full)) > fastest:
         high, fastest = 2 * high, faster
     if not slowest <= speedup <= fastest:
-        most = max(1.0, math.floor(10 * fastest) / 10)
+        # Where the last layer computes first tokens alone, nothing skipped is faster than 1x.
+        least = max(1.0, math.ceil(10 * slowest) / 10)
+        most = max(least, math.floor(10 * fastest) / 10)
         # Nothing can be cut before the first attention has run.
         earlier = ", or cut earlier by --reduction-layers" if cost.stage_depths[0] > 0.5 else ""
         raise ValueError(
             f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}; "
-            f"give 1 to {most:g}{earlier}"
+            f"give {least:g} to {most:g}{earlier}"
         )
     for _ in range(40):
         middle = (low + high) / 2

@@ -103,8 +103,11 @@ def tabulate(speedup: Callable[[float], float], target: float | None = None) -> 
         if points[max(points)] < max(wanted):
             points[odds] = speedup(odds)
     for odds in REACH:
-        if points[min(points)] > min(wanted):
+        slowest = points[min(points)]
+        if slowest > min(wanted):
             points[-odds] = speedup(-odds)
+            if points[-odds] > 0.99 * slowest:  # all is kept: a classifier may be faster than the slowest even so
+                break
     while len(points) < TABLE_SIZE:
         known = sorted(points)
         gaps = [math.log(points[high] / points[low]) for low, high in itertools.pairwise(known)]
@@ -113,7 +116,9 @@ def tabulate(speedup: Callable[[float], float], target: float | None = None) -> 
         points[middle] = speedup(middle)
     rising: list[tuple[float, float]] = []
     for odds in sorted(points):
-        if not rising or points[odds] > rising[-1][0]:
+        if rising and points[odds] == rising[-1][0]:  # of thresholds that give one speed, the one next to the others
+            rising[-1] = (points[odds], probability(odds))
+        elif not rising or points[odds] > rising[-1][0]:
             rising.append((points[odds], probability(odds)))
     return SpeedTable(tuple(value for value, _ in rising), tuple(threshold for _, threshold in rising))
 

@@ -128,7 +128,8 @@ def warn_of_one_class(splits: Splits, device: torch.device) -> None:
         splits: Texts of the run; nothing is looked at where none are without labels.
         device: Device to run on.
     """
-    if splits.unlabelled is None or not isinstance(splits.train.task, Classification):
+    task = splits.train.task
+    if splits.unlabelled is None or not isinstance(task, Classification) or task.num_logits == 1:
         return
     (name, count, total), (_, usual, of) = (
         _commonest_class(workload, device) for workload in (splits.unlabelled, splits.train)

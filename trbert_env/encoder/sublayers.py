@@ -77,7 +77,7 @@ def run_attention_from_first(
         bias: Bias that is added to the scaled scores, of positions alone; None for nothing.
     """
     own = states.index_select(1, first)
-    (query,) = _heads(parts, (parts.query,), own)
+    query = _heads_of(parts, apply_linear(parts.query, own))
     key, value = _heads(parts, (parts.key, parts.value), states)
     attended = attend_from_first(query, key, value, packed, bias=bias).flatten(2)
     return cast(Tensor, parts.norm(_residual(parts.output, attended, own, parts.dropout, training)))
@@ -97,7 +97,8 @@ def run_padded_attention(parts: AttentionParts, states: Tensor, bias: Tensor, fr
     """
     if from_first:
         asking = states[:, :1]
-        query, (key, value) = *_heads(parts, (parts.query,), asking), _heads(parts, (parts.key, parts.value), states)
+        query = _heads_of(parts, apply_linear(parts.query, asking))
+        key, value = _heads(parts, (parts.key, parts.value), states)
     else:
         asking = states
         query, key, value = _projected(parts, states)
@@ -124,8 +125,12 @@ def _projected(parts: AttentionParts, states: Tensor) -> list[Tensor]:
 
 def _heads(parts: AttentionParts, projections: Sequence[nn.Module], states: Tensor) -> list[Tensor]:
     """Some projections of ``(batch, rows, hidden)`` states, ``(batch, heads, rows, head_size)`` each."""
-    shape = (*states.shape[:2], -1, parts.head_size)
-    return [projected.view(shape).transpose(1, 2) for projected in apply_linears(projections, states)]
+    return [_heads_of(parts, projected) for projected in apply_linears(projections, states)]
+
+
+def _heads_of(parts: AttentionParts, projected: Tensor) -> Tensor:
+    """``(batch, rows, width)`` as ``(batch, heads, rows, head_size)``."""
+    return projected.view(*projected.shape[:2], -1, parts.head_size).transpose(1, 2)
 
 
 def _residual(module: nn.Module, inputs: Tensor, states: Tensor, probability: float, training: bool) -> Tensor:
