@@ -92,7 +92,7 @@ class Teacher:
         return states[full_layout(texts, states.device).first_tokens]
 
     def states(self, texts: Sequence[EncodedText]) -> Tensor:
-        """Return the last states of all tokens, ``(total_tokens, hidden)`` float32; they are never remembered."""
+        """Return the last states, ``(total_tokens, hidden)`` float32, as far as they are read; never remembered."""
         batch = TextBatch.from_texts(texts, self._staged.device)
         with torch.no_grad(), computing_in(self._autocast, self._staged.device):
             return self._staged.encoder.run_unreduced(batch).states.float()

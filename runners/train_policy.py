@@ -77,7 +77,7 @@ def prepare(options: TrainPolicyOptions) -> tuple[Start[TrainPolicyOptions], Spl
         unlabelled = UnlabelledExamples.load(options, examples)
     splits = examples.encode(start.backbone, start.task_settings)
     if unlabelled is not None:
-        splits = replace(splits, unlabelled=unlabelled.encode(splits.train, trained=start.model is not None))
+        splits = unlabelled.beside(splits, trained=start.model is not None)
     options = start.options.for_workload(splits.train, splits.practice)
     encoder = _settled_cuts(options, splits)
     return replace(start, options=replace(options, encoder=encoder)), splits
@@ -115,7 +115,7 @@ def measured_on(
         return options.encoder
     splits = examples.encode(backbone)
     if unlabelled is not None:
-        splits = replace(splits, unlabelled=unlabelled.encode(splits.train, trained=False))
+        splits = unlabelled.beside(splits, trained=False)
     return _settled_cuts(options.for_workload(splits.train), splits)
 
 

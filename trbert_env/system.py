@@ -101,7 +101,7 @@ class System(Protocol):
         """
 
 
-#: The reference of systems that are compared with their own encoder, all of its layers on all tokens.
+#: The reference of systems that are compared with their own encoder, all of its layers on all tokens, as stock runs it.
 OWN_BACKBONE = "its own backbone, unreduced"
 
 

@@ -105,7 +105,8 @@ def fractions_for_speedup(
         least = max(1.0, math.ceil(10 * slowest) / 10)
         most = max(least, math.floor(10 * fastest) / 10)
         # Nothing can be cut before the first attention has run.
-        earlier = ", or cut earlier by --reduction-layers" if cost.stage_depths[0] > 0.5 else ""
+        cuts_earlier = speedup > fastest and cost.stage_depths[0] > 0.5
+        earlier = ", or cut earlier by --reduction-layers" if cuts_earlier else ""
         raise ValueError(
             f"target speed-up {speedup} is out of reach: these reduction layers give {slowest:.2f} to {fastest:.2f}; "
             f"give {least:g} to {most:g}{earlier}"

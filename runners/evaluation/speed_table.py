@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from runners.cli.display import announce, progress
+from runners.evaluation.matching import fractions_speedup, full_layout
 from runners.evaluation.timing import placed_reduced, system_flops_speedup
 from trbert_env.deploy.model import TokenReducedModel
 from trbert_env.encoder.texts import EncodedText
@@ -20,6 +21,8 @@ from trbert_env.system import ReducedSystem
 MEASURED_TEXTS, TABLE_SIZE = 256, 12
 #: The table reaches from about no reduction to about the latter, where the policy goes so far.
 SLOWEST, FASTEST = 1.05, 5.0
+#: A speed-up below this much of what keeping all tokens gives is not looked for.
+NEAR = 1.02
 #: How far the log-odds go to either side until that is reached; beyond, a threshold tells no tokens apart.
 REACH = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
@@ -88,26 +91,26 @@ def measure_speeds(
             bar.update()
             return found
 
-        return tabulate(speedup, target)
+        all_kept = (1.0,) * measured.num_reductions
+        return tabulate(speedup, target, fractions_speedup(all_kept, measured.cost, full_layout(sample)))
 
 
-def tabulate(speedup: Callable[[float], float], target: float | None = None) -> SpeedTable:
+def tabulate(speedup: Callable[[float], float], target: float | None = None, keep_all: float = 0.0) -> SpeedTable:
     """A table of a function of the threshold's log-odds, that grows with them, about even in log speed-up.
 
     Args:
         speedup: The function.
         target: Speed-up that it is to reach, besides :data:`SLOWEST` to :data:`FASTEST`; None for none.
+        keep_all: What keeping all tokens gives, if it is known: no lower threshold is looked at near it.
     """
     points, wanted = {0.0: speedup(0.0)}, (SLOWEST, FASTEST, target or FASTEST)
+    least = max(min(wanted), NEAR * keep_all)
     for odds in REACH:
         if points[max(points)] < max(wanted):
             points[odds] = speedup(odds)
     for odds in REACH:
-        slowest = points[min(points)]
-        if slowest > min(wanted):
+        if points[min(points)] > least:
             points[-odds] = speedup(-odds)
-            if points[-odds] > 0.99 * slowest:  # all is kept: a classifier may be faster than the slowest even so
-                break
     while len(points) < TABLE_SIZE:
         known = sorted(points)
         gaps = [math.log(points[high] / points[low]) for low, high in itertools.pairwise(known)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -76,19 +76,19 @@ class UnlabelledExamples:
         _warn_of_evaluation(texts, fields, examples.validation)
         return cls(texts)
 
-    def encode(self, train: Workload, *, trained: bool) -> Workload:
-        """Encode them as the training texts are.
+    def beside(self, splits: Splits, *, trained: bool) -> Splits:
+        """Encode them as the training texts are; returns the splits of a run with them.
 
         Args:
-            train: The training split.
+            splits: The splits.
             trained: True if a trained model settles the length.
 
         Raises:
             ValueError: The encoder cannot read a text.
         """
-        found = train.unlabelled(self.texts.remove_columns("id"), self.texts["id"][:])
+        found = splits.train.unlabelled(self.texts.remove_columns("id"), self.texts["id"][:])
         announce_too_long(found, "texts without labels", trained=trained)
-        return found
+        return replace(splits, unlabelled=found)
 
 
 def _fields_of(task: Task, records: Dataset) -> tuple[str, ...]:
@@ -131,8 +131,10 @@ def warn_of_one_class(splits: Splits, device: torch.device) -> None:
     task = splits.train.task
     if splits.unlabelled is None or not isinstance(task, Classification) or task.num_logits == 1:
         return
+    model = move(copy.deepcopy(splits.train.backbone.model), device, torch.float32).eval()
+    staged = StagedModel(model, task)
     (name, count, total), (_, usual, of) = (
-        _commonest_class(workload, device) for workload in (splits.unlabelled, splits.train)
+        _commonest_class(staged, workload) for workload in (splits.unlabelled, splits.train)
     )
     if count >= ONE_CLASS * total and usual < ONE_CLASS * of:
         announce(
@@ -143,14 +145,13 @@ def warn_of_one_class(splits: Splits, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def _commonest_class(workload: Workload, device: torch.device) -> tuple[str, int, int]:
+def _commonest_class(staged: StagedModel, workload: Workload) -> tuple[str, int, int]:
     """The class that the unreduced encoder gives most often, how often, and to how many texts."""
-    task, number = workload.task, len(workload.texts)
+    task, number = staged.task, len(workload.texts)
     places = sorted({index * number // LOOKED_AT for index in range(LOOKED_AT)})
-    staged = StagedModel(move(copy.deepcopy(workload.backbone.model), device, torch.float32).eval(), task)
     texts, logits = [workload.texts[place] for place in places], list[npt.NDArray[np.float32]]()
     for first in range(0, len(texts), AT_ONCE):
-        batch = TextBatch.from_texts(texts[first : first + AT_ONCE], device)
+        batch = TextBatch.from_texts(texts[first : first + AT_ONCE], staged.device)
         pieces = task.split(staged(batch).cpu(), batch.layout)
         logits.extend(piece.numpy() for piece in pieces)
     found = task.predict(texts, logits, workload.examples.select(places))

@@ -80,8 +80,8 @@ def test_speed_is_that_of_the_task(start: Any, tmp_path: Path) -> None:
     file = write(tmp_path / "short.csv", ["text"], [[f"Only {number} words ."] for number in range(12)])
     fractions = []
     for name, options in (("labelled", []), ("short", ["--unlabelled-file", str(file)])):
-        folder = start(name, *options, "--target-speedup", "2")
-        assert json.loads((folder / "metrics.json").read_text())["flops_speedup"] == pytest.approx(2, abs=0.3)
+        folder = start(name, *options, "--target-speedup", "1.8")
+        assert json.loads((folder / "metrics.json").read_text())["flops_speedup"] == pytest.approx(1.8, abs=0.1)
         fractions.append(TokenReducedModel.from_pretrained(folder / "model").config.trained_fractions)
     assert fractions[0] == fractions[1]
 

@@ -4,14 +4,14 @@ A small batch on a GPU is bound by the launches of kernels and by the host's wai
 gains nothing. A graph is launched at once. Batches of about the same size share one: its room has a margin over what
 batches kept so far, and a batch that keeps more runs eagerly, which is counted in :attr:`ReplayedSystem.overflows`.
 Graphs hold memory, so that only those that were used last are kept.
-On a CPU the same passes of fixed shapes run without a graph.
+On a CPU the same passes of fixed shapes run without a graph. All of their layers compute all tokens, the last one too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -201,7 +201,8 @@ class ReplayedSystem:
         states, stops = result.states[:total], result.stops[:total]
         logits = self.task.logits(staged.model, states, layout) + staged.exit_offsets.shift(states, stops, layout)
         layouts = [layout, *_layouts_behind(layout, result.places, counts)]
-        return SystemOutput(logits, layouts, self.model.cost.reduced, self.model.cost.full)
+        cost = replace(self.model.cost, first_tokens_only=False)  # passes of fixed shapes run whole layers
+        return SystemOutput(logits, layouts, cost.reduced, cost.full)
 
 
 def _layouts_behind(layout: Layout, places: Sequence[Tensor], counts: Tensor) -> list[Layout]:

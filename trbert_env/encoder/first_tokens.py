@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from trbert_env.encoder.attention import fits_varlen, spread_rows, varlen
 from trbert_env.encoder.batching import rows_to_run
@@ -67,15 +67,17 @@ def _by_sequence(
     total = sum(lengths)
     keys, values = (tensor[:, :, :total].split(lengths, dim=2) for tensor in (key, value))
     outputs = [
-        scaled_dot_product_attention(q, k, v, attn_mask=_first_of(bias, index, q, k), scale=scaling)
+        scaled_dot_product_attention(
+            q, k, v, attn_mask=None if bias is None else _first_of(bias, index, q, k), scale=scaling
+        )
         for index, (q, k, v) in enumerate(zip(query.split(1, dim=2), keys, values, strict=True))
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-def _first_of(bias: AttentionBias | None, sequence: int, query: Tensor, key: Tensor) -> Tensor | None:
+def _first_of(bias: AttentionBias, sequence: int, query: Tensor, key: Tensor) -> Tensor:
     """``(1, heads or 1, 1, length)``: what is added to the scores of a sequence's first token."""
-    return None if bias is None else bias.of(sequence, query[0], key[0])[None, :, :1]
+    return bias.of(sequence, query[0], key[0])[None, :, :1]
 
 
 def _padded(
@@ -83,15 +85,13 @@ def _padded(
 ) -> Tensor:
     """Pad the keys and mask them: on a GPU, where the varlen kernel does not serve."""
     counts = torch.tensor(lengths, device=query.device)
-    seen = torch.arange(max(lengths), device=query.device) < counts[:, None]
+    width = max(lengths)
+    seen = torch.arange(width, device=query.device) < counts[:, None]
     mask = seen[:, None, None, :]
     if bias is not None:
         keys = key[:, :, : sum(lengths)].split(lengths, dim=2)
         rows = [_first_of(bias, index, query, own) for index, own in enumerate(keys)]
-        added = key.new_full((len(lengths), rows[0].shape[1], 1, max(lengths)), -torch.inf)  # type: ignore[union-attr]
-        for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            added[index, :, :, :length] = row[0]  # type: ignore[index]
-        mask = added
+        mask = torch.cat([pad(row, (0, width - row.shape[-1]), value=-torch.inf) for row in rows])
     asked = query[0].transpose(0, 1)[:, :, None]
     output = scaled_dot_product_attention(
         asked, spread_rows(key, lengths, seen), spread_rows(value, lengths, seen), attn_mask=mask, scale=scaling

@@ -175,8 +175,6 @@ class StagedEncoder:
             if compute == self._last_layer:
                 states = self.family.padded_attention_half(layer, states, bias, from_first=True)
                 states = self.family.feed_forward_half(layer, states)
-            elif compute == self._last_feed_forward:
-                states = self.family.feed_forward_half(layer, states[:, :1])
             elif compute == self._attention:
                 states = self.family.padded_attention_half(layer, states, bias)
             elif compute == self._feed_forward:
@@ -215,9 +213,9 @@ class StagedEncoder:
     def _steps(self, first: float, last: float) -> list[_Step]:
         """What lies between two numbers of layers, and is read."""
         steps = self._whole_steps(first, last)
-        if steps and last == self.num_layers and self.first_tokens_only:
-            compute, index = steps[-1]
-            steps[-1] = (self._last_layer if compute == self._layer else self._last_feed_forward, index)
+        last_layer = self.num_layers - 1
+        if self.first_tokens_only and steps and steps[-1] == (self._layer, last_layer):
+            steps[-1] = (self._last_layer, last_layer)
         return steps
 
     def _whole_steps(self, first: float, last: float) -> list[_Step]:
@@ -246,12 +244,8 @@ class StagedEncoder:
             return self._layer(index, states, packed, shared)
         first, layer = first_rows(packed, states), self._layers[index]
         own = self.family.attention_half_from_first(layer, states, first, packed, shared)
-        return _with_first(states, first, self.family.feed_forward_half(layer, own), packed)
-
-    def _last_feed_forward(self, index: int, states: Tensor, packed: PackedSequences, shared: Any) -> Tensor:
-        first = first_rows(packed, states)
-        own = self.family.feed_forward_half(self._layers[index], states.index_select(1, first))
-        return _with_first(states, first, own, packed)
+        own, count = self.family.feed_forward_half(layer, own), len(packed.lengths)
+        return states.index_copy(1, first[:count], own[:, :count].to(states.dtype))  # without what pads them
 
     def _run(self, tokens: PackedTokens, steps: Sequence[_Step], recorder: Recorder | None) -> PackedTokens:
         """Run steps in turn, over groups of sequences that fit the cache; the last one records."""
@@ -293,7 +287,7 @@ class StagedEncoder:
         return max(1, MOST_BYTES // (self.intermediate_size * size))
 
     def run_unreduced(self, batch: TextBatch) -> PackedTokens:
-        """Return the last hidden states of a batch of which nothing is skipped."""
+        """Return the last hidden states of a batch of which nothing is skipped, as far as they are read."""
         tokens = self.run_layers(self.embed(batch), 0, self.num_layers)
         return PackedTokens(self.finish(tokens.states), tokens.layout)
 
@@ -302,12 +296,6 @@ class StagedEncoder:
     ) -> PackedTokens:
         """Run the layers of one stage; see :attr:`stage_bounds` and :meth:`run_layers`."""
         return self.run_layers(tokens, *self.stage_bounds[stage], received, all_states)
-
-
-def _with_first(states: Tensor, first: Tensor, own: Tensor, packed: PackedSequences) -> Tensor:
-    """The states, with those of first tokens in their rows; what pads ``first`` is left out."""
-    count = len(packed.lengths)
-    return states.index_copy(1, first[:count], own[:, :count].to(states.dtype))
 
 
 def _padded_groups(values: Tensor, sizes: Sequence[int], rows: Sequence[int]) -> list[Tensor]:

@@ -123,12 +123,9 @@ class CostModel:
         lengths = layout.sequence_lengths.double()
         attentions, feed_forwards = attention_halves(first, last), feed_forward_halves(first, last)
         flops = torch.zeros_like(lengths)
-        if self.first_tokens_only and last == self.num_layers:
-            flops = flops + feed_forward_flops(1, self.size)
-            feed_forwards -= 1
-            if first <= self.num_layers - 1:
-                flops = flops + attention_flops_from_first(lengths, self.size)
-                attentions -= 1
+        if self.first_tokens_only and last == self.num_layers:  # no cut lies within the last layer
+            flops = flops + attention_flops_from_first(lengths, self.size) + feed_forward_flops(1, self.size)
+            attentions, feed_forwards = attentions - 1, feed_forwards - 1
         flops = flops + attentions * attention_flops(lengths, self.size)
         return layout.text_sums(flops + feed_forwards * feed_forward_flops(lengths, self.size))
 

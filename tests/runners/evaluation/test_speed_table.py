@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -54,6 +55,20 @@ def test_a_table_reaches_a_target_wherever_it_lies(target: float, middle: float)
 
     threshold = tabulate(speedup, target).threshold(target)
     assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(target, rel=0.1)
+
+
+@pytest.mark.parametrize("middle", [-12.0, -3.0, 0.0, 3.0])
+def test_where_keeping_all_is_fast_no_pass_is_wasted_below_it(middle: float) -> None:
+    """As of a classifier, whose last layer is short: 1.2x with nothing skipped; wherever the policy's logits lie."""
+
+    def speedup(odds: float) -> float:  # exactly 1.2x from some way down
+        return 1.2 + round(6.8 / (1.0 + math.exp(middle - odds)), 2)
+
+    table = tabulate(speedup, keep_all=1.2)
+    assert sum(value < 1.2 * 1.01 for value in table.speedups) <= 1
+    for wanted in (1.4, 2.0, 3.0, 4.5):
+        threshold = table.threshold(wanted)
+        assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(wanted, rel=0.06)
 
 
 def test_a_policy_that_knows_no_difference_gives_a_table_without_targets() -> None:
@@ -109,3 +124,15 @@ def test_a_speed_beyond_a_models_table_names_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"speed-up 50 is not among those .* 1\.01 to 5\.41") as caught:
         threshold_for(cast(TokenReducedModel, model), 50)
     assert caught.value.__notes__ == ["give 1.01 to 5.41, or train for that speed by --target-speedup"]
+
+
+def test_a_target_below_what_keeping_all_gives_is_told_so() -> None:
+    cost = replace(COST, first_tokens_only=True)
+    texts = make_texts([100, 40])
+    with pytest.raises(
+        ValueError, match=r"target speed-up 1\.01 is out of reach: .* give 1\.1\d to \S+; give 1\.2 to [\d.]+$"
+    ):
+        fractions_for_speedup(1.01, (0.5, 0.2), cost, texts)
+    full = full_layout(texts)
+    found = fractions_for_speedup(1.3, (0.5, 0.2), cost, texts)
+    assert fractions_speedup(found, cost, full) == pytest.approx(1.3, rel=0.02)

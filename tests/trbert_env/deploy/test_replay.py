@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ def random_texts(random: np.random.Generator, count: int, longest: int, sequence
     return found
 
 
-def same(found: SystemOutput, expected: SystemOutput) -> None:
+def same(found: SystemOutput, expected: SystemOutput, flops: torch.Tensor | None = None) -> None:
     torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5)
-    assert found.flops.tolist() == expected.flops.tolist()
+    assert found.flops.tolist() == (expected.flops if flops is None else flops).tolist()
     assert found.full_flops.tolist() == expected.full_flops.tolist()
     for one, other in zip(found.layouts, expected.layouts, strict=True):
         assert one.positions.tolist() == other.positions.tolist()
@@ -55,7 +56,11 @@ def test_a_replayed_pass_answers_as_an_eager_one(
         for _ in range(30):
             texts = random_texts(random, int(random.integers(1, 6)), 60, sequences)
             batch = TextBatch.from_texts(texts)
-            same(replayed.run(batch), eager.run(batch))
+            before = replayed.replays
+            found, expected = replayed.run(batch), eager.run(batch)
+            # Passes of fixed shapes compute all tokens of the last layer, and count them.
+            whole = replace(model.cost, first_tokens_only=False).reduced(expected.layouts)
+            same(found, expected, whole if replayed.replays > before else None)
     assert replayed.replays + replayed.overflows == 29  # the first batch says how much room there must be
     assert replayed.replays > 20
     assert replayed.recorded < 30
