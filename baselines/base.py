@@ -1,8 +1,9 @@
 """What every compared system is: a task model that runs in its own way, what that costs, and what it learns by.
 
 All of them start from the same fine-tuned encoder, learn from the same texts and the same teacher, and are measured by
-:class:`~trbert_env.system.System`. A system is saved as a stock task model with a few settings beside it, so that the
-weights load anywhere.
+:class:`~trbert_env.system.System`. They run on the same layers: where the head reads first tokens, the last layer that
+runs computes no others (:mod:`trbert_env.encoder.first_tokens`), which none of the originals does, and which changes no
+answer. A system is saved as a stock task model with a few settings beside it, so that the weights load anywhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.reduction.cost import CostModel
+from trbert_env.staged_model import staged_encoder
 from trbert_env.system import SystemOutput
 from trbert_env.tasks.base import Task
 
@@ -125,7 +127,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
         super().__init__()
         self.compared_with = Reference.of(model, "the unreduced encoder") if reference is None else reference
         self.model, self.task, self.options = model, task, options
-        self.encoder = StagedEncoder(model)
+        self.encoder = staged_encoder(model, task)
 
     @classmethod
     def unread(cls, options: OptionsT) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
 
     @property
     def cost(self) -> CostModel:
-        """Cost of its own encoder, all layers on all tokens."""
+        """Cost of its own encoder; its last layer computes what the head reads."""
         return CostModel.of(self.encoder)
 
     # -- in use ------------------------------------------------------------------------------------------------

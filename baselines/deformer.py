@@ -30,6 +30,7 @@ from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Range
 from trbert_env.reduction.cost import CostModel
+from trbert_env.staged_model import staged_encoder
 from trbert_env.tasks.base import Task
 
 #: Divisor of both logits in the distillation loss.
@@ -105,8 +106,8 @@ class Deformer(ComparedSystem[DeformerOptions]):
     def _all_states(self, lower: TextBatch, joined: Layout) -> list[Tensor]:
         found = [self.encoder.embed(lower).states]
         for index in range(self.encoder.num_layers):
-            layout = lower.layout if index < self.layers else joined
-            found.append(self.encoder.run_layers(PackedTokens(found[-1], layout), index, index + 1).states)
+            tokens = PackedTokens(found[-1], lower.layout if index < self.layers else joined)
+            found.append(self.encoder.run_layers(tokens, index, index + 1, all_states=True).states)
         return found
 
     def _last_states(self, lower: TextBatch, joined: Layout) -> Tensor:
@@ -164,7 +165,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         """Return the number of lower layers that comes nearest; see :meth:`ComparedSystem.aimed`."""
         if options.layers is not None:
             raise ValueError("layers settle the speed-up: leave --target-speedup out")
-        batch, cost = TextBatch.from_texts(texts), CostModel.of(StagedEncoder(model))
+        batch, cost = TextBatch.from_texts(texts), CostModel.of(staged_encoder(model, task))
         layouts = [batch.layout, separate_segments(batch).layout]
         full = cost.full(batch.layout).sum()
 
@@ -191,7 +192,7 @@ def deformer_flops(cost: CostModel, layers: int, layouts: Sequence[Layout], quer
         cached: True to leave the passage's lower layers out.
     """
     full = layouts[0]
-    upper = (cost.num_layers - layers) * cost.layer(full)
+    upper = cost.between(full, layers, cost.num_layers)
     if not layers:
         return upper
     lengths = layouts[1].sequence_lengths

@@ -23,8 +23,10 @@ from baselines.options import SystemOptions
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Items, Range
+from trbert_env.reduction.cost import CostModel, flops_speedup
+from trbert_env.staged_model import staged_encoder
 from trbert_env.tasks.base import Task
 
 
@@ -101,7 +103,7 @@ class Distilled(ComparedSystem[DistilledOptions]):
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs of the student's layers; see :meth:`ComparedSystem.flops`."""
-        return self.cost.full(layouts[0])
+        return self.cost.keep_all(layouts[0])
 
     def losses(self, phase: int, lesson: Lesson) -> Iterator[Tensor]:
         """Yield the mix of gold answers and soft targets, and the distance of states where it is wanted."""
@@ -121,8 +123,13 @@ class Distilled(ComparedSystem[DistilledOptions]):
         """Return the number of layers that comes nearest; see :meth:`ComparedSystem.aimed`."""
         if options.layers is not None:
             raise ValueError("layers settle the speed-up: leave --target-speedup out")
-        number = StagedEncoder(model).num_layers
-        speeds = {f"{kept} of {number} layers": number / kept for kept in range(1, number + 1)}
+        cost, full = CostModel.of(staged_encoder(model, task)), full_layout(texts)
+        number = cost.num_layers
+
+        def speed(kept: int) -> float:
+            return flops_speedup(cost.full(full), replace(cost, stage_depths=(kept,)).keep_all(full))
+
+        speeds = {f"{kept} of {number} layers": speed(kept) for kept in range(1, number + 1)}
         kept = int(nearest(speedup, speeds, cls.title).partition(" ")[0])
         return replace(options, layers=spread_layers(number, kept))
 

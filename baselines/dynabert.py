@@ -36,8 +36,10 @@ from baselines.options import SystemOptions
 from baselines.slicing import kept_heads, kept_neurons, narrow_layers
 from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
-from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
 from trbert_env.ranges import Range
+from trbert_env.reduction.cost import CostModel, flops_speedup
+from trbert_env.staged_model import staged_encoder
 from trbert_env.system import SystemOutput
 from trbert_env.tasks.base import Task
 
@@ -103,18 +105,30 @@ def kept_layers(num_layers: int, depth: float) -> tuple[int, ...]:
     return tuple(math.floor(place / depth) for place in range(max(1, round(depth * num_layers))))
 
 
-def network_speedups(model: PreTrainedModel) -> dict[Network, float]:
+def network_cost(cost: CostModel, heads: int, network: Network) -> CostModel:
+    """Return the cost of a sub-network.
+
+    Args:
+        cost: Cost of the full network.
+        heads: Heads of its layers.
+        network: The sub-network.
+    """
+    size, kept = cost.size, kept_heads(heads, network.width)
+    neurons = kept_neurons(size.intermediate_size, kept, heads)
+    narrow = replace(size, attention_size=kept * (size.hidden_size // heads), intermediate_size=neurons)
+    return replace(cost, size=narrow, stage_depths=(len(kept_layers(cost.num_layers, network.depth)),))
+
+
+def network_speedups(cost: CostModel, heads: int, full: Layout) -> dict[Network, float]:
     """Return the FLOPs speed-up of each sub-network.
 
     Args:
-        model: The unreduced task model.
+        cost: Cost of the full network.
+        heads: Heads of its layers.
+        full: The layout of full texts to count on.
     """
-    layers, heads = StagedEncoder(model).num_layers, int(model.config.num_attention_heads)
-
-    def speed(network: Network) -> float:
-        return (layers / len(kept_layers(layers, network.depth))) * (heads / kept_heads(heads, network.width))
-
-    return {network: speed(network) for network in NETWORKS}
+    whole = cost.full(full)
+    return {network: flops_speedup(whole, network_cost(cost, heads, network).keep_all(full)) for network in NETWORKS}
 
 
 class DynaBert(ComparedSystem[DynaBertOptions]):
@@ -138,11 +152,6 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         self._run_as(_checked(options))
 
     # -- in use ------------------------------------------------------------------------------------------------
-
-    @property
-    def networks(self) -> dict[Network, float]:
-        """FLOPs speed-up of each sub-network."""
-        return network_speedups(self.model)
 
     @property
     def network(self) -> Network:
@@ -173,23 +182,18 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         if self._settled:
             raise ValueError(f"the weights of {self._network} are cut out: take another network of a fresh copy")
         self._network = network
+        self._running = self.encoder.with_layers(kept_layers(self.encoder.num_layers, network.depth))
         for layer in self._layers:
             layer.narrow(kept_heads(layer.num_heads, network.width))
 
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run the network; its states are those behind the embeddings and behind each of its layers."""
-        layers = kept_layers(self.encoder.num_layers, self._network.depth)
-        found = run_with_states(self.encoder, batch, layers) if states else [self._last_states(batch, layers)]
-        logits = self.read(found[-1], batch.layout)
-        return Pass(logits, [batch.layout], found if states else ())
-
-    def _last_states(self, batch: TextBatch, layers: Sequence[int]) -> Tensor:
-        """States behind the layers; those that follow one another run as one stage, which is faster on a CPU."""
-        tokens = self.encoder.embed(batch)
-        for _, stage in itertools.groupby(enumerate(layers), lambda one: one[1] - one[0]):
-            indices = [index for _, index in stage]
-            tokens = self.encoder.run_layers(tokens, indices[0], indices[-1] + 1)
-        return tokens.states
+        if states:
+            found = run_with_states(self._running, batch)
+            return Pass(self.read(found[-1], batch.layout), [batch.layout], found)
+        # All layers as one stage, which is faster on a CPU.
+        tokens = self._running.run_layers(self._running.embed(batch), 0, self._running.num_layers)
+        return Pass(self.read(tokens.states, batch.layout), [batch.layout])
 
     def settle(self) -> None:
         """Take stock linear layers of the network's width, with the products that all systems have here.
@@ -201,18 +205,15 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         self._settled = True
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
-        """Return ``m_w m_d L m(n)``; see :meth:`ComparedSystem.flops`."""
+        """Return ``m_w m_d L m(n)``, or less where the head reads first tokens; see :meth:`ComparedSystem.flops`."""
         return self._network_flops(self._network, layouts)
 
     def _network_flops(self, network: Network, layouts: Sequence[Layout]) -> Tensor:
-        layer, full = self._layers[0], layouts[0]
-        heads = kept_heads(layer.num_heads, network.width)
-        attention = heads * layer.head_size
-        neurons = kept_neurons(layer.inner.out_features, heads, layer.num_heads)
-        tokens, hidden = full.sequence_lengths.double(), self.encoder.hidden_size
-        each = 2 * (4 * hidden * attention * tokens + 2 * hidden * neurons * tokens + 2 * attention * tokens**2)
-        depth = len(kept_layers(self.encoder.num_layers, network.depth))
-        return full.text_sums(depth * each)
+        return network_cost(self.cost, self._heads, network).keep_all(layouts[0])
+
+    @property
+    def _heads(self) -> int:
+        return int(self.model.config.num_attention_heads)
 
     def run(self, batch: TextBatch) -> SystemOutput:
         """Run a packed batch; its FLOPs are those of the network that ran, whichever runs once they are asked for."""
@@ -302,8 +303,10 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         """Run the network of the least loss from now on, of those that come nearest to the speed-up."""
         training = self.training
         self.eval()
-        totals = dict.fromkeys(nearest_networks(self.networks, speedup), 0.0)
-        for lesson in itertools.islice(lessons, MEASURED_LESSONS) if len(totals) > 1 else ():
+        measured = list(itertools.islice(lessons, MEASURED_LESSONS))
+        full = Layout.joined([lesson.batch.layout for lesson in measured])
+        totals = dict.fromkeys(nearest_networks(network_speedups(self.cost, self._heads, full), speedup), 0.0)
+        for lesson in measured if len(totals) > 1 else ():
             for network in totals:
                 with self.with_network(*network):
                     totals[network] += float(lesson.loss(self(lesson.batch).logits))
@@ -319,7 +322,8 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         """Return a network that comes nearest; which of equally near ones it is, is settled behind training."""
         if (options.width, options.depth) != (1.0, 1.0):
             raise ValueError("width and depth settle the speed-up: leave --target-speedup out")
-        network = nearest_networks(network_speedups(model), speedup)[0]
+        cost, heads = CostModel.of(staged_encoder(model, task)), int(model.config.num_attention_heads)
+        network = nearest_networks(network_speedups(cost, heads, full_layout(texts)), speedup)[0]
         return replace(options, width=network.width, depth=network.depth, speedup=speedup)
 
     def load_settings(self, settings: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from trbert_env.encoder.packing import Layout, PackedTokens
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
 from trbert_env.ranges import Range
+from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks.base import Task
 from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.classification import Classification
@@ -145,10 +146,10 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         """
         cost, number = self.cost, self.encoder.num_layers
         if len(layouts) == 1:
-            return cost.full(layouts[0])
+            return cost.keep_all(layouts[0])
         total = torch.zeros(layouts[0].num_texts, dtype=torch.float64)
         for layer, layout in enumerate(layouts):
-            total += cost.layer(layout)
+            total += cost.between(layout, layer, layer + 1)
             if layer < number - 1:
                 total += self._ramp_flops(layouts[0]) * (layout.token_counts > 0)
         return total
@@ -215,14 +216,14 @@ class EarlyExit(ComparedSystem[EarlyExitOptions]):
         """The threshold that gives the speed-up on these texts; each text runs through all layers once."""
         entropies = torch.cat([self._entropies(batch) for batch in batches])
         cost = self.cost
-        layer = torch.cat([cost.layer(batch.layout) for batch in batches])
+        behind = torch.cat([_flops_behind(cost, batch.layout) for batch in batches])
         ramp = torch.cat([self._ramp_flops(batch.layout) for batch in batches])
         full = sum(float(self.compared_with.cost.full(batch.layout).sum()) for batch in batches)
 
         def speed(unsure: float) -> float:
-            layers = layers_run(entropies, 1.0 - unsure)
-            ramps = layers.clamp(max=len(self.ramps))
-            return full / float((layers * layer + ramps * ramp).sum())
+            ran = layers_run(entropies, 1.0 - unsure)
+            ramps = ran.clamp(max=len(self.ramps))
+            return full / float((behind.gather(1, ran[:, None] - 1)[:, 0] + ramps * ramp).sum())
 
         return 1.0 - nearest_factor(speedup, speed, (0.0, 1.0), self.title)
 
@@ -248,6 +249,11 @@ def normalised_entropy(logits: Tensor, layout: Layout) -> Tensor:
     """
     found = max_over_sequences(logits, layout).log_softmax(-1)
     return -(found.exp() * found).sum(-1) / math.log(found.shape[-1])
+
+
+def _flops_behind(cost: CostModel, layout: Layout) -> Tensor:
+    """``(num_texts, num_layers)`` float64: FLOPs of a text up to each layer, off-ramps left out."""
+    return torch.stack([cost.between(layout, 0, layer) for layer in range(1, cost.num_layers + 1)], 1)
 
 
 def layers_run(entropies: Tensor, threshold: float) -> Tensor:

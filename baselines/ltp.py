@@ -194,7 +194,7 @@ class Ltp(RetentionSystem[LtpOptions]):
         """Return options by which the found thresholds are scaled; see :meth:`ComparedSystem.aimed`."""
         if options.thresholds is not None:
             raise ValueError("thresholds settle the speed-up: leave --target-speedup out")
-        check_within_reach(cls.title, speedup, model, texts)
+        check_within_reach(cls.title, speedup, model, task, texts)
         return replace(options, speedup=speedup)
 
     def _scaled(self, speedup: float, batches: Sequence[TextBatch]) -> tuple[float, ...]:

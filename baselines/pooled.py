@@ -77,7 +77,7 @@ class Pooled(ComparedSystem[PooledOptions]):
         cost = self.cost
         counts = pooled_counts(full.sequence_lengths, self.options.ratio)
         short = Layout.from_lengths(counts.tolist(), full.sequences_per_text.tolist())
-        return self.layer * cost.layer(full) + (self.encoder.num_layers - self.layer) * cost.layer(short)
+        return cost.between(full, 0, self.layer) + cost.between(short, self.layer, cost.num_layers)
 
     @classmethod
     def aimed(

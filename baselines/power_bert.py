@@ -175,7 +175,7 @@ class PowerBert(PlannedRetention[PowerBertOptions]):
         """Return options by which the found numbers are scaled; see :meth:`ComparedSystem.aimed`."""
         if options.lengths is not None:
             raise ValueError("lengths settle the speed-up: leave --target-speedup out")
-        check_within_reach(cls.title, speedup, model, texts)
+        check_within_reach(cls.title, speedup, model, task, texts)
         return replace(options, speedup=speedup)
 
     def _scaled(self, speedup: float, layouts: Sequence[Layout]) -> tuple[float, ...]:

@@ -20,9 +20,15 @@ from baselines.base import ComparedSystem, Pass
 from baselines.options import SystemOptions
 from trbert_env.encoder.packing import Layout, PackedTokens, restore_text_order
 from trbert_env.encoder.sequences import Recorder
-from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch, full_layout
-from trbert_env.reduction.cost import CostModel, attention_flops, feed_forward_flops
+from trbert_env.reduction.cost import (
+    CostModel,
+    attention_flops,
+    attention_flops_from_first,
+    feed_forward_flops,
+)
+from trbert_env.staged_model import staged_encoder
+from trbert_env.tasks.base import Task
 
 RetentionT = TypeVar("RetentionT", bound=SystemOptions)
 
@@ -56,6 +62,10 @@ class RetentionSystem(ComparedSystem[RetentionT]):
         tokens = self.encoder.embed(batch)
         stopped, layouts = list[PackedTokens](), [batch.layout]
         for layer in self.running_layers():
+            if self._ends_in(layer):
+                tokens = self.encoder.run_layers(tokens, layer, layer + 1)
+                layouts.append(_first_tokens(batch.layout))
+                continue
             recorder = Recorder(diagonal=self.diagonal, once=True)
             tokens = self.encoder.run_attention(tokens, layer, recorder)
             keep = self.keep(layer, tokens.layout, recorder.found[0].detach(), batch.layout)
@@ -65,6 +75,10 @@ class RetentionSystem(ComparedSystem[RetentionT]):
             layouts.append(tokens.layout)
         found, _ = restore_text_order([*stopped, tokens])
         return Pass(self.read(found, batch.layout), layouts)
+
+    def _ends_in(self, layer: int) -> bool:
+        """Whether a layer computes first tokens alone, behind which there is nothing to drop."""
+        return self.encoder.first_tokens_only and layer == self.encoder.num_layers - 1
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs of the layers: attention over what comes in, feed-forward over what stays.
@@ -78,16 +92,19 @@ class RetentionSystem(ComparedSystem[RetentionT]):
 def retention_flops(cost: CostModel, layouts: Sequence[Layout]) -> Tensor:
     """Return ``2 (4 d^2 l_(j-1) + 2 d l_(j-1)^2 + 2 d f l_j)`` summed over layers j, ``(num_texts,)`` float64.
 
-    Families with other layers have their own two terms; see :func:`~trbert_env.reduction.cost.layer_flops`.
+    Families with other layers have their own two terms; see :func:`~trbert_env.reduction.cost.layer_flops`. A last
+    layer of first tokens alone has :func:`~trbert_env.reduction.cost.attention_flops_from_first` as its first.
 
     Args:
         cost: Sizes of the encoder.
         layouts: Tokens in front of the first layer and behind each.
     """
     total = torch.zeros(len(layouts[0].sequence_lengths), dtype=torch.float64)
-    for before, after in itertools.pairwise(layouts):
+    for layer, (before, after) in enumerate(itertools.pairwise(layouts), start=1):
+        ends = cost.first_tokens_only and layer == cost.num_layers
+        attention = attention_flops_from_first if ends else attention_flops
         entering, staying = before.sequence_lengths.double(), after.sequence_lengths.double()
-        total += attention_flops(entering, cost.size) + feed_forward_flops(staying, cost.size)
+        total += attention(entering, cost.size) + feed_forward_flops(staying, cost.size)
     return layouts[0].text_sums(total)
 
 
@@ -119,6 +136,8 @@ class PlannedRetention(RetentionSystem[RetentionT]):
         return range(self.encoder.num_layers)
 
     def _behind(self, layer: int, full: Layout) -> Layout:
+        if self._ends_in(layer):
+            return _first_tokens(full)
         counts = torch.minimum(self.counts(layer, full.sequence_lengths), full.sequence_lengths)
         return Layout.from_lengths(counts.tolist(), full.sequences_per_text.tolist())
 
@@ -147,21 +166,28 @@ def token_ranks(layout: Layout, scores: Tensor, first_tokens: bool = True) -> Te
     return ranks
 
 
-def check_within_reach(title: str, speedup: float, model: PreTrainedModel, texts: Sequence[EncodedText]) -> None:
+def _first_tokens(full: Layout) -> Layout:
+    """The layout of each sequence's first token."""
+    return Layout.from_lengths([1] * len(full.sequence_lengths), full.sequences_per_text.tolist(), full.device)
+
+
+def check_within_reach(
+    title: str, speedup: float, model: PreTrainedModel, task: Task, texts: Sequence[EncodedText]
+) -> None:
     """Refuse a speed-up beyond that of a first layer which drops all but first tokens.
 
     Args:
         title: Name of the system.
         speedup: FLOPs speed-up that is aimed at.
-        model: The encoder.
+        model: The task model.
+        task: Its task.
         texts: Training texts.
 
     Raises:
         ValueError: It is beyond.
     """
-    cost, full = CostModel.of(StagedEncoder(model)), full_layout(texts)
-    behind = Layout.from_lengths([1] * len(full.sequence_lengths), full.sequences_per_text.tolist())
-    reduced = retention_flops(cost, [full, *[behind] * cost.num_layers])
+    cost, full = CostModel.of(staged_encoder(model, task)), full_layout(texts)
+    reduced = retention_flops(cost, [full, *[_first_tokens(full)] * cost.num_layers])
     fastest = float(cost.full(full).sum() / reduced.sum())
     if speedup > fastest:
         raise ValueError(

@@ -21,8 +21,10 @@ from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.registry import system_options
 from trbert_env.encoder.linear import is_plain
+from trbert_env.encoder.packing import Layout
 from trbert_env.encoder.staged import StagedEncoder
 from trbert_env.encoder.texts import EncodedText, TextBatch
+from trbert_env.reduction.cost import CostModel
 from trbert_env.tasks import Task
 
 Kind = tuple[PreTrainedModel, Task]
@@ -44,7 +46,7 @@ def lessons(reader: Kind, make_texts: MakeTexts, make_lesson: MakeLesson) -> lis
 def test_two_fold_is_half_the_width_or_half_the_depth(layers: int) -> None:
     with torch.device("meta"):
         model = BertForQuestionAnswering(BertConfig(num_hidden_layers=layers))
-    speedups = network_speedups(model)
+    speedups = network_speedups(CostModel.of(StagedEncoder(model)), 12, Layout.from_lengths([128, 40], [1, 1]))
     assert speedups[Network(0.5, 1.0)] == speedups[Network(1.0, 0.5)] == 2.0
     assert speedups[Network(0.25, 1.0)] == speedups[Network(0.5, 0.5)] == 4.0
     assert len(speedups) == 12
@@ -72,13 +74,16 @@ def test_a_network_that_is_measured_is_made_of_stock_layers(
 
 
 @torch.no_grad()
-def test_listed_speedups_are_those_of_passes(reader: Kind, make_texts: MakeTexts) -> None:
-    system, batch = made(reader), TextBatch.from_texts(make_texts(9, 23, 14))
-    for network, speedup in system.networks.items():
+@pytest.mark.parametrize("case", ["reader", "classifier"])
+def test_listed_speedups_are_those_of_passes(case: str, request: pytest.FixtureRequest, make_texts: MakeTexts) -> None:
+    kind: Kind = request.getfixturevalue(case)
+    texts = make_texts(9, 23, 14, classes=3 if case == "classifier" else 0)
+    system, batch = made(kind), TextBatch.from_texts(texts)
+    for network, speedup in network_speedups(system.cost, 4, batch.layout).items():
         with system.with_network(*network):
             output = system.run(batch)
         # FLOPs are counted when they are asked for: of the network that ran, not of the one that runs now.
-        assert (output.full_flops / output.flops).tolist() == pytest.approx([speedup] * 3, rel=1e-12)
+        assert float(output.full_flops.sum() / output.flops.sum()) == pytest.approx(speedup, rel=1e-12)
     assert system.network == Network(1.0, 1.0)
 
 
@@ -95,7 +100,7 @@ def test_a_narrow_network_is_the_stock_one_with_heads_and_neurons_cut_out(
             linear = layer.get_submodule(place)
             assert isinstance(linear, nn.Linear)
             linear.weight[:, linear.in_features // 2 :] = 0.0
-    states = run_with_states(StagedEncoder(cut), batch, (0, 1, 2))
+    states = run_with_states(StagedEncoder(cut).with_layers((0, 1, 2)), batch)
     expected = reader[1].logits(cut, states[-1], batch.layout)
     found = made(reader, width=0.5, depth=0.75).run(batch)
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
@@ -206,8 +211,10 @@ def test_a_resumed_run_has_the_same_teacher(reader: Kind, lessons: list[Lesson])
     assert resumed.first_teacher is None
 
 
-def test_of_equally_fast_networks_the_better_one_is_chosen(reader: Kind, lessons: list[Lesson]) -> None:
-    options = DynaBert.aimed(DynaBertOptions(), 2.0, *reader, [])
+def test_of_equally_fast_networks_the_better_one_is_chosen(
+    reader: Kind, lessons: list[Lesson], make_texts: MakeTexts
+) -> None:
+    options = DynaBert.aimed(DynaBertOptions(), 2.0, *reader, make_texts(9, 23))
     losses = {}
     for network in (Network(0.5, 1.0), Network(1.0, 0.5)):
         system = made(reader, width=network.width, depth=network.depth)
@@ -221,7 +228,7 @@ def test_of_equally_fast_networks_the_better_one_is_chosen(reader: Kind, lessons
         assert system.options == replace(options, width=better.width, depth=better.depth)
 
 
-def test_what_does_not_fit_is_refused(reader: Kind) -> None:
+def test_what_does_not_fit_is_refused(reader: Kind, make_texts: MakeTexts) -> None:
     with pytest.raises(ValueError, match=r"width is 0.3: give one of 0.25, 0.5, 0.75, 1"):
         made(reader, width=0.3)
     with (
@@ -232,7 +239,7 @@ def test_what_does_not_fit_is_refused(reader: Kind) -> None:
     with pytest.raises(ValueError, match="settle the speed-up"):
         DynaBert.aimed(DynaBertOptions(width=0.5), 2.0, *reader, [])
     with pytest.raises(ValueError, match=r"none near 1\.5"):
-        DynaBert.aimed(DynaBertOptions(), 1.5, *reader, [])
+        DynaBert.aimed(DynaBertOptions(), 1.5, *reader, make_texts(9, 23))
     assert system_options("dynabert", {"width": 1}) == DynaBertOptions()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trbert_env.encoder.attention import PACKED_ATTENTION
@@ -97,6 +98,17 @@ class StagedEncoder:
         """Layers that have run before and behind each of the T + 1 stages; halves where a cut lies within a layer."""
         cuts = [0, *map(layers_before, self.reduction_layers), self.num_layers]
         return tuple(itertools.pairwise(cuts))
+
+    def with_layers(self, layers: Sequence[int]) -> StagedEncoder:
+        """Return an encoder of some of the layers, which shares their weights and has no cuts.
+
+        Args:
+            layers: Layers in the order in which they run, counted from 0.
+        """
+        some = copy.copy(self)
+        some._layers = nn.ModuleList(self._layers[layer] for layer in layers)
+        some.num_layers, some.reduction_layers = len(layers), ()
+        return some
 
     def embed(self, batch: TextBatch) -> PackedTokens:
         """Embeddings of a packed batch: ``(total_tokens, hidden)``.

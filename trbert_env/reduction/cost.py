@@ -19,11 +19,12 @@ from trbert_env.encoder.staged import StagedEncoder
 
 
 def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
-    """Return the FLOPs of one encoder layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n + m d f n)``.
+    """Return the FLOPs of one encoder layer on a sequence: ``2 (4 d a n + 2 a n^2 + r a n + m d f n)``.
 
-    ``m`` is 2, or 3 where the feed-forward network is gated; ``r`` is 0, or the embeddings of relative positions that
-    each token is multiplied with. Projections of these embeddings themselves are not counted: no text changes them, and
-    a frozen encoder computes them once for all texts.
+    ``a`` is the width of all heads, which is d but in layers that run narrower; ``m`` is 2, or 3 where the
+    feed-forward network is gated; ``r`` is 0, or the embeddings of relative positions that each token is multiplied
+    with. Projections of these embeddings themselves are not counted: no text changes them, and a frozen encoder
+    computes them once for all texts.
 
     Example:
         >>> layer_flops(128, LayerSize(768, 3072)) == 2 * 931_135_488
@@ -33,24 +34,24 @@ def layer_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
 
 
 def attention_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
-    """Return the FLOPs of the first half of a layer on a sequence: ``2 (4 d^2 n + 2 d n^2 + r d n)``.
+    """Return the FLOPs of the first half of a layer on a sequence: ``2 (4 d a n + 2 a n^2 + r a n)``.
 
     See :func:`layer_flops`.
     """
-    d, n = size.hidden_size, num_tokens
-    return 2 * (4 * d * d * n + 2 * d * n * n + size.position_rows * d * n)
+    d, a, n = size.hidden_size, size.width, num_tokens
+    return 2 * (4 * d * a * n + 2 * a * n * n + size.position_rows * a * n)
 
 
 def attention_flops_from_first(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
     """Return the FLOPs of the first half of a layer for the first token of a sequence alone.
 
-    That is ``2 (2 d^2 (n + 1) + 2 d n)``, without the queries of the others; all of :func:`attention_flops` where the
+    That is ``2 (2 d a (n + 1) + 2 a n)``, without the queries of the others; all of :func:`attention_flops` where the
     family computes these with it.
     """
     if not size.queries_apart:
         return attention_flops(num_tokens, size)
-    d, n = size.hidden_size, num_tokens
-    return 2 * (2 * d * d * (n + 1) + 2 * d * n)
+    d, a, n = size.hidden_size, size.width, num_tokens
+    return 2 * (2 * d * a * (n + 1) + 2 * a * n)
 
 
 def feed_forward_flops(num_tokens: Tensor | int, size: LayerSize) -> Tensor | int:
@@ -106,7 +107,7 @@ class CostModel:
 
         They are less than :meth:`full` where the last layer computes first tokens alone.
         """
-        return self._between(layout, 0, self.num_layers)
+        return self.between(layout, 0, self.num_layers)
 
     def layers_of(self, layout: Layout, stage: int) -> Tensor:
         """``(num_texts,)`` float64: FLOPs of the layers of a stage, on the tokens that go through it.
@@ -116,15 +117,23 @@ class CostModel:
             stage: The stage.
         """
         first = sum(self.stage_depths[:stage])
-        return self._between(layout, first, first + self.stage_depths[stage])
+        return self.between(layout, first, first + self.stage_depths[stage])
 
-    def _between(self, layout: Layout, first: float, last: float) -> Tensor:
-        """``(num_texts,)`` float64: FLOPs of what lies between two numbers of layers."""
+    def between(self, layout: Layout, first: float, last: float) -> Tensor:
+        """``(num_texts,)`` float64: FLOPs of what lies between two numbers of layers.
+
+        Args:
+            layout: Tokens that go through it.
+            first: Layers in front of it, halves counted.
+            last: Layers in front of it and in it; :attr:`num_layers` for the last one, of which first tokens alone are
+                counted where :attr:`first_tokens_only`.
+        """
         lengths = layout.sequence_lengths.double()
         attentions, feed_forwards = attention_halves(first, last), feed_forward_halves(first, last)
         flops = torch.zeros_like(lengths)
         if self.first_tokens_only and last == self.num_layers:  # no cut lies within the last layer
-            flops = flops + attention_flops_from_first(lengths, self.size) + feed_forward_flops(1, self.size)
+            of_first = attention_flops_from_first(lengths, self.size) + feed_forward_flops(1, self.size)
+            flops = of_first * (lengths > 0)
             attentions, feed_forwards = attentions - 1, feed_forwards - 1
         flops = flops + attentions * attention_flops(lengths, self.size)
         return layout.text_sums(flops + feed_forwards * feed_forward_flops(lengths, self.size))

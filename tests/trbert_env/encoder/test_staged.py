@@ -141,3 +141,22 @@ def test_default_cuts_of_modernbert_are_before_global_layers(
     model = make_model("modernbert", layers=depth)
     assert StagedEncoder(model).reduction_layers == layers
     assert StagedEncoder(model, (2, 3)).reduction_layers == (2, 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("first_tokens_only", [False, True])
+def test_some_of_the_layers_are_an_encoder_that_shares_weights(
+    make_model: Callable[..., PreTrainedModel], family: str, first_tokens_only: bool
+) -> None:
+    model = make_model(family, layers=4)
+    whole = StagedEncoder(model, first_tokens_only=first_tokens_only)
+    some, batch = whole.with_layers((0, 2)), TextBatch.from_padded(torch.randint(5, 40, (2, 9)))
+    assert (some.num_layers, some.num_reductions, some.stage_bounds) == (2, 0, ((0, 2),))
+    expected = whole.run_layers(whole.run_layers(whole.embed(batch), 0, 1), 2, 3).states
+    found = some.run_layers(some.embed(batch), 0, 2).states
+    read = batch.layout.first_tokens if first_tokens_only else torch.ones_like(batch.layout.first_tokens)
+    torch.testing.assert_close(found[read], expected[read], rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, expected) != first_tokens_only  # its own last layer is the one that is short
+    for parameter in model.parameters():
+        parameter.zero_()
+    assert not torch.equal(some.run_layers(some.embed(batch), 0, 2).states, found)

@@ -33,6 +33,7 @@ class LayerSize:
         position_rows: Embeddings of relative positions that each token's query or key is multiplied with, over all
             heads; 0 where attention has none.
         queries_apart: True where the attention of some tokens is computed without the queries of the others.
+        attention_size: a, the width of all heads together; None for d.
     """
 
     hidden_size: int
@@ -40,6 +41,12 @@ class LayerSize:
     matrices: int = 2
     position_rows: int = 0
     queries_apart: bool = True
+    attention_size: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of all heads together: a."""
+        return self.hidden_size if self.attention_size is None else self.attention_size
 
 
 #: Linear layers of a layer that can be run narrower: query, key, value, attention output, and the two of the
