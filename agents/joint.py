@@ -97,7 +97,7 @@ class JointLearner:
         price: Price of kept tokens.
 
     Raises:
-        ValueError: A teacher is needed and missing, or its states are compared and of another size.
+        ValueError: A teacher is needed and missing, or its states are compared and of another size or other tokens.
     """
 
     def __init__(
@@ -111,12 +111,7 @@ class JointLearner:
         if options.needs_teacher and teacher is None:
             raise ValueError("distillation needs a teacher: give one, or set distillation 0 and reward 'likelihood'")
         if options.states_weight and teacher is not None:
-            taught, own = teacher.encoder.hidden_size, staged.encoder.hidden_size
-            if taught != own:
-                raise ValueError(
-                    f"the teacher's states have {taught} numbers, the encoder's {own}: give a teacher of the same "
-                    "size, or leave --states-weight out"
-                )
+            _check_states(teacher, staged)
         self.staged, self.agent = staged, agent
         self.options, self.price = options, price
         self.samples = 1 if agent is None else agent.samples_per_text
@@ -267,3 +262,19 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
         return values
     fixed = values.detach()
     return fixed if factor == 0.0 else fixed + factor * (values - fixed)
+
+
+def _check_states(teacher: Teacher, staged: StagedModel) -> None:
+    """Refuse to compare states of another size, or of tokens that only one of the two heads reads."""
+    taught, own = teacher.encoder.hidden_size, staged.encoder.hidden_size
+    if taught != own:
+        raise ValueError(
+            f"the teacher's states have {taught} numbers, the encoder's {own}: give a teacher of the same size, or "
+            "leave --states-weight out"
+        )
+    if teacher.reads_first_tokens != staged.reads_first_tokens:
+        theirs, ours = ("first tokens" if one.reads_first_tokens else "all tokens" for one in (teacher, staged))
+        raise ValueError(
+            f"the teacher's head reads {theirs}, the encoder's {ours}: give a teacher that pools alike, or leave "
+            "--states-weight out"
+        )

@@ -92,12 +92,14 @@ def nearest(speedup: float, speeds: dict[str, float], name: str) -> str:
 
     Args:
         speedup: FLOPs speed-up that is wanted.
-        speeds: Speed-up of each setting.
+        speeds: Speed-up of each setting; that of the unreduced encoder is none of them.
         name: Name of the system in errors.
 
     Raises:
         ValueError: None comes near.
     """
+    if not speeds:
+        raise ValueError(f"{name} leaves layers out, and the encoder has a single one: give another --system")
     found = min(speeds, key=lambda setting: abs(speeds[setting] / speedup - 1.0))
     if abs(speeds[found] / speedup - 1.0) > _TOLERANCE:
         has = ", ".join(f"{value:.2f} ({setting})" for setting, value in sorted(speeds.items(), key=lambda one: one[1]))

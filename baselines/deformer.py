@@ -172,7 +172,7 @@ class Deformer(ComparedSystem[DeformerOptions]):
         def speed(layers: int) -> float:
             return float(full / deformer_flops(cost, layers, layouts, task.query_segment, options.cached).sum())
 
-        speeds = {f"{layers} lower layers": speed(layers) for layers in range(cost.num_layers)}
+        speeds = {f"{layers} lower layers": speed(layers) for layers in range(1, cost.num_layers)}
         try:
             found = nearest(speedup, speeds, cls.title)
         except ValueError as error:

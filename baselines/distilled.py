@@ -129,7 +129,7 @@ class Distilled(ComparedSystem[DistilledOptions]):
         def speed(kept: int) -> float:
             return flops_speedup(cost.full(full), replace(cost, stage_depths=(kept,)).keep_all(full))
 
-        speeds = {f"{kept} of {number} layers": speed(kept) for kept in range(1, number + 1)}
+        speeds = {f"{kept} of {number} layers": speed(kept) for kept in range(1, number)}
         kept = int(nearest(speedup, speeds, cls.title).partition(" ")[0])
         return replace(options, layers=spread_layers(number, kept))
 

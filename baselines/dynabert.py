@@ -323,7 +323,10 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
         if (options.width, options.depth) != (1.0, 1.0):
             raise ValueError("width and depth settle the speed-up: leave --target-speedup out")
         cost, heads = CostModel.of(staged_encoder(model, task)), int(model.config.num_attention_heads)
-        network = nearest_networks(network_speedups(cost, heads, full_layout(texts)), speedup)[0]
+        speedups = network_speedups(cost, heads, full_layout(texts))
+        names = {_named(network): speed for network, speed in speedups.items() if network != NETWORKS[0]}
+        wanted = names[nearest(speedup, names, cls.title)]
+        network = nearest_networks(speedups, wanted)[0]
         return replace(options, width=network.width, depth=network.depth, speedup=speedup)
 
     def load_settings(self, settings: Mapping[str, Any]) -> None:
@@ -333,18 +336,19 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
 
 
 def nearest_networks(speedups: Mapping[Network, float], speedup: float) -> list[Network]:
-    """Return the networks whose FLOPs speed-up is nearest to one that is wanted.
+    """Return the networks whose FLOPs speed-up is nearest to one that is wanted, the full one left out.
 
     Args:
         speedups: FLOPs speed-up of each network.
         speedup: The one that is wanted.
-
-    Raises:
-        ValueError: None comes near.
     """
-    names = {f"width {network.width:g}, depth {network.depth:g}": speed for network, speed in speedups.items()}
-    found = names[nearest(speedup, names, DynaBert.title)]
-    return [network for network, speed in speedups.items() if math.isclose(speed, found)]
+    smaller = {network: speed for network, speed in speedups.items() if network != NETWORKS[0]}
+    found = min(smaller.values(), key=lambda speed: abs(speed / speedup - 1.0))
+    return [network for network, speed in smaller.items() if math.isclose(speed, found)]
+
+
+def _named(network: Network) -> str:
+    return f"width {network.width:g}, depth {network.depth:g}"
 
 
 def _checked(of: DynaBertOptions | Network) -> Network:

@@ -65,7 +65,8 @@ class LengthAdaptiveOptions(SystemOptions):
         drop: Most that a layer drops in training, as a share of the tokens that the layer before left.
         random_configurations: Passes of random numbers of tokens in each step.
         layer_drop: Probability that a layer is skipped in training; the original's is 0.2.
-        shares: Tokens behind each layer, as shares of the sequence; None for ``drop`` in every layer.
+        shares: Tokens behind each layer, as shares of the sequence; None for ``drop`` in every layer. Where the head
+            reads first tokens, behind the last layer these are left, whatever its share.
         speedup: FLOPs speed-up that the search aims at; None for no search.
         population: Configurations that the search begins with, and that each round goes on with.
         rounds: Rounds of the search.

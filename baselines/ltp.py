@@ -63,7 +63,8 @@ class LtpOptions(SystemOptions):
             last one begins above 0, however long the soft phase is. The original's 2e-5 lets them move up to six times
             as far.
         soft_share: Share of the texts that the soft phase takes; the rest is for the hard one.
-        thresholds: Threshold of each layer; None where the soft phase is to find them.
+        thresholds: Threshold of each layer; None where the soft phase is to find them. Where the head reads first
+            tokens, behind the last layer these are left, whatever its threshold.
         speedup: FLOPs speed-up that the found thresholds are scaled to before and behind the hard phase, by one factor
             for all, which the original does not do; None for the thresholds as they are found.
     """

@@ -46,7 +46,7 @@ class PowerBertOptions(SystemOptions):
         count: Meaning of a layer's number: tokens of a sequence, as in the original, or the same share of every
             sequence, which is a variant.
         lengths: Tokens behind each layer (or shares of the longest sequence times its length); None where the search
-            is to find them.
+            is to find them. Where the head reads first tokens, behind the last layer these are left, whatever it says.
         speedup: FLOPs speed-up that the found numbers are scaled to, by one factor for all, which the original does
             not do; None for the numbers as they are found.
     """

@@ -104,7 +104,7 @@ def tabulate(speedup: Callable[[float], float], target: float | None = None, kee
         keep_all: What keeping all tokens gives, if it is known: no lower threshold is looked at near it.
     """
     points, wanted = {0.0: speedup(0.0)}, (SLOWEST, FASTEST, target or FASTEST)
-    least = max(min(wanted), NEAR * keep_all)
+    least = max(min(wanted), min(NEAR * keep_all, target or math.inf))
     for odds in REACH:
         if points[max(points)] < max(wanted):
             points[odds] = speedup(odds)

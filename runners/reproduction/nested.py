@@ -148,7 +148,10 @@ class Runs:
         run = self._run(f"{HALF}-half", seed)
         options = self.options.compared(self.env, HALF, None, run, self.field.texts.baseline)
         path = self._found(train_baseline, options, f"baseline-{HALF}", "half depth")
-        return Result(self.env, HALF, self.field.depth / half_depth(self.field), seed, run_record(path), path)
+        record = run_record(path)
+        savings = record.reduced.savings
+        assert savings is not None, "it has fewer layers"
+        return Result(self.env, HALF, savings.flops_speedup, seed, record, path)  # it aims at no speed-up
 
     def on_half(self, target: float, seed: int) -> Result:
         """Return what stages 2 and 3 reach on a student of half the layers, against the whole encoder.
@@ -162,8 +165,9 @@ class Runs:
             options = self.options.on_student(str(half.run), half_depth(self.field), self.fine_tuned_start().source)
             self._students[seed] = Runs(options, self.field, self.folder)
         found = self._students[seed].ours(target, seed, OURS_ON_HALF.replace(" ", "-"))
-        record = multiplied(found.record, half.record)
-        return replace(found, system=OURS_ON_HALF, target=target * half.target, record=record)
+        layers = self.field.depth / half_depth(self.field)
+        record = multiplied(found.record, half.record, layers)
+        return replace(found, system=OURS_ON_HALF, target=target * layers, record=record)
 
     def ours(self, target: float, seed: int, name: str = OURS) -> Result:
         """Return what stages 2 and 3 reach; runs what is missing.
@@ -216,17 +220,18 @@ class Runs:
         return replace(self.options.run, seed=seed, output_dir=self.folder / f"{name}-seed{seed}")
 
 
-def multiplied(reduced: EvaluationRecord, half: EvaluationRecord) -> EvaluationRecord:
-    """Return a record of ours on a student, against the whole encoder: the speed-ups of both multiply.
+def multiplied(reduced: EvaluationRecord, half: EvaluationRecord, layers: float) -> EvaluationRecord:
+    """Return a record of ours on a student, against the whole encoder: what both save multiplies.
 
     Args:
-        reduced: Record of the student with tokens reduced, against the student.
+        reduced: Record of the student with tokens reduced, against all of the student's layers on all tokens.
         half: Record of the student, against the whole encoder.
+        layers: Layers of the encoder over those of the student. Its own speed-up is greater where the head reads first
+            tokens, for its last layer computes no others, which the first record counts already.
     """
-    own, outer = reduced.reduced.savings, half.reduced.savings
+    own = reduced.reduced.savings
     assert own is not None, "its tokens are reduced"
-    assert outer is not None, "it has fewer layers"
-    savings = Savings(own.flops_speedup * outer.flops_speedup, own.kept_fractions)
+    savings = Savings(own.flops_speedup * layers, own.kept_fractions)
     clock = reduced.clock
     if clock is not None and half.clock is not None:
         # Both are told by the packed student: it is what the first is measured with, and what the second reduces.

@@ -137,15 +137,26 @@ def test_a_learner_learns_the_same_from_what_is_remembered(texts: list[EncodedTe
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-5)
 
 
-def test_a_head_of_means_over_tokens_learns_from_the_states_of_all(texts: list[EncodedText], tmp_path: Path) -> None:
-    def made(seed: int) -> PreTrainedModel:
-        torch.manual_seed(seed)
-        sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
-        special = {f"{role}_token_id": 0 for role in ("pad", "bos", "eos", "cls", "sep")}
-        config = ModernBertConfig(vocab_size=60, num_labels=3, classifier_pooling="mean", **sizes, **special)
-        return ModernBertForSequenceClassification(config).eval()
+def pooling(pooled: str, seed: int = 0) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    special = {f"{role}_token_id": 0 for role in ("pad", "bos", "eos", "cls", "sep")}
+    config = ModernBertConfig(vocab_size=60, num_labels=3, classifier_pooling=pooled, **sizes, **special)
+    return ModernBertForSequenceClassification(config).eval()
 
-    own, other = made(0), made(1)
+
+@pytest.mark.parametrize(("theirs", "ours"), [("mean", "cls"), ("cls", "mean")])
+def test_a_teacher_that_pools_otherwise_has_no_states_to_learn(theirs: str, ours: str) -> None:
+    own, other = pooling(ours), pooling(theirs)
+    staged, teacher = StagedModel(own, task_of(own)), Teacher(other, task_of(other))
+    price = LengthPrice(0.0, "tokens", staged.cost)
+    JointLearner(staged, None, JointLearnerOptions(distillation=0.5), teacher, price)
+    with pytest.raises(ValueError, match=r"^the teacher's head reads (all|first) tokens, the encoder's (all|first)"):
+        JointLearner(staged, None, JointLearnerOptions(distillation=0.5, states_weight=1.0), teacher, price)
+
+
+def test_a_head_of_means_over_tokens_learns_from_the_states_of_all(texts: list[EncodedText], tmp_path: Path) -> None:
+    own, other = pooling("mean"), pooling("mean", seed=1)
     teacher, staged = Teacher(other, task_of(other)), StagedModel(own, task_of(own))
     teacher.remember(texts, tmp_path, states=True)
     logits, states = teacher.logits_and_read_states(texts)

@@ -228,6 +228,21 @@ def test_of_equally_fast_networks_the_better_one_is_chosen(
         assert system.options == replace(options, width=better.width, depth=better.depth)
 
 
+@pytest.mark.parametrize("family", ["bert"])
+def test_texts_of_other_lengths_cost_no_training(
+    classifier: Kind, make_texts: MakeTexts, make_lesson: MakeLesson
+) -> None:
+    """A classifier's speed-ups follow from lengths: those of held-out texts may lie off the one that was aimed at."""
+    model, task = classifier
+    options = DynaBert.aimed(DynaBertOptions(), 2.1, model, task, make_texts(2, 2, classes=3))
+    system = made(classifier, **asdict(options))
+    found = network_speedups(system.cost, 4, Layout.from_lengths([36, 36], [1, 1]))
+    assert not any(0.9 < speed / 2.1 < 1.1 for speed in found.values())
+    system.begin(2, iter([make_lesson(model, task, make_texts(36, 36, classes=3))]))
+    assert found[system.network] / 2.1 == pytest.approx(1.0, abs=0.2)
+    assert system.network != Network(1.0, 1.0)
+
+
 def test_what_does_not_fit_is_refused(reader: Kind, make_texts: MakeTexts) -> None:
     with pytest.raises(ValueError, match=r"width is 0.3: give one of 0.25, 0.5, 0.75, 1"):
         made(reader, width=0.3)

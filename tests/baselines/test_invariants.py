@@ -245,6 +245,17 @@ def test_options_aim_at_a_speed(name: str, kind: Kind, make_texts: MakeTexts, nu
     assert speed_of(system, texts) == pytest.approx(speedup, rel=0.05)
 
 
+@pytest.mark.parametrize("family", ["bert"])
+@pytest.mark.parametrize("title", ["distilled", "dynabert", "deformer"])
+def test_nothing_left_out_is_no_way_to_a_speed(title: str, classifier: Kind, make_texts: MakeTexts) -> None:
+    """The unreduced encoder's short last layer is about as fast as is asked for here."""
+    model, task = classifier
+    texts = make_texts(*range(12, 38), classes=3)
+    speedup = speed_of(made(title, classifier, NEUTRAL[title]), texts)
+    with pytest.raises(ValueError, match="give --target-speedup one of them"):
+        system_class(title).aimed(system_options(title, AIMED.get(title, {})), speedup, model, task, texts)
+
+
 @cases_without()
 def test_a_speed_that_no_training_reaches_is_refused_before_any(name: str, kind: Kind, make_texts: MakeTexts) -> None:
     model, task = kind
