@@ -21,6 +21,8 @@ from runners.cli.options import OptionsT, RunnerOptions, Unprefixed
 from trbert_env.ranges import check_ranges
 
 T = TypeVar("T")
+#: Options that there were not from the beginning, with what runs had that were begun before.
+LATER_OPTIONS: Mapping[str, Any] = {"unlabelled_file": [], "unlabelled_columns": [], "reward_temperature": 1.0}
 
 
 def option_paths(kind: Any) -> Mapping[str, tuple[str, ...]]:
@@ -200,14 +202,15 @@ def group_from_json(kind: type[T], values: Mapping[str, Any]) -> T:
     paths = option_paths(kind)
     if unknown := sorted(values.keys() - paths.keys()):
         raise ValueError(f"unknown saved options {unknown}; they come from another runner or version")
-    if missing := sorted(paths.keys() - values.keys()):
+    known = {name: LATER_OPTIONS[path[-1]] for name, path in paths.items() if path[-1] in LATER_OPTIONS} | dict(values)
+    if missing := sorted(paths.keys() - known.keys()):
         raise ValueError(f"missing saved options {missing}; they come from another runner or version")
     tree: dict[str, Any] = {}
     for name, (*groups, field) in paths.items():
         place = tree
         for group in groups:
             place = place.setdefault(group, {})
-        place[field] = values[name]
+        place[field] = known[name]
     try:
         # As JSON, where a tuple is a list and a path is a string, also to a strict reader.
         return TypeAdapter(kind).validate_json(json.dumps(tree), strict=True)

@@ -108,6 +108,7 @@ class PolicyTraining:
             samples_per_text=samples,
             reduction_layers=options.encoder.layers,
             reward=options.training.reward,
+            reward_temperature=options.training.reward_temperature,
             length_penalty=options.training.length_penalty,
             penalty=options.training.penalty if options.target_speedup is None else "flops",
             policy_size=options.agent.policy_size,

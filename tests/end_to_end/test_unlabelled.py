@@ -178,3 +178,17 @@ def test_files_without_a_text_and_evaluation_texts(
     write(file, ["text"], [[text] for text in evaluated["text"]])
     start("seen", "--unlabelled-file", str(file))
     assert "6 of the texts without labels are evaluation data too" in said(capsys)
+
+
+def test_softened_logits_weigh_texts_otherwise(start: Any) -> None:
+    """The first masks are the same, and the distance that they are rewarded by is another; later the policies are."""
+    sharp, soft = start("sharp"), start("soft", "--reward-temperature", "8")
+    first, kept = (
+        [read_curve(folder, f"charts/{key}")[0][1] for folder in (sharp, soft)]
+        for key in ("divergence", "kept_fraction_2")
+    )
+    assert 0.0 < first[0] != pytest.approx(first[1], rel=1e-3)
+    assert kept[0] == kept[1]
+    mine, other = weights(sharp), weights(soft)
+    changed = [name for name, values in mine.items() if not values.equal(other[name])]
+    assert changed

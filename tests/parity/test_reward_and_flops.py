@@ -93,6 +93,7 @@ def test_the_return_is_equation_4(
             assert float(reward[row]) == pytest.approx(-price * charge, rel=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
 @pytest.mark.parametrize("lengths", [((9,), (14,)), ((5, 7), (4,))])
 def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
     model: PreTrainedModel,
@@ -100,6 +101,7 @@ def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
     make_masks: MakeMasks,
     workload_of: WorkloadOf,
     lengths: tuple[tuple[int, ...], ...],
+    temperature: float,
 ) -> None:
     texts = make_texts(*lengths)
     settings = EnvSettings(
@@ -107,6 +109,7 @@ def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
         samples_per_text=2,
         order="once",
         reward="distillation",
+        reward_temperature=temperature,
         length_penalty=0.25,
         policy_size=8,
         reduction_layers=(2, 3),
@@ -133,12 +136,12 @@ def test_the_return_of_distillation_is_the_distance_from_the_unreduced_model(
                 stock = model(input_ids=ids, **named)
             pieces.append(torch.stack([stock.start_logits[0], stock.end_logits[0]], 1))
             start += length
-        full = torch.cat(pieces).log_softmax(0)
-        distance = (full.exp() * (full - found.log_softmax(0))).sum(0).mean()
-        assert infos["final_info"]["divergence"][row] == pytest.approx(float(distance), abs=1e-5)
+        full = (torch.cat(pieces) / temperature).log_softmax(0)
+        distance = (full.exp() * (full - (found / temperature).log_softmax(0))).sum(0).mean() * temperature**2
+        assert infos["final_info"]["divergence"][row] == pytest.approx(float(distance), abs=1e-5 * temperature)
         charges = 0.25 * float(infos["final_info"]["kept_tokens"][row].sum())
         assert float(total[row]) == pytest.approx(-float(distance) - charges, abs=1e-4)
-    assert infos["final_info"]["divergence"][0] == pytest.approx(0.0, abs=1e-5)
+    assert infos["final_info"]["divergence"][0] == pytest.approx(0.0, abs=1e-5 * temperature)
     assert infos["final_info"]["divergence"][1] > 1e-3
 
 

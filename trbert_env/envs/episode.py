@@ -34,8 +34,8 @@ class Outcome:
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
         reduced_flops: ``(rows,)`` float64.
-        divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution; None where it was
-            not asked for.
+        divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution, at the temperature
+            of the reward; None where it was not asked for.
         unreduced_logits: Logits of the model with nothing skipped, shaped like ``logits``; None where no divergence was
             asked for.
     """
@@ -172,11 +172,12 @@ class Episode:
             self.forward.advance(mask)
         self.masks.append(mask)
 
-    def outcome(self, compare: bool = False, labelled: bool = True) -> Outcome:
+    def outcome(self, temperature: float | None = None, labelled: bool = True) -> Outcome:
         """Score the finished episode.
 
         Args:
-            compare: True for the divergence from the unreduced model, which runs for it once, without gradients.
+            temperature: Temperature of the divergence from the unreduced model, which runs for it once, without
+                gradients; None for no divergence.
             labelled: False where the gold answers of the texts mean nothing.
         """
         forward, task, cost = self.forward, self._staged.task, self._staged.cost
@@ -186,8 +187,10 @@ class Episode:
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
             log_likelihood = log_likelihood if labelled else torch.zeros_like(log_likelihood)
-            unreduced = self._unreduced_logits() if compare else None
-            divergence = None if unreduced is None else task.divergence(logits, unreduced, layout, targets)
+            unreduced = divergence = None
+            if temperature is not None:
+                unreduced = self._unreduced_logits()
+                divergence = task.divergence(logits, unreduced, layout, targets, temperature)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             states=forward.final_states()[0],

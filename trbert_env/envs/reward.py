@@ -29,6 +29,22 @@ def check_length_penalty(value: float) -> float:
     return float(value)
 
 
+def check_reward_temperature(value: float, reward: Reward) -> None:
+    """Check the temperature of the reward ``distillation``.
+
+    Args:
+        value: The temperature.
+        reward: The reward, which another has no use for.
+
+    Raises:
+        ValueError: It is not above 0, infinite or not a number, or the reward has none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value < math.inf:
+        raise ValueError(f"reward_temperature {value!r}: it divides logits, so give a number above 0")
+    if value != 1.0 and reward != "distillation":
+        raise ValueError(f"reward_temperature {value:g} is of reward 'distillation', not of {reward!r}: leave it out")
+
+
 @dataclass
 class LengthPrice:
     """What the tokens kept at a reduction cost, in nats.

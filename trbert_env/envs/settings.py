@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 from gymnasium.vector import AutoresetMode
 
-from trbert_env.envs.reward import Penalty, Reward, check_length_penalty
+from trbert_env.envs.reward import Penalty, Reward, check_length_penalty, check_reward_temperature
 from trbert_env.envs.text_order import Order
 from trbert_env.reduction.policy import DEFAULT_POLICY_SIZE
 from trbert_env.validation import check_device, choose
@@ -29,6 +29,8 @@ class EnvSettings:
         reduction_layers: Cuts, 1-based: 2 is before layer 2, 1.5 within layer 1; None for ``(2, L/2 + 1)``.
         reward: Quality that the last step's reward is: ``"likelihood"``, of the gold answer (eq. 4), or
             ``"distillation"``, minus the divergence of the answer's distribution from the unreduced model's.
+        reward_temperature: Divisor of both models' logits in that divergence, which is multiplied by its square. Above
+            1 texts count whose answer is sure, of which probabilities tell little and logits much.
         length_penalty: Nats per kept token; None for the preset's. Can be set while the environment runs.
         penalty: Price on ``"tokens"`` or on ``"flops"``.
         policy_size: Width of the policy heads that ``reduced_flops`` charges; 0 charges none.
@@ -58,6 +60,7 @@ class EnvSettings:
     samples_per_text: int = 1
     reduction_layers: Sequence[float] | None = None
     reward: Reward = "likelihood"
+    reward_temperature: float = 1.0
     length_penalty: float | None = None
     penalty: Penalty = "tokens"
     policy_size: int = DEFAULT_POLICY_SIZE
@@ -92,6 +95,7 @@ class EnvSettings:
         check_device(self.device)
         choose("dtype", self.dtype, get_args(DType))
         choose("reward", self.reward, get_args(Reward))
+        check_reward_temperature(self.reward_temperature, self.reward)
         choose("penalty", self.penalty, get_args(Penalty))
         choose("order", self.order, get_args(Order))
         if not isinstance(self.final_obs, bool):

@@ -67,7 +67,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     ## Reward
     Eq. 4: ``-length_penalty`` for every kept token at each step, and log Pr(gold answer) at the
     last, so that the undiscounted return is R. With ``reward="distillation"`` the last step has
-    -KL(unreduced || reduced) of the answer's distribution instead, which needs no gold answer.
+    -KL(unreduced || reduced) of the answer's distribution instead, which needs no gold answer, at
+    ``reward_temperature``.
 
     ## Episode end
     After T steps, all rows together, ``terminated`` is True. ``autoreset_mode`` tells what follows.
@@ -304,8 +305,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         rewards = episode.step(keep, self._price)
         if not episode.forward.done:
             return rewards, None
-        compare = self.settings.reward == "distillation"
-        self.last_outcome = outcome = episode.outcome(compare, self.workload.labelled)
+        settings = self.settings
+        temperature = settings.reward_temperature if settings.reward == "distillation" else None
+        self.last_outcome = outcome = episode.outcome(temperature, self.workload.labelled)
         quality = outcome.log_likelihood if outcome.divergence is None else -outcome.divergence
         return rewards + quality.cpu().double(), outcome
 

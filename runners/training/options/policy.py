@@ -109,6 +109,10 @@ class PolicyTrainingOptions:
     """Reward of the policy, beside the price: distillation, an answer near the unreduced model's, or likelihood, of the
     gold answer (eq. 4)."""
 
+    reward_temperature: Annotated[float, Range(above=0)] = 1.0
+    """Divisor of both models' logits in the reward distillation. Above 1, as 8, texts count whose answer is sure, as of
+    an encoder that knows its training texts by heart."""
+
     length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given. Samples of a text that keep equally
     many tokens pay alike and learn nothing by it: those of --sampler budgeted with --budget-scope text."""
@@ -186,6 +190,8 @@ class TrainPolicyOptions:
         if self.training.length_penalty == 0.0:
             refuse_given(self, ("--penalty", "--penalty-rise"), "--length-penalty 0 is no price")
         self._check_unlabelled()
+        if self.training.reward != "distillation":
+            refuse_given(self, ("--reward-temperature",), f"--reward {self.training.reward} has none")
         if not self.training.cloning_texts:
             refuse_given(self, ("--cloning-scores",), "--cloning-texts is 0, so nothing is cloned")
         if self.policy is not None:
@@ -231,7 +237,12 @@ class TrainPolicyOptions:
         Args:
             workload: The training split.
             practice: Texts that are learned from in its place; None for the split itself.
+
+        Raises:
+            UserError: A temperature of the reward is given, and the task has no use for it.
         """
+        if not workload.task.has_temperature:
+            refuse_given(self, ("--reward-temperature",), "differences of plain regression are not softened")
         embedded = workload.data_source == "embedded"
         total = stage2_texts(self.training, embedded, len((practice or workload).texts))
         options = replace(self, training=replace(self.training, total_texts=total), agent=self._agent_for(workload))

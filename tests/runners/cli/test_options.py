@@ -20,6 +20,8 @@ from runners.cli.flags import (
 )
 from runners.cli.items import named_columns, named_values, spelled_columns, spelled_out
 from runners.cli.options import DataOptions, EncoderOptions, Group, OwnDataOptions, Part, RunOptions, resolve_device
+from runners.sweep import SweepOptions
+from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.ranges import Range
 
 
@@ -173,6 +175,17 @@ def test_a_missing_saved_option_is_refused() -> None:
     del values["seed"]
     with pytest.raises(ValueError, match=r"missing saved options \['seed'\]"):
         options_from_json(JobOptions, values)
+
+
+def test_options_of_runs_that_began_before_them_are_known() -> None:
+    values = options_to_json(TrainPolicyOptions())
+    for name in ("unlabelled_file", "unlabelled_columns", "reward_temperature"):
+        del values[name]
+    found = options_from_json(TrainPolicyOptions, values)
+    assert (found.training.unlabelled_file, found.training.reward_temperature) == ((), 1.0)
+    nested = options_to_json(SweepOptions())
+    del nested["policy.reward_temperature"]
+    assert options_from_json(SweepOptions, nested).policy.training.reward_temperature == 1.0
 
 
 def test_values_that_fail_later_are_refused_at_once() -> None:

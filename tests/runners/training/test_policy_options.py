@@ -55,12 +55,23 @@ def test_a_head_that_reads_means_over_tokens_shares_none(task: Task, pooling: An
 
 
 def settled_scope(task: Task, config: PreTrainedConfig, agent: str, given: Any) -> str | None:
-    # Nothing is run, so no weights and no records are needed.
-    backbone = cast(Backbone, SimpleNamespace(model=SimpleNamespace(config=config)))
-    workload = Workload(get_preset("IMDB"), task, backbone, cast(Dataset, None), [], "train", "local")
     options = TrainPolicyOptions(algorithm=AlgorithmOptions(agent=agent))
     options = replace(options, agent=replace(options.agent, budget_scope=given))
-    return options.for_workload(workload).agent.budget_scope
+    return options.for_workload(workload_of(task, config)).agent.budget_scope
+
+
+def workload_of(task: Task, config: PreTrainedConfig | None = None) -> Workload:
+    """Nothing is run, so no weights and no records are needed."""
+    backbone = cast(Backbone, SimpleNamespace(model=SimpleNamespace(config=config or BertConfig())))
+    return Workload(get_preset("IMDB"), task, backbone, cast(Dataset, None), [], "train", "local")
+
+
+def test_a_temperature_without_effect_is_refused() -> None:
+    options = TrainPolicyOptions(training=PolicyTrainingOptions(reward_temperature=2.0))
+    with pytest.raises(ValueError, match="plain regression are not softened: leave --reward-temperature out"):
+        options.for_workload(workload_of(Classification(head="regression")))
+    with pytest.raises(ValueError, match="--reward likelihood has none: leave --reward-temperature out"):
+        replace(options, training=replace(options.training, reward="likelihood")).check()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from trbert_env.encoder.families import LayerSize
 from trbert_env.encoder.packing import Layout
 from trbert_env.envs.reward import LengthPrice, check_length_penalty
+from trbert_env.envs.settings import EnvSettings
 from trbert_env.reduction.cost import CostModel, layer_flops
 
 #: d = 8, f = 16; one layer, two, and one.
@@ -63,3 +64,15 @@ def test_prices_that_do() -> None:
 def test_an_unknown_penalty() -> None:
     with pytest.raises(ValueError, match="penalty 'time' is unknown: use one of"):
         LengthPrice(0.1, "time", COST)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan"), True, "2"])
+def test_a_temperature_divides_logits(value: object) -> None:
+    with pytest.raises(ValueError, match="it divides logits, so give a number above 0"):
+        EnvSettings(reward="distillation", reward_temperature=value)  # type: ignore[arg-type]
+
+
+def test_the_likelihood_has_no_temperature() -> None:
+    assert EnvSettings(reward_temperature=1.0).reward == "likelihood"
+    with pytest.raises(ValueError, match="reward_temperature 2 is of reward 'distillation', not of 'likelihood'"):
+        EnvSettings(reward_temperature=2.0)
