@@ -15,9 +15,10 @@ from trbert_env.tasks import Task
 class ExitOffsetFit:
     """Adam on what the reward measures, one step an episode.
 
-    That is the divergence from the unreduced model's answer where an episode gives it (the reward ``distillation``),
-    else the negative log-likelihood of the gold answer. Both are differentiable in the offsets, so these need no
-    reward signal: an agent finds by trying which tokens matter; how to read what is left is solved for.
+    That is the divergence from the unreduced model's answer where an episode gives it (the reward ``distillation``,
+    here never softened), else the negative log-likelihood of the gold answer. Both are differentiable in the offsets,
+    so these need no reward signal: an agent finds by trying which tokens matter; how to read what is left is solved
+    for.
 
     Args:
         exit_offsets: Offsets that are fitted, in place.

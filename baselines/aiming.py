@@ -99,7 +99,7 @@ def nearest(speedup: float, speeds: dict[str, float], name: str) -> str:
         ValueError: None comes near.
     """
     if not speeds:
-        raise ValueError(f"{name} leaves layers out, and the encoder has a single one: give another --system")
+        raise ValueError(f"{name} has no faster form of an encoder of a single layer: give another --system")
     found = min(speeds, key=lambda setting: abs(speeds[setting] / speedup - 1.0))
     if abs(speeds[found] / speedup - 1.0) > _TOLERANCE:
         has = ", ".join(f"{value:.2f} ({setting})" for setting, value in sorted(speeds.items(), key=lambda one: one[1]))

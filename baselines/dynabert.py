@@ -65,6 +65,7 @@ class Network(NamedTuple):
 
 #: All sub-networks, in the order in which they are trained.
 NETWORKS = tuple(Network(width, depth) for depth in DEPTHS for width in WIDTHS)
+FULL = NETWORKS[0]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class DynaBertOptions(SystemOptions):
         width_share: Share of the texts of distillation that the phase of widths takes.
         gold_share: Share of all texts that a last phase takes, in which gold answers are learned.
         speedup: FLOPs speed-up for which the best network is chosen once training is over, among those that come
-            equally near; None for ``width`` and ``depth`` as they are given.
+            equally near, as half the width and half the depth do where all last states are read; None for ``width``
+            and ``depth`` as they are given.
     """
 
     width: Annotated[float, Range(above=0, most=1)] = 1.0
@@ -324,9 +326,9 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
             raise ValueError("width and depth settle the speed-up: leave --target-speedup out")
         cost, heads = CostModel.of(staged_encoder(model, task)), int(model.config.num_attention_heads)
         speedups = network_speedups(cost, heads, full_layout(texts))
-        names = {_named(network): speed for network, speed in speedups.items() if network != NETWORKS[0]}
-        wanted = names[nearest(speedup, names, cls.title)]
-        network = nearest_networks(speedups, wanted)[0]
+        names = {_named(network): speed for network, speed in speedups.items() if network != FULL}
+        nearest(speedup, names, cls.title)  # or say that there is none
+        network = nearest_networks(speedups, speedup)[0]
         return replace(options, width=network.width, depth=network.depth, speedup=speedup)
 
     def load_settings(self, settings: Mapping[str, Any]) -> None:
@@ -342,7 +344,7 @@ def nearest_networks(speedups: Mapping[Network, float], speedup: float) -> list[
         speedups: FLOPs speed-up of each network.
         speedup: The one that is wanted.
     """
-    smaller = {network: speed for network, speed in speedups.items() if network != NETWORKS[0]}
+    smaller = {network: speed for network, speed in speedups.items() if network != FULL}
     found = min(smaller.values(), key=lambda speed: abs(speed / speedup - 1.0))
     return [network for network, speed in smaller.items() if math.isclose(speed, found)]
 

@@ -21,8 +21,13 @@ from runners.cli.options import OptionsT, RunnerOptions, Unprefixed
 from trbert_env.ranges import check_ranges
 
 T = TypeVar("T")
-#: Options that there were not from the beginning, with what runs had that were begun before.
-LATER_OPTIONS: Mapping[str, Any] = {"unlabelled_file": [], "unlabelled_columns": [], "reward_temperature": 1.0}
+#: Options that came later than FORMAT 3, with what a run does that was begun before them.
+LATER_OPTIONS: Mapping[str, Any] = {
+    "cloning_scores": "residual",
+    "reward_temperature": 1.0,
+    "unlabelled_columns": [],
+    "unlabelled_file": [],
+}
 
 
 def option_paths(kind: Any) -> Mapping[str, tuple[str, ...]]:

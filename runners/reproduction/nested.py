@@ -32,7 +32,7 @@ class Result:
     Attributes:
         env: Name of the data set.
         system: Name of the system.
-        target: FLOPs speed-up that was aimed at; 1 of the control.
+        target: FLOPs speed-up that was aimed at; 1 of the control, and its own of half depth, which aims at none.
         seed: Seed of the run, or of the heuristic.
         record: Record of the evaluation.
         run: Folder of the run; None for heuristics.

@@ -34,8 +34,9 @@ class Outcome:
         kept_tokens: ``(rows, T)`` int64, [CLS] included.
         full_flops: ``(rows,)`` float64.
         reduced_flops: ``(rows,)`` float64.
-        divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution, at the temperature
-            of the reward; None where it was not asked for.
+        divergence: ``(rows,)`` float32, nats: KL(unreduced || reduced) of the answer's distribution; None where it was
+            not asked for.
+        softened_divergence: ``(rows,)`` float32: the same at the temperature that was asked for, times its square.
         unreduced_logits: Logits of the model with nothing skipped, shaped like ``logits``; None where no divergence was
             asked for.
     """
@@ -51,6 +52,7 @@ class Outcome:
     full_flops: Tensor
     reduced_flops: Tensor
     divergence: Tensor | None = None
+    softened_divergence: Tensor | None = None
     unreduced_logits: Tensor | None = None
 
     @property
@@ -187,10 +189,12 @@ class Episode:
             targets = task.targets(self.texts).repeat_interleave(self._samples, 0).to(logits.device)
             log_likelihood = task.log_likelihood(logits, layout, targets)
             log_likelihood = log_likelihood if labelled else torch.zeros_like(log_likelihood)
-            unreduced = divergence = None
+            unreduced = divergence = softened = None
             if temperature is not None:
                 unreduced = self._unreduced_logits()
-                divergence = task.divergence(logits, unreduced, layout, targets, temperature)
+                divergence = softened = task.divergence(logits, unreduced, layout, targets)
+                if temperature != 1.0:
+                    softened = task.divergence(logits, unreduced, layout, targets, temperature)
         return Outcome(
             texts=[text for text in self.texts for _ in range(self._samples)],
             states=forward.final_states()[0],
@@ -203,6 +207,7 @@ class Episode:
             full_flops=cost.full(forward.layouts[0]),
             reduced_flops=cost.reduced(forward.layouts),
             divergence=divergence,
+            softened_divergence=softened,
             unreduced_logits=unreduced,
         )
 

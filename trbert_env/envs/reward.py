@@ -37,10 +37,10 @@ def check_reward_temperature(value: float, reward: Reward) -> None:
         reward: The reward, which another has no use for.
 
     Raises:
-        ValueError: It is not above 0, infinite or not a number, or the reward has none.
+        ValueError: It is not above 0, greater than float32 can tell apart, or no number, or the reward has none.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value < math.inf:
-        raise ValueError(f"reward_temperature {value!r}: it divides logits, so give a number above 0")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 < value <= 100.0:
+        raise ValueError(f"reward_temperature {value!r}: it divides logits, so give a number above 0, of at most 100")
     if value != 1.0 and reward != "distillation":
         raise ValueError(f"reward_temperature {value:g} is of reward 'distillation', not of {reward!r}: leave it out")
 

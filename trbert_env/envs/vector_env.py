@@ -308,7 +308,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         settings = self.settings
         temperature = settings.reward_temperature if settings.reward == "distillation" else None
         self.last_outcome = outcome = episode.outcome(temperature, self.workload.labelled)
-        quality = outcome.log_likelihood if outcome.divergence is None else -outcome.divergence
+        softened = outcome.softened_divergence
+        quality = outcome.log_likelihood if softened is None else -softened
         return rewards + quality.cpu().double(), outcome
 
     def _begin(self) -> tuple[Observation, Infos]:

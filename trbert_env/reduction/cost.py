@@ -128,6 +128,8 @@ class CostModel:
             last: Layers in front of it and in it; :attr:`num_layers` for the last one, of which first tokens alone are
                 counted where :attr:`first_tokens_only`.
         """
+        if first >= last:
+            return torch.zeros(layout.num_texts, dtype=torch.float64)
         lengths = layout.sequence_lengths.double()
         attentions, feed_forwards = attention_halves(first, last), feed_forward_halves(first, last)
         flops = torch.zeros_like(lengths)

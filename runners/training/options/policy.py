@@ -109,9 +109,10 @@ class PolicyTrainingOptions:
     """Reward of the policy, beside the price: distillation, an answer near the unreduced model's, or likelihood, of the
     gold answer (eq. 4)."""
 
-    reward_temperature: Annotated[float, Range(above=0)] = 1.0
-    """Divisor of both models' logits in the reward distillation. Above 1, as 8, texts count whose answer is sure, as of
-    an encoder that knows its training texts by heart."""
+    reward_temperature: Annotated[float, Range(above=0, most=100)] = 1.0
+    """Divisor of both models' logits in the reward distillation, which is multiplied by its square. Above 1, as 8,
+    texts count whose answer is sure, as of an encoder that knows its training texts by heart. Neither a price nor what
+    the exit offsets are fitted by changes with it."""
 
     length_penalty: Annotated[float, Range(0)] | None = None
     """Lambda of eq. 4, in nats per kept token; the data set's own when not given. Samples of a text that keep equally
@@ -239,7 +240,7 @@ class TrainPolicyOptions:
             practice: Texts that are learned from in its place; None for the split itself.
 
         Raises:
-            UserError: A temperature of the reward is given, and the task has no use for it.
+            ValueError: A temperature of the reward is given, and the task has no use for it.
         """
         if not workload.task.has_temperature:
             refuse_given(self, ("--reward-temperature",), "differences of plain regression are not softened")

@@ -179,7 +179,7 @@ def test_a_missing_saved_option_is_refused() -> None:
 
 def test_options_of_runs_that_began_before_them_are_known() -> None:
     values = options_to_json(TrainPolicyOptions())
-    for name in ("unlabelled_file", "unlabelled_columns", "reward_temperature"):
+    for name in ("unlabelled_file", "unlabelled_columns", "reward_temperature", "cloning_scores"):
         del values[name]
     found = options_from_json(TrainPolicyOptions, values)
     assert (found.training.unlabelled_file, found.training.reward_temperature) == ((), 1.0)

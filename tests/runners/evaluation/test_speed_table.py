@@ -71,6 +71,15 @@ def test_where_keeping_all_is_fast_no_pass_is_wasted_below_it(middle: float) -> 
         assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(wanted, rel=0.06)
 
 
+@pytest.mark.parametrize("target", [1.205, 1.22, 1.3])
+def test_a_target_that_hardly_anything_is_skipped_for_is_reached(target: float) -> None:
+    def speedup(odds: float) -> float:
+        return 1.2 + 6.8 / (1.0 + math.exp(-3.0 - odds))
+
+    threshold = tabulate(speedup, target, keep_all=1.2).threshold(target)
+    assert speedup(math.log(threshold / (1.0 - threshold))) == pytest.approx(target, rel=0.04)
+
+
 def test_a_policy_that_knows_no_difference_gives_a_table_without_targets() -> None:
     table = tabulate(lambda odds: 4.0 if odds > 0 else 1.0)  # everything or nothing
     assert table.speedups[0] == 1.0

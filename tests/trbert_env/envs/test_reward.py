@@ -66,9 +66,9 @@ def test_an_unknown_penalty() -> None:
         LengthPrice(0.1, "time", COST)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan"), True, "2"])
+@pytest.mark.parametrize("value", [0.0, -1.0, 1000.0, float("inf"), float("nan"), True, "2"])
 def test_a_temperature_divides_logits(value: object) -> None:
-    with pytest.raises(ValueError, match="it divides logits, so give a number above 0"):
+    with pytest.raises(ValueError, match="it divides logits, so give a number above 0, of at most 100"):
         EnvSettings(reward="distillation", reward_temperature=value)  # type: ignore[arg-type]
 
 
