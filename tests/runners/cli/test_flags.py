@@ -82,7 +82,7 @@ OWN = {
         "sampler keep-fractions exploration budgeted-share budget-scope imitation-fraction policy-size overlap "
         "no-overlap initial-keep-probability max-gradient-norm total-texts texts-per-step samples-per-text "
         "reward length-penalty penalty penalty-rise cloning-texts cloning-scores calibration-rate checkpoint-every "
-        "unlabelled-file unlabelled-columns"
+        "unlabelled-file unlabelled-columns reward-temperature"
     ),
     "joint_finetune": (
         "policy unreduced no-unreduced target-speedup speedup-range full-from resume encoder-rate warmup "
@@ -110,7 +110,7 @@ OWN = {
         "policy.no-overlap policy.initial-keep-probability policy.max-gradient-norm policy.total-texts "
         "policy.texts-per-step policy.samples-per-text policy.reward policy.length-penalty policy.penalty "
         "policy.penalty-rise policy.cloning-texts policy.cloning-scores policy.calibration-rate "
-        "policy.checkpoint-every policy.unlabelled-file policy.unlabelled-columns "
+        "policy.checkpoint-every policy.unlabelled-file policy.unlabelled-columns policy.reward-temperature "
         "joint.encoder-rate joint.warmup joint.states-weight joint.distillation joint.temperature "
         "joint.policy-weight joint.reward joint.max-encoder-norm "
         "joint.learning-rate joint.sampler joint.keep-fractions joint.exploration joint.budgeted-share "
@@ -127,7 +127,7 @@ OWN = {
         "policy.initial-keep-probability policy.max-gradient-norm policy.total-texts policy.texts-per-step "
         "policy.samples-per-text policy.reward policy.length-penalty policy.penalty policy.penalty-rise "
         "policy.cloning-texts policy.cloning-scores policy.calibration-rate policy.checkpoint-every "
-        "policy.unlabelled-file policy.unlabelled-columns"
+        "policy.unlabelled-file policy.unlabelled-columns policy.reward-temperature"
     ),
     "fit_ranker": ("questions passage-words data-source data-dir skip-bad-records no-skip-bad-records"),
     "train_baseline": (
