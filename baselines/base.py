@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from baselines.layers import run_with_states
 from baselines.lesson import Lesson
 from baselines.options import OptionsT, SystemOptions, options_from
 from trbert_env.encoder.families import LayerSize
@@ -172,6 +173,21 @@ class ComparedSystem(nn.Module, ABC, Generic[OptionsT]):
     def __call__(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run :meth:`forward` with the hooks of :class:`torch.nn.Module`."""
         return cast(Pass, super().__call__(batch, states))
+
+    def whole_pass(self, encoder: StagedEncoder, batch: TextBatch, states: bool) -> Pass:
+        """Run all layers of an encoder on all tokens; for systems that drop none.
+
+        Args:
+            encoder: The encoder, or one of some of its layers.
+            batch: As for :meth:`forward`.
+            states: As there.
+        """
+        if states:
+            found = run_with_states(encoder, batch)
+            return Pass(self.read(found[-1], batch.layout), [batch.layout], found)
+        # All layers as one stage, which is faster on a CPU.
+        tokens = encoder.run_layers(encoder.embed(batch), 0, encoder.num_layers)
+        return Pass(self.read(tokens.states, batch.layout), [batch.layout])
 
     def read(self, states: Tensor, layout: Layout) -> Tensor:
         """Return the logits that the task head reads from states behind any layer, float32, as the task gives them.

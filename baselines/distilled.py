@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 
 from baselines.aiming import nearest
 from baselines.base import ComparedSystem, Pass, Reference
-from baselines.layers import run_with_states
 from baselines.lesson import Lesson, state_distance
 from baselines.options import SystemOptions
 from trbert_env.encoder.families import family_of
@@ -94,12 +93,7 @@ class Distilled(ComparedSystem[DistilledOptions]):
 
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run the student's layers; see :meth:`ComparedSystem.forward`."""
-        if states:
-            found = run_with_states(self.encoder, batch)
-            return Pass(self.read(found[-1], batch.layout), [batch.layout], found)
-        # All layers as one stage, which is faster on a CPU.
-        tokens = self.encoder.run_layers(self.encoder.embed(batch), 0, self.encoder.num_layers)
-        return Pass(self.read(tokens.states, batch.layout), [batch.layout])
+        return self.whole_pass(self.encoder, batch, states)
 
     def flops(self, layouts: Sequence[Layout]) -> Tensor:
         """Return the FLOPs of the student's layers; see :meth:`ComparedSystem.flops`."""

@@ -190,12 +190,7 @@ class DynaBert(ComparedSystem[DynaBertOptions]):
 
     def forward(self, batch: TextBatch, states: bool = False) -> Pass:
         """Run the network; its states are those behind the embeddings and behind each of its layers."""
-        if states:
-            found = run_with_states(self._running, batch)
-            return Pass(self.read(found[-1], batch.layout), [batch.layout], found)
-        # All layers as one stage, which is faster on a CPU.
-        tokens = self._running.run_layers(self._running.embed(batch), 0, self._running.num_layers)
-        return Pass(self.read(tokens.states, batch.layout), [batch.layout])
+        return self.whole_pass(self._running, batch, states)
 
     def settle(self) -> None:
         """Take stock linear layers of the network's width, with the products that all systems have here.
