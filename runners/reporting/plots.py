@@ -172,19 +172,26 @@ def training_charts(sources: Sequence[Source]) -> list[Chart]:
     """Return the curves of training: the return, or what the runs log of it, the speed, and quality on held-out texts.
 
     A line of likelihood or loss is left out where the same training has a return, which says both with the price of
-    the tokens.
+    the tokens. Lines of several data sets are told apart by them.
 
     Args:
         sources: All folders of a report.
     """
     runs = [source for source in sources if any(training.curves for training in source.trainings)]
-    trainings = [training for source in runs for training in source.trainings if training.curves]
-    metric = main_metric(runs[0].record) if runs else ""
-    held_out = f"held-out {metric_label(metric)}"
+    several = len({source.env for source in runs}) > 1
+    trainings = [
+        replace(training, name=f"{source.env}, {training.name}") if several else training
+        for source in runs
+        for training in source.trainings
+        if training.curves
+    ]
+    metrics = dict.fromkeys(main_metric(source.record) for source in runs)
     titles = {
         RETURN: ("Return", "reward of the answer less the price of the tokens, nats a text"),
         SPEEDUP: ("Speed while training", "FLOPs speed-up"),
-        f"holdout/{metric}": ("Quality on held-out texts", held_out),
+        **{
+            f"holdout/{metric}": ("Quality on held-out texts", f"held-out {metric_label(metric)}") for metric in metrics
+        },
         LIKELIHOOD: ("Log-likelihood", "log Pr(gold), nats"),
         LOSS: ("Loss", "loss on gold labels, nats"),
     }

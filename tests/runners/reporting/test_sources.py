@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runners.reporting.plots import data_sets
-from runners.reporting.sources import Point, read_sources
+from runners.reporting.plots import data_sets, training_charts
+from runners.reporting.sources import Point, Training, read_sources
 from runners.reproduction.published import CONTROL
 from runners.runs.files import write_csv
 
@@ -157,6 +158,30 @@ def test_runs_on_other_examples_are_compared_by_their_change(tmp_path: Path) -> 
         ("stage 2", -1.0),
         ("joint", -2.5),
     ]
+
+
+def test_curves_of_two_data_sets_are_told_apart(tmp_path: Path) -> None:
+    """A legend names their data sets, and each has the curve of its own metric."""
+    questions = write_run(tmp_path, "SQuAD2/joint-reinforce/0", {"f1": 60.0, "flops_speedup": 2.0})
+    reviews = tmp_path / "IMDB/joint-reinforce/0"
+    reviews.mkdir(parents=True)
+    (reviews / "config.json").write_text(json.dumps({"options": {}, "facts": {}}))
+    accuracies = {"full_accuracy": 91.0, "accuracy": 90.0, "full_log_likelihood": -0.3, "log_likelihood": -0.3}
+    (reviews / "metrics.json").write_text(
+        json.dumps({"env": "IMDB", "num_texts": 10, "flops_speedup": 2.0, **accuracies})
+    )
+    watched = ("f1", "accuracy")
+    sources = [
+        replace(source, trainings=[Training("joint, seed 0", {f"holdout/{metric}": [(1, 60.0), (2, 61.0)]})])
+        for source, metric in zip(read_sources([questions, reviews]), watched, strict=True)
+    ]
+    charts = training_charts(sources)
+    assert [[line.name for line in chart.lines] for chart in charts] == [
+        ["SQuAD2, joint, seed 0"],
+        ["IMDB, joint, seed 0"],
+    ]
+    (alone,) = training_charts(sources[:1])
+    assert [line.name for line in alone.lines] == ["joint, seed 0"]
 
 
 def test_what_cannot_be_reported_on(tmp_path: Path) -> None:
