@@ -56,15 +56,18 @@ class StageTexts:
         policy: Texts of stage 2.
         joint: Texts of stage 3.
         baseline: Texts of a compared system.
+        control: Texts of the unreduced control: as many as both stages of ours, or as many as the compared systems
+            where ours does not take part.
     """
 
     policy: int
     joint: int
     baseline: int
+    control: int
 
     @property
     def both(self) -> int:
-        """Texts of stages 2 and 3, which the control is trained on too."""
+        """Texts of stages 2 and 3."""
         return self.policy + self.joint
 
 
@@ -133,7 +136,7 @@ def load_field(options: ReproduceOptions, env: str, systems: Iterable[str]) -> F
         tell_unread(options, one.name)
     if names and not entrants:
         raise UserError(f"none of --systems fits {env}: name others, or leave {env} out")
-    field = Field(env, entrants, StageTexts(0, 0, 0), examples, some)
+    field = Field(env, entrants, StageTexts(0, 0, 0, 0), examples, some)
     return replace(field, texts=_stage_texts(options, field))
 
 
@@ -151,7 +154,10 @@ def _stage_texts(options: ReproduceOptions, field: Field) -> StageTexts:
     policy, joint = options.policy.training, options.joint.training
     first = stage2_texts(policy, embedded, split) + policy.cloning_texts
     second = stage3_texts(joint, resolve_device(options.run.device).type, split)
-    return StageTexts(first, second, options.baseline.training.total_texts or first + second)
+    baseline = options.baseline.training.total_texts or first + second
+    names = {entrant.name for entrant in field.entrants}
+    compared_alone = OURS not in names and not names.isdisjoint(SYSTEMS)
+    return StageTexts(first, second, baseline, baseline if compared_alone else first + second)
 
 
 def tell_unread(options: ReproduceOptions, name: str) -> None:

@@ -190,7 +190,7 @@ class Runs:
         Args:
             seed: Seed of its training.
         """
-        options = self.options.control(self.env, self._run("unreduced", seed), self.field.texts.both)
+        options = self.options.control(self.env, self._run("unreduced", seed), self.field.texts.control)
         path = self._found(joint_finetune, options, "joint-unreduced", CONTROL)
         return Result(self.env, CONTROL, 1.0, seed, run_record(path), path)
 

@@ -124,7 +124,7 @@ class Estimator:
 
     def control(self) -> PlannedRun:
         """Return the unreduced control."""
-        texts = self.field.texts.both
+        texts = self.field.texts.control
         seconds = texts * self._pace.unreduced + self._evaluation(1.0)
         return self._planned(CONTROL, self.options.seeds, texts, seconds)
 

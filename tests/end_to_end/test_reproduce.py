@@ -182,6 +182,17 @@ def test_an_interrupted_reproduction_goes_on(
         assert {name: one[name] for name in same} == {name: other[name] for name in same}
 
 
+@pytest.mark.parametrize(("systems", "texts"), [(("pooled",), 8), (("ours", "pooled"), 24), (("random",), 24)])
+def test_the_control_is_trained_as_long_as_what_is_compared(
+    systems: tuple[str, ...], texts: int, author: Author, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--table", "2", "--env", "IMDB", "--seeds", "1", "--target-speedup", "1.5", "--systems", *systems]
+    counts = ["--policy.total-texts", "8", "--joint.total-texts", "16", "--baseline.total-texts", "8"]
+    author.start("control", *asked, *counts, "--plan")
+    row = next(line for line in capsys.readouterr().out.splitlines() if CONTROL in line)
+    assert [cell.strip() for cell in row.split("│")][1:5] == ["IMDB", CONTROL, "1", str(texts)]
+
+
 def test_figure_3_multiplies_the_speed_ups_of_a_student(
     author: Author, started: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
