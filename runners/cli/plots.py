@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 Points = Sequence[tuple[float, float]]
 
+#: Width of a panel and height of a line below them, inches.
+_PANEL_WIDTH, _LINE = 5.6, 0.2
+#: Letters in an inch of the title, and of the smaller legend and caption; what a legend's marker and gaps take.
+_LETTERS, _SMALL_LETTERS, _MARKER_LETTERS = 9, 13, 8
 #: Styles that differ without colour too.
 _STYLES = ("o-", "s--", "^:", "D-.", "v-", "P--", "X:", "*-.")
 
 
 def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points]], caption: str = "") -> Figure:
-    """Draw one panel a quantity, with one line a series.
+    """Draw one panel a quantity, with one line a series; one legend, below them, hides no point.
 
     Args:
         title: Line above the panels.
@@ -23,24 +30,31 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
             the same name has the same look in every panel; one of a single point is a marker.
         caption: Small line below the panels: the data of the measurement.
     """
-    figure = Figure(figsize=(5.6 * len(panels), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    width = _PANEL_WIDTH * len(panels)
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
-    explained: set[str] = set()
+    below = textwrap.fill(caption, int(width * _SMALL_LETTERS))
+    longest = _MARKER_LETTERS + max(map(len, names), default=0)
+    columns = max(1, min(len(names), int(width * _SMALL_LETTERS / longest)))
+    rows = math.ceil(len(names) / columns) + len(below.splitlines())
+    figure = Figure(figsize=(width, 4.2 + _LINE * rows), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    handles = dict[str, Line2D]()
     for axis, (y_label, series) in zip(axes, panels.items(), strict=True):
         for name, points in series.items():
             index = names.index(name)
             x, y = zip(*points, strict=True) if points else ((), ())
-            axis.plot(x, y, _STYLES[index % len(_STYLES)], color=f"C{index % 10}", label=name, markersize=5)
+            style, color = _STYLES[index % len(_STYLES)], f"C{index % 10}"
+            (handles[name],) = axis.plot(x, y, style, color=color, label=name, markersize=5)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.grid(alpha=0.3)
-        if any(series.keys() - explained):  # a legend tells what no earlier panel has told
-            axis.legend(fontsize="small")
-        explained |= series.keys()
-    figure.suptitle(title)
-    if caption:
-        figure.supxlabel(caption, fontsize="x-small", color="0.4")
+    # The caption is the legend's heading, for the layout keeps no room for both.
+    legend = figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center", ncols=columns, fontsize="small",
+        title=below or None, title_fontsize="x-small", frameon=False,
+    )  # fmt: skip
+    legend.get_title().set_color("0.4")
+    figure.suptitle(textwrap.fill(title, int(width * _LETTERS)))
     return figure
 
 
