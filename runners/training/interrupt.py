@@ -6,6 +6,7 @@ SIGTERM, by which schedulers and containers end a job that has some seconds left
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,9 +26,13 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
     A second SIGTERM does not: ``timeout`` sends two at a time, and who has no patience sends SIGKILL.
 
     What runs in the block looks at the flag where its state is whole, saves, and raises
-    ``KeyboardInterrupt`` itself.
+    ``KeyboardInterrupt`` itself. A signal that is ignored, as Ctrl-C is of jobs in a shell script's background, stays
+    so; and outside of the main thread, which alone can handle signals, the flag is never raised.
     """
     flag = InterruptFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
 
     def note(signum: int, frame: FrameType | None) -> None:
         if flag.raised:
@@ -37,7 +42,8 @@ def interrupt_flag() -> Iterator[InterruptFlag]:
         flag.raised = True
         print("\nstopping after this step (Ctrl-C again: at once) ...", flush=True)
 
-    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heard = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) not in (signal.SIG_IGN, None)]
+    previous = {signum: signal.signal(signum, note) for signum in heard}
     try:
         yield flag
     finally:

@@ -130,3 +130,15 @@ def test_a_state_does_not_change_while_the_run_goes_on(make_env: Any) -> None:
     for action in actions(env, 5):
         env.step(action)
     assert_same(state, before)
+
+
+def test_a_mask_may_be_written_anew(make_env: Any) -> None:
+    """A state that is saved later has the masks that were given, whatever became of the caller's tensor."""
+    env = make_env(4, samples_per_text=2, array_type="torch")
+    env.reset(seed=3)
+    mask = env.packed_observation.gather(env.packed_observation.forced)
+    env.step_packed(mask)
+    states = env.packed_observation.states.clone()
+    mask.fill_(True)
+    env.load_state_dict(env.state_dict())
+    assert torch.equal(env.packed_observation.states, states)

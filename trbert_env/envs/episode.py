@@ -172,7 +172,7 @@ class Episode:
         """Apply a packed mask, ``(tokens in play,)`` bool."""
         with torch.set_grad_enabled(self._gradients):
             self.forward.advance(mask)
-        self.masks.append(mask)
+        self.masks.append(mask.clone())  # the caller may write the next one into the same tensor
 
     def outcome(self, temperature: float | None = None, labelled: bool = True) -> Outcome:
         """Score the finished episode.
