@@ -132,7 +132,9 @@ class BudgetedSampler:
         """Logits over their temperature, shifted row by row (or all alike) so that the expected count is K.
 
         The score of a fixed-size sample is nearly that of independent choices with these logits
-        (conditional Poisson sampling, Hajek 1964), and nearly zero on average, as a score must be.
+        (conditional Poisson sampling, Hajek 1964). It is not zero on average, for Gumbel noise draws the masks where
+        logistic noise would match: a token's mean is off by up to 0.2. So advantages must be centred over the samples
+        of a text, of which the same is then added and taken away; without a baseline the gradient is biased.
         """
         free = mask & ~forced
         logits = logits / self.temperature(logits, free)
