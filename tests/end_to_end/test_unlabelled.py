@@ -155,6 +155,8 @@ def test_what_comes_before_and_behind(start: Any, encoder: Path, tmp_path: Path)
     [
         (["--reward", "likelihood"], "--reward likelihood is of the gold answer, which --unlabelled-file has not"),
         (["--cloning-texts", "8"], "--cloning-scores residual sees the gold answer, which --unlabelled-file has not"),
+        (["--sampler", "bernoulli"], "which --unlabelled-file has not: give --imitation-fraction 0"),
+        (["--imitation-fraction", "0.3"], "which --unlabelled-file has not: give --imitation-fraction 0"),
         (["--env", "RACE"], "--unlabelled-file is for classification and for questions on a context"),
     ],
 )

@@ -210,6 +210,11 @@ class TrainPolicyOptions:
             raise UserError(
                 "--cloning-scores residual sees the gold answer, which --unlabelled-file has not: take attention"
             )
+        if not self.algorithm.plug_in and self.agent.resolved_imitation_fraction > 0:
+            raise UserError(
+                "imitation, also the default of --sampler bernoulli, sees the gold answer, which --unlabelled-file has "
+                "not: give --imitation-fraction 0"
+            )
 
     def _check_agent(self) -> None:
         name, own = self.algorithm.agent, self.algorithm.own_options()
