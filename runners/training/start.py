@@ -176,8 +176,9 @@ def check_budget(options: StartOptions, *, cloning: bool = False) -> None:
     if options.agent.sampler == "bernoulli":
         unread = [flag for flag in BUDGET if not (cloning and flag == "--keep-fractions")]
         refuse_given(options, unread, "--sampler bernoulli has no budget")
-    elif options.agent.budgeted_share == 1.0:
+    elif options.agent.budgeted_share > 0.0:
+        # What comes behind a budgeted share begins where the budget has left it.
         reason = "--sampler budgeted compares tokens with each other, whatever all of them begin with"
         refuse_given(options, ("--initial-keep-probability",), reason)
-    elif options.agent.budgeted_share == 0.0:  # the keep fractions are saved, and a later stage begins with them
+    else:  # the keep fractions are saved, and a later stage begins with them
         refuse_given(options, ("--exploration", "--budget-scope"), "--budgeted-share 0 never samples under a budget")

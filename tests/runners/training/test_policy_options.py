@@ -12,6 +12,7 @@ import pytest
 from datasets import Dataset
 from transformers import BertConfig, ModernBertConfig, PreTrainedConfig
 
+from agents.policy_agent import PolicyAgentOptions
 from runners.training.options.policy import (
     AlgorithmOptions,
     PolicyTrainingOptions,
@@ -89,3 +90,11 @@ def test_few_updates_are_told(texts: int, given: dict[str, int], said: str | Non
     found = few_updates(options)
     assert (found is None) if said is None else re.match(said, str(found))
     assert few_updates(replace(options, policy=Path("run"))) is None
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_what_all_tokens_begin_with_is_refused_where_a_budget_comes_first(share: float) -> None:
+    agent = PolicyAgentOptions(budgeted_share=share, initial_keep_probability=0.9)
+    with pytest.raises(ValueError, match="leave --initial-keep-probability out"):
+        TrainPolicyOptions(agent=agent).check()
+    TrainPolicyOptions(agent=replace(agent, budgeted_share=0.0)).check()
