@@ -57,7 +57,7 @@ class StageTexts:
         joint: Texts of stage 3.
         baseline: Texts of a compared system.
         control: Texts of the unreduced control: as many as both stages of ours, or as many as the compared systems
-            where ours does not take part.
+            where these are compared alone.
     """
 
     policy: int
@@ -155,9 +155,7 @@ def _stage_texts(options: ReproduceOptions, field: Field) -> StageTexts:
     first = stage2_texts(policy, embedded, split) + policy.cloning_texts
     second = stage3_texts(joint, resolve_device(options.run.device).type, split)
     baseline = options.baseline.training.total_texts or first + second
-    names = {entrant.name for entrant in field.entrants}
-    compared_alone = OURS not in names and not names.isdisjoint(SYSTEMS)
-    return StageTexts(first, second, baseline, baseline if compared_alone else first + second)
+    return StageTexts(first, second, baseline, baseline if options.compared_alone else first + second)
 
 
 def tell_unread(options: ReproduceOptions, name: str) -> None:

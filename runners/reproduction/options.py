@@ -145,6 +145,11 @@ class ReproduceOptions:
         for env in self.data.env:
             self._check_stages(env)
 
+    @property
+    def compared_alone(self) -> bool:
+        """True if compared systems are named, and ours is not among them."""
+        return OURS not in self.systems and any(name in SYSTEMS for name in self.systems)
+
     def _check_read_by_systems(self) -> None:
         """Refuse options of systems that are not among those that are named, but those that all have in common."""
         if not self.systems:

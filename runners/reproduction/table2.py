@@ -12,7 +12,7 @@ from runners.reproduction.field import Entrant, Field, load_field
 from runners.reproduction.nested import Result, Runs
 from runners.reproduction.options import DEFAULT_SYSTEMS, HEURISTICS, ReproduceOptions
 from runners.reproduction.plan import Estimator, PlannedRun
-from runners.reproduction.published import CONTROL, OURS
+from runners.reproduction.published import CONTROL
 from runners.reproduction.rows import HEADINGS, SHARED_NOTES, START, by_data_set, cells_of, panels_of, rows_of
 from runners.reproduction.telling import Told, close, on_what, write_told
 from runners.runs.run_folder import RunFolder
@@ -34,7 +34,7 @@ def notes(options: ReproduceOptions, systems: Collection[str]) -> tuple[str, ...
     """
     texts = options.baseline.training.total_texts
     trained = "as many texts as both stages of ours" if texts is None else f"{texts:,} texts"
-    long = "both stages of ours" if OURS in (options.systems or DEFAULT_SYSTEMS) else "they"
+    long = "they" if options.compared_alone else "both stages of ours"
     beginning = (
         f"All systems start from the fine-tuned encoder ({START}) and have one teacher; compared systems are trained "
         f"on {trained}, and the {CONTROL} on as many as {long}, with nothing skipped. Differences are to it, of the "
