@@ -133,7 +133,7 @@ class BudgetedSampler:
 
         The score of a fixed-size sample is nearly that of independent choices with these logits
         (conditional Poisson sampling, Hajek 1964). It is not zero on average, for Gumbel noise draws the masks where
-        logistic noise would match: a token's mean is off by up to 0.2. So advantages must be centred over the samples
+        logistic noise would match. So advantages must be centred over the samples
         of a text, of which the same is then added and taken away; without a baseline the gradient is biased.
         """
         free = mask & ~forced
