@@ -35,13 +35,14 @@ from trbert_env.data.weights import (
     draw_head,
     is_head_of_other_task,
     load_weights,
+    note_head,
 )
 from trbert_env.encoder.families import family_of
 from trbert_env.encoder.positions import exact_frequencies, extend_positions, longest_sequence
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
-from trbert_env.tasks.labels import HeadMismatchError
+from trbert_env.tasks.labels import HeadMismatchError, tells_head
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -89,6 +90,8 @@ class Backbone:
     def extended(self, length: int | None) -> Backbone:
         """Return it with positions for sequences of ``length`` tokens; itself where it has them, or for None.
 
+        Its tokenizer then cuts at ``length`` at the earliest, where it would have cut before.
+
         Args:
             length: Tokens of the longest sequence, special tokens included.
 
@@ -96,11 +99,20 @@ class Backbone:
             ValueError: It cannot be extended to so many; see :func:`~trbert_env.encoder.positions.extend_positions`.
         """
         known = longest_sequence(self.model)
-        if length is None or not extend_positions(self.model, length, f"backbone '{self.name}'"):
+        if length is None:
             return self
+        was_extended = extend_positions(self.model, length, f"backbone '{self.name}'")
         # Else transformers would go on to cut at what fitted before.
         self.tokenizer.model_max_length = max(self.tokenizer.model_max_length, length)
-        return replace(self, extended_from=known)
+        return replace(self, extended_from=known) if was_extended else self
+
+    @property
+    def readable_tokens(self) -> int:
+        """Return how many tokens of a text it reads, special tokens included: positions, or what its tokenizer cuts at.
+
+        A tokenizer that cuts before the last position is how the encoder is used, and what its users pay for.
+        """
+        return min(longest_sequence(self.model), self.tokenizer.model_max_length)
 
 
 def load_backbone(
@@ -243,6 +255,8 @@ def _load(
     try:
         check_files(Path(source), what)
         config = read_config(source, name)
+        if not unfit_head and not tells_head(config):
+            note_head(config, auto_model, source, what)
         configure(config)
         # float32 said outright: a checkpoint in half precision would otherwise stay so, which is slow on a CPU.
         model, missing = load_weights(

@@ -171,20 +171,20 @@ def locate(name: str) -> str:
     return str(get_model_path())
 
 
-def load_tokenizer(source: str, what: str, subfolder: str = "") -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str, what: str, **options: Any) -> PreTrainedTokenizerBase:
     """Load a fast tokenizer.
 
     Args:
         source: A folder or a hub name.
         what: The model's name in errors.
-        subfolder: Folder in it that the tokenizer lies in.
+        options: Handed on to transformers, such as ``subfolder`` and ``revision``.
 
     Raises:
         ValueError: There is none, it is damaged, or it is a slow one.
     """
     without = f"{what} comes without a tokenizer: save the one it was trained with beside it"
     try:
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, subfolder=subfolder))
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(source, **options))
     except Exception as error:  # tokenizers raises nothing more special for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if reason.startswith("Couldn't instantiate the backend tokenizer"):  # there is no file of one

@@ -18,6 +18,8 @@ from trbert_env.data.rows import Place, Rows, line
 
 #: Bytes that are parsed at once; no record may be longer.
 _BLOCK = 8 << 20
+#: What stands between values of CSV files, the usual first: spreadsheets write others where a comma is in numbers.
+_DELIMITERS = (",", ";", "\t")
 #: Lines that show whether a file has quotes around values.
 _SHOWING = 2000
 
@@ -44,10 +46,8 @@ def header_of(file: Path) -> list[str]:
     Raises:
         ValueError: The file is empty, or its compression is damaged.
     """
-    with whole_gzip(file), open_text(file, errors="replace") as opened:
-        for names in csv.reader(opened, delimiter=_delimiter(file)):
-            if names:
-                return [name.strip() for name in names]
+    if names := _first_line(file, _delimiter(file)):
+        return [name.strip() for name in names]
     raise ValueError(f"{file} is empty: give a file with a line of column names and at least one example")
 
 
@@ -77,8 +77,18 @@ def read_delimited(
         raise ValueError(f"{file} cannot be read as {_suffix(file)[1:].upper()} ({reason}): write it anew") from error
 
 
+def _first_line(file: Path, delimiter: str) -> list[str]:
+    """Return the values of the first line that is not blank; none of an empty file."""
+    with whole_gzip(file), open_text(file, errors="replace") as opened:
+        return next(filter(None, csv.reader(opened, delimiter=delimiter)), [])
+
+
 def _delimiter(file: Path) -> str:
-    return "\t" if _suffix(file) == ".tsv" else ","
+    """Return what stands between values: the first of :data:`_DELIMITERS` that parts the first line of a CSV file."""
+    if _suffix(file) == ".tsv":
+        return "\t"
+    parting = (delimiter for delimiter in _DELIMITERS if len(_first_line(file, delimiter)) > 1)
+    return next(parting, _DELIMITERS[0])
 
 
 class _Delimited:
@@ -90,6 +100,7 @@ class _Delimited:
         self.faults = faults
         self.blank = _blank_lines(file) if header else 0
         self.header = header
+        self.delimiter = _delimiter(file)
         self.quoted = _suffix(file) == ".csv" or _is_quoted(file, len(names))
         self.place = Place(str(file), lambda row: line(self.line_of(row)))
         self.wrong: dict[int, tuple[int, int]] = {}
@@ -107,7 +118,7 @@ class _Delimited:
                     skip_rows_after_names=int(self.header),
                 ),
                 pyarrow.csv.ParseOptions(
-                    delimiter=_delimiter(self.file),
+                    delimiter=self.delimiter,
                     quote_char='"' if self.quoted else False,
                     newlines_in_values=self.quoted,
                     invalid_row_handler=self.handle,
@@ -149,7 +160,7 @@ class _Delimited:
                     record += 1
                     if record == row:
                         return number
-                inside = self.quoted and _ends_quoted(text, inside, _delimiter(self.file))
+                inside = self.quoted and _ends_quoted(text, inside, self.delimiter)
         raise ValueError(f"{self.file} changed while it was read: try again")
 
 

@@ -6,6 +6,7 @@ plausible metrics that are other ones each time. What is loaded here is whole, o
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -196,6 +197,33 @@ def is_head_of_other_task(model: PreTrainedModel) -> bool:
     saved = model.config.architectures or []
     heads = {name for name in saved if name != type(model.base_model).__name__ and not name.endswith("ForMaskedLM")}
     return family_of(model.config).heads_share_names and bool(heads) and type(model).__name__ not in heads
+
+
+def note_head(config: PreTrainedConfig, auto_model: Any, source: str, what: str) -> None:
+    """Write into a configuration the class that the weights have the head of, where it names none that is known.
+
+    So names of classes that a checkpoint has are not taken for those of a head that is still to be trained.
+
+    Args:
+        config: Configuration as the checkpoint has it; changed where the weights have a head of the auto class.
+        auto_model: Auto class of a task.
+        source: A folder or a hub name.
+        what: The backbone's name in errors.
+
+    Raises:
+        FileNotFoundError: There are no weights.
+        ValueError: They are damaged, or fit no such configuration.
+    """
+    if config.architectures and family_of(config).heads_share_names:
+        return  # whose head it is cannot be told, so it is drawn anew
+    try:
+        model, missing = load_weights(
+            auto_model.from_pretrained, source, what, config=copy.deepcopy(config), dtype=torch.float32
+        )
+    except HeadMismatchError:
+        return  # its names are of other outputs than it has, and tell nothing
+    if check_backbone_missing(model, missing, what, source):
+        config.architectures = [type(model).__name__]
 
 
 def draw_head(model: PreTrainedModel) -> set[str]:

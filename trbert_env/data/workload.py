@@ -264,17 +264,19 @@ def load_requested(
 def settled(preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str]) -> Preset:
     """Return a preset whose settings say what encoder and records tell, such as the kind of head.
 
-    Where the encoder reads fewer tokens than the settings ask for, sequences are as long as it reads, with a warning:
-    a length that a user asks for extends the encoder before.
+    Where the encoder or its tokenizer reads fewer tokens than the settings ask for, sequences are as long as it reads,
+    with a warning: a length that a user asks for extends it before.
     """
     task = make_task(preset)
     task.configure(backbone.model.config, examples, labels)
-    fitted = fitted_settings(task.settings, longest_sequence(backbone.model))
+    fitted = fitted_settings(task.settings, backbone.readable_tokens)
     if fitted["max_tokens"] != task.max_tokens:
+        positions, most = longest_sequence(backbone.model), fitted["max_tokens"]
+        reason = f"knows {most} positions" if most == positions else f"has a tokenizer that cuts at {most} tokens"
+        otherwise = "extends the encoder" if positions < task.max_tokens else "reads them whole"
         warnings.warn(
-            f"backbone '{backbone.name}' knows {fitted['max_tokens']} positions, and {preset.name} is read in "
-            f"sequences of {task.max_tokens} tokens: they are shortened to {fitted['max_tokens']} "
-            f"(--max-length {task.max_tokens} extends the encoder instead)",
+            f"backbone '{backbone.name}' {reason}, and {preset.name} is read in sequences of {task.max_tokens} tokens: "
+            f"they are shortened to {most} (--max-length {task.max_tokens} {otherwise} instead)",
             stacklevel=2,
         )
     return replace(preset, settings=fitted)

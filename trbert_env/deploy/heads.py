@@ -35,7 +35,7 @@ from trbert_env.deploy.losses import checked_choices, choice_loss, classificatio
 from trbert_env.deploy.model import ReducedOutput, TokenReducedModel
 from trbert_env.deploy.scoring import ScoresTexts
 from trbert_env.tasks import Classification, MultipleChoice
-from trbert_env.tasks.settling import PROBLEM_TYPES, write_activation
+from trbert_env.tasks.settling import write_activation, write_problem_type
 
 
 class TokenReducedForSequenceClassification(
@@ -52,7 +52,7 @@ class TokenReducedForSequenceClassification(
     def __init__(self, config: TokenReducedConfig) -> None:
         super().__init__(config)
         if isinstance(self.task, Classification) and self.task.head is not None:
-            config.problem_type = PROBLEM_TYPES[self.task.head]  # type: ignore[assignment]
+            write_problem_type(config, self.task.head, bounded=self.task.bounded)
             if self.task.head == "regression" and getattr(config, "sentence_transformers", None) is None:
                 write_activation(config, bounded=self.task.bounded)
 

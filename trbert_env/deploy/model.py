@@ -20,6 +20,7 @@ from trbert_env.data.weights import WrongLoadError, check_nothing_missing, load_
 from trbert_env.deploy.config import TokenReducedConfig, check_kind
 from trbert_env.deploy.inputs import PaddedInputs, not_compiled, refuse
 from trbert_env.deploy.losses import task_loss
+from trbert_env.deploy.raw_texts import TokenizerPlace
 from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.attention import PACKED_ATTENTION
 from trbert_env.encoder.packing import Layout
@@ -92,8 +93,8 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
 
     #: The auto class of transformers that gives this class; None for any.
     auto_model: ClassVar[Any] = None
-    #: Folder or hub name that the tokenizer lies in, and the subfolder there; None where it was loaded from nowhere.
-    tokenizer_place: tuple[str, str] | None = None
+    #: Where the tokenizer beside it is loaded from; None where the model was loaded from nowhere.
+    tokenizer_place: TokenizerPlace | None = None
     #: The class of each auto class.
     _classes: ClassVar[dict[Any, Any]] = {}
 
@@ -190,7 +191,7 @@ class TokenReducedModel(TradeOff, PreTrainedModel):
         # Absolute, for the working folder may change before the tokenizer is asked for.
         folder = str(Path(source).absolute()) if Path(source).is_dir() else source
         assert isinstance(model, TokenReducedModel), "what was loaded is of this class"
-        model.tokenizer_place = (folder, options.get("subfolder") or "")
+        model.tokenizer_place = TokenizerPlace.of(folder, options)
         report: dict[str, Any] = {
             "missing_keys": set(),
             "unexpected_keys": set(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,33 @@ from trbert_env.encoder.texts import EncodedText, TextBatch
 if TYPE_CHECKING:
     from trbert_env.deploy.export.model import ExportedModel
     from trbert_env.deploy.model import TokenReducedModel
+
+
+#: Options of ``from_pretrained`` that say where a checkpoint's files are.
+_PLACE_OPTIONS = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+@dataclass(frozen=True)
+class TokenizerPlace:
+    """Where the tokenizer of a model is loaded from.
+
+    Attributes:
+        source: A folder or a hub name.
+        options: Options of ``from_pretrained`` that say where in it the files are, such as ``revision``.
+    """
+
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, source: str, options: Mapping[str, Any]) -> TokenizerPlace:
+        """Return the place beside a model that these options have loaded.
+
+        Args:
+            source: A folder or a hub name.
+            options: Options of the model's ``from_pretrained``.
+        """
+        return cls(source, {name: options[name] for name in _PLACE_OPTIONS if options.get(name) is not None})
 
 
 def strings(name: str, given: str | Iterable[str]) -> list[str]:
@@ -48,13 +76,12 @@ def tokenizer_of(model: TokenReducedModel | ExportedModel) -> PreTrainedTokenize
     Raises:
         ValueError: The model was loaded from nowhere, or there is no tokenizer.
     """
-    place = model.tokenizer_place or (str(model.name_or_path), "")
-    source, subfolder = place
-    if not source:
+    place = model.tokenizer_place or TokenizerPlace(str(model.name_or_path))
+    if not place.source:
         raise ValueError("the model was not loaded from a folder, so that its tokenizer is not known: give tokenizer")
-    known: tuple[tuple[str, str], PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
+    known: tuple[TokenizerPlace, PreTrainedTokenizerBase] | None = model.__dict__.get("_own_tokenizer")
     if known is None or known[0] != place:
-        known = place, load_tokenizer(source, f"model '{source}'", subfolder)
+        known = place, load_tokenizer(place.source, f"model '{place.source}'", **place.options)
         model.__dict__["_own_tokenizer"] = known
     return known[1]
 

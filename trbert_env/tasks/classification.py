@@ -22,9 +22,24 @@ from trbert_env.tasks.base import EncodedText, Task
 from trbert_env.tasks.by_text import max_over_sequences
 from trbert_env.tasks.class_heads import ClassesHead, ClassificationHead, RankingHead, RegressionHead, RelevanceHead
 from trbert_env.tasks.heads import first_token_logits
-from trbert_env.tasks.labels import HeadMismatchError, has_head, is_number_of, listed, match_labels, unnamed_labels
+from trbert_env.tasks.labels import (
+    HeadMismatchError,
+    are_numbers_of,
+    has_head,
+    is_number_of,
+    listed,
+    match_labels,
+    unnamed_labels,
+)
 from trbert_env.tasks.reading import OwnField, TokenNotes
-from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder, write_activation
+from trbert_env.tasks.settling import (
+    FoundLabels,
+    Head,
+    head_for_data,
+    head_of_encoder,
+    write_activation,
+    write_problem_type,
+)
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 
@@ -52,6 +67,8 @@ class Classification(Task):
         bounded: True for regression through a sigmoid, to numbers from 0 to 1, as sentence-transformers trains
             cross-encoders of similarity; the likelihood is then a sigmoid's. :meth:`configure` settles it where an
             encoder says so.
+        numbered: True if labels in the data are numbers of outputs that have names, and count from 0;
+            :meth:`configure` settles it.
     """
 
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
@@ -61,7 +78,7 @@ class Classification(Task):
         OwnField("text", "Text"),
         OwnField("text_pair", "Second text", "only for models of pairs of texts", required=False, lines=3),
     )
-    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices", "ranking", "bounded"})
+    later_settings: ClassVar[frozenset[str]] = frozenset({"max_slices", "ranking", "bounded", "numbered"})
 
     max_tokens: int = 512
     max_slices: int = 1
@@ -72,6 +89,7 @@ class Classification(Task):
     head: Head | None = None
     names: tuple[str, str] | None = None
     bounded: bool = False
+    numbered: bool = False
     #: Names of the classes, in the order of the logits.
     labels: tuple[str, ...] = field(default=(), init=False)
 
@@ -137,13 +155,14 @@ class Classification(Task):
         Raises:
             ValueError: The labels of the data are not those of the encoder, or not of the kind that the head needs.
         """
-        found = None if records is None else FoundLabels.of(records, labels)
+        found = None if records is None else FoundLabels.of(records, labels, numbered=self.numbered)
         if found is None or has_head(config, self.auto_model):
             settled = head_of_encoder(config, found, self.head, self.ranking)
         else:
             settled = head_for_data(config, found, self.head)
         self.head, self.labels = settled.head, settled.labels
         self.bounded = self.bounded or settled.bounded
+        self.numbered = self.numbered or (found is not None and are_numbers_of(found.names, self.labels))
         if found is not None and self.head == "relevance" and found.names:
             self._take_names(found.names)
         if self.ranking and self.head != "relevance":
@@ -161,7 +180,9 @@ class Classification(Task):
                 "such numbers, or set it to false"
             )
         if self.bounded:
-            write_activation(config, bounded=True)  # so that the encoder tells it, once it is saved
+            # So that the encoder tells it, once it is saved, to sentence-transformers and to pipelines.
+            write_activation(config, bounded=True)
+            write_problem_type(config, self.head, bounded=True)
         if self.positive is not None and isinstance(self.kind, ClassesHead) and self.kind.looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 
@@ -197,7 +218,7 @@ class Classification(Task):
                 f"the data have the labels {listed(names)}, and the encoder has one output, which tells two apart",
                 "give the labels 0 and 1 and the label kind 'score', or fine-tune an encoder on these classes",
             )
-        return match_labels(names, self._outputs)
+        return match_labels(names, self._outputs, numbered=self.numbered)
 
     @property
     def _outputs(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import transformers
 from transformers import PreTrainedConfig
 
 #: Labels that a message lists before it stops.
@@ -41,13 +42,18 @@ def write_labels(config: PreTrainedConfig, labels: Sequence[str]) -> None:
     config.label2id = {name: index for index, name in enumerate(labels)}
 
 
+def tells_head(config: PreTrainedConfig) -> bool:
+    """Return whether a configuration names a class of transformers, whose name tells the checkpoint's head."""
+    return any(hasattr(transformers, str(name)) for name in config.architectures or [])
+
+
 def has_head(config: PreTrainedConfig, auto_model: Any) -> bool:
     """Return whether a configuration says that the checkpoint has the head of an auto class."""
     ending = auto_model.__name__.removeprefix("AutoModel")
     return any(str(name).endswith(ending) for name in config.architectures or [])
 
 
-def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]:
+def match_labels(found: Sequence[str], outputs: Sequence[str], *, numbered: bool = False) -> dict[str, int]:
     """Map the names in the data to an encoder's outputs: by name, by number, or in their order.
 
     Names match whatever their case. Names that count from 0, with a 0 among them, match outputs by number: those from
@@ -57,6 +63,7 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
     Args:
         found: Distinct names in the data, in the order of their classes.
         outputs: Names of the encoder's outputs.
+        numbered: True if names that are numbers are known to count from 0; see :func:`are_numbers_of`.
 
     Raises:
         HeadMismatchError: They do not go together; the message lists both.
@@ -65,13 +72,11 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         >>> match_labels(["neg", "pos"], ["LABEL_0", "LABEL_1"])
         {'neg': 0, 'pos': 1}
     """
-    by_name = {name.casefold(): index for index, name in enumerate(outputs)}
-    by_name |= {name: index for index, name in enumerate(outputs)}  # where two differ in case alone
-    places = [by_name.get(name, by_name.get(name.casefold())) for name in found]
-    if None not in places:
-        return {name: place for name, place in zip(found, places, strict=True) if place is not None}
+    by_name = _by_name(found, outputs)
+    if by_name is not None:
+        return by_name
     by_number = all(is_number_of(name, outputs) for name in found)
-    if by_number and any(int(name) == 0 for name in found):
+    if by_number and (numbered or are_numbers_of(found, outputs)):
         return {name: int(name) for name in found}
     if tuple(outputs) == unnamed_labels(len(outputs)) and len(found) == len(outputs):
         return {name: index for index, name in enumerate(found)}
@@ -80,6 +85,32 @@ def match_labels(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int]
         + (", and whether numbers count them from 0 or from 1 cannot be told without a 0" if by_number else ""),
         "rename the labels in the data, or fine-tune an encoder on them",
     )
+
+
+def _by_name(found: Sequence[str], outputs: Sequence[str]) -> dict[str, int] | None:
+    """Return the output of each name; None where one is no output's."""
+    known = {name.casefold(): index for index, name in enumerate(outputs)}
+    known |= {name: index for index, name in enumerate(outputs)}  # where two differ in case alone
+    places = {name: known.get(name, known.get(name.casefold())) for name in found}
+    matched = {name: place for name, place in places.items() if place is not None}
+    return matched if len(matched) == len(places) else None
+
+
+def are_numbers_of(found: Sequence[str], outputs: Sequence[str]) -> bool:
+    """Return whether names in the data are numbers of outputs that have other names, with a 0 among them.
+
+    A later split of the same data may lack the class 0, and counts from 0 all the same.
+
+    Args:
+        found: Distinct names in the data.
+        outputs: Names of the encoder's outputs.
+
+    Example:
+        >>> are_numbers_of(["0", "2"], ["neg", "neutral", "pos"]), are_numbers_of(["1", "2"], ["neg", "neutral", "pos"])
+        (True, False)
+    """
+    counts = all(is_number_of(name, outputs) for name in found) and any(int(name) == 0 for name in found)
+    return counts and _by_name(found, outputs) is None
 
 
 def is_number_of(name: str, outputs: Sequence[str]) -> bool:

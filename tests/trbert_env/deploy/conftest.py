@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "classes": ("classification", {"head": "classes"}, {"id2label": {0: "bad", 1: "fair", 2: "good"}}),
     "relevance": ("classification", {"head": "relevance"}, {"num_labels": 1}),
     "regression": ("classification", {"head": "regression"}, {"num_labels": 1}),
+    "bounded regression": ("classification", {"head": "regression", "bounded": True}, {"num_labels": 1}),
     "choice": ("multiple_choice", {"max_tokens": 64, "max_question_tokens": 16}, {}),
     "multi-hop": ("multi_hop_qa", {"max_tokens": 64, "max_question_tokens": 16}, {}),
 }

@@ -37,6 +37,7 @@ AUTO: dict[str, Any] = {
     "classes": AutoModelForSequenceClassification,
     "relevance": AutoModelForSequenceClassification,
     "regression": AutoModelForSequenceClassification,
+    "bounded regression": AutoModelForSequenceClassification,
     "choice": AutoModelForMultipleChoice,
     "multi-hop": AutoModelForTokenClassification,
 }
@@ -119,13 +120,14 @@ def test_loading_with_the_readmes_code_prints_nothing(folder_of: FolderOf) -> No
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["classes", "relevance", "regression"])
+@pytest.mark.parametrize("kind", ["classes", "relevance", "regression", "bounded regression"])
 def test_the_pipeline_gives_the_models_scores(
     kind: str, folder_of: FolderOf, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = TokenReducedModel.from_pretrained(folder_of(kind))
     logits = model(**tokenizer(TEXTS, padding=True, return_tensors="pt")).logits
-    scores = {"classes": logits.softmax(1), "relevance": logits.sigmoid(), "regression": logits}[kind]
+    scores = {"classes": logits.softmax(1), "relevance": logits.sigmoid(), "regression": logits,
+              "bounded regression": logits.sigmoid()}[kind]  # fmt: skip
     names = model.config.id2label
     for classify in (
         pipeline("text-classification", model=str(folder_of(kind))),
@@ -139,7 +141,7 @@ def test_the_pipeline_gives_the_models_scores(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["classes", "relevance", "regression"])
+@pytest.mark.parametrize("kind", ["classes", "relevance", "regression", "bounded regression"])
 def test_a_cross_encoder_gives_the_models_scores(
     kind: str, folder_of: FolderOf, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
@@ -151,7 +153,8 @@ def test_a_cross_encoder_gives_the_models_scores(
     encoder = library.CrossEncoder(str(folder_of(kind)), device="cpu")
     same_batch = ReducedSystem(model).run(TextBatch.from_padded(**inputs)).logits
     assert same_batch.equal(logits), "what evaluations measure"
-    expected = {"classes": logits, "relevance": logits.sigmoid()[:, 0], "regression": logits[:, 0]}[kind]
+    expected = {"classes": logits, "relevance": logits.sigmoid()[:, 0], "regression": logits[:, 0],
+                "bounded regression": logits.sigmoid()[:, 0]}[kind]  # fmt: skip
     found = torch.from_numpy(encoder.predict(PAIRS))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     encoder.save_pretrained(str(tmp_path))

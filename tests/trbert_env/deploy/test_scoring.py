@@ -124,6 +124,20 @@ def test_the_tokenizer_is_found_where_the_model_was_loaded_from(
         close(one.score(SHORT), model.score(SHORT, tokenizer=tokenizer))
 
 
+def test_the_tokenizer_is_of_the_revision_and_cache_that_the_model_was_loaded_from(
+    make_model: MakeModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    model, cache = make_model(max_tokens=LENGTH), tmp_path / "models--some--reviewer"
+    for revision, commit in (("main", "a" * 40), ("second", "b" * 40)):
+        (cache / "refs").mkdir(parents=True, exist_ok=True)
+        (cache / "refs" / revision).write_text(commit)
+        model.save_pretrained(cache / "snapshots" / commit)
+    tokenizer.save_pretrained(cache / "snapshots" / ("b" * 40))  # the first revision has none
+    options = {"revision": "second", "cache_dir": str(tmp_path), "local_files_only": True}
+    loaded = TokenReducedModel.from_pretrained("some/reviewer", **options)
+    close(loaded.score(SHORT), model.score(SHORT, tokenizer=tokenizer))
+
+
 def test_a_model_in_training_mode_scores_without_dropout_and_stays_in_it(
     make_model: MakeModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

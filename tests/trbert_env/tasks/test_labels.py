@@ -84,7 +84,7 @@ def test_an_encoder_tells_that_it_was_trained_through_a_sigmoid() -> None:
         task=configured(again, data), reduction_layers=(2, 3), decision=DecisionRule(),
     )  # fmt: skip
     assert model.config.sentence_transformers["activation_fn"] == f"{torch.nn.Sigmoid.__module__}.Sigmoid"
-    assert not configured(tuned(count=1), data).bounded
+    assert model.config.problem_type == again.problem_type == "multi_label_classification", "as pipelines read it"
 
 
 @pytest.mark.parametrize("activation", ["torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity", ""])
@@ -97,7 +97,8 @@ def test_similarities_are_read_through_the_sigmoid_that_an_encoder_names(activat
     data = records(*gold.tolist())
     task = Classification()
     task.configure(config, data)
-    assert (task.head, task.bounded) == ("regression", activation.endswith("Sigmoid") and greatest < 1)
+    # Where nothing is said, sentence-transformers and pipelines take a sigmoid.
+    assert (task.head, task.bounded) == ("regression", not activation.endswith("Identity") and greatest < 1)
     again = Classification(**task.settings)
     assert again.bounded == task.bounded
     assert "bounded" not in Classification().told_settings
@@ -134,6 +135,12 @@ def test_settings_of_classes_need_classes(settings: dict[str, Any], message: str
     rows = [{"id": name, "text": "a", "text_pair": None, "label": name} for name in ("no", "yes")]
     with pytest.raises(ValueError, match=message) if message else nullcontext():
         Classification(**settings).configure(config, Dataset.from_list(rows))
+
+
+def test_an_output_that_transformers_has_trained_is_no_sigmoids() -> None:
+    config = tuned(count=1)
+    config.problem_type = "regression"  # its loss writes that
+    assert not configured(config, records(0.1, 0.5, 0.9)).bounded
 
 
 def targets(task: Classification, data: Dataset, tokenizer: PreTrainedTokenizerBase) -> list[Any]:
@@ -196,7 +203,8 @@ def test_outputs_that_differ_in_case_alone() -> None:
 
 def test_unnamed_outputs_take_the_names_of_the_data(bert: PreTrainedTokenizerBase) -> None:
     config = tuned(count=3)
-    task = configured(config, records("c", "a", "b"))
+    with pytest.warns(UserWarning, match="have no names of their own: they are taken to be 'a', 'b', 'c', by alphabet"):
+        task = configured(config, records("c", "a", "b"))
     assert task.labels == labels_of(config) == ("a", "b", "c")
     assert targets(task, records("c", "a"), bert) == [2, 0]
 
@@ -206,9 +214,24 @@ def test_numbers_name_outputs_by_their_place(bert: PreTrainedTokenizerBase) -> N
     task = configured(config, records("2", "0"))
     assert task.labels == ("neg", "neutral", "pos")
     assert targets(task, records("2", "0", "1"), bert) == [2, 0, 1]
+    assert task.numbered
+    assert not configured(tuned("neg", "pos"), records("neg", "pos")).numbered
     # Stars count from 1: as many as there are outputs, they match in their order.
     stars = configured(tuned(count=5), records(*"51423"))
     assert stars.labels == tuple("12345")
+
+
+def test_numbers_of_a_later_split_without_the_first_class_count_from_0_too(bert: PreTrainedTokenizerBase) -> None:
+    names, later = ("neg", "neutral", "pos"), records("2", "1")
+    task = configured(tuned(*names), records("2", "0", "1"))
+    again = Classification(**json.loads(json.dumps(task.settings)))
+    again.configure(tuned(*names), later)
+    for known in (task, again):
+        assert targets(known, later, bert) == [2, 1]
+    with pytest.raises(ValueError, match="count them from 0 or from 1 cannot be told"):
+        configured(tuned(*names), later)
+    with pytest.raises(ValueError, match="record 'r1' has the label '3'"):
+        targets(task, records("2", "3"), bert)
 
 
 def test_twelve_classes_are_not_sorted_as_strings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,26 @@ def test_single_texts_are_the_tokenizers_own(tokenizer: PreTrainedTokenizerBase,
     assert [text.target.tolist() for text in texts] == [[index % 2] for index in range(len(TEXTS))]
     # An empty text is its special tokens alone.
     assert len(texts[0]) == 2
+
+
+@pytest.mark.parametrize("most", [11, 16])
+def test_texts_lose_their_beginning_where_the_tokenizer_cuts_there(
+    tokenizer: PreTrainedTokenizerBase, most: int
+) -> None:
+    left = copy.deepcopy(tokenizer)
+    left.truncation_side = "left"
+    pairs = [(first, second) for first in TEXTS for second in TEXTS]
+    for count, columns in ((1, list(zip(TEXTS, strict=True))), (2, pairs)):
+        given = [[row[place] for row in columns] for place in range(count)]
+        stock = left(*given, truncation="longest_first", max_length=most, return_token_type_ids=True)
+        records = labelled(*[(row[0], row[1] if len(row) > 1 else None) for row in columns])
+        texts = classifier(max_tokens=most).encode(records, left)
+        for index, text in enumerate(texts):
+            own = {name: values[index] for name, values in stock.items()}
+            assert_stock(text, own, "token_type_ids" in tokenizer.model_input_names)
+    assert [text.input_ids.tolist() for text in texts] != [
+        text.input_ids.tolist() for text in classifier(max_tokens=most).encode(records, tokenizer)
+    ]
 
 
 @pytest.mark.parametrize("most", [9, 10, 14, 23, 24, 512])

@@ -21,6 +21,7 @@ from trbert_env.deploy.export.manifest import NORMS, Manifest, export_folder
 from trbert_env.deploy.export.runtime import StagedRuntime, Widths
 from trbert_env.deploy.inputs import PaddedInputs, refuse
 from trbert_env.deploy.model import PackedOutput, decide
+from trbert_env.deploy.raw_texts import TokenizerPlace
 from trbert_env.deploy.scoring import ScoresTexts
 from trbert_env.deploy.trade_off import TradeOff
 from trbert_env.encoder.families import family_of
@@ -61,7 +62,8 @@ class ExportedModel(TradeOff, AnswersQuestions, ScoresTexts):
         widths = Widths(backend_of(manifest.backend).WIDTH_STEP, manifest.longest_sequence)
         self.config, self.manifest, self.task = config, manifest, config.make_task()
         self.name_or_path = str(folder)
-        self.tokenizer_place = (str(folder.absolute()), "")  # the working folder may change before it is asked for
+        # Absolute, for the working folder may change before it is asked for.
+        self.tokenizer_place = TokenizerPlace(str(folder.absolute()))
         self._runtime = StagedRuntime(graphs, self.task.num_logits, self.task.reads, widths)
         self._norms = None if norms is None else torch.from_numpy(norms)
         backbone = config.backbone_config()
