@@ -119,7 +119,7 @@ class PolicyGradient(PolicyAgent):
         observation = rollout.observations[reduction]
         in_play, forced = observation.in_play, observation.forced
         logits = observation.pad(policy_logits(self.policy, observation))
-        logits = self.sampler.centred(logits, in_play, forced, observation.full_lengths, reduction)
+        logits = self.sampler.log_odds(logits, in_play, forced, observation.full_lengths, reduction)
         free = in_play & ~forced
         signed = torch.where(observation.pad(rollout.actions[reduction]), logits, -logits)
         log_probabilities = torch.where(free, logsigmoid(signed), 0.0)

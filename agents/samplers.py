@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +11,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from trbert_env.reduction.decision import keep_counts, keep_top
+
+#: Log-odds, either way, beyond which a choice counts as sure: float32 has exponentials of them.
+_SURE = 80.0
 
 
 class BernoulliSampler:
@@ -48,8 +52,8 @@ class BernoulliSampler:
         probabilities = torch.where(forced, 1.0, torch.sigmoid(logits)) * mask
         return (probabilities.sum(1) + 0.5).floor().long()
 
-    def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
-        """The logits as they are: log-probabilities are exact."""
+    def log_odds(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """The logits as they are."""
         return logits
 
     def settled(self, logits: Tensor, free: Tensor) -> BernoulliSampler:
@@ -128,13 +132,16 @@ class BudgetedSampler:
         """``(rows,)`` int64: K."""
         return keep_counts(self.keep_fractions[reduction], full_lengths, mask.sum(1))
 
-    def centred(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
-        """Logits over their temperature, shifted row by row (or all alike) so that the expected count is K.
+    def log_odds(self, logits: Tensor, mask: Tensor, forced: Tensor, full_lengths: Tensor, reduction: int) -> Tensor:
+        """Log-odds that a token is kept, ``(rows, width)``, by which K are expected a row (or in all rows together).
 
-        The score of a fixed-size sample is nearly that of independent choices with these logits
-        (conditional Poisson sampling, Hajek 1964). It is not zero on average, for Gumbel noise draws the masks where
-        logistic noise would match. So advantages must be centred over the samples
-        of a text, of which the same is then added and taken away; without a baseline the gradient is biased.
+        Of logits ``x`` over their temperature, Gumbel noise lifts a token above a threshold ``c`` with the probability
+        ``p = 1 - exp(-exp(x - c))``; c is the same in a row, or in all. A sample of fixed size is nearly one of
+        independent choices with these probabilities (conditional Poisson sampling, Hajek 1964).
+
+        The gradient is that of log-odds which move as x does, so that a token's score is ``kept - p``: 0 on average,
+        and at most 1. Exactly, it would be ``exp(x - c) / p`` times that, which leads the same way for each token and
+        has no bound.
         """
         free = mask & ~forced
         logits = logits / self.temperature(logits, free)
@@ -147,9 +154,16 @@ class BudgetedSampler:
         low, high = detached.new_full((len(detached), 1), -100.0), detached.new_full((len(detached), 1), 100.0)
         for _ in range(30):
             middle = (low + high) / 2
-            too_many = (torch.sigmoid(detached - middle) * free).sum(1, keepdim=True) > wanted[:, None]
+            too_many = (_above_gumbel(detached - middle) * free).sum(1, keepdim=True) > wanted[:, None]
             low, high = torch.where(too_many, middle, low), torch.where(too_many, high, middle)
-        return logits - (low + high) / 2
+        above = (detached - (low + high) / 2).clamp(-_SURE, math.log(_SURE))
+        odds = _above_gumbel(above).log() + above.exp()
+        return logits + (odds.view(mask.shape) - logits.detach())
+
+
+def _above_gumbel(values: Tensor) -> Tensor:
+    """Probability that ``values`` plus Gumbel noise is above 0."""
+    return -torch.expm1(-values.exp())
 
 
 Sampler = BernoulliSampler | BudgetedSampler

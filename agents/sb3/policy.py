@@ -164,11 +164,11 @@ class TokenActorCriticPolicy(ActorCriticPolicy):
         log_probabilities, entropies = logits.new_zeros(len(logits)), logits.new_zeros(len(logits))
         for reduction, rows, mask, forced, lengths in self._by_reduction(obs):
             free = mask & ~forced
-            centred = self._settled[reduction].centred(logits[rows], mask, forced, lengths, reduction)
-            signed = torch.where(keep[rows], centred, -centred)
+            odds = self._settled[reduction].log_odds(logits[rows], mask, forced, lengths, reduction)
+            signed = torch.where(keep[rows], odds, -odds)
             choices = free.sum(1).clamp(min=1)
             log_probabilities[rows] = torch.where(free, logsigmoid(signed), 0.0).sum(1) / choices
-            entropies[rows] = torch.where(free, bernoulli_entropy(centred), 0.0).sum(1) / choices
+            entropies[rows] = torch.where(free, bernoulli_entropy(odds), 0.0).sum(1) / choices
         return log_probabilities, entropies
 
     @property

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -64,7 +66,7 @@ def test_bernoulli_expected_counts(logits: Tensor, mask: Tensor, forced: Tensor)
 
 
 def test_bernoulli_log_probabilities_are_of_the_logits_themselves(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
-    assert BernoulliSampler().centred(logits, mask, forced, FULL_LENGTHS, 0) is logits
+    assert BernoulliSampler().log_odds(logits, mask, forced, FULL_LENGTHS, 0) is logits
 
 
 @pytest.mark.parametrize(("fraction", "counts"), [(0.5, [5, 4, 1]), (0.9, [9, 7, 1]), (0.01, [2, 1, 1])])
@@ -91,8 +93,8 @@ def test_a_batch_shares_its_budget(logits: Tensor, mask: Tensor, forced: Tensor)
         assert not bool((kept & ~mask).any())
         means.append(float(kept[:, 0].sum(1).float().mean()))
     assert means[1] > means[0] + 1
-    centred = sampler.centred(logits + better, mask, forced, FULL_LENGTHS, 0)
-    expected = torch.where(forced, 1.0, torch.sigmoid(centred)) * mask
+    odds = sampler.log_odds(logits + better, mask, forced, FULL_LENGTHS, 0)
+    expected = torch.where(forced, 1.0, torch.sigmoid(odds)) * mask
     torch.testing.assert_close(expected.sum(), total.float(), atol=1e-4, rtol=0)
 
 
@@ -106,7 +108,7 @@ def test_what_a_text_has_not_left_others_of_its_batch_may_keep() -> None:
     sampler = BudgetedSampler([0.5], scope="batch")
     noise = torch.rand(2, 10, generator=torch.Generator().manual_seed(0))
     assert int(sampler.sample(logits, mask, forced, lengths, 0, noise).sum()) == 10
-    expected = torch.where(forced, 1.0, torch.sigmoid(sampler.centred(logits, mask, forced, lengths, 0))) * mask
+    expected = torch.where(forced, 1.0, torch.sigmoid(sampler.log_odds(logits, mask, forced, lengths, 0))) * mask
     assert float(expected.sum()) == pytest.approx(10.0, abs=1e-3)
 
 
@@ -120,25 +122,56 @@ def test_budgeted_prefers_high_logits(logits: Tensor, mask: Tensor, forced: Tens
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.5, 0.7])
-def test_centred_logits_expect_k(fraction: float, logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+def test_log_odds_expect_k(fraction: float, logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     sampler = BudgetedSampler([fraction], exploration=0.5)
     free = mask & ~forced
     logits = 4 * logits  # wide enough that the temperature is above its least value of 1
-    temperature = 0.5 * logits[free].std()
+    first = sampler.log_odds(logits, mask, forced, FULL_LENGTHS, 0)
     for shift in (0.0, 7.0, -7.0):
-        centred = sampler.centred(logits + shift, mask, forced, FULL_LENGTHS, 0)
-        expected = torch.where(forced, 1.0, torch.sigmoid(centred)) * mask
+        odds = sampler.log_odds(logits + shift, mask, forced, FULL_LENGTHS, 0)
+        expected = torch.where(forced, 1.0, torch.sigmoid(odds)) * mask
         wanted = sampler.expected_counts(logits, mask, forced, FULL_LENGTHS, 0)
         torch.testing.assert_close(expected.sum(1), wanted.float(), atol=1e-4, rtol=0)
-        # Scaled and shifted: which token ranks above which is the policy's own.
-        moved = (centred - (logits + shift) / temperature)[0, free[0]]
-        torch.testing.assert_close(moved, moved[:1].expand_as(moved), atol=1e-5, rtol=0)
+        # Which token ranks above which is the policy's own, and a shift of all changes nothing.
+        assert torch.equal(odds[0, free[0]].argsort(), logits[0, free[0]].argsort())
+        torch.testing.assert_close(odds[free], first[free], atol=1e-3, rtol=1e-4)
 
 
-def test_centring_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
+@pytest.mark.parametrize("scope", ["text", "batch"])
+@pytest.mark.parametrize("fraction", [0.1, 0.4, 0.8])
+def test_log_odds_are_those_of_the_masks_that_are_drawn(fraction: float, scope: Literal["text", "batch"]) -> None:
+    """So a token's score, kept minus its probability, is 0 on average, with no baseline too."""
+    generator, draws = torch.Generator().manual_seed(0), 2_000
+    logits = 3 * torch.randn(4, 120, generator=generator)
+    mask, lengths = torch.ones(4, 120, dtype=torch.bool), torch.full((4,), 120)
+    forced = torch.zeros_like(mask)
+    forced[:, 0] = True
+    sampler = BudgetedSampler([fraction], exploration=0.5, scope=scope)
+    kept = torch.stack([
+        sampler.sample(logits, mask, forced, lengths, 0, torch.rand(4, 120, generator=generator)) for _ in range(draws)
+    ]).float().mean(0)  # fmt: skip
+    expected = torch.sigmoid(sampler.log_odds(logits, mask, forced, lengths, 0))
+    free = mask & ~forced
+    # Independent choices are what a sample of fixed size is only nearly.
+    assert float((kept - expected)[free].abs().mean()) < 0.01
+    assert float((kept - expected)[free].abs().max()) < 0.05
+
+
+def test_sure_choices_have_finite_log_odds() -> None:
+    logits = torch.tensor([[300.0, 200.0, -200.0, -300.0]], requires_grad=True)
+    mask, forced = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, dtype=torch.bool)
+    for fraction in (0.01, 0.5, 1.0):
+        sampler = BudgetedSampler([fraction], temperature=1.0)
+        odds = sampler.log_odds(logits, mask, forced, torch.tensor([4]), 0)
+        assert bool(torch.isfinite(odds).all())
+        (gradient,) = torch.autograd.grad(torch.nn.functional.logsigmoid(odds).sum(), logits)
+        assert bool(torch.isfinite(gradient).all())
+
+
+def test_the_threshold_is_a_constant_for_the_gradient(logits: Tensor, mask: Tensor, forced: Tensor) -> None:
     logits = (4 * logits).requires_grad_()
     sampler = BudgetedSampler([0.5], exploration=0.5)
-    sampler.centred(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
+    sampler.log_odds(logits, mask, forced, FULL_LENGTHS, 0).sum().backward()  # type: ignore[no-untyped-call]
     slope = 1 / (0.5 * logits.detach()[mask & ~forced].std())
     torch.testing.assert_close(logits.grad, slope.expand_as(logits))
 
