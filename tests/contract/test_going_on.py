@@ -142,3 +142,25 @@ def test_a_mask_may_be_written_anew(make_env: Any) -> None:
     mask.fill_(True)
     env.load_state_dict(env.state_dict())
     assert torch.equal(env.packed_observation.states, states)
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"autoreset_mode": "Disabled"}])
+def test_attention_may_be_asked_for_while_an_episode_runs(
+    make_env: Any, options: dict[str, Any], steps_before: int
+) -> None:
+    settings = {"reduction_layers": [2, 3, 4], **options}
+    env, twin = make_env(4, **settings), make_env(4, info_scores="attention", **settings)
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    steps = actions(env, 3)
+    for action in steps[:steps_before]:
+        env.step(action)
+        twin.step(action)
+    env.info_scores = "attention"
+    for action in steps[steps_before:]:
+        assert env.packed_observation.importance.equal(twin.packed_observation.importance)
+        found, expected = env.step(action), twin.step(action)
+        theirs = flatten(expected[:4])
+        for place, value in flatten(found[:4]).items():
+            np.testing.assert_allclose(value, theirs[place], rtol=0, atol=1e-5)

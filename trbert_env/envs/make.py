@@ -8,7 +8,7 @@ from typing import Any
 from trbert_env.data.request import DataRequest
 from trbert_env.data.workload import Workload
 from trbert_env.envs.settings import EnvSettings
-from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
+from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv, check_one_row
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.suggestions import suggestion
 
@@ -62,9 +62,10 @@ def make_env(env: str, **options: Any) -> TokenReductionEnv:
 
     Raises:
         TypeError: There is no such option.
-        ValueError: A value is unknown or out of range.
+        ValueError: A value is unknown or out of range, or an option is one that one row settles.
         FileNotFoundError: A folder or file is missing.
     """
+    check_one_row(options)
     return TokenReductionEnv(make_vector_env(env, **ONE_ROW, **options))
 
 

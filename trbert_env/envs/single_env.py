@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,22 @@ ONE_ROW: dict[str, Any] = {
     "array_type": "numpy",
     "autoreset_mode": "Disabled",
 }
+
+
+def check_one_row(options: Mapping[str, Any]) -> None:
+    """Refuse options that an environment of one row settles.
+
+    Args:
+        options: Options as given.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if settled := sorted(options.keys() & ONE_ROW.keys()):
+        raise ValueError(
+            f"{settled[0]} is {options[settled[0]]!r}, and gymnasium.make() makes one row, which settles it: leave it "
+            "out, or use gymnasium.make_vec()"
+        )
 
 
 class TokenReductionEnv(gymnasium.Env[Any, Any]):

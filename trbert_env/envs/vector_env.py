@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -115,6 +115,7 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self.settings = settings
         self.array_type, self.render_mode = settings.array_type, settings.render_mode
         self.autoreset_mode = AutoresetMode(settings.autoreset_mode)
+        self._episode: Episode | None = None
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.device = check_device(settings.device)
         self.workload = workload
@@ -129,7 +130,6 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._order = TextOrder(len(workload.texts), settings.order)
         #: True if the last observation of an episode is handed out too (SAME_STEP).
         self.final_obs = settings.final_obs
-        self._episode: Episode | None = None
         self._indices: npt.NDArray[np.int64] = np.arange(0)
         self._row_valid = np.ones(self.num_envs, dtype=np.bool_)
         #: The outcome of the episode that ended last, with the logits that predictions are decoded from.
@@ -143,6 +143,8 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     def info_scores(self) -> InfoScores | None:
         """The scores that infos bring; can be set while it runs.
 
+        What an episode has not recorded of attention is recorded by playing it again.
+
         Raises:
             ValueError: They are set to those that see gold answers, and the texts are unlabelled.
         """
@@ -153,6 +155,9 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         if scores == "residual":
             self.workload.require_labels("info_scores 'residual'")
         self._info_scores = scores
+        episode = self._episode
+        if scores == "attention" and episode is not None and episode.forward.received is None:
+            self._episode = self._played_again(episode.masks)
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -438,11 +443,16 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
         self._episode = None
         if state["masks"] is None:
             return None
-        self._episode = self._make_episode()
-        for mask in state["masks"]:
-            layout = self._episode.forward.tokens.layout
-            self._episode.replay(check_mask(mask, layout.total_tokens, self.device))
+        self._episode = self._played_again(state["masks"])
         return self._observe()
+
+    def _played_again(self, masks: Sequence[Tensor]) -> Episode:
+        """An episode of the same texts that keep masks have been applied to."""
+        episode = self._make_episode()
+        for mask in masks:
+            layout = episode.forward.tokens.layout
+            episode.replay(check_mask(mask, layout.total_tokens, self.device))
+        return episode
 
     def _load_place(self, state: dict[str, Any]) -> None:
         """Everything but the running episode."""

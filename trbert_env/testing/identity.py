@@ -23,7 +23,7 @@ from trbert_env.data.backbones import Backbone
 from trbert_env.data.workload import Workload
 from trbert_env.encoder.packing import Layout
 from trbert_env.envs.settings import EnvSettings
-from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv
+from trbert_env.envs.single_env import ONE_ROW, TokenReductionEnv, check_one_row
 from trbert_env.envs.vector_env import TokenReductionVectorEnv
 from trbert_env.presets import get_preset
 from trbert_env.tasks.base import EncodedText, Task
@@ -195,7 +195,11 @@ def make_identity_env(**settings: Any) -> TokenReductionEnv:
 
     Args:
         settings: Fields of :class:`~trbert_env.envs.settings.EnvSettings` that one row does not settle.
+
+    Raises:
+        ValueError: A field is one that one row settles.
     """
+    check_one_row(settings)
     return TokenReductionEnv(make_identity_vector_env(**ONE_ROW, **settings))
 
 
