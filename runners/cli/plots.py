@@ -44,7 +44,7 @@ def line_plot(title: str, x_label: str, panels: Mapping[str, Mapping[str, Points
             index = names.index(name)
             x, y = zip(*points, strict=True) if points else ((), ())
             style, color = _STYLES[index % len(_STYLES)], f"C{index % 10}"
-            (handles[name],) = axis.plot(x, y, style, color=color, label=name, markersize=5)
+            (handles[name],) = axis.plot(x, y, style, color=color, markersize=5)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
         axis.grid(alpha=0.3)
