@@ -37,7 +37,7 @@ def test_real_data(name: str, split: str) -> None:
 
 
 def _without_an_answer(file: Path) -> int:
-    """How many questions have an answer that stands in no supporting paragraph, or in none where these were not found."""
+    """How many answers stand in no supporting paragraph; where none was found, in no paragraph at all."""
     count = 0
     for question in json.loads(file.read_text()):
         titles = {title for title, _ in question["supporting_facts"]}
