@@ -17,7 +17,7 @@ from runners.cli.items import spelled_out
 from runners.cli.options import EncoderOptions, resolve_device
 from runners.cli.run import run
 from runners.evaluation.evaluations import evaluate_agent, evaluate_model
-from runners.evaluation.layer_probe import earliest_cuts
+from runners.evaluation.layer_probe import planned_cuts
 from runners.evaluation.passes import check_conditions, evaluation_conditions
 from runners.evaluation.record import EvaluationRecord, Identity
 from runners.finetune import FinetuneOptions, finetune
@@ -49,7 +49,7 @@ def fine_tuned_backbone(options: TrainPolicyOptions, examples: RunExamples) -> B
         ValueError: The options do not fit the backbone, or the target speed-up is out of its reach.
     """
     backbone = examples.load_encoder(options.encoder)
-    encoder = StagedEncoder(backbone.model, options.encoder.layers or earliest_cuts(backbone.model))
+    encoder = StagedEncoder(backbone.model, planned_cuts(options.encoder.layers, backbone.model))
     fractions = options.agent.fractions(encoder.num_reductions)
     if options.agent.keep_fractions is None and len(fractions) != len(DEFAULT_KEEP_FRACTIONS):
         announce(

@@ -78,6 +78,19 @@ def earliest_cuts(model: PreTrainedModel) -> tuple[float, ...]:
     return tuple(layer - 0.5 for layer in range(2, min(3, depth) + 1))
 
 
+def planned_cuts(layers: tuple[float, ...] | None, model: PreTrainedModel) -> tuple[float, ...]:
+    """Return cuts to reckon with before any are found.
+
+    Args:
+        layers: Cuts that were asked for; None where they are still to be found.
+        model: The encoder, with or without a task head.
+
+    Raises:
+        ValueError: They are to be found, and the encoder has a single layer.
+    """
+    return layers or earliest_cuts(model)
+
+
 def measured_cuts(probe: LayerProbe, config: PreTrainedConfig) -> tuple[int, ...]:
     """Return the cuts that a probe speaks for, moved to where the family's layers see the whole text.
 

@@ -10,7 +10,7 @@ from agents.policy_agent import PolicyAgentOptions
 from runners.cli.display import announce
 from runners.cli.options import ResumableT, TaskOptions, resolve_device
 from runners.evaluation.evaluations import evaluate_heuristic
-from runners.evaluation.layer_probe import earliest_cuts
+from runners.evaluation.layer_probe import planned_cuts
 from runners.evaluation.matching import fractions_for_speedup
 from runners.evaluation.passes import evaluation_conditions
 from runners.evaluation.record import REQUIRED, Conditions, EvaluationRecord, Identity
@@ -140,7 +140,7 @@ def heuristics_beside(
     # What stage 2 will take where the options leave it open, so that heuristics have the same cuts.
     filled = stage2.for_workload(validation)
     agent = replace(filled.agent, keep_fractions=keep_fractions or filled.agent.keep_fractions)
-    cuts = filled.encoder.layers or earliest_cuts(validation.backbone.model)
+    cuts = planned_cuts(filled.encoder.layers, validation.backbone.model)
     return HeuristicPoints(stage2, validation, cuts, agent, speedups)
 
 

@@ -12,7 +12,7 @@ import torch
 from agents.distillation import Teacher
 from runners.cli.options import resolve_device
 from runners.cli.tables import Cell, print_table
-from runners.evaluation.layer_probe import earliest_cuts
+from runners.evaluation.layer_probe import planned_cuts
 from runners.evaluation.timing import TIMED_TEXTS
 from runners.finetune import make_schedule
 from runners.reproduction.field import Entrant, Field
@@ -69,7 +69,7 @@ class Pace:
     def _stage2(self) -> TrainPolicyOptions:
         # Cuts that are still to be found: the earliest ones, as where it is asked whether a speed-up is within reach.
         options = self._options.stage2(self._field.env, self._speedup, self._run)
-        layers = options.encoder.layers or earliest_cuts(self._field.some.backbone.model)
+        layers = planned_cuts(options.encoder.layers, self._field.some.backbone.model)
         return replace(options, encoder=replace(options.encoder, reduction_layers=layers))
 
     @cached_property

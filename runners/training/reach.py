@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.policy_agent import PolicyAgentOptions
-from runners.evaluation.layer_probe import earliest_cuts
+from runners.evaluation.layer_probe import planned_cuts
 from runners.evaluation.matching import fractions_for_speedup
 from runners.training.options.policy import TrainPolicyOptions
 from trbert_env.data.workload import Workload
@@ -28,7 +28,7 @@ def check_reach(options: TrainPolicyOptions, workload: Workload) -> None:
     if target is None:
         return
     options = options.for_workload(workload)
-    layers = options.encoder.layers or earliest_cuts(workload.backbone.model)
+    layers = planned_cuts(options.encoder.layers, workload.backbone.model)
     shape, cost = priced_shape(workload, layers, options.agent)
     fractions_for_speedup(target, shape, cost, workload.texts)
 
