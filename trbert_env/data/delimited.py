@@ -20,8 +20,6 @@ from trbert_env.data.rows import Place, Rows, line
 _BLOCK = 8 << 20
 #: What stands between values of CSV files, the usual first: spreadsheets write others where a comma is in numbers.
 _DELIMITERS = (",", ";", "\t")
-#: Lines that show whether a file has quotes around values.
-_SHOWING = 2000
 
 
 def is_delimited(file: Path) -> bool:
@@ -197,16 +195,20 @@ def _ends_quoted(text: str, inside: bool, delimiter: str) -> bool:
 def _is_quoted(file: Path, count: int) -> bool:
     """Whether quotes enclose values in a TSV file; in many such files they are but characters of the text.
 
-    They are characters if every line by itself has all values, and a value has quotes that enclose nothing.
+    They are characters if they would join lines that have all values each, or never end, or if they join no lines and a
+    value has quotes that enclose nothing.
     """
-    odd = False
+    odd, joins, inside, whole = False, False, False, 0
     with whole_gzip(file), open_text(file, errors="replace") as opened:
-        for text in islice(opened, _SHOWING):
+        for text in opened:
             values = text.rstrip("\r\n").split("\t")
-            if len(values) != count and text.strip():
-                return True
+            goes_on, inside = inside, _ends_quoted(text, inside, "\t")
+            whole = (whole if goes_on else 0) + (len(values) == count)
+            if whole > 1 and (goes_on or inside):
+                return False
+            joins = joins or goes_on
             odd = odd or any(_has_odd_quotes(value) for value in values)
-    return not odd
+    return not inside and (joins or not odd)
 
 
 def _has_odd_quotes(value: str) -> bool:

@@ -74,8 +74,8 @@ class _Reader:
                     raise self.faulty(error.msg, error.pos) from error
                 size *= 2
                 continue
-            # What ends with the piece may go on, such as a number.
-            if end < len(self.text) or not self.fill(_CHUNK):
+            # What ends with the piece may go on, such as a number, of which "1." is read as 1.
+            if self.text[end : end + 1] not in ("", ".", "e", "E") or not self.fill(_CHUNK):
                 self.at = end
                 return value
 

@@ -302,13 +302,13 @@ class SpanQA(Task):
         return np.array([measure({key: predictions[key]}, {key: own})["f1"] for key, own in golds.items()])
 
     def _golds_of(self, records: Dataset) -> dict[str, list[str]]:
-        """Return all right answers of each question, by id; where the metric knows aliases, those too."""
+        """Return all right answers of each question, by id; where the metric knows aliases, those alone."""
         ids, answers = columns(records, "id", "answers")
         texts = [answer["text"] for answer in answers]
         if self.metric == "squad" or "aliases" not in records.column_names:
             return dict(zip(ids, texts, strict=True))
         (aliases,) = columns(records, "aliases")
-        golds = ([*own, *others] for own, others in zip(texts, aliases, strict=True))
+        golds = (others or own for own, others in zip(texts, aliases, strict=True))
         return dict(zip(ids, golds, strict=True))
 
     def notes(

@@ -25,6 +25,11 @@ def test_lists_of_any_layout(name: str, indent: int | None, write: Any) -> None:
     assert list(items_of(write(name, json.dumps([], indent=indent)))) == []
 
 
+def test_numbers_that_go_on_in_the_next_piece(write: Any) -> None:
+    assert list(items_of(write("a.json", "[1.5, -20.25e3 , 7E-2,8]"))) == [1.5, -20250.0, 0.07, 8]
+    assert list(items_of(write("a.json", '{"Version": 1.5, "Data": [2.5]}'), "Data")) == [2.5]
+
+
 @pytest.mark.parametrize("before", [{}, {"Version": 1.0, "Other": {"Data": [5]}}])
 def test_a_list_in_an_object(before: dict[str, Any], write: Any) -> None:
     file = write("a.json", json.dumps({**before, "Data": ITEMS, "Domain": "Wikipedia"}, indent=2))

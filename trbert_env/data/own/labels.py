@@ -122,6 +122,11 @@ def understood(rows: Rows, column: str, table: Table, kind: LabelKind) -> Labels
     elif declared:
         names = declared
     else:
+        if len(longer := values.filter(pa.array(~_whole(values)))):
+            raise ValueError(
+                f"{table.name}: column {column!r} has the label {longer[0].as_py()}, and numbers of classes have at "
+                "most 18 digits: name another column with --columns label=NAME"
+            )
         names = tuple(sorted(pc.unique(named(values, ())).to_pylist(), key=int))
     if kind == "auto" and len(names) > _MOST_CLASSES:
         raise ParameterError(

@@ -17,6 +17,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import BadRecordError, Faults
 from trbert_env.data.files import json_of
 from trbert_env.data.kinds import Text
+from trbert_env.data.occurrences import exact_occurrences
 from trbert_env.data.own.files import OwnFiles
 from trbert_env.data.own.guesses import (
     ANSWERS,
@@ -225,7 +226,7 @@ def _key(value: Any) -> str:
 def _answers(answers: Any, start: Any, typed: bool) -> Iterator[tuple[str, Any]]:
     """The texts of answers, and their starts where they are given; no answer at all if it is empty."""
     if not typed and isinstance(answers, str) and answers.lstrip()[:1] in ("{", "["):
-        answers = _parsed(answers)
+        answers = _parsed_answers(answers)
     if isinstance(answers, Mapping) and "text" in answers and answers.get("answer_start") is None:
         answers = answers["text"]
     if answers is None or (isinstance(answers, str) and not answers.strip()):
@@ -268,20 +269,29 @@ def _each_answer(answers: Any) -> Iterator[Mapping[str, Any]]:
     return each(answers)
 
 
-def _parsed(answers: str) -> Any:
-    """JSON in a cell, or the string itself: an answer may begin with a bracket."""
+def _parsed_answers(cell: str) -> Any:
+    """The record or list of answers in a cell, or the string itself: an answer may be "[1990]"."""
+    found = _parsed(cell)
+    is_list = isinstance(found, list) and all(isinstance(answer, str | Mapping) for answer in found)
+    return found if is_list or isinstance(found, Mapping) else cell
+
+
+def _parsed(cell: str) -> Any:
+    """JSON in a cell, or the string itself: it may begin with a bracket."""
     try:
-        return json.loads(answers)
+        return json.loads(cell)
     except json.JSONDecodeError:
-        return answers
+        return cell
 
 
 def _start(text: Any, start: Any, contexts: pa.ChunkedArray, row: int) -> int:
-    """Where an answer stands: as it is said, or its first occurrence."""
+    """Where an answer stands: as it is said, or its first occurrence, which is part of a longer word at worst."""
     if not isinstance(text, str):
         raise BadRecordError("with faulty answers", f": answer {text!r} is no string: write it as one")
     if start is None or start == "":
-        found: int = contexts[row].as_py().find(text)
+        context: str = contexts[row].as_py()
+        whole = exact_occurrences(context, text)
+        found = whole[0][0] if whole else context.find(text)
         if found < 0:
             problem = f": its answer {text!r:.80} does not occur in its context: correct it, or leave the row out"
             raise BadRecordError("with an answer that does not occur in its context", problem)

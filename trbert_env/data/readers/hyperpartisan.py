@@ -19,7 +19,7 @@ from trbert_env.data.columns import Schema
 from trbert_env.data.faults import Faults
 from trbert_env.data.hub import Hub
 from trbert_env.data.kinds import Text
-from trbert_env.data.readers.base import Reader, labelled, names_of, told
+from trbert_env.data.readers.base import Reader, labelled, names_of, numbered_ids, told
 from trbert_env.data.records import LABELLED_TEXT
 from trbert_env.data.rows import Place, Rows, rows_of_records
 from trbert_env.data.source_kinds import Truth
@@ -52,8 +52,8 @@ def plain_text(serialised: str) -> str:
 
 def _convert(rows: Rows, split: str, faults: Faults) -> Rows:
     texts = pa.array([plain_text(text) for text in rows.table.column("text").to_pylist()], pa.string())
-    ids = pa.array([f"article:{number}" for number in rows.numbers], pa.string())
-    return labelled(rows, ids, texts, names_of(rows.table.column("hyperpartisan").cast(pa.int8()), LABELS))
+    names = names_of(rows.table.column("hyperpartisan").cast(pa.int8()), LABELS)
+    return labelled(rows, numbered_ids(rows, "article"), texts, names)
 
 
 def _official(folder: Path, split: str, faults: Faults) -> Rows | None:

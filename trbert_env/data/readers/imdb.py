@@ -36,6 +36,8 @@ def _official(folder: Path, split: str, faults: Faults) -> Rows | None:
     root = first_folder(folder, ("aclImdb", "."), f"{split}/pos")
     if root is None:
         return None
+    if missing := [label for label in LABELS if not (root / split / label).is_dir()]:
+        raise FileNotFoundError(f"{root / split} lacks the folder {missing[0]}: unpack aclImdb_v1.tar.gz whole")
     files = [(label, file) for label in LABELS for file in sorted((root / split / label).glob("*.txt"))]
     place = Place(str(root / split), lambda number: f"{files[number][0]}/{files[number][1].name}")
 

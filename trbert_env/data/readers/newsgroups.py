@@ -63,7 +63,10 @@ def _official(keep_newsgroups: bool, folder: Path, split: str, faults: Faults) -
     groups = sorted(group for group in root.iterdir() if group.is_dir())
     if unknown := [group.name for group in groups if group.name not in LABELS]:
         raise ValueError(f"{root} has the folder {unknown[0]}, which is none of the 20 groups: remove it")
+    if missing := sorted(set(LABELS) - {group.name for group in groups}):
+        raise FileNotFoundError(f"{root} lacks the folder {missing[0]}: unpack 20news-bydate.tar.gz whole")
     files = [file for group in groups for file in sorted(group.iterdir(), key=lambda file: file.name.zfill(12))]
+    files = [file for file in files if file.is_file() and not file.name.startswith(".")]
     place = Place(str(root), lambda number: f"{files[number].parent.name}/{files[number].name}")
 
     def records() -> Iterator[tuple[int, dict[str, Any]]]:

@@ -63,15 +63,28 @@ def _official(config: str, folder: Path, split: str, faults: Faults) -> Rows | N
     if root is None:
         return None
     root = root / _FOLDERS[split]
+    if missing := [level for level in levels if not (root / level).is_dir()]:
+        raise FileNotFoundError(
+            f"{root} lacks the folder {missing[0]}: unpack RACE.tar.gz whole, or read one level by config={levels[0]}"
+        )
     files = [file for level in levels for file in sorted((root / level).glob("*.txt"), key=_by_number)]
     place = Place(str(root), lambda number: f"{files[number].parent.name}/{files[number].name}")
 
     def records() -> Iterator[tuple[int, dict[str, Any]]]:
         for number, file in enumerate(files):
             try:
-                yield from ((number, record) for record in _questions(file))
+                article, columns = _content(file)
             except BadRecordError as fault:
                 faults.report(place.name, place.locate(number), fault.kind, fault.problem)
+                continue
+            for count, (question, options, answer) in enumerate(zip(*columns, strict=True)):
+                if answer not in LETTERS:
+                    problem = f": answer is {answer!r}: give one of {', '.join(LETTERS)}"
+                    where = f"{place.locate(number)}, question {count}"
+                    faults.report(place.name, where, "with a faulty answer", problem)
+                    continue
+                record = {"question": question, "options": options, "answer": LETTERS.index(answer)}
+                yield number, {**article, **record, "subset": file.parent.name}
 
     return rows_of_records(records(), RACE, place, faults)
 
@@ -80,8 +93,8 @@ def _by_number(file: Path) -> tuple[int, str]:
     return len(file.stem), file.stem
 
 
-def _questions(file: Path) -> list[dict[str, Any]]:
-    """The questions of one file, which all share its article."""
+def _content(file: Path) -> tuple[dict[str, Any], list[list[Any]]]:
+    """The article of one file, under its name, and its questions, options and answers."""
     try:
         content = json_record(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -94,13 +107,7 @@ def _questions(file: Path) -> list[dict[str, Any]]:
         )
         raise BadRecordError("with as many questions as not answers", f": {counts}: give as many of each")
     name = content.get("id") or f"{file.parent.name}{file.name}"
-    records = []
-    for question, options, answer in zip(*columns, strict=True):
-        if answer not in LETTERS:
-            raise BadRecordError("with a faulty answer", f": answer is {answer!r}: give one of {', '.join(LETTERS)}")
-        record = {"article": article, "question": question, "options": options, "answer": LETTERS.index(answer)}
-        records.append({"id": name, "group": name, **record, "subset": file.parent.name})
-    return records
+    return {"id": name, "group": name, "article": article}, columns
 
 
 @told

@@ -147,10 +147,9 @@ def _questions(file: Path, only_verified: bool) -> Iterator[tuple[int, Any]]:
         if not isinstance(question, dict):
             yield number, question
         elif not only_verified or question.get("QuestionPartOfVerifiedEval"):
-            pages = [page for page in _pages(question) if not only_verified or page.get("DocPartOfVerifiedEval")]
             names = {"question_id": "QuestionId", "question": "Question"}
             renamed = {name: question.get(official) for name, official in names.items()}
-            yield number, {**renamed, "answer": _renamed(question.get("Answer")), "entity_pages": pages}
+            yield number, {**renamed, "answer": _renamed(question.get("Answer")), "entity_pages": _pages(question)}
 
 
 def _pages(question: Mapping[str, Any]) -> list[Mapping[str, Any]]:

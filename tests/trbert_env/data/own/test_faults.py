@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import math
@@ -84,6 +85,32 @@ def test_tsv_with_quotes_that_are_text(tmp_path: Path, load_texts: Any) -> None:
     file = tmp_path / "a.tsv"
     file.write_text('sentence\tlabel\n"Yes, he said.\t1\nHe said "no"\t0\n')
     assert load_texts(file).dataset["text"][:] == ['"Yes, he said.', 'He said "no"']
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_quotes_far_behind_in_a_tsv_swallow_no_lines(faulty: bool, tmp_path: Path, load_texts: Any) -> None:
+    """Between two opening quotes, hundreds of records would become one, with the label of the last."""
+    lines = [f"film number {row} is fine\t{'pos' if row % 2 else 'neg'}" for row in range(3000)]
+    lines[2100], lines[2500] = '"Good film, he said\tpos', '"Bad film, she said\tneg'
+    if faulty:
+        lines[10] = "a line without a label"
+    file = tmp_path / "a.tsv"
+    file.write_text("\n".join(["text\tlabel", *lines]))
+    found = load_texts(file, skip=faulty)
+    assert len(found.dataset) == 3000 - faulty
+    assert found.dataset["text"][2100 - faulty] == '"Good film, he said'
+
+
+@pytest.mark.parametrize("order", [("text", "label"), ("label", "text"), ("id", "text", "label")])
+def test_quotes_around_values_of_several_lines_of_a_tsv(
+    order: tuple[str, ...], tmp_path: Path, load_texts: Any
+) -> None:
+    rows = [{"id": str(row), "text": f"film {row}\nis fine", "label": "ab"[row % 2]} for row in range(9)]
+    rows[4]["text"] = "plain"
+    file = tmp_path / "a.tsv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened, delimiter="\t").writerows([order, *([row[name] for name in order] for row in rows)])
+    assert load_texts(file).dataset["text"][:] == [row["text"] for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ def test_labels_that_cannot_be(tmp_path: Path, make_file: Any, load_texts: Any) 
         load_texts(many, text="label", label="label")
     with pytest.raises(ValueError, match="column 'label' has type list<element: int64>: labels are strings or numbers"):
         load_texts(make_file(tmp_path, "parquet", {"text": ["a"], "label": [[1]]}))
+    long_numbers = make_file(tmp_path, "parquet", {"text": ["a", "b"], "label": [1234567890123456789, 5]})
+    with pytest.raises(ValueError, match="column 'label' has the label 1234567890123456789, and numbers of classes"):
+        load_texts(long_numbers)
     with pytest.raises(ValueError, match="column 'label' has no labels at all"):
         load_texts(make_file(tmp_path, "csv", {"text": ["a"], "label": [""]}))
 

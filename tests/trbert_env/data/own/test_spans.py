@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_squad_files_and_guesses(tmp_path: Path) -> None:
         ({"answers": {"text": ["Oslo"], "answer_start": [0, 5]}}, ": answers are {'text': ['Oslo'], 'answer_start'"),
         ({"answers": ["Oslo", "sea"], "answer_start": [0]}, ": answers are ['Oslo', 'sea']: give"),
         ({"answers": 5}, ": its answer '5' does not occur"),
-        ({"answers": [5]}, ": answers are [5]: give"),
+        ({"answers": [5]}, ": its answer '[5]' does not occur in its context"),
         ({"context": None}, ": context is null: fill it in"),
         ({"question": "  "}, " has an empty question: fill it in"),
         ({"id": "1"}, ": id '1' comes twice, first in line 1"),
@@ -144,6 +145,29 @@ def test_an_absent_key_is_no_empty_value(key: str, message: str, ending: str, tm
     found = load(file, skip=True)
     assert found.dataset["id"][:] == ["1", "3"]
     assert dict(found.left_out) == {f"without {key}": 1}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    ("context", "answer", "start"),
+    [
+        ("In 2010 there were 10 mills.", "10", 19),
+        ("Oslofjord is long, and Oslo is old.", "Oslo", 23),
+        ("Only in Oslofjord.", "Oslo", 8),
+        ("See [1990] here.", "[1990]", 4),
+    ],
+)
+def test_an_answer_without_a_start_is_a_whole_word_where_there_is_one(
+    context: str, answer: str, start: int, ending: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"mine.{ending}"
+    if ending == "csv":
+        with file.open("w", newline="") as opened:
+            csv.writer(opened).writerows([["question", "context", "answers"], ["How many?", context, answer]])
+    else:
+        file.write_text(json.dumps({"question": "How many?", "context": context, "answers": answer}))
+    (row,) = load(file).dataset.to_list()
+    assert row["answers"] == {"text": [answer], "answer_start": [start]}
 
 
 def test_questions_without_an_answer_are_counted(tmp_path: Path) -> None:

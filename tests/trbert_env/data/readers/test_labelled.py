@@ -23,6 +23,7 @@ def aclimdb(write: Any, prefix: str) -> None:
     write(f"{prefix}train/neg/3_2.txt", "Dull")
     write(f"{prefix}train/unsup/0_0.txt", "Nobody knows")
     write(f"{prefix}test/pos/7_10.txt", "Great")
+    write(f"{prefix}test/neg/8_1.txt", "Poor")
 
 
 @pytest.mark.parametrize("prefix", ["", "aclImdb/", "imdb/", "imdb/aclImdb/"])
@@ -35,7 +36,21 @@ def test_imdb_official(prefix: str, write: Any, tmp_path: Path) -> None:
         {"id": "train/pos/0_9", "text": "A fine film.  See it.", "text_pair": None, "label": "pos"},
     ]
     assert found.labels == ("neg", "pos")
-    assert len(load_examples("imdb", "test", data_dir=str(tmp_path)).dataset) == 1
+    assert len(load_examples("imdb", "test", data_dir=str(tmp_path)).dataset) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "missing"),
+    [
+        ("imdb", "train/pos/0_9.txt", "neg: unpack aclImdb"),
+        ("20_newsgroups", "20news-bydate-train/sci.space/9", "alt.atheism: unpack 20news-bydate"),
+        ("race", "RACE/train/high/1.txt", "middle: unpack RACE.tar.gz whole, or read one level by config=high"),
+    ],
+)
+def test_a_release_that_is_unpacked_in_part(name: str, file: str, missing: str, write: Any, tmp_path: Path) -> None:
+    write(file, "Subject: none\n")
+    with pytest.raises(FileNotFoundError, match=f"lacks the folder {missing}"):
+        load_examples(name, "train", data_dir=str(tmp_path))
 
 
 def test_a_byte_order_mark_is_none_of_the_review(write: Any, tmp_path: Path) -> None:
@@ -74,6 +89,7 @@ def test_imdb_refuses_other_labels_bytes_and_splits(write: Any, tmp_path: Path) 
         load_examples("imdb", "train", data_dir=str(tmp_path))
     write("test/pos/1_9.txt", b"\xff")
     write("test/pos/2_9.txt", "fine")
+    write("test/neg/3_1.txt", "poor")
     with pytest.raises(ValueError, match=r"test, pos/1_9.txt: not UTF-8"):
         load_examples("imdb", "test", data_dir=str(tmp_path))
     found = load_examples("imdb", "test", data_dir=str(tmp_path), skip_bad_records=True)
@@ -127,6 +143,9 @@ def test_newsgroups_official(write: Any, tmp_path: Path) -> None:
     write("20_newsgroups/20news-bydate-train/sci.space/60", MESSAGE)
     write("20_newsgroups/20news-bydate-train/sci.space/9", b"Subject: none\n\n")
     write("20_newsgroups/20news-bydate-train/alt.atheism/60", MESSAGE)
+    write("20_newsgroups/20news-bydate-train/sci.space/.DS_Store", b"\x00")
+    for group in newsgroups().labels:
+        (tmp_path / "20_newsgroups" / "20news-bydate-train" / group).mkdir(exist_ok=True)
     found = load_examples("20_newsgroups", "train", data_dir=str(tmp_path))
     assert found.dataset["id"][:] == ["train/alt.atheism/60", "train/sci.space/9", "train/sci.space/60"]
     assert found.dataset["label"][:] == ["alt.atheism", "sci.space", "sci.space"]
@@ -243,6 +262,18 @@ def test_hyperpartisan_parquet(write: Any, tmp_path: Path) -> None:
     assert found["text"][:] == ["A ’bc d <e>"] * 10, "equal texts stay together"
     with pytest.raises(ValueError, match=r"test from .* has no rows"):
         load_examples("hyperpartisan_news_detection", "test", data_dir=str(tmp_path))
+
+
+def test_hyperpartisan_shards_number_their_articles_apart(write: Any, tmp_path: Path) -> None:
+    for shard in range(2):
+        columns = {"text": [f"<p>{shard} {row}</p>" for row in range(30)], "hyperpartisan": [True, False] * 15}
+        write(f"hyperpartisan_news_detection/train-0000{shard}-of-00002.parquet", columns)
+    found = [
+        key
+        for split in ("train", "validation", "test")
+        for key in load_examples("hyperpartisan_news_detection", split, data_dir=str(tmp_path)).dataset["id"]
+    ]
+    assert sorted(found) == sorted(f"article:{shard}{row}" for shard in ("", "1:") for row in range(30))
 
 
 def test_plain_text() -> None:

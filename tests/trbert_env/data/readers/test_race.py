@@ -48,7 +48,8 @@ def test_official(write: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "left"),
     [
-        ({"answers": ["B", "E"]}, "middle/9.txt: answer is 'E': give one of A, B, C, D", 0),
+        ({"answers": ["B", "E"]}, "middle/9.txt, question 1: answer is 'E': give one of A, B, C, D", 1),
+        ({"answers": ["E", "B"]}, "middle/9.txt, question 0: answer is 'E': give one of A, B, C, D", 1),
         ({"answers": ["B"]}, "middle/9.txt: 2 questions and 2 options and 1 answers: give as many", 0),
         ({"article": None}, "middle/9.txt: the file has no article", 0),
         ({"questions": "What?"}, "questions of the file is str, but list is needed", 0),
@@ -70,6 +71,7 @@ def test_faults(change: dict[str, Any], message: str, left: int, write: Any, tmp
 
 def test_a_byte_order_mark_is_none_of_the_text(write: Any, tmp_path: Path) -> None:
     write("RACE/dev/high/9.txt", FILE)
+    (tmp_path / "RACE" / "dev" / "middle").mkdir()
     (file,) = tmp_path.rglob("9.txt")
     file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
     found = load_examples("race", "validation", data_dir=str(tmp_path)).dataset
@@ -78,6 +80,7 @@ def test_a_byte_order_mark_is_none_of_the_text(write: Any, tmp_path: Path) -> No
 
 def test_files_that_are_no_json(write: Any, tmp_path: Path) -> None:
     write("test/high/1.txt", "{")
+    (tmp_path / "test" / "middle").mkdir()
     with pytest.raises(ValueError, match=r"high/1\.txt: not JSON"):
         load_examples("race", "test", data_dir=str(tmp_path))
     write("test/high/1.txt", b"\xff")
@@ -112,6 +115,7 @@ def test_shards_number_the_questions_of_a_file_on(folder: str, write: Any, tmp_p
 def test_options_that_are_none(options: Any, message: str, write: Any, tmp_path: Path) -> None:
     good = {"article": "a", "questions": ["q"], "options": [["a", "b"]], "answers": ["A"]}
     write("train/high/1.txt", json.dumps(good))
+    (tmp_path / "train" / "middle").mkdir()
     write("train/high/2.txt", json.dumps({**good, "options": [options]}))
     with pytest.raises(ValueError, match=message):
         load_examples("race", "train", data_dir=str(tmp_path))
