@@ -158,7 +158,8 @@ class BudgetedSampler:
             low, high = torch.where(too_many, middle, low), torch.where(too_many, high, middle)
         above = (detached - (low + high) / 2).clamp(-_SURE, math.log(_SURE))
         odds = _above_gumbel(above).log() + above.exp()
-        return logits + (odds.view(mask.shape) - logits.detach())
+        shift = odds.view(mask.shape) - logits.detach()
+        return logits + shift.masked_fill(~(mask & ~forced), 0.0)
 
 
 def _above_gumbel(values: Tensor) -> Tensor:

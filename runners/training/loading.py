@@ -204,7 +204,8 @@ class RunExamples:
         Args:
             backbone: The encoder, whose head may still be untrained.
         """
-        preset = settled(self.request.preset, backbone, self.settling, self.labels)
+        asked = self.request.length is not None
+        preset = settled(self.request.preset, backbone, self.settling, self.labels, asked=asked)
         some = self.train.select(range(min(SOME_RECORDS, len(self.train))))
         return _told(Workload.encode(preset, some, backbone, "train", self.source))
 
@@ -220,7 +221,8 @@ class RunExamples:
         """
         asked = self.request.preset
         asked = asked if settings is None else replace(asked, settings=settings)
-        preset = settled(asked, backbone, self.settling, self.labels)
+        known = settings is not None or self.request.length is not None
+        preset = settled(asked, backbone, self.settling, self.labels, asked=known)
 
         def encoded(examples: Dataset, split: str, data: str) -> Workload:
             workload = Workload.encode(preset, examples, backbone, split, self.source)

@@ -42,6 +42,7 @@ from trbert_env.encoder.positions import exact_frequencies, extend_positions, lo
 from trbert_env.encoder.texts import EncodedText
 from trbert_env.presets import Preset
 from trbert_env.tasks.base import Task
+from trbert_env.tasks.fitting import LEAST_POSITIONS
 from trbert_env.tasks.labels import HeadMismatchError, tells_head
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -112,7 +113,8 @@ class Backbone:
 
         A tokenizer that cuts before the last position is how the encoder is used, and what its users pay for.
         """
-        return min(longest_sequence(self.model), self.tokenizer.model_max_length)
+        cut, positions = self.tokenizer.model_max_length, longest_sequence(self.model)
+        return cut if LEAST_POSITIONS <= cut < positions else positions
 
 
 def load_backbone(
@@ -273,7 +275,7 @@ def _load(
         tokenizer = load_tokenizer(source, what)
         check_special_tokens(model, tokenizer, what)
         # Some say nothing of it, and `truncation=True` would leave texts as long as they are.
-        tokenizer.model_max_length = min(tokenizer.model_max_length, longest_sequence(model))
+        tokenizer.model_max_length = int(min(tokenizer.model_max_length, longest_sequence(model)))
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Backbone(model.eval(), tokenizer, name, source, fine_tuned, unfit_head)

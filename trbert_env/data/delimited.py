@@ -18,6 +18,8 @@ from trbert_env.data.rows import Place, Rows, line
 
 #: Bytes that are parsed at once; no record may be longer.
 _BLOCK = 8 << 20
+#: Lines that a value has at most where quotes are to be told from characters.
+_MOST_LINES = 2000
 #: What stands between values of CSV files, the usual first: spreadsheets write others where a comma is in numbers.
 _DELIMITERS = (",", ";", "\t")
 
@@ -44,8 +46,8 @@ def header_of(file: Path) -> list[str]:
     Raises:
         ValueError: The file is empty, or its compression is damaged.
     """
-    if names := _first_line(file, _delimiter(file)):
-        return [name.strip() for name in names]
+    if lines := _first_lines(file, _delimiter(file)):
+        return [name.strip() for name in lines[0]]
     raise ValueError(f"{file} is empty: give a file with a line of column names and at least one example")
 
 
@@ -75,18 +77,24 @@ def read_delimited(
         raise ValueError(f"{file} cannot be read as {_suffix(file)[1:].upper()} ({reason}): write it anew") from error
 
 
-def _first_line(file: Path, delimiter: str) -> list[str]:
-    """Return the values of the first line that is not blank; none of an empty file."""
+def _first_lines(file: Path, delimiter: str) -> list[list[str]]:
+    """Return the values of the first two lines that are not blank; none where a value is longer than one may be."""
     with whole_gzip(file), open_text(file, errors="replace") as opened:
-        return next(filter(None, csv.reader(opened, delimiter=delimiter)), [])
+        try:
+            return list(islice(filter(None, csv.reader(opened, delimiter=delimiter)), 2))
+        except csv.Error:
+            return []
 
 
 def _delimiter(file: Path) -> str:
-    """Return what stands between values: the first of :data:`_DELIMITERS` that parts the first line of a CSV file."""
+    """Return what stands between values: of a CSV file, the first that parts its first two lines into as many."""
     if _suffix(file) == ".tsv":
         return "\t"
-    parting = (delimiter for delimiter in _DELIMITERS if len(_first_line(file, delimiter)) > 1)
-    return next(parting, _DELIMITERS[0])
+    for delimiter in _DELIMITERS:
+        counts = {len(values) for values in _first_lines(file, delimiter)}
+        if len(counts) == 1 and max(counts) > 1:
+            return delimiter
+    return _DELIMITERS[0]
 
 
 class _Delimited:
@@ -195,23 +203,33 @@ def _ends_quoted(text: str, inside: bool, delimiter: str) -> bool:
 def _is_quoted(file: Path, count: int) -> bool:
     """Whether quotes enclose values in a TSV file; in many such files they are but characters of the text.
 
-    They are characters if they would join lines that have all values each, or never end, or if they join no lines and a
-    value has quotes that enclose nothing.
+    Each record that reads otherwise with quotes than line by line has a vote; see :func:`_votes`.
     """
-    odd, joins, inside, whole = False, False, False, 0
+    votes, inside = 0, False
+    lines: list[str] = []
     with whole_gzip(file), open_text(file, errors="replace") as opened:
         for text in opened:
-            values = text.rstrip("\r\n").split("\t")
-            goes_on, inside = inside, _ends_quoted(text, inside, "\t")
-            whole = (whole if goes_on else 0) + (len(values) == count)
-            if whole > 1 and (goes_on or inside):
-                return False
-            joins = joins or goes_on
-            odd = odd or any(_has_odd_quotes(value) for value in values)
-    return not inside and (joins or not odd)
+            lines.append(text)
+            inside = _ends_quoted(text, inside, "\t")
+            if not inside or len(lines) == _MOST_LINES:
+                votes += _votes(lines, count) if not inside else -1
+                lines, inside = [], False
+    return votes >= int(inside)  # what never ends is no value
 
 
-def _has_odd_quotes(value: str) -> bool:
-    if not value.startswith('"'):
-        return False
-    return len(value) == 1 or not value.endswith('"') or '"' in value[1:-1].replace('""', "")
+def _votes(lines: Sequence[str], count: int) -> int:
+    """Whether a record that quotes make of some lines speaks for them (1), against them (-1) or for neither (0).
+
+    It does so where its lines do not have all values by themselves and the record has, and against them where each line
+    has all values, or where text stands between a closing quote and the next value.
+    """
+    if not any(text.startswith('"') or '\t"' in text for text in lines):
+        return 0
+    whole = [len(text.rstrip("\r\n").split("\t")) == count for text in lines]
+    if len(lines) > 1 and all(whole):
+        return -1
+    try:
+        found = len(next(csv.reader(lines, delimiter="\t", strict=True), []))
+    except csv.Error:
+        return -1
+    return int(found == count and not all(whole))

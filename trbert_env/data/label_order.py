@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def sorted_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -16,9 +16,22 @@ def sorted_labels(names: Sequence[str]) -> tuple[str, ...]:
         (('9', '10'), ('neg', 'pos'))
     """
     distinct = set(names)
-    if all(_number(name) is not None for name in distinct):
+    if are_numbers(distinct):
         return tuple(sorted(distinct, key=lambda name: (_number(name) or 0.0, name)))
     return tuple(sorted(distinct))
+
+
+def are_numbers(names: Iterable[str]) -> bool:
+    """Return whether all names are numbers, so that their values tell their order.
+
+    Args:
+        names: Names of classes.
+
+    Example:
+        >>> are_numbers(["-1", "0.5"]), are_numbers(["1", "two"])
+        (True, False)
+    """
+    return all(_number(name) is not None for name in names)
 
 
 def _number(name: str) -> float | None:

@@ -210,9 +210,6 @@ def note_head(config: PreTrainedConfig, auto_model: Any, source: str, what: str)
         source: A folder or a hub name.
         what: The backbone's name in errors.
 
-    Raises:
-        FileNotFoundError: There are no weights.
-        ValueError: They are damaged, or fit no such configuration.
     """
     if config.architectures and family_of(config).heads_share_names:
         return  # whose head it is cannot be told, so it is drawn anew
@@ -220,9 +217,10 @@ def note_head(config: PreTrainedConfig, auto_model: Any, source: str, what: str)
         model, missing = load_weights(
             auto_model.from_pretrained, source, what, config=copy.deepcopy(config), dtype=torch.float32
         )
-    except HeadMismatchError:
-        return  # its names are of other outputs than it has, and tell nothing
-    if check_backbone_missing(model, missing, what, source):
+        whole = check_backbone_missing(model, missing, what, source)
+    except (ValueError, FileNotFoundError):
+        return  # what is wrong is told where it is loaded, and a head of other outputs has no names for them
+    if whole:
         config.architectures = [type(model).__name__]
 
 

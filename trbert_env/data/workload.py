@@ -141,7 +141,7 @@ class Workload:
                 "run runners/finetune.py first",
                 stacklevel=2,
             )
-        preset = settled(request.preset, backbone, settling, labels)
+        preset = settled(request.preset, backbone, settling, labels, asked=request.length is not None)
         return cls.encode(preset, examples, backbone, split, found.source, training=training)
 
     @classmethod
@@ -261,15 +261,25 @@ def load_requested(
     )
 
 
-def settled(preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str]) -> Preset:
+def settled(
+    preset: Preset, backbone: Backbone, examples: Dataset, labels: Sequence[str], *, asked: bool = False
+) -> Preset:
     """Return a preset whose settings say what encoder and records tell, such as the kind of head.
 
     Where the encoder or its tokenizer reads fewer tokens than the settings ask for, sequences are as long as it reads,
     with a warning: a length that a user asks for extends it before.
+
+    Args:
+        preset: The data set.
+        backbone: The encoder and its tokenizer.
+        examples: Records, which tell labels.
+        labels: Names of all classes in their order, where the data have them.
+        asked: True if the length was asked for, or a trained model settles it: the tokenizer's own does not count.
     """
     task = make_task(preset)
     task.configure(backbone.model.config, examples, labels)
-    fitted = fitted_settings(task.settings, backbone.readable_tokens)
+    readable = longest_sequence(backbone.model) if asked else backbone.readable_tokens
+    fitted = fitted_settings(task.settings, readable)
     if fitted["max_tokens"] != task.max_tokens:
         positions, most = longest_sequence(backbone.model), fitted["max_tokens"]
         reason = f"knows {most} positions" if most == positions else f"has a tokenizer that cuts at {most} tokens"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Options of ``from_pretrained`` that say where a checkpoint's files are.
 _PLACE_OPTIONS = ("cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token")
+#: Those of them that are not to be written anywhere.
+_SECRETS = frozenset({"proxies", "token"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,11 @@ class TokenizerPlace:
     """
 
     source: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave secrets out of what is pickled with the model."""
+        return TokenizerPlace, (self.source, {name: self.options[name] for name in self.options.keys() - _SECRETS})
 
     @classmethod
     def of(cls, source: str, options: Mapping[str, Any]) -> TokenizerPlace:
@@ -46,7 +53,10 @@ class TokenizerPlace:
             source: A folder or a hub name.
             options: Options of the model's ``from_pretrained``.
         """
-        return cls(source, {name: options[name] for name in _PLACE_OPTIONS if options.get(name) is not None})
+        given = {name: options[name] for name in _PLACE_OPTIONS if options.get(name) is not None}
+        if "cache_dir" in given:
+            given["cache_dir"] = str(Path(given["cache_dir"]).absolute())  # the working folder may change
+        return cls(source, given)
 
 
 def strings(name: str, given: str | Iterable[str]) -> list[str]:

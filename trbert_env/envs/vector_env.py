@@ -154,9 +154,10 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     def info_scores(self, scores: InfoScores | None) -> None:
         if scores == "residual":
             self.workload.require_labels("info_scores 'residual'")
-        self._info_scores = scores
+        before, self._info_scores = getattr(self, "_info_scores", None), scores
         episode = self._episode
-        if scores == "attention" and episode is not None and episode.forward.received is None:
+        is_running = episode is not None and not episode.forward.done
+        if scores == "attention" and before != scores and episode is not None and is_running:
             self._episode = self._played_again(episode.masks)
 
     # -- what it is ------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ from trbert_env.tasks.settling import (
     head_for_data,
     head_of_encoder,
     write_activation,
-    write_problem_type,
 )
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
@@ -118,6 +117,11 @@ class Classification(Task):
         return len(self.labels) if self.head == "classes" else 1
 
     @property
+    def told_settings(self) -> dict[str, Any]:
+        """The settings without ``numbered``, by which no label is read otherwise; see :attr:`Task.told_settings`."""
+        return {name: value for name, value in super().told_settings.items() if name != "numbered"}
+
+    @property
     def label_kind(self) -> Literal["class", "score"]:
         """Kind of the labels that it was configured for: names of classes, or numbers."""
         return "class" if self.head == "classes" or self.names is not None else "score"
@@ -180,9 +184,7 @@ class Classification(Task):
                 "such numbers, or set it to false"
             )
         if self.bounded:
-            # So that the encoder tells it, once it is saved, to sentence-transformers and to pipelines.
-            write_activation(config, bounded=True)
-            write_problem_type(config, self.head, bounded=True)
+            write_activation(config, bounded=True)  # so that the encoder tells it, once it is saved
         if self.positive is not None and isinstance(self.kind, ClassesHead) and self.kind.looked_for is None:
             raise ValueError(f"positive is {self.positive!r}, and the classes are {listed(self.labels)}: name one")
 

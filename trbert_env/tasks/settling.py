@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from transformers import PreTrainedConfig
 
-from trbert_env.data.label_order import sorted_labels
+from trbert_env.data.label_order import are_numbers, sorted_labels
 from trbert_env.tasks.labels import HeadMismatchError, labels_of, listed, match_labels, unnamed_labels, write_labels
 
 Head = Literal["classes", "relevance", "regression"]
@@ -43,7 +43,7 @@ class FoundLabels:
         head: Kind of head that they make.
         names: Their names; empty where they are numbers.
         within_bounds: True if they are numbers from 0 to 1.
-        sorted: True if nothing tells the order of the names, so that they stand in that of the alphabet.
+        sorted: True if names that are no numbers stand in the order of the alphabet, which may be that of nothing else.
         numbered: True if names that are numbers are known to count the encoder's outputs from 0.
     """
 
@@ -63,13 +63,13 @@ class FoundLabels:
             numbered: True if names that are numbers are known to count the encoder's outputs from 0.
         """
         if labels:
-            return cls("classes", tuple(labels), numbered=numbered)
+            by_alphabet = not are_numbers(labels) and tuple(labels) == sorted_labels(labels)
+            return cls("classes", tuple(labels), sorted=by_alphabet, numbered=numbered)
         column = records.with_format("arrow")[:]["label"]
         values = pc.unique(column).to_pylist()
         if values and isinstance(values[0], str):
             names = sorted_labels(values)
-            in_order = all(name.isdecimal() for name in names)
-            return cls("classes", names, sorted=not in_order, numbered=numbered)
+            return cls("classes", names, sorted=not are_numbers(names), numbered=numbered)
         within = all(0.0 <= value <= 1.0 for value in values)
         return cls("relevance" if set(values) <= {0.0, 1.0} else "regression", (), within)
 
@@ -124,6 +124,8 @@ def head_for_data(config: PreTrainedConfig, found: FoundLabels, wanted: Head | N
     else:
         config.num_labels = 1
     write_problem_type(config, head, bounded=False)
+    if head == "regression":  # what the checkpoint says is of another head
+        write_activation(config, bounded=False)
     return SettledHead(head, labels)
 
 
@@ -222,4 +224,12 @@ def _goes_through_sigmoid(config: PreTrainedConfig) -> bool:
     said = getattr(config, "sentence_transformers", None)
     name = said.get("activation_fn") if isinstance(said, Mapping) else None
     name = name or getattr(config, "sbert_ce_default_activation_function", None)
-    return config.problem_type != "regression" if name is None else str(name).rpartition(".")[2] == "Sigmoid"
+    if name is not None or config.problem_type == "regression":
+        return str(name).rpartition(".")[2] == "Sigmoid"
+    warnings.warn(
+        "the encoder does not say how its one output is read: labels from 0 to 1 are taken for those of a sigmoid, as "
+        "sentence-transformers does; where the output is the number itself, write problem_type 'regression' into its "
+        "config.json",
+        stacklevel=2,
+    )
+    return True

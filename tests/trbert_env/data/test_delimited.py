@@ -102,5 +102,8 @@ def test_a_comma_parts_before_other_characters_and_a_single_column_stays_one(tmp
     file.write_text("text;more,label\na;b,x\n")
     assert header_of(file) == ["text;more", "label"]
     assert [values for _, values in read(file)] == [{"text;more": "a;b", "label": "x"}]
+    for name in ("text", "text; body"):
+        file.write_text(f"{name}\na, or b\n" if name == "text" else f"{name}\nhello\n")
+        assert header_of(file) == [name]
     file.write_text("text\na; b\n")
     assert [values for _, values in read(file)] == [{"text": "a; b"}]

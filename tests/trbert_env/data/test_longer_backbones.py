@@ -156,3 +156,5 @@ def test_a_tokenizer_that_cuts_before_the_last_position_says_how_much_is_read(
     )
     with shortened:
         assert settled(PRESET, backbone, records, ()).settings["max_tokens"] == most
+    # A length that was asked for, or that a model was trained at, counts more than the tokenizer's.
+    assert settled(PRESET, backbone, records, (), asked=True).settings["max_tokens"] == PRESET.settings["max_tokens"]

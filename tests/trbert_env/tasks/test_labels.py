@@ -84,7 +84,7 @@ def test_an_encoder_tells_that_it_was_trained_through_a_sigmoid() -> None:
         task=configured(again, data), reduction_layers=(2, 3), decision=DecisionRule(),
     )  # fmt: skip
     assert model.config.sentence_transformers["activation_fn"] == f"{torch.nn.Sigmoid.__module__}.Sigmoid"
-    assert model.config.problem_type == again.problem_type == "multi_label_classification", "as pipelines read it"
+    assert model.config.problem_type == "multi_label_classification", "as pipelines read it"
 
 
 @pytest.mark.parametrize("activation", ["torch.nn.modules.activation.Sigmoid", "torch.nn.modules.linear.Identity", ""])
@@ -203,7 +203,11 @@ def test_outputs_that_differ_in_case_alone() -> None:
 
 def test_unnamed_outputs_take_the_names_of_the_data(bert: PreTrainedTokenizerBase) -> None:
     config = tuned(count=3)
-    with pytest.warns(UserWarning, match="have no names of their own: they are taken to be 'a', 'b', 'c', by alphabet"):
+    warned = "have no names of their own: they are taken to be 'a', 'b', 'c', by alphabet"
+    for labels in ((), ("a", "b", "c")):  # own files come with their labels, sorted
+        with pytest.warns(UserWarning, match=warned):
+            task = configured(tuned(count=3), records("c", "a", "b"), labels=labels)
+    with pytest.warns(UserWarning, match=warned):
         task = configured(config, records("c", "a", "b"))
     assert task.labels == labels_of(config) == ("a", "b", "c")
     assert targets(task, records("c", "a"), bert) == [2, 0]

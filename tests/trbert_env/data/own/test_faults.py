@@ -101,6 +101,14 @@ def test_quotes_far_behind_in_a_tsv_swallow_no_lines(faulty: bool, tmp_path: Pat
     assert found.dataset["text"][2100 - faulty] == '"Good film, he said'
 
 
+@pytest.mark.parametrize("text", ["a\tb", "A table:\nrow\t5\nend", 'he said "no"\tand went'])
+def test_tabs_within_quotes_of_a_tsv(text: str, tmp_path: Path, load_texts: Any) -> None:
+    file = tmp_path / "a.tsv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened, delimiter="\t").writerows([["text", "label"], [text, "x"], ["c", "y"], ["d", "x"]])
+    assert load_texts(file).dataset["text"][:] == [text, "c", "d"]
+
+
 @pytest.mark.parametrize("order", [("text", "label"), ("label", "text"), ("id", "text", "label")])
 def test_quotes_around_values_of_several_lines_of_a_tsv(
     order: tuple[str, ...], tmp_path: Path, load_texts: Any
