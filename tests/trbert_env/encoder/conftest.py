@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+#: What makes states of weights; those are plain tensors.
+PRODUCTS = {"linear", "matmul", "mm", "addmm", "bmm", "baddbmm", "__matmul__"}
+
 
 class Quantised(Tensor):
     """Weights that know how to multiply and little else, as those of torchao."""
@@ -17,7 +20,8 @@ class Quantised(Tensor):
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if "mkldnn" in str(function) or function is torch.cat or getattr(function, "__name__", "") == "untyped_storage":
             raise NotImplementedError(f"{function} of quantised weights")
-        return super().__torch_function__(function, types, args, kwargs or {})
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        return found.as_subclass(Tensor) if getattr(function, "__name__", "") in PRODUCTS else found
 
 
 @pytest.fixture(scope="session")
