@@ -159,7 +159,7 @@ class BudgetedSampler:
         above = (detached - (low + high) / 2).clamp(-_SURE, math.log(_SURE))
         odds = _above_gumbel(above).log() + above.exp()
         shift = odds.view(mask.shape) - logits.detach()
-        return logits + shift.masked_fill(~(mask & ~forced), 0.0)
+        return logits + shift.masked_fill(~free.view(mask.shape), 0.0)
 
 
 def _above_gumbel(values: Tensor) -> Tensor:

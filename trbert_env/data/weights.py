@@ -209,7 +209,6 @@ def note_head(config: PreTrainedConfig, auto_model: Any, source: str, what: str)
         auto_model: Auto class of a task.
         source: A folder or a hub name.
         what: The backbone's name in errors.
-
     """
     if config.architectures and family_of(config).heads_share_names:
         return  # whose head it is cannot be told, so it is drawn anew

@@ -278,10 +278,10 @@ def settled(
     """
     task = make_task(preset)
     task.configure(backbone.model.config, examples, labels)
-    readable = longest_sequence(backbone.model) if asked else backbone.readable_tokens
-    fitted = fitted_settings(task.settings, readable)
+    positions = longest_sequence(backbone.model)
+    fitted = fitted_settings(task.settings, positions if asked else backbone.readable_tokens)
     if fitted["max_tokens"] != task.max_tokens:
-        positions, most = longest_sequence(backbone.model), fitted["max_tokens"]
+        most = fitted["max_tokens"]
         reason = f"knows {most} positions" if most == positions else f"has a tokenizer that cuts at {most} tokens"
         otherwise = "extends the encoder" if positions < task.max_tokens else "reads them whole"
         warnings.warn(

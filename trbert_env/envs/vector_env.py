@@ -154,10 +154,11 @@ class TokenReductionVectorEnv(VectorEnv[Any, Any, Any]):
     def info_scores(self, scores: InfoScores | None) -> None:
         if scores == "residual":
             self.workload.require_labels("info_scores 'residual'")
-        before, self._info_scores = getattr(self, "_info_scores", None), scores
+        self._info_scores = scores
         episode = self._episode
-        is_running = episode is not None and not episode.forward.done
-        if scores == "attention" and before != scores and episode is not None and is_running:
+        if scores != "attention" or episode is None or episode.forward.done:
+            return
+        if episode.forward.received is None:
             self._episode = self._played_again(episode.masks)
 
     # -- what it is ------------------------------------------------------------------------------------

@@ -32,13 +32,7 @@ from trbert_env.tasks.labels import (
     unnamed_labels,
 )
 from trbert_env.tasks.reading import OwnField, TokenNotes
-from trbert_env.tasks.settling import (
-    FoundLabels,
-    Head,
-    head_for_data,
-    head_of_encoder,
-    write_activation,
-)
+from trbert_env.tasks.settling import FoundLabels, Head, head_for_data, head_of_encoder, write_activation
 from trbert_env.tasks.text_encoding import LazyTexts, SequenceEncoder, text_of
 
 
